@@ -1,0 +1,2 @@
+//! The `broker` program.
+fn main() {}

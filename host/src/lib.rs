@@ -1,1 +1,4 @@
-//! placeholder
+//! The sandbox broker as a library.
+
+pub mod sandbox;
+pub mod secret;

@@ -61,10 +61,7 @@ pub enum Code {
 impl Code {
     /// Whether the same request may succeed later without anybody acting.
     pub fn is_transient(self) -> bool {
-        matches!(
-            self,
-            Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Aborted
-        )
+        matches!(self, Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Aborted)
     }
 }
 

@@ -1,0 +1,85 @@
+//! What answers inside a sandbox on port 49983: processes, file system, file contents. Knows one sandbox at a time.
+//!
+//! Source: E2B's `envd` 0.6.13 as its SDKs use it.
+
+pub(crate) mod connect;
+mod files;
+mod filesystem;
+mod process;
+pub(crate) mod signature;
+
+pub(crate) use self::files::FileQuery;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, Method, StatusCode};
+use tower_http::cors::{Any, CorsLayer};
+use tower_http::decompression::RequestDecompressionLayer;
+
+use crate::control::error::ApiError;
+use crate::isolation::DEFAULT_USER;
+use crate::sandbox::Sandbox;
+use crate::secret;
+
+/// The port of the daemon in a sandbox.
+pub(crate) const PORT: u16 = 49983;
+
+/// How long a browser may remember what it may send: two hours, as the daemon says.
+const CORS_AGE: std::time::Duration = std::time::Duration::from_hours(2);
+
+/// Routes of the daemon. Each request must carry its `Arc<Sandbox>` as an extension.
+pub(crate) fn router() -> Router {
+    let methods = [Method::HEAD, Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+    let cors = CorsLayer::new().allow_origin(Any).allow_headers(Any).allow_methods(methods).max_age(CORS_AGE);
+    let files = Router::new()
+        .route("/files", get(files::download).post(files::upload))
+        .layer(RequestDecompressionLayer::new().no_br().no_deflate().no_zstd().pass_through_unaccepted(false));
+    Router::new()
+        .merge(process::routes())
+        .merge(filesystem::routes())
+        .merge(files)
+        .route("/files/compose", post(files::compose))
+        .route("/envs", get(envs))
+        .route("/metrics", get(crate::machine::metrics))
+        .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "404 page not found") })
+        .layer(middleware::from_fn(authenticate))
+        .route("/health", get(|| async { StatusCode::NO_CONTENT }))
+        .layer(cors)
+}
+
+/// Every route but file contents needs the sandbox's token; those take a signature as well.
+async fn authenticate(Extension(sandbox): Extension<Arc<Sandbox>>, request: Request, next: Next) -> Response {
+    let token = request.headers().get("x-access-token");
+    let authentic = match token {
+        Some(token) => secret::same(sandbox.token.as_bytes(), token.as_bytes()),
+        // The handler checks the signature.
+        None => request.uri().path() == "/files",
+    };
+    if authentic {
+        return next.run(request).await;
+    }
+    let message = if token.is_some() { "invalid access token" } else { "unauthorized: send the header X-Access-Token" };
+    ApiError::new(StatusCode::UNAUTHORIZED, message).into_response()
+}
+
+async fn envs(Extension(sandbox): Extension<Arc<Sandbox>>) -> Json<BTreeMap<String, String>> {
+    Json(sandbox.environment())
+}
+
+/// The acting user: the name in Basic credentials, whose password is not looked at.
+fn acting_user(headers: &HeaderMap) -> String {
+    let basic = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Basic "));
+    let credentials = basic.and_then(|basic| String::from_utf8(STANDARD.decode(basic.trim()).ok()?).ok());
+    match credentials.as_deref().and_then(|text| text.split(':').next()) {
+        Some("") | None => DEFAULT_USER.to_owned(),
+        Some(name) => name.to_owned(),
+    }
+}

@@ -1,0 +1,205 @@
+//! The first process of a sandbox: it starts processes, reaps them, and opens files for the server outside.
+//!
+//! It is this very binary, executed again inside the namespaces that `bwrap` made, with a socket to the server as its
+//! standard input. It only ever hands out descriptors and results; no terminal byte and no file byte passes through it. It
+//! does not know HTTP, leases, or who asks.
+//!
+//! A program that embeds sandboxd must call [`main`] when its first argument is [`ARGUMENT`], before it starts a thread or
+//! an async runtime:
+//!
+//! ```no_run
+//! if std::env::args_os().nth(1).is_some_and(|argument| argument == sandboxd::init::ARGUMENT) {
+//!     sandboxd::init::main();
+//! }
+//! ```
+//!
+//! The init ends when the server closes the socket or dies, and with it, being process 1 of its namespace, every process of
+//! the sandbox.
+
+mod files;
+mod spawn;
+mod users;
+
+use std::collections::HashSet;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, WaitOptions};
+
+use crate::wire::{self, ExitStatus, Failure, FailureKind, FromInit, Inbox, ProcessSignal, Reply, ToInit, WireError};
+
+/// The hidden first argument that turns the embedding binary into the init of a sandbox.
+pub const ARGUMENT: &str = "sandboxd-init";
+
+/// `oom_score_adj` of a sandbox's processes: the kernel takes them before the server.
+const OOM_SCORE_ADJUSTMENT: &str = "100";
+
+/// Runs the init until the server goes away; never returns.
+pub fn main() -> ! {
+    let code = match run() {
+        Ok(()) | Err(WireError::Closed) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    };
+    std::process::exit(i32::from(code == ExitCode::FAILURE))
+}
+
+fn run() -> Result<(), WireError> {
+    // A process of the same user must not reach into the init and its socket.
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJUSTMENT);
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+
+    let signals = signal_descriptor()?;
+    let socket = take_socket()?;
+    let outbox = Outbox { socket: Arc::new(Mutex::new(socket.try_clone().map_err(into_errno)?)) };
+    let me = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
+    outbox.send(&FromInit::Hello { version: wire::VERSION }, &[me.as_fd()])?;
+    drop(me);
+
+    let mut init = Init { outbox, children: HashSet::new() };
+    let mut inbox = Inbox::default();
+    loop {
+        let mut ready = [PollFd::new(&socket, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
+        match poll(&mut ready, None) {
+            Err(Errno::INTR) => continue,
+            other => other?,
+        };
+        let [from_server, from_kernel] = ready.map(|descriptor| !descriptor.revents().is_empty());
+        if from_kernel {
+            while matches!(signals.read_signal(), Ok(Some(_))) {}
+            init.reap()?;
+        }
+        if from_server {
+            inbox.receive(&socket)?;
+            while let Some((message, _)) = inbox.next()? {
+                init.handle(message)?;
+            }
+        }
+    }
+}
+
+fn signal_descriptor() -> Result<SignalFd, Errno> {
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGCHLD);
+    mask.thread_block().map_err(|errno| Errno::from_raw_os_error(errno as i32))?;
+    SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .map_err(|errno| Errno::from_raw_os_error(errno as i32))
+}
+
+/// Moves the socket away from descriptor 0 and lets go of the server's standard output and error.
+fn take_socket() -> Result<OwnedFd, Errno> {
+    let socket = std::io::stdin().as_fd().try_clone_to_owned().map_err(into_errno)?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    Ok(socket)
+}
+
+fn into_errno(error: std::io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
+}
+
+struct Init {
+    outbox: Outbox,
+    children: HashSet<u32>,
+}
+
+impl Init {
+    fn handle(&mut self, message: ToInit) -> Result<(), WireError> {
+        match message {
+            ToInit::Spawn { id, spawn } => match spawn::spawn(&spawn) {
+                Ok((pid, descriptors)) => {
+                    self.children.insert(pid);
+                    let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+                    self.outbox.send(&FromInit::Reply { id, result: Ok(Reply::Spawned { pid }) }, &descriptors)
+                }
+                Err(failure) => self.outbox.send(&FromInit::Reply { id, result: Err(failure) }, &[]),
+            },
+            ToInit::Signal { pid, signal } => {
+                // An unreaped child keeps its pid, so this cannot hit a stranger.
+                if self.children.contains(&pid)
+                    && let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw)
+                {
+                    let signal = match signal {
+                        ProcessSignal::Kill => rustix::process::Signal::KILL,
+                        ProcessSignal::Terminate => rustix::process::Signal::TERM,
+                    };
+                    let _ = rustix::process::kill_process(pid, signal);
+                }
+                Ok(())
+            }
+            ToInit::File { id, user, op } => {
+                // A thread each, because a file system in user space may block for ever. The server bounds their number.
+                let outbox = self.outbox.clone();
+                let work = move || {
+                    let (result, descriptor) = match files::perform(&user, op) {
+                        Ok((reply, descriptor)) => (Ok(reply), descriptor),
+                        Err(failure) => (Err(failure), None),
+                    };
+                    let descriptors: Vec<BorrowedFd<'_>> = descriptor.iter().map(AsFd::as_fd).collect();
+                    if let Err(WireError::TooLarge(size)) = outbox.send(&FromInit::Reply { id, result }, &descriptors) {
+                        let failure =
+                            Failure { kind: FailureKind::ResourceExhausted, message: format!("the answer of {size} bytes is too large") };
+                        let _ = outbox.send(&FromInit::Reply { id, result: Err(failure) }, &[]);
+                    }
+                };
+                if let Err(error) = std::thread::Builder::new().spawn(work) {
+                    let failure = Failure { kind: FailureKind::ResourceExhausted, message: format!("no thread for the request: {error}") };
+                    return self.outbox.send(&FromInit::Reply { id, result: Err(failure) }, &[]);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Reaps every ended process: our children, and orphans that became ours because we are process 1.
+    fn reap(&mut self) -> Result<(), WireError> {
+        loop {
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) => {
+                    let pid = pid.as_raw_nonzero().get().unsigned_abs();
+                    let status = match (status.exit_status(), status.terminating_signal()) {
+                        (Some(code), _) => ExitStatus::Code(code),
+                        (None, Some(signal)) => ExitStatus::Signal(signal),
+                        (None, None) => continue,
+                    };
+                    if self.children.remove(&pid) {
+                        self.outbox.send(&FromInit::Exit { pid, status }, &[])?;
+                    }
+                }
+                Ok(None) | Err(Errno::CHILD) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// The sending end, shared by the loop and the threads that work on files.
+#[derive(Clone)]
+struct Outbox {
+    socket: Arc<Mutex<OwnedFd>>,
+}
+
+impl Outbox {
+    fn send(&self, message: &FromInit, descriptors: &[BorrowedFd<'_>]) -> Result<(), WireError> {
+        let frame = wire::encode(message, descriptors.len())?;
+        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sent = 0;
+        while sent < frame.len() {
+            let beside = if sent == 0 { descriptors } else { &[] };
+            match wire::send(&*socket, &frame[sent..], beside) {
+                Err(Errno::INTR) => {}
+                other => sent += other?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,91 @@
+//! Users and groups of the sandbox, read from its own `/etc/passwd` and `/etc/group`.
+//!
+//! Read anew for each request, so that a user added inside the sandbox is known at once. Does not know passwords.
+
+use std::collections::HashMap;
+
+use crate::wire::{Failure, FailureKind};
+
+/// One line of `/etc/passwd`.
+#[derive(Debug, Clone)]
+pub(super) struct User {
+    pub(super) name: String,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) home: String,
+}
+
+/// Finds a user by name.
+pub(super) fn find(name: &str) -> Result<User, Failure> {
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let user = passwd.lines().filter_map(parse_user).find(|user| user.name == name).ok_or_else(|| Failure {
+        kind: FailureKind::Unauthenticated,
+        message: format!("invalid username: user '{name}' does not exist"),
+    })?;
+    let me = rustix::process::geteuid();
+    if !me.is_root() && user.uid != me.as_raw() {
+        return Err(Failure {
+            kind: FailureKind::Unauthenticated,
+            message: format!("invalid username: user '{name}' cannot be used, because the server does not run as root"),
+        });
+    }
+    Ok(user)
+}
+
+fn parse_user(line: &str) -> Option<User> {
+    let mut fields = line.split(':');
+    let name = fields.next()?.to_owned();
+    let uid = fields.nth(1)?.parse().ok()?;
+    let gid = fields.next()?.parse().ok()?;
+    let home = fields.nth(1)?.to_owned();
+    Some(User { name, uid, gid, home })
+}
+
+/// The groups that a user belongs to, its own first.
+pub(super) fn groups_of(user: &User) -> Vec<u32> {
+    let mut groups = vec![user.gid];
+    for line in std::fs::read_to_string("/etc/group").unwrap_or_default().lines() {
+        let fields: Vec<&str> = line.split(':').collect();
+        if let [_, _, gid, members] = fields[..]
+            && let Ok(gid) = gid.parse()
+            && members.split(',').any(|member| member == user.name)
+            && !groups.contains(&gid)
+        {
+            groups.push(gid);
+        }
+    }
+    groups
+}
+
+/// Names for the numbers in file entries.
+#[derive(Debug)]
+pub(super) struct Names {
+    users: HashMap<u32, String>,
+    groups: HashMap<u32, String>,
+}
+
+impl Names {
+    pub(super) fn load() -> Self {
+        Self { users: numbers("/etc/passwd"), groups: numbers("/etc/group") }
+    }
+
+    pub(super) fn user(&self, uid: u32) -> String {
+        self.users.get(&uid).cloned().unwrap_or_else(|| uid.to_string())
+    }
+
+    pub(super) fn group(&self, gid: u32) -> String {
+        self.groups.get(&gid).cloned().unwrap_or_else(|| gid.to_string())
+    }
+}
+
+/// Both files hold the name first and the number third.
+fn numbers(path: &str) -> HashMap<u32, String> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next()?.to_owned();
+            Some((fields.nth(1)?.parse().ok()?, name))
+        })
+        .collect()
+}

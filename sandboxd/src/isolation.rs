@@ -1,0 +1,246 @@
+//! The walls of a sandbox: its directory tree on the host and the `bwrap` command line that turns it into a root.
+//!
+//! What this promises: it stops accidents, not attackers. A sandbox has its own processes, mounts, host name, IPC and
+//! terminals; it sees the host's programs read-only and none of its home directories, sockets or secrets. It shares the
+//! host's kernel, network and resources. Knows nothing of leases or of the API.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+
+/// Where the init's program is found inside.
+const INIT_INSIDE: &str = "/run/sandboxd-init";
+
+/// The user that acts when a request names none. The uid is that of E2B's base template.
+pub(crate) const DEFAULT_USER: &str = "user";
+const DEFAULT_UID: u32 = 1000;
+
+/// Top-level directories that hold programs and libraries: read-only, or the same symbolic link as on the host.
+const SYSTEM: &[&str] = &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix/store"];
+
+/// What programs need of the host's `/etc`: certificates, names, the loader, alternatives, fonts. No accounts, no keys.
+const ETC: &[&str] = &[
+    "alternatives",
+    "bash.bashrc",
+    "bash_completion.d",
+    "ca-certificates",
+    "ca-certificates.conf",
+    "crypto-policies",
+    "debian_version",
+    "ethertypes",
+    "fonts",
+    "gai.conf",
+    "host.conf",
+    "inputrc",
+    "java-17-openjdk",
+    "java-21-openjdk",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "locale.alias",
+    "locale.conf",
+    "localtime",
+    "lsb-release",
+    "magic",
+    "magic.mime",
+    "mime.types",
+    "nanorc",
+    "os-release",
+    "perl",
+    "pki/ca-trust",
+    "pki/tls",
+    "profile",
+    "protocols",
+    "python3",
+    "resolv.conf",
+    "rpc",
+    "services",
+    "skel",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+    "terminfo",
+    "timezone",
+    "vim",
+];
+
+/// What root inside a sandbox may do; none of it reaches the host's devices, mounts or network set-up.
+const CAPABILITIES: &[&str] = &[
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SYS_CHROOT",
+];
+
+/// What differs between sandboxes.
+#[derive(Debug)]
+pub(crate) struct Walls<'a> {
+    /// Its directory tree on the host, as [`make_root`] made it.
+    pub(crate) root: &'a Path,
+    /// The init's program on the host.
+    pub(crate) init: &'a Path,
+    /// Whether it shares the host's network; else it has a loopback only.
+    pub(crate) network: bool,
+    /// Whether it may use `/dev/fuse`.
+    pub(crate) fuse: bool,
+}
+
+/// Makes the tree that becomes `/` of a sandbox. All that a sandbox writes is in there.
+///
+/// # Errors
+/// Those of the file system; what was made until then is left to the caller.
+pub(crate) fn make_root(root: &Path) -> io::Result<()> {
+    directory(root, 0o755)?;
+    for name in ["etc", "home", "mnt", "opt", "proc", "dev", "run", "srv", "usr", "var", "var/lib", "var/cache", "var/log"] {
+        directory(&root.join(name), 0o755)?;
+    }
+    for name in ["tmp", "var/tmp"] {
+        directory(&root.join(name), 0o1777)?;
+    }
+    directory(&root.join("root"), 0o700)?;
+    symlink("../run", root.join("var/run"))?;
+    for path in SYSTEM {
+        if let Ok(target) = fs::read_link(path) {
+            symlink(target, root.join(path.trim_start_matches('/')))?;
+        }
+    }
+    write(&root.join("etc/passwd"), &passwd())?;
+    write(&root.join("etc/group"), &group())?;
+    write(&root.join("etc/hostname"), "sandbox\n")?;
+    write(&root.join("etc/hosts"), "127.0.0.1 localhost sandbox\n::1 localhost ip6-localhost ip6-loopback\n")?;
+    write(&root.join("etc/nsswitch.conf"), "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n")?;
+
+    let home = root.join("home").join(DEFAULT_USER);
+    directory(&home, 0o755)?;
+    directory(&root.join("workspace"), 0o755)?;
+    for name in [".bashrc", ".profile", ".bash_logout"] {
+        let from = Path::new("/etc/skel").join(name);
+        if from.is_file() {
+            let to = home.join(name);
+            fs::copy(from, &to)?;
+            own(&to)?;
+        }
+    }
+    own(&home)?;
+    own(&root.join("workspace"))
+}
+
+fn passwd() -> String {
+    let (uid, gid) = identity();
+    let root = "root:x:0:0:root:/root:/bin/bash\n";
+    format!("{root}{DEFAULT_USER}:x:{uid}:{gid}:,,,:/home/{DEFAULT_USER}:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n")
+}
+
+fn group() -> String {
+    format!("root:x:0:\ntty:x:5:\n{DEFAULT_USER}:x:{}:\nnogroup:x:65534:\n", identity().1)
+}
+
+/// Uid and gid of the default user inside, which are also those of its files on the host when the server is root.
+fn identity() -> (u32, u32) {
+    (DEFAULT_UID, DEFAULT_UID)
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn own(path: &Path) -> io::Result<()> {
+    let (uid, gid) = identity();
+    if is_root() { chown(path, Some(uid), Some(gid)) } else { Ok(()) }
+}
+
+fn directory(path: &Path, mode: u32) -> io::Result<()> {
+    DirBuilder::new().mode(mode).create(path)?;
+    // Again, because the umask took part in the first.
+    fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
+fn write(path: &Path, content: &str) -> io::Result<()> {
+    fs::write(path, content)?;
+    fs::set_permissions(path, Permissions::from_mode(0o644))
+}
+
+/// The arguments for `bwrap`, to the very end.
+pub(crate) fn arguments(walls: &Walls<'_>) -> Vec<OsString> {
+    let mut arguments = Arguments::default();
+    arguments.add(["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--as-pid-1"]);
+    arguments.add(["--hostname", "sandbox"]);
+    if !walls.network {
+        arguments.add(["--unshare-net"]);
+    }
+    if is_root() {
+        arguments.add(["--cap-drop", "ALL"]);
+        for capability in CAPABILITIES {
+            arguments.add(["--cap-add", capability]);
+        }
+        if walls.fuse {
+            arguments.add(["--cap-add", "CAP_SYS_ADMIN"]);
+        }
+    } else {
+        let (uid, gid) = identity();
+        arguments.add(["--unshare-user", "--uid", &uid.to_string(), "--gid", &gid.to_string()]);
+        if walls.fuse {
+            arguments.add(["--cap-add", "CAP_SYS_ADMIN"]);
+        }
+    }
+    arguments.bind("--bind", walls.root, "/");
+    for path in SYSTEM {
+        let found = fs::symlink_metadata(path);
+        if found.is_ok_and(|found| found.is_dir()) {
+            arguments.bind("--ro-bind", Path::new(path), path);
+        }
+    }
+    for name in ETC {
+        let path = format!("/etc/{name}");
+        arguments.bind("--ro-bind-try", Path::new(&path), &path);
+    }
+    arguments.add(["--dev", "/dev", "--proc", "/proc"]);
+    if walls.fuse {
+        arguments.bind("--dev-bind-try", Path::new("/dev/fuse"), "/dev/fuse");
+    }
+    arguments.bind("--ro-bind", walls.init, INIT_INSIDE);
+    arguments.add(["--chdir", "/", "--clearenv", "--", INIT_INSIDE, crate::init::ARGUMENT]);
+    arguments.0
+}
+
+#[derive(Default)]
+struct Arguments(Vec<OsString>);
+
+impl Arguments {
+    fn add<const N: usize>(&mut self, words: [&str; N]) {
+        self.0.extend(words.map(OsString::from));
+    }
+
+    fn bind(&mut self, how: &str, from: &Path, to: &str) {
+        self.0.extend([OsStr::new(how), from.as_os_str(), OsStr::new(to)].map(OsStr::to_os_string));
+    }
+}
+
+/// Removes a sandbox's tree, whatever permissions its files have.
+///
+/// # Errors
+/// Those of the file system, after a second try with permissions repaired.
+pub(crate) fn remove_root(root: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(root) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            make_writable(root);
+            fs::remove_dir_all(root)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn make_writable(directory: &Path) {
+    let _ = fs::set_permissions(directory, Permissions::from_mode(0o700));
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    let children = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let children: Vec<PathBuf> = children.map(|entry| entry.path()).collect();
+    children.iter().for_each(|child| make_writable(child));
+}

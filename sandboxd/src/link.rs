@@ -1,0 +1,212 @@
+//! The server's end of the socket to one sandbox's init: requests out, replies and exits in.
+//!
+//! Knows the messages of [`crate::wire`] and nothing of what they are for. What init sends is not trusted: a malformed
+//! message ends the link, and with it the sandbox.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use tokio::io::{AsyncWriteExt, Interest};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::wire::{self, ExitStatus, Failure, FailureKind, FileOp, FromInit, Inbox, ProcessSignal, Reply, Spawn, ToInit, WireError};
+
+/// Requests that wait to be written. Init reads at once, so more would only hide that it is stuck.
+const QUEUE: usize = 64;
+
+/// How long a new init may take for its first message. It takes a few milliseconds on an idle machine.
+const HELLO_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Why there is no link.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LinkError {
+    #[error("the sandbox's init did not report within {} s", HELLO_DEADLINE.as_secs())]
+    Silent,
+    #[error("the sandbox's init has protocol version {0}, the server {version}: restart the server", version = wire::VERSION)]
+    Version(u32),
+    #[error("the sandbox's init did not introduce itself")]
+    Unexpected,
+    #[error(transparent)]
+    Wire(#[from] WireError),
+}
+
+/// A cheap handle. The link ends when init does, or when the last handle is dropped.
+#[derive(Debug, Clone)]
+pub(crate) struct Link {
+    requests: mpsc::Sender<Vec<u8>>,
+    waiting: Arc<Mutex<Waiting>>,
+    next: Arc<AtomicU64>,
+}
+
+/// A process that runs.
+#[derive(Debug)]
+pub(crate) struct Spawned {
+    pub(crate) pid: u32,
+    pub(crate) descriptors: Vec<OwnedFd>,
+    /// Fails to receive when the sandbox ended before the process was reaped.
+    pub(crate) exit: oneshot::Receiver<ExitStatus>,
+}
+
+type FileResult = Result<(Reply, Option<OwnedFd>), Failure>;
+
+#[derive(Debug)]
+enum Waiter {
+    Spawn(oneshot::Sender<Result<Spawned, Failure>>),
+    File(oneshot::Sender<FileResult>),
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    replies: HashMap<u64, Waiter>,
+    exits: HashMap<u32, oneshot::Sender<ExitStatus>>,
+    closed: bool,
+}
+
+impl Link {
+    /// Waits for init's first message. The descriptor is a pidfd of the init.
+    ///
+    /// # Errors
+    /// [`LinkError`]; then the init is of no use and must be killed.
+    pub(crate) async fn open(stream: UnixStream) -> Result<(Self, OwnedFd), LinkError> {
+        let (read, write) = stream.into_split();
+        let mut inbox = Inbox::default();
+        let hello = tokio::time::timeout(HELLO_DEADLINE, receive(&read, &mut inbox)).await.map_err(|_| LinkError::Silent)??;
+        let pidfd = match hello {
+            (FromInit::Hello { version: wire::VERSION }, mut descriptors) => descriptors.pop().ok_or(LinkError::Unexpected)?,
+            (FromInit::Hello { version }, _) => return Err(LinkError::Version(version)),
+            _ => return Err(LinkError::Unexpected),
+        };
+        let waiting = Arc::new(Mutex::new(Waiting::default()));
+        let (requests, queue) = mpsc::channel(QUEUE);
+        tokio::spawn(write_requests(write, queue));
+        tokio::spawn(read_messages(read, inbox, waiting.clone(), requests.downgrade()));
+        Ok((Self { requests, waiting, next: Arc::default() }, pidfd))
+    }
+
+    /// Starts a process. Not to be cancelled halfway: run it in a task of its own.
+    pub(crate) async fn spawn(&self, spawn: Spawn) -> Result<Spawned, Failure> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (waiter, reply) = oneshot::channel();
+        self.request(id, Waiter::Spawn(waiter), &ToInit::Spawn { id, spawn: Box::new(spawn) }).await?;
+        reply.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Does one thing in the sandbox's file system.
+    pub(crate) async fn file(&self, user: &str, op: FileOp) -> FileResult {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (waiter, reply) = oneshot::channel();
+        self.request(id, Waiter::File(waiter), &ToInit::File { id, user: user.to_owned(), op }).await?;
+        reply.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Signals a process that [`Link::spawn`] started; nothing happens if it has ended.
+    pub(crate) async fn signal(&self, pid: u32, signal: ProcessSignal) -> Result<(), Failure> {
+        let frame = encode(&ToInit::Signal { pid, signal })?;
+        self.requests.send(frame).await.map_err(|_| gone())
+    }
+
+    async fn request(&self, id: u64, waiter: Waiter, message: &ToInit) -> Result<(), Failure> {
+        let frame = encode(message)?;
+        {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            if waiting.closed {
+                return Err(gone());
+            }
+            waiting.replies.insert(id, waiter);
+        }
+        self.requests.send(frame).await.map_err(|_| gone())
+    }
+}
+
+fn encode(message: &ToInit) -> Result<Vec<u8>, Failure> {
+    wire::encode(message, 0).map_err(|error| Failure { kind: FailureKind::InvalidArgument, message: error.to_string() })
+}
+
+/// The answer to every request that a sandbox's end overtakes.
+fn gone() -> Failure {
+    Failure { kind: FailureKind::Internal, message: "the sandbox ended before it answered".to_owned() }
+}
+
+async fn write_requests(mut socket: OwnedWriteHalf, mut queue: mpsc::Receiver<Vec<u8>>) {
+    while let Some(frame) = queue.recv().await {
+        if socket.write_all(&frame).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn receive(socket: &OwnedReadHalf, inbox: &mut Inbox) -> Result<(FromInit, Vec<OwnedFd>), WireError> {
+    loop {
+        if let Some(message) = inbox.next()? {
+            return Ok(message);
+        }
+        socket.readable().await.map_err(|_| WireError::Closed)?;
+        let mut outcome = Ok(());
+        // `try_io` clears the readiness only if it is told that the call would block.
+        let _ = socket.as_ref().try_io(Interest::READABLE, || match inbox.receive(socket.as_ref()) {
+            Err(WireError::Io(Errno::WOULDBLOCK)) => Err(std::io::ErrorKind::WouldBlock.into()),
+            other => {
+                outcome = other;
+                Ok(())
+            }
+        });
+        outcome?;
+    }
+}
+
+async fn read_messages(socket: OwnedReadHalf, mut inbox: Inbox, waiting: Arc<Mutex<Waiting>>, requests: mpsc::WeakSender<Vec<u8>>) {
+    loop {
+        let (message, descriptors) = match receive(&socket, &mut inbox).await {
+            Ok(received) => received,
+            Err(error) => {
+                if !matches!(error, WireError::Closed | WireError::Io(Errno::CONNRESET)) {
+                    tracing::warn!(%error, "the link to a sandbox's init ended");
+                }
+                break;
+            }
+        };
+        let abandoned = waiting.lock().unwrap_or_else(PoisonError::into_inner).settle(message, descriptors);
+        // A process that nobody waits for any more must not run on unseen.
+        if let Some(pid) = abandoned
+            && let Some(requests) = requests.upgrade()
+            && let Ok(frame) = encode(&ToInit::Signal { pid, signal: ProcessSignal::Kill })
+        {
+            let _ = requests.send(frame).await;
+        }
+    }
+    let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    *waiting = Waiting { closed: true, ..Waiting::default() };
+}
+
+impl Waiting {
+    /// Hands a message to who waits for it; returns the pid of a new process that nobody waits for.
+    fn settle(&mut self, message: FromInit, mut descriptors: Vec<OwnedFd>) -> Option<u32> {
+        match message {
+            FromInit::Hello { .. } => {}
+            FromInit::Exit { pid, status } => {
+                if let Some(exit) = self.exits.remove(&pid) {
+                    let _ = exit.send(status);
+                }
+            }
+            FromInit::Reply { id, result } => match (self.replies.remove(&id), result) {
+                (Some(Waiter::Spawn(waiter)), Ok(Reply::Spawned { pid })) => {
+                    let (sender, exit) = oneshot::channel();
+                    self.exits.insert(pid, sender);
+                    if waiter.send(Ok(Spawned { pid, descriptors, exit })).is_err() {
+                        return Some(pid);
+                    }
+                }
+                (Some(Waiter::Spawn(waiter)), Err(failure)) => drop(waiter.send(Err(failure))),
+                (Some(Waiter::File(waiter)), result) => drop(waiter.send(result.map(|reply| (reply, descriptors.pop())))),
+                (Some(Waiter::Spawn(_)) | None, _) => {}
+            },
+        }
+        None
+    }
+}

@@ -1,0 +1,87 @@
+//! What a server is started with, as command line arguments and as a plain struct. Does nothing.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Address to listen on when none is given: the loopback, on the port that the documentation of clients names.
+pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 49000);
+
+/// Live sandboxes when no bound is given: 50 idle ones take some 200 MB.
+pub const DEFAULT_MAX_SANDBOXES: usize = 50;
+
+/// Longest lease that a request may ask for when none is given: 24 hours, E2B's own largest.
+pub const DEFAULT_MAX_TIMEOUT: Duration = Duration::from_hours(24);
+
+/// Options of a sandbox server. [`Default`] gives the values of the command line's defaults.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// Address to listen on; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value_t = DEFAULT_LISTEN)]
+    pub listen: SocketAddr,
+
+    /// Directory for the sandboxes' files, the API key and the lock; one server each. By default /var/lib/sandboxd for root,
+    /// else sandboxd in the user's state directory.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub state_dir: Option<PathBuf>,
+
+    /// File with the API key; made with a random key, readable by its owner only, if it does not exist. By default `api-key`
+    /// in the state directory.
+    #[arg(long, value_name = "FILE")]
+    pub api_key_file: Option<PathBuf>,
+
+    /// File to write `{"url":…,"pid":…}` to once the server listens.
+    #[arg(long, value_name = "FILE")]
+    pub announce: Option<PathBuf>,
+
+    /// End the server when no sandbox lives and no authenticated request came for so many seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub exit_when_idle: Option<Duration>,
+
+    /// Largest number of live sandboxes.
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_SANDBOXES)]
+    pub max_sandboxes: usize,
+
+    /// Longest lease of a sandbox in seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, default_value = "86400")]
+    pub max_timeout: Duration,
+
+    /// Further template names to accept beside `base`. Every name gives the same sandbox: the system of this machine.
+    #[arg(long = "template", value_name = "NAME")]
+    pub templates: Vec<String>,
+
+    /// Let sandboxes use /dev/fuse, with the right to mount. Weakens the isolation of processes that run as root.
+    #[arg(long)]
+    pub allow_fuse: bool,
+
+    /// The bubblewrap program.
+    #[arg(long, value_name = "PROGRAM", default_value = "bwrap")]
+    pub bwrap: PathBuf,
+
+    /// Program that becomes the init of a sandbox; it must route [`crate::init::ARGUMENT`] to [`crate::init::main`]. By
+    /// default the running program itself.
+    #[arg(long, value_name = "PROGRAM", hide = true)]
+    pub init_program: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            listen: DEFAULT_LISTEN,
+            state_dir: None,
+            api_key_file: None,
+            announce: None,
+            exit_when_idle: None,
+            max_sandboxes: DEFAULT_MAX_SANDBOXES,
+            max_timeout: DEFAULT_MAX_TIMEOUT,
+            templates: Vec::new(),
+            allow_fuse: false,
+            bwrap: PathBuf::from("bwrap"),
+            init_program: None,
+        }
+    }
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, std::num::ParseIntError> {
+    text.parse().map(Duration::from_secs)
+}

@@ -1,0 +1,258 @@
+//! One live sandbox: made, kept until its lease ends or it is killed, and taken down without a rest.
+//!
+//! Owns the `bwrap` process, the link to the init, and the directory. Does not know the API or who asks.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::io::AsyncReadExt;
+use tokio::io::unix::AsyncFd;
+use tokio::net::UnixStream;
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::isolation::{self, Walls};
+use crate::link::{Link, LinkError};
+use crate::process::{self, Processes};
+use crate::wire::{Failure, FileOp, Reply};
+
+/// File operations at once in one sandbox; each holds a thread of its init.
+pub(crate) const MAX_FILE_OPERATIONS: usize = 32;
+
+/// Bytes of `bwrap`'s complaint that are kept for the error.
+const MAX_COMPLAINT: u64 = 4096;
+
+/// How long the kernel may take to end all processes of a sandbox. Longer only when one hangs in a file system.
+const DEATH_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Why a sandbox could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MakeError {
+    #[error("cannot make the sandbox's directory {path}")]
+    Directory { path: PathBuf, source: io::Error },
+    #[error("cannot make the socket to the sandbox's init")]
+    Socket(#[source] io::Error),
+    #[error("cannot run {program}: install bubblewrap (Debian package bubblewrap)")]
+    Bwrap { program: PathBuf, source: io::Error },
+    #[error("the sandbox did not start: {complaint}")]
+    Start { complaint: String, source: LinkError },
+}
+
+/// What a sandbox is made from.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) id: String,
+    pub(crate) template: String,
+    pub(crate) metadata: BTreeMap<String, String>,
+    /// Environment of every process in it.
+    pub(crate) envs: BTreeMap<String, String>,
+    /// What a request to it must carry.
+    pub(crate) token: String,
+    pub(crate) network: bool,
+    pub(crate) lease: Duration,
+}
+
+/// Where sandboxes are made.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    pub(crate) bwrap: PathBuf,
+    /// The program that becomes the init.
+    pub(crate) init: PathBuf,
+    /// Holds one directory per sandbox.
+    pub(crate) sandboxes: PathBuf,
+    /// Holds what is being removed.
+    pub(crate) trash: PathBuf,
+    pub(crate) fuse: bool,
+}
+
+/// The end of a sandbox's life, by the clock that only goes forward and by the calendar.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lease {
+    pub(crate) until: Instant,
+    pub(crate) until_date: jiff::Timestamp,
+}
+
+impl Lease {
+    pub(crate) fn of(length: Duration) -> Self {
+        let until_date = jiff::Timestamp::now().saturating_add(length).unwrap_or(jiff::Timestamp::MAX);
+        Self { until: Instant::now() + length, until_date }
+    }
+}
+
+/// A live sandbox. Its end is announced by [`Sandbox::gone`].
+#[derive(Debug)]
+pub(crate) struct Sandbox {
+    pub(crate) id: String,
+    pub(crate) template: String,
+    pub(crate) metadata: BTreeMap<String, String>,
+    pub(crate) envs: BTreeMap<String, String>,
+    pub(crate) token: String,
+    pub(crate) network: bool,
+    pub(crate) started: jiff::Timestamp,
+    pub(crate) lease: watch::Sender<Lease>,
+    pub(crate) link: Link,
+    pub(crate) processes: Arc<Processes>,
+    pub(crate) file_operations: Semaphore,
+    /// Asks the keeper to end it.
+    pub(crate) stop: CancellationToken,
+    /// Set once no process of it is left and its directory is out of the way.
+    pub(crate) gone: CancellationToken,
+}
+
+/// What must be taken down when a sandbox ends.
+#[derive(Debug)]
+pub(crate) struct Remains {
+    child: Child,
+    init: AsyncFd<OwnedFd>,
+    directory: Directory,
+}
+
+impl Sandbox {
+    /// Makes a sandbox; on return its init serves requests.
+    ///
+    /// # Errors
+    /// [`MakeError`]; nothing of it is left then. Cancelling it has the same effect.
+    pub(crate) async fn make(ground: &Ground, plan: Plan) -> Result<(Self, Remains), MakeError> {
+        let directory = Directory { path: ground.sandboxes.join(&plan.id), trash: ground.trash.join(&plan.id), removed: false };
+        let path = directory.path.clone();
+        tokio::task::spawn_blocking(move || isolation::make_root(&path))
+            .await
+            .expect("making directories does not panic")
+            .map_err(|source| MakeError::Directory { path: directory.path.clone(), source })?;
+
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(MakeError::Socket)?;
+        ours.set_nonblocking(true).map_err(MakeError::Socket)?;
+        let ours = UnixStream::from_std(ours).map_err(MakeError::Socket)?;
+        let walls = Walls { root: &directory.path, init: &ground.init, network: plan.network, fuse: ground.fuse };
+        let mut command = Command::new(&ground.bwrap);
+        command.args(isolation::arguments(&walls)).stdin(Stdio::from(OwnedFd::from(theirs)));
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+        let spawned = command.spawn();
+        // The command holds the init's end of the socket: while it lives, the death of the init would not show.
+        drop(command);
+        let mut child = spawned.map_err(|source| MakeError::Bwrap { program: ground.bwrap.clone(), source })?;
+        let stderr = child.stderr.take();
+
+        let opened = Link::open(ours).await;
+        let (link, init) = match opened {
+            Ok(opened) => opened,
+            Err(source) => {
+                let _ = child.start_kill();
+                return Err(MakeError::Start { complaint: complaint(stderr).await, source });
+            }
+        };
+        let init = process::register(init).map_err(MakeError::Socket)?;
+
+        let gone = CancellationToken::new();
+        let sandbox = Self {
+            id: plan.id,
+            template: plan.template,
+            metadata: plan.metadata,
+            envs: plan.envs,
+            token: plan.token,
+            network: plan.network,
+            started: jiff::Timestamp::now(),
+            lease: watch::Sender::new(Lease::of(plan.lease)),
+            processes: Arc::new(Processes::new(link.clone(), gone.clone())),
+            link,
+            file_operations: Semaphore::new(MAX_FILE_OPERATIONS),
+            stop: CancellationToken::new(),
+            gone,
+        };
+        Ok((sandbox, Remains { child, init, directory }))
+    }
+}
+
+impl Sandbox {
+    /// What every process of it has in its environment: what it was made with, and E2B's own marks.
+    pub(crate) fn environment(&self) -> BTreeMap<String, String> {
+        let mut envs = self.envs.clone();
+        envs.insert("E2B_SANDBOX".to_owned(), "true".to_owned());
+        envs.insert("E2B_SANDBOX_ID".to_owned(), self.id.clone());
+        envs.insert("E2B_TEMPLATE_ID".to_owned(), self.template.clone());
+        envs
+    }
+
+    /// Does one thing in its file system; waits while [`MAX_FILE_OPERATIONS`] are under way.
+    pub(crate) async fn file(&self, user: &str, op: FileOp) -> Result<(Reply, Option<OwnedFd>), Failure> {
+        let _turn = self.file_operations.acquire().await.expect("the semaphore is never closed");
+        self.link.file(user, op).await
+    }
+}
+
+/// What `bwrap` said before it gave up.
+async fn complaint(stderr: Option<ChildStderr>) -> String {
+    let mut text = Vec::new();
+    if let Some(stderr) = stderr {
+        let mut stderr = stderr.take(MAX_COMPLAINT);
+        let _ = tokio::time::timeout(Duration::from_secs(1), stderr.read_to_end(&mut text)).await;
+    }
+    match String::from_utf8_lossy(&text).trim() {
+        "" => "bwrap gave no reason".to_owned(),
+        text => text.to_owned(),
+    }
+}
+
+impl Remains {
+    /// Waits until the init dies by itself.
+    pub(crate) async fn died(&self) {
+        // A pidfd becomes readable when its process has ended.
+        let _ = self.init.readable().await;
+    }
+
+    /// Kills every process of the sandbox, waits for their end, and moves its directory out of the way; the files are
+    /// removed in the background.
+    pub(crate) async fn take_down(mut self) {
+        // The kernel kills a whole pid namespace with its first process, and reports that one's end last.
+        let _ = rustix::process::pidfd_send_signal(self.init.get_ref(), Signal::KILL);
+        if tokio::time::timeout(DEATH_DEADLINE, self.died()).await.is_err() {
+            tracing::error!(directory = %self.directory.path.display(), "processes of a sandbox do not end");
+        }
+        let _ = self.child.start_kill();
+        let _ = self.child.wait().await;
+        self.directory.remove();
+    }
+}
+
+/// A sandbox's directory; dropping it removes it.
+#[derive(Debug)]
+struct Directory {
+    path: PathBuf,
+    trash: PathBuf,
+    removed: bool,
+}
+
+impl Directory {
+    fn remove(&mut self) {
+        if std::mem::replace(&mut self.removed, true) {
+            return;
+        }
+        let doomed = if std::fs::rename(&self.path, &self.trash).is_ok() { self.trash.clone() } else { self.path.clone() };
+        let work = move || discard(&doomed);
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(work)),
+            Err(_) => work(),
+        }
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+/// Removes a directory of a dead sandbox.
+pub(crate) fn discard(path: &Path) {
+    if let Err(error) = isolation::remove_root(path) {
+        tracing::warn!(directory = %path.display(), %error, "cannot remove the directory of an ended sandbox");
+    }
+}

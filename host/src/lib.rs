@@ -2,3 +2,4 @@
 
 pub mod sandbox;
 pub mod secret;
+pub mod session;

@@ -1,0 +1,139 @@
+//! Ends sandboxes for certain, or says in the log which ones it could not.
+//!
+//! Owns the retries. Deliberately knows nothing of the session but the labels
+//! that its sandbox carries.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tracing::{error, info, warn};
+
+use crate::sandbox::{Call, Code, Error, Fault, Provider, Result, SandboxRef};
+
+/// How long a kill is tried. A provider that restarts is back by then; after
+/// it, the lease does the work. Never longer than the lease.
+pub(super) const KILL_DEADLINE: Duration = Duration::from_secs(120);
+
+/// First pause between two tries; doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
+/// Longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// When to look for the sandbox of a create whose answer was lost, counted
+/// from the error: at once, and until a provider that is still at work has
+/// surely listed it.
+pub(super) const SIGHTINGS: [Duration; 4] =
+    [Duration::ZERO, Duration::from_secs(5), Duration::from_secs(20), Duration::from_secs(50)];
+
+/// Pages of one listing that are read. A session's labels fit one sandbox; a
+/// provider that ignores them must not keep us reading.
+const PAGES: usize = 100;
+
+/// Ends a sandbox; tries again while that may help. When it gives up, the log
+/// names the sandbox.
+pub(super) async fn kill(provider: &dyn Provider, call: &Call, sandbox: &SandboxRef, lease: Duration) {
+    let began = Instant::now();
+    let deadline = began + KILL_DEADLINE.min(lease);
+    let mut pause = FIRST_PAUSE;
+    let error = loop {
+        let answer = timeout_at(deadline, provider.kill(call, sandbox)).await;
+        let error = match answer.unwrap_or_else(|_| Err(no_answer())) {
+            Ok(()) => {
+                info!(sandbox = sandbox.id, elapsed = ?began.elapsed(), "sandbox ended");
+                return;
+            }
+            Err(error) if error.code == Code::NotFound => {
+                info!(sandbox = sandbox.id, elapsed = ?began.elapsed(), "sandbox was gone already");
+                return;
+            }
+            Err(error) => error,
+        };
+        let next = Instant::now() + error.retry_after.unwrap_or(pause).max(pause);
+        if !may_pass(&error) || next >= deadline {
+            break error;
+        }
+        warn!(sandbox = sandbox.id, fault = ?error.fault, code = ?error.code, attrs = ?error.attrs, %error,
+            "could not end the sandbox, trying again");
+        sleep_until(next).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    };
+    error!(sandbox = sandbox.id, fault = ?error.fault, code = ?error.code, attrs = ?error.attrs, %error, ?lease,
+        elapsed = ?began.elapsed(), "gave up ending the sandbox; its lease ends it at the latest");
+}
+
+/// Ends every sandbox that carries all `labels`, looking several times
+/// because one may still be on its way. After `hurry` it looks once more and
+/// then leaves the rest to the lease.
+pub(super) async fn find_and_kill(
+    provider: &dyn Provider,
+    call: &Call,
+    labels: &BTreeMap<String, String>,
+    lease: Duration,
+    hurry: impl Future<Output = ()>,
+) {
+    let began = Instant::now();
+    let mut hurry = std::pin::pin!(hurry);
+    let mut last = false;
+    let mut blind = None;
+    for sighting in SIGHTINGS {
+        if last {
+            break;
+        }
+        tokio::select! {
+            biased; // After `hurry` every pause is over, the first one too.
+            () = &mut hurry => last = true,
+            () = sleep(sighting.saturating_sub(began.elapsed())) => {}
+        }
+        match find(provider, call, labels).await {
+            Ok(found) => {
+                blind = None;
+                for id in found {
+                    info!(sandbox = id, "found the sandbox of a create that failed");
+                    let sandbox = SandboxRef { id, state: Default::default() };
+                    kill(provider, call, &sandbox, lease).await;
+                }
+            }
+            Err(error) => {
+                warn!(fault = ?error.fault, code = ?error.code, attrs = ?error.attrs, %error,
+                    "could not look for the sandbox of a create that failed");
+                blind = Some(error);
+            }
+        }
+    }
+    if let Some(error) = blind {
+        error!(?labels, fault = ?error.fault, code = ?error.code, %error, ?lease,
+            "gave up looking for the sandbox of a create that failed; if there is one, its lease ends it");
+    }
+}
+
+/// The ids of the sandboxes with all `labels`, over all pages. Trusts no
+/// provider to filter: a foreign sandbox is never touched.
+async fn find(provider: &dyn Provider, call: &Call, labels: &BTreeMap<String, String>) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    let mut cursor = None;
+    for _ in 0..PAGES {
+        let page = provider.list(call, labels, cursor).await?;
+        let ours = |theirs: &BTreeMap<_, _>| labels.iter().all(|(key, value)| theirs.get(key) == Some(value));
+        found.extend(page.sandboxes.into_iter().filter(|listed| ours(&listed.labels)).map(|listed| listed.id));
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(found);
+        }
+    }
+    warn!(pages = PAGES, "the provider's listing does not end");
+    Ok(found)
+}
+
+/// Whether the same kill may succeed later. A plugin that failed gets a fresh
+/// instance each time.
+fn may_pass(error: &Error) -> bool {
+    error.code.is_transient()
+        || error.fault == Fault::Plugin
+        || matches!(error.code, Code::Cancelled | Code::Internal | Code::Unknown)
+}
+
+fn no_answer() -> Error {
+    Error::new(Fault::Provider, Code::DeadlineExceeded, "the provider did not answer in time")
+}

@@ -1,0 +1,439 @@
+//! The one task that owns a session.
+//!
+//! Owns the session's calls to the provider, its terminal and the writing end
+//! of its log. Deliberately decides nothing: it tells the state machine what
+//! happened and does what that says. No call to the provider ever stands in
+//! the way of a byte: each runs beside the loop until it answers.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::pending;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tracing::{debug, info, warn};
+
+use super::handle::{Phase, Shared, Wishes};
+use super::log::{Appender, Readiness};
+use super::state::{Effect, Event, Machine};
+use super::{Blueprint, LABEL_BROKER, LABEL_SESSION, Outcome, cleanup, lease};
+use crate::sandbox::{
+    Call, Code, Control, Error, Exit, Fault, Lifetime, PIPE_CHUNKS, Result, SandboxRef, Size, Spec, Terminal,
+};
+
+/// How long a resize may take before the next one is tried.
+const RESIZE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Drives one session from its first call to the end of its sandbox.
+pub(super) struct Driver {
+    shared: Arc<Shared>,
+    blueprint: Arc<Blueprint>,
+    call: Call,
+    machine: Machine,
+    /// What to do first.
+    first: Vec<Effect>,
+    log: Appender,
+    inbox: mpsc::Receiver<Bytes>,
+    wishes: watch::Receiver<Wishes>,
+    /// Create, then open, then kill: one after the other.
+    lifecycle: Option<BoxFuture<'static, Answer>>,
+    lease: Option<BoxFuture<'static, Answer>>,
+    resize: Option<BoxFuture<'static, Answer>>,
+    terminal: Option<Live>,
+    /// Towards the shell. None before the shell is asked for, and after it.
+    pipe: Option<mpsc::Sender<Bytes>>,
+    /// Input that the pipe had no room for. While there is some the inbox is
+    /// not read, so it holds no more than what was kept before the shell ran.
+    outbox: VecDeque<Bytes>,
+    /// Never later than the machine's deadline.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// The parts of a live terminal.
+struct Live {
+    output: Option<mpsc::Receiver<Bytes>>,
+    done: Option<oneshot::Receiver<Result<Exit>>>,
+    control: Control,
+    _lifetime: Lifetime,
+}
+
+/// What a call beside the loop has come to.
+enum Answer {
+    Created(Result<SandboxRef>),
+    Opened(Result<Terminal>),
+    Resized(Result<()>),
+    LeaseLost(Error),
+    Cleaned,
+}
+
+/// Why the loop turns.
+enum Turn {
+    Answer(Answer),
+    Wishes,
+    Input(Bytes),
+    /// The pipe has room, or its reader is gone.
+    Pipe(bool),
+    Output(Option<Bytes>),
+    Done(Result<Exit>),
+    Time,
+}
+
+impl Driver {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        blueprint: Arc<Blueprint>,
+        log: Appender,
+        inbox: mpsc::Receiver<Bytes>,
+    ) -> Self {
+        let wishes = shared.wishes.subscribe();
+        let size = wishes.borrow().size;
+        let (machine, first) = Machine::start(size, blueprint.idle_timeout, Instant::now());
+        let call = Call { session: Some(shared.id.to_string()) };
+        Driver {
+            shared,
+            blueprint,
+            call,
+            machine,
+            first,
+            log,
+            inbox,
+            wishes,
+            lifecycle: None,
+            lease: None,
+            resize: None,
+            terminal: None,
+            pipe: None,
+            outbox: VecDeque::new(),
+            timer: None,
+        }
+    }
+
+    /// Returns when the session is over and its sandbox gone, or given up.
+    pub(super) async fn run(mut self) {
+        for effect in std::mem::take(&mut self.first) {
+            self.apply(effect);
+        }
+        // A client may have left before the first turn.
+        self.wishes.mark_changed();
+        while !self.machine.is_finished() {
+            let turn = self.turn().await;
+            self.handle(turn);
+            self.arm();
+        }
+    }
+
+    /// Picks what happens next. Every arm is cancel-safe: what it would take
+    /// stays where it is when another one wins.
+    async fn turn(&mut self) -> Turn {
+        let (output, done) = match &mut self.terminal {
+            Some(live) => (live.output.as_mut(), live.done.as_mut()),
+            None => (None, None),
+        };
+        let takes_input = self.outbox.is_empty() && self.machine.wants_input();
+        let waits_for_pipe = !self.outbox.is_empty();
+        tokio::select! {
+            answer = answer(&mut self.lifecycle) => Turn::Answer(answer),
+            answer = answer(&mut self.lease) => Turn::Answer(answer),
+            answer = answer(&mut self.resize) => Turn::Answer(answer),
+            Ok(()) = self.wishes.changed() => Turn::Wishes,
+            Some(bytes) = self.inbox.recv(), if takes_input => Turn::Input(bytes),
+            open = room_in(self.pipe.as_ref()), if waits_for_pipe => Turn::Pipe(open),
+            chunk = next_chunk(&self.log, output) => Turn::Output(chunk),
+            exit = exited(done) => Turn::Done(exit),
+            () = fired(&mut self.timer) => Turn::Time,
+        }
+    }
+
+    fn handle(&mut self, turn: Turn) {
+        match turn {
+            Turn::Answer(answer) => self.answered(answer),
+            Turn::Wishes => {
+                let Wishes { size, clients, shutdown } = *self.wishes.borrow_and_update();
+                if clients == 0 {
+                    self.step(Event::ClientsGone);
+                }
+                if shutdown {
+                    self.step(Event::Shutdown);
+                }
+                self.step(Event::Resize(size));
+            }
+            Turn::Input(bytes) => self.step(Event::Input(bytes)),
+            Turn::Pipe(true) => self.flush(),
+            // The shell takes no more input, and soon `done` says why. Until
+            // then input waits, for it must not be lost in silence.
+            Turn::Pipe(false) => self.pipe = None,
+            Turn::Output(Some(chunk)) => self.output(chunk),
+            Turn::Output(None) => {
+                if let Some(live) = &mut self.terminal {
+                    live.output = None;
+                }
+                self.step(Event::Drained);
+            }
+            Turn::Done(exit) => {
+                if let Some(live) = &mut self.terminal {
+                    live.done = None;
+                }
+                match &exit {
+                    Ok(exit) => info!(%exit, bytes = self.log.offset(), "shell ended"),
+                    Err(error) => failed("lost the terminal", error),
+                }
+                self.step(Event::Exited(exit));
+            }
+            Turn::Time => self.step(Event::Time),
+        }
+    }
+
+    fn answered(&mut self, answer: Answer) {
+        match answer {
+            Answer::Created(result) => {
+                if let Ok(sandbox) = &result {
+                    self.shared.set_sandbox(&sandbox.id);
+                }
+                self.step(Event::Created(result));
+            }
+            Answer::Opened(Ok(Terminal { output, done, control, lifetime, .. })) => {
+                self.terminal = Some(Live { output: Some(output), done: Some(done), control, _lifetime: lifetime });
+                self.step(Event::Opened(Ok(())));
+            }
+            Answer::Opened(Err(error)) => self.step(Event::Opened(Err(error))),
+            Answer::Resized(result) => self.step(Event::Resized(result)),
+            Answer::LeaseLost(error) => self.step(Event::LeaseLost(error)),
+            Answer::Cleaned => self.step(Event::Cleaned),
+        }
+    }
+
+    /// Appends a chunk, and what else one filling of the pipe has brought.
+    fn output(&mut self, chunk: Bytes) {
+        self.log.append(chunk);
+        if let Some(output) = self.terminal.as_mut().and_then(|live| live.output.as_mut()) {
+            for _ in 1..PIPE_CHUNKS {
+                if !self.log.has_room() {
+                    break;
+                }
+                let Ok(chunk) = output.try_recv() else { break };
+                self.log.append(chunk);
+            }
+        }
+        self.step(Event::Output);
+    }
+
+    fn step(&mut self, event: Event) {
+        for effect in self.machine.step(event, Instant::now()) {
+            self.apply(effect);
+        }
+    }
+
+    fn apply(&mut self, effect: Effect) {
+        match effect {
+            Effect::Create => self.lifecycle = Some(self.create()),
+            Effect::KeepAlive(sandbox) => {
+                let keep = lease::keep(self.provider(), self.call.clone(), sandbox, self.blueprint.lease);
+                self.lease = Some(keep.map(Answer::LeaseLost).boxed());
+            }
+            Effect::Open(sandbox, size) => {
+                self.shared.set_phase(Phase::Opening);
+                self.lifecycle = Some(self.open(sandbox, size));
+            }
+            Effect::Write(bytes) => {
+                self.outbox.push_back(bytes);
+                self.flush();
+            }
+            Effect::Resize(size) => self.resize = self.terminal.as_ref().map(|live| resize(&live.control, size)),
+            Effect::CloseInput => {
+                self.inbox.close();
+                while self.inbox.try_recv().is_ok() {}
+                self.outbox.clear();
+                self.pipe = None;
+            }
+            Effect::HangUp => self.hang_up(),
+            Effect::Kill(sandbox) => {
+                self.shared.set_phase(Phase::Ending);
+                self.lease = None;
+                self.lifecycle = Some(self.kill(sandbox));
+            }
+            Effect::FindAndKill => self.lifecycle = Some(self.find_and_kill()),
+            Effect::Stage(stage) => self.log.stage(stage),
+            Effect::Ready(size) => {
+                self.shared.set_phase(Phase::Running);
+                self.log.ready(Readiness {
+                    session: Arc::clone(&self.shared.id),
+                    provider: Arc::clone(&self.shared.provider),
+                    isolation: self.blueprint.provider.isolation().map(Arc::from),
+                    size,
+                });
+            }
+            Effect::End(outcome) => {
+                self.shared.set_phase(Phase::Ending);
+                let (age, bytes) = (self.shared.opened.elapsed(), self.log.offset());
+                match &outcome {
+                    Outcome::Failed(error) => info!(?age, bytes, code = ?error.code, "session failed"),
+                    outcome => info!(?age, bytes, %outcome, "session ended"),
+                }
+                self.log.end(outcome);
+            }
+        }
+    }
+
+    /// Moves input into the pipe as far as there is room.
+    fn flush(&mut self) {
+        let Some(pipe) = &self.pipe else { return };
+        while let Some(bytes) = self.outbox.pop_front() {
+            if let Err(error) = pipe.try_send(bytes) {
+                self.outbox.push_front(error.into_inner());
+                break;
+            }
+        }
+    }
+
+    /// Lets go of the terminal. What its pipe still holds is told, beyond the
+    /// window by at most that pipe.
+    fn hang_up(&mut self) {
+        self.resize = None;
+        let Some(live) = self.terminal.take() else { return };
+        if let Some(mut output) = live.output {
+            output.close();
+            while let Ok(chunk) = output.try_recv() {
+                self.log.append(chunk);
+            }
+        }
+    }
+
+    fn arm(&mut self) {
+        match (self.machine.deadline(), &mut self.timer) {
+            (None, timer) => *timer = None,
+            (Some(at), timer @ None) => *timer = Some(Box::pin(sleep_until(at))),
+            // A deadline that has moved later is looked at when the timer fires.
+            (Some(at), Some(timer)) if timer.is_elapsed() || at < timer.deadline() => timer.as_mut().reset(at),
+            (Some(_), Some(_)) => {}
+        }
+    }
+
+    fn provider(&self) -> Arc<dyn crate::sandbox::Provider> {
+        Arc::clone(&self.blueprint.provider)
+    }
+
+    fn labels(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([
+            (LABEL_BROKER.to_owned(), self.blueprint.broker_id.clone()),
+            (LABEL_SESSION.to_owned(), self.shared.id.to_string()),
+        ])
+    }
+
+    fn create(&self) -> BoxFuture<'static, Answer> {
+        let (provider, call) = (self.provider(), self.call.clone());
+        let spec = Spec { labels: self.labels(), env: self.blueprint.sandbox_env.clone(), ttl: self.blueprint.lease };
+        async move {
+            let began = Instant::now();
+            let result = provider.create(&call, &spec).await;
+            match &result {
+                Ok(sandbox) => info!(sandbox = sandbox.id, elapsed = ?began.elapsed(), "sandbox created"),
+                Err(error) => failed("could not create a sandbox", error),
+            }
+            Answer::Created(result)
+        }
+        .boxed()
+    }
+
+    fn open(&mut self, sandbox: SandboxRef, size: Size) -> BoxFuture<'static, Answer> {
+        let (provider, call) = (self.provider(), self.call.clone());
+        let blueprint = Arc::clone(&self.blueprint);
+        let (pipe, input) = mpsc::channel(PIPE_CHUNKS);
+        self.pipe = Some(pipe);
+        async move {
+            let began = Instant::now();
+            let result = provider.open(&call, &sandbox, &blueprint.command, size, input).await;
+            match &result {
+                Ok(terminal) => info!(sandbox = sandbox.id, pty = terminal.pty, elapsed = ?began.elapsed(),
+                    "shell started"),
+                Err(error) => failed("could not start the shell", error),
+            }
+            Answer::Opened(result)
+        }
+        .boxed()
+    }
+
+    fn kill(&self, sandbox: SandboxRef) -> BoxFuture<'static, Answer> {
+        let (provider, call, lease) = (self.provider(), self.call.clone(), self.blueprint.lease);
+        async move {
+            cleanup::kill(&*provider, &call, &sandbox, lease).await;
+            Answer::Cleaned
+        }
+        .boxed()
+    }
+
+    fn find_and_kill(&self) -> BoxFuture<'static, Answer> {
+        let (provider, call, lease) = (self.provider(), self.call.clone(), self.blueprint.lease);
+        let (labels, mut wishes) = (self.labels(), self.wishes.clone());
+        async move {
+            let hurry = async move {
+                // An error is a table that is no more: hurry as well.
+                let _ = wishes.wait_for(|wishes| wishes.shutdown).await;
+            };
+            cleanup::find_and_kill(&*provider, &call, &labels, lease, hurry).await;
+            Answer::Cleaned
+        }
+        .boxed()
+    }
+}
+
+fn resize(control: &Control, size: Size) -> BoxFuture<'static, Answer> {
+    let control = control.clone();
+    async move {
+        let late = |_| Err(Error::new(Fault::Provider, Code::DeadlineExceeded, "the resize was not answered in time"));
+        let result = timeout(RESIZE_DEADLINE, control.resize(size)).await.unwrap_or_else(late);
+        match &result {
+            Ok(()) => debug!(cols = size.cols, rows = size.rows, "resized"),
+            Err(error) => failed("could not resize the terminal", error),
+        }
+        Answer::Resized(result)
+    }
+    .boxed()
+}
+
+/// Waits for a call, if there is one, and forgets it when it has answered.
+async fn answer(call: &mut Option<BoxFuture<'static, Answer>>) -> Answer {
+    let Some(running) = call else { return pending().await };
+    let answer = running.await;
+    *call = None;
+    answer
+}
+
+/// Waits for room in the pipe to the shell; false when nobody reads it.
+async fn room_in(pipe: Option<&mpsc::Sender<Bytes>>) -> bool {
+    match pipe {
+        Some(pipe) => pipe.reserve().await.is_ok(),
+        None => pending().await,
+    }
+}
+
+/// Waits for room in the log, then for output; none at its end.
+async fn next_chunk(log: &Appender, output: Option<&mut mpsc::Receiver<Bytes>>) -> Option<Bytes> {
+    let Some(output) = output else { return pending().await };
+    log.room().await;
+    output.recv().await
+}
+
+/// Waits for the word how the shell ended.
+async fn exited(done: Option<&mut oneshot::Receiver<Result<Exit>>>) -> Result<Exit> {
+    let Some(done) = done else { return pending().await };
+    done.await.unwrap_or_else(|_| {
+        let message = "the provider's plugin stopped without saying how the shell ended";
+        Err(Error::new(Fault::Plugin, Code::Internal, message))
+    })
+}
+
+async fn fired(timer: &mut Option<Pin<Box<Sleep>>>) {
+    match timer {
+        Some(timer) => timer.await,
+        None => pending().await,
+    }
+}
+
+fn failed(what: &str, error: &Error) {
+    warn!(fault = ?error.fault, code = ?error.code, attrs = ?error.attrs, %error, "{what}");
+}

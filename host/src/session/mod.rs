@@ -1,0 +1,166 @@
+//! A session: one terminal in one sandbox, from the request for it until the
+//! sandbox is gone.
+//!
+//! Owns the life of a session and its output. Deliberately knows no
+//! transport, no plugin engine, no configuration file and no clock but
+//! tokio's, which tests stop and turn.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `sessions` | the table of live sessions: admits, lists, shuts down |
+//! | `handle` | what the rest of the broker holds of one session |
+//! | `driver` | the one task that owns a session and does what `state` says |
+//! | `state` | the policy, pure, with the drawing of its states |
+//! | `log` | what clients read, each from its own offset |
+//! | `lease` | keeps the sandbox alive while the session lives |
+//! | `cleanup` | ends the sandbox for certain, found by label if need be |
+
+mod cleanup;
+mod driver;
+mod handle;
+mod lease;
+mod log;
+mod sessions;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::sandbox::{Command, Error, Exit, Provider};
+
+pub use handle::{Client, Ended, Phase, Session, Summary};
+pub use log::{Event, Reader, WINDOW, WINDOW_CHUNKS};
+pub use sessions::{Refused, SHUTDOWN_DEADLINE, Sessions};
+pub use state::PENDING_INPUT;
+
+/// Label of every sandbox that a broker makes; its value names the broker.
+pub const LABEL_BROKER: &str = "sandbox-broker";
+
+/// Label of every sandbox that a broker makes; its value is the session's id.
+pub const LABEL_SESSION: &str = "sandbox-broker-session";
+
+/// What a new session is made of. A session keeps the blueprint that it began
+/// with, so a change of configuration never touches a live one.
+#[derive(Clone)]
+pub struct Blueprint {
+    /// Makes and ends the sandbox.
+    pub provider: Arc<dyn Provider>,
+    /// Value of [`LABEL_BROKER`]: tells this broker's sandboxes from others.
+    pub broker_id: String,
+    /// The shell.
+    pub command: Command,
+    /// Environment of every process in the sandbox; may hold secrets.
+    pub sandbox_env: BTreeMap<String, String>,
+    /// A session without input and output for this long ends.
+    pub idle_timeout: Duration,
+    /// The sandbox ends by itself this long after the broker's last sign of
+    /// life. Renewed three times per lease.
+    pub lease: Duration,
+    /// Which configuration this is; counts up.
+    pub generation: u64,
+    /// Sessions at once, those included whose sandbox is still being ended.
+    pub max_sessions: usize,
+}
+
+/// A step on the way to a running shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The provider makes the sandbox.
+    Create,
+    /// The shell starts in it.
+    Shell,
+}
+
+impl Step {
+    /// Its name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Step::Create => "create",
+            Step::Shell => "shell",
+        }
+    }
+}
+
+/// How far a step is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It runs.
+    Started,
+    /// It is done.
+    Done,
+    /// It failed; the session ends.
+    Failed,
+}
+
+impl Progress {
+    /// Its name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Progress::Started => "started",
+            Progress::Done => "done",
+            Progress::Failed => "failed",
+        }
+    }
+}
+
+/// News of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// Which step.
+    pub name: Step,
+    /// How far it is.
+    pub state: Progress,
+    /// Since it started; zero while `state` is `Started`.
+    pub elapsed: Duration,
+    /// One line for a person.
+    pub message: String,
+}
+
+/// How a session ended. `Display` is one line for the person at the terminal.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The shell ended.
+    Exited(Exit),
+    /// A step or the sandbox failed; the message says which.
+    Failed(Error),
+    /// Nobody typed and nothing was printed for this long.
+    Idle(Duration),
+    /// The broker shuts down.
+    Shutdown,
+    /// The last client left.
+    Detached,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Exited(Exit::Code(code)) => write!(f, "the shell ended with exit status {code}"),
+            Outcome::Exited(Exit::Signal(name)) => write!(f, "the shell was ended by {name}"),
+            Outcome::Exited(Exit::Unknown) => f.write_str("the shell ended; the provider does not say how"),
+            Outcome::Failed(error) => error.fmt(f),
+            Outcome::Idle(after) => {
+                write!(f, "the session ended after {} without input or output", Words(*after))
+            }
+            Outcome::Shutdown => f.write_str("the broker is shutting down; connect again to get a new session"),
+            Outcome::Detached => f.write_str("the last client left"),
+        }
+    }
+}
+
+/// A duration in the largest unit that divides it.
+struct Words(Duration);
+
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_secs() {
+            0 => write!(f, "{} ms", self.0.as_millis()),
+            s if s % 3600 == 0 => write!(f, "{} h", s / 3600),
+            s if s % 60 == 0 => write!(f, "{} min", s / 60),
+            s => write!(f, "{s} s"),
+        }
+    }
+}

@@ -1,4 +1,5 @@
 //! The sandbox broker as a library.
 
+pub mod config;
 pub mod sandbox;
 pub mod secret;

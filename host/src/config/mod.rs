@@ -1,0 +1,260 @@
+//! `broker.toml`: read, checked, and watched for changes. The only place that
+//! knows TOML.
+//!
+//! Owns the way from text to an immutable [`Config`] with every mistake in
+//! words and in place, the schema for editors, and the watch over files.
+//! Deliberately knows no plugin: what a plugin says about its own section comes
+//! in as a schema, and its words are placed by [`Config::mistake_at`].
+//!
+//! ```text
+//! text ─ document ─ JSON + positions ─ check ─ types right ─ validate ─ Config
+//!        (TOML, references)            (schema of raw)      (rules over several keys)
+//! ```
+//!
+//! Each step reports all it finds and takes that out, so that the next can
+//! still look at the rest.
+
+mod check;
+mod document;
+mod fingerprint;
+mod grant;
+mod interpolate;
+mod mistake;
+mod raw;
+mod schema;
+mod types;
+mod validate;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Deserialize as _;
+use serde_json::Value;
+
+use document::{SourceMap, join};
+
+pub use fingerprint::Fingerprint;
+pub use grant::{Grant, HostPattern, Scheme};
+pub use interpolate::{Environment, MAX_REFERENCED_BYTES};
+pub use mistake::{Mistake, Mistakes, Position};
+pub use schema::schema;
+pub use types::{Auth, Embedded, Limits, PluginSource, Provider, Sandbox, Server, Token};
+pub use value::Origin;
+
+/// Bytes of a configuration, at most. The shipped one has some 5 KiB; a
+/// thousand providers would still fit.
+pub const MAX_BYTES: u64 = 1024 * 1024;
+
+/// Characters of a plugin's own words about its section, at most.
+const MAX_PLUGIN_WORDS: usize = 1024;
+
+/// A configuration that was checked. Never changes; a reload makes another.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the broker listens.
+    pub server: Server,
+    /// Who may use it; everybody on loopback without it.
+    pub auth: Option<Auth>,
+    /// The sandbox that a terminal gets.
+    pub sandbox: Sandbox,
+    /// Providers by name. [`Sandbox::provider`] is among them.
+    pub providers: BTreeMap<String, Provider>,
+    path: PathBuf,
+    map: SourceMap,
+    files: Vec<PathBuf>,
+    warnings: Vec<Mistake>,
+}
+
+/// Reads and checks the file at `path`, which is also its name in messages.
+/// Variables come from `env`. Reads files but runs nothing; takes some
+/// milliseconds and blocks for them.
+pub fn load(path: &Path, env: Environment<'_>) -> Result<Config, Mistakes> {
+    let whole_file = |position, message: String| {
+        let mistake = Mistake { file: name(path), position, key: String::new(), message };
+        Mistakes::new(vec![mistake], vec![path.to_owned()])
+    };
+    let bytes = read(path).map_err(|reason| whole_file(None, reason))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| {
+        whole_file(document::not_utf8(&bytes), "not TOML: found bytes that are not UTF-8, expected text".into())
+    })?;
+    let mut config = parse(path, text, env)?;
+    if config.warnings.iter().any(|warning| warning.key.contains(".secrets.")) {
+        config.warnings.extend(readable_by_others(path));
+    }
+    Ok(config)
+}
+
+/// As [`load`], of text that was read already. `path` says where it would
+/// stand: paths in it are relative to that, unless absolute.
+pub fn parse(path: &Path, text: &str, env: Environment<'_>) -> Result<Config, Mistakes> {
+    let base = path.parent().unwrap_or(Path::new(""));
+    let mut files = vec![path.to_owned()];
+    let document = match document::read(name(path), text, base, env) {
+        Ok(document) => document,
+        Err(mistakes) => return Err(Mistakes::new(mistakes, files)),
+    };
+    files.extend(document.files);
+    let (mut value, map) = (document.value, document.map);
+    let providers: Vec<String> =
+        value.get("providers").and_then(Value::as_object).map(|p| p.keys().cloned().collect()).unwrap_or_default();
+
+    let mut wrong = document.mistakes;
+    let checked = check::check(&schema::of_file(), &mut value, &map, "").expect("our own schema is valid");
+    // A value that could not be filled in is null here, which is no second mistake.
+    let known = |pointer: &str| wrong.iter().any(|(p, _)| p == pointer);
+    let checked: Vec<_> = checked.into_iter().filter(|(pointer, _)| !known(pointer)).collect();
+    wrong.extend(checked);
+    check::prune(&mut value, &wrong);
+
+    // What serde says may hold a value, so it is not repeated.
+    let Ok(file) = raw::File::deserialize(value) else {
+        wrong.push((String::new(), map.at("", "it fits its schema and still cannot be read: a bug of the broker")));
+        return Err(Mistakes::new(wrong.into_iter().map(|(_, mistake)| mistake).collect(), files));
+    };
+    let pointers: BTreeSet<String> = wrong.iter().map(|(pointer, _)| pointer.clone()).collect();
+    let context = validate::Context { map: &map, base, wrong: &pointers, providers: &providers };
+    let validate::Outcome { config, mut mistakes, warnings } = validate::validate(file, &context);
+    mistakes.extend(wrong.into_iter().map(|(_, mistake)| mistake));
+    files.extend(config.providers.values().filter_map(|provider| match &provider.plugin {
+        PluginSource::Path(path) => Some(path.clone()),
+        PluginSource::Builtin(_) => None,
+    }));
+    if !mistakes.is_empty() {
+        return Err(Mistakes::new(mistakes, files));
+    }
+    let validate::Parts { server, auth, sandbox, providers } = config;
+    Ok(Config { server, auth, sandbox, providers, path: path.to_owned(), map, files, warnings })
+}
+
+impl Config {
+    /// The file, as it was named.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Everything whose change may change the configuration or a plugin: the
+    /// file, secret files, plugin files.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// What is not wrong but unwise.
+    pub fn warnings(&self) -> &[Mistake] {
+        &self.warnings
+    }
+
+    /// A provider's `config` after a check against the schema that its plugin
+    /// exports: this is what to hand to the plugin. References have taken the
+    /// types that the schema wants. A provider that does not exist has an
+    /// empty one.
+    pub fn check_provider_config(&self, provider: &str, schema: &Value) -> Result<Value, Mistakes> {
+        let at = format!("{}/config", join("/providers", provider));
+        let empty = || Value::Object(serde_json::Map::new());
+        let mut value = self.providers.get(provider).map_or_else(empty, |provider| provider.config.clone());
+        let mistakes = check::check(schema, &mut value, &self.map, &at).unwrap_or_else(|reason| {
+            let message = format!("the plugin exports no valid JSON Schema for this section: {}", tame(&reason));
+            vec![(at.clone(), self.map.at(&at, message))]
+        });
+        if mistakes.is_empty() {
+            return Ok(value);
+        }
+        Err(Mistakes::new(mistakes.into_iter().map(|(_, mistake)| mistake).collect(), self.files.clone()))
+    }
+
+    /// A mistake in a provider's section: `pointer` is a JSON Pointer into its
+    /// `config`, as a plugin gives it, and `message` the plugin's words.
+    pub fn mistake_at(&self, provider: &str, pointer: &str, message: &str) -> Mistake {
+        let pointer = if pointer.starts_with('/') { pointer } else { "" };
+        self.map.at(&format!("{}/config{pointer}", join("/providers", provider)), tame(message))
+    }
+
+    /// A mistake about a provider's plugin itself, such as a file that is no
+    /// component.
+    pub fn plugin_mistake(&self, provider: &str, message: &str) -> Mistake {
+        self.map.at(&format!("{}/plugin", join("/providers", provider)), tame(message))
+    }
+
+    /// What `new` changes although it cannot change while the broker runs.
+    /// Empty when the broker can go on with `new`.
+    pub fn refuse_live_changes(old: &Config, new: &Config) -> Vec<Mistake> {
+        validate::refuse_live_changes(old, new)
+    }
+
+    /// One line for the log. Of secrets and of the environment it has the names
+    /// and whether they are set.
+    pub fn summary(&self) -> String {
+        let Config { server, sandbox, .. } = self;
+        let mut line = format!("listen={}", server.listen);
+        for (key, origin) in [("frontend_url", &server.frontend_url), ("public_url", &server.public_url)] {
+            if let Some(origin) = origin {
+                let _ = write!(line, " {key}={origin}");
+            }
+        }
+        let tokens = self.auth.iter().flat_map(|auth| &auth.tokens).map(|token| token.name.as_str());
+        let tokens: Vec<&str> = tokens.collect();
+        let _ =
+            write!(line, " auth={}", if tokens.is_empty() { "none".into() } else { format!("[{}]", tokens.join(" ")) });
+        let _ = write!(line, " provider={} timeout={:?} lease={:?}", sandbox.provider, sandbox.timeout, sandbox.lease);
+        let _ = write!(line, " max_sessions={}", sandbox.max_sessions);
+        let _ = write!(line, " env=[{}]", sandbox.env.keys().map(String::as_str).collect::<Vec<_>>().join(" "));
+        for provider in self.providers.values() {
+            let _ = write!(line, " {}={{plugin=", provider.name);
+            let _ = match &provider.plugin {
+                PluginSource::Builtin(name) => write!(line, "{name}"),
+                PluginSource::Path(path) => write!(line, "{path:?}"),
+            };
+            if let Some(Embedded::Sandboxd) = provider.embedded {
+                line.push_str(" embedded=sandboxd");
+            }
+            let grants: Vec<String> = provider.allow.iter().map(ToString::to_string).collect();
+            let _ = write!(line, " allow=[{}]", grants.join(" "));
+            let secrets: Vec<String> =
+                provider.secrets.iter().map(|(name, secret)| format!("{name}:{secret:?}")).collect();
+            let _ = write!(line, " secrets=[{}]}}", secrets.join(" "));
+        }
+        line
+    }
+}
+
+fn name(path: &Path) -> Arc<str> {
+    path.display().to_string().escape_debug().to_string().into()
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let describe = |e: std::io::Error| format!("cannot be read: {}", e.kind());
+    // Before it is opened: opening a FIFO would wait for its writer.
+    if !path.metadata().map_err(describe)?.is_file() {
+        return Err("cannot be read: not a file".into());
+    }
+    let mut bytes = Vec::new();
+    File::open(path).map_err(describe)?.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(describe)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err("cannot be read: larger than 1 MiB".into());
+    }
+    Ok(bytes)
+}
+
+/// A warning about a file that holds secrets as text.
+fn readable_by_others(path: &Path) -> Option<Mistake> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = path.metadata().ok()?.permissions().mode() & 0o777;
+    (mode & 0o077 != 0).then(|| Mistake {
+        file: name(path),
+        position: None,
+        key: String::new(),
+        message: format!("holds secrets and can be read by others (mode {mode:04o}); chmod 600 keeps it private"),
+    })
+}
+
+/// Somebody else's words as one line of bounded length.
+fn tame(words: &str) -> String {
+    words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_PLUGIN_WORDS).collect()
+}

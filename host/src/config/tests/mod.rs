@@ -1,0 +1,28 @@
+//! What the whole of `config/` promises, driven through its public functions.
+
+mod shipped;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::{Config, Mistakes, parse};
+
+/// Loads `text` as `broker.toml` with these variables.
+fn with(text: &str, variables: &[(&str, &str)]) -> Result<Config, Mistakes> {
+    let variables: BTreeMap<&str, &str> = variables.iter().copied().collect();
+    parse(Path::new("broker.toml"), text, &|name| variables.get(name).map(|value| (*value).to_owned()))
+}
+
+/// The messages for `text`, one per line; empty when it is good.
+fn mistakes(text: &str, variables: &[(&str, &str)]) -> String {
+    with(text, variables).err().map(|mistakes| mistakes.to_string()).unwrap_or_default()
+}
+
+/// Line and column of `part` in the first occurrence of `around`, counted here
+/// a second time and in another way.
+fn place(text: &str, around: &str, part: &str) -> String {
+    let start = text.find(around).unwrap_or_else(|| panic!("no {around:?} in the text"));
+    let offset = start + around.find(part).unwrap_or_else(|| panic!("no {part:?} in {around:?}"));
+    let before: Vec<&str> = text[..offset].split('\n').collect();
+    format!("{}:{}", before.len(), before.last().map_or(0, |line| line.chars().count()) + 1)
+}

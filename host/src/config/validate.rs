@@ -1,0 +1,310 @@
+//! From the file as written to the configuration that the broker reads. Owns
+//! every rule that joins several keys, and every bound; deliberately leaves
+//! the plugins' own settings to whoever holds the plugins.
+//!
+//! A rule is silent about keys that are wrong by themselves: they were
+//! reported, and what is said about a wrong value helps nobody.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::check::found;
+use super::document::{SourceMap, join};
+use super::grant::{Grant, HostPattern, Scheme};
+use super::interpolate::Source;
+use super::mistake::{Mistake, meant};
+use super::types::{Auth, Embedded, Limits, PluginSource, Provider, Sandbox, Server, Token};
+use super::value::{self, Origin};
+use super::{Config, raw};
+use crate::secret::Secret;
+
+/// From one second, below which nobody can type, to 30 days, so that sums of
+/// times stay far from overflow.
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3600);
+
+/// At least 3 s, so that a third of it survives a slow request. At most 24 h,
+/// the longest that providers give.
+const LEASE: RangeInclusive<Duration> = Duration::from_secs(3)..=Duration::from_secs(24 * 3600);
+
+/// From the least that a component's runtime starts with to all that 32-bit
+/// memory has.
+const MEMORY: RangeInclusive<u64> = 1 << 20..=4 << 30;
+
+/// From one tick of the clock that interrupts plugins to what nobody waits for.
+const CPU: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
+
+/// From what a request to another continent needs to what nobody waits for.
+const CALL_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(600);
+
+/// What the rules look at beside the file's values.
+pub(super) struct Context<'a> {
+    /// Where things stand.
+    pub(super) map: &'a SourceMap,
+    /// The directory of the file.
+    pub(super) base: &'a Path,
+    /// Pointers of what is wrong by itself.
+    pub(super) wrong: &'a BTreeSet<String>,
+    /// Every name in `[providers]`, also of wrong ones.
+    pub(super) providers: &'a [String],
+}
+
+/// What came out.
+pub(super) struct Outcome {
+    /// Meaningless when there are mistakes.
+    pub(super) config: Parts,
+    /// What is wrong.
+    pub(super) mistakes: Vec<Mistake>,
+    /// What is not wrong but unwise.
+    pub(super) warnings: Vec<Mistake>,
+}
+
+/// The sections of a [`Config`].
+pub(super) struct Parts {
+    pub(super) server: Server,
+    pub(super) auth: Option<Auth>,
+    pub(super) sandbox: Sandbox,
+    pub(super) providers: BTreeMap<String, Provider>,
+}
+
+/// Applies every rule to what was read.
+pub(super) fn validate(file: raw::File, context: &Context<'_>) -> Outcome {
+    let mut rules = Rules { context, mistakes: Vec::new(), warnings: Vec::new() };
+    let auth = rules.auth(file.auth);
+    let server = rules.server(file.server, auth.is_some());
+    let mut providers = BTreeMap::new();
+    for (name, provider) in file.providers {
+        let provider = rules.provider(&name, provider);
+        providers.insert(name, provider);
+    }
+    let sandbox = rules.sandbox(file.sandbox, &providers);
+    if file.storage.enabled {
+        let mark = rules.context.map.mark("/storage/enabled");
+        let found = found(&Value::Bool(true), mark, "/storage/enabled", true);
+        rules.mistake(
+            "/storage/enabled",
+            format!("found {found}, expected false: this version of the broker cannot mount storage yet"),
+        );
+    }
+    Outcome { config: Parts { server, auth, sandbox, providers }, mistakes: rules.mistakes, warnings: rules.warnings }
+}
+
+struct Rules<'a> {
+    context: &'a Context<'a>,
+    mistakes: Vec<Mistake>,
+    warnings: Vec<Mistake>,
+}
+
+impl Rules<'_> {
+    fn mistake(&mut self, pointer: &str, message: impl Into<String>) {
+        self.mistakes.push(self.context.map.at(pointer, message));
+    }
+
+    fn warning(&mut self, pointer: &str, message: impl Into<String>) {
+        self.warnings.push(self.context.map.at(pointer, message));
+    }
+
+    /// Whether the value, something in it or something around it is wrong by
+    /// itself.
+    fn is_wrong(&self, pointer: &str) -> bool {
+        let inside = format!("{pointer}/");
+        self.context
+            .wrong
+            .iter()
+            .any(|w| w == pointer || w.starts_with(&inside) || pointer.starts_with(&format!("{w}/")))
+    }
+
+    fn text(&self, pointer: &str, text: &str) -> String {
+        found(&Value::from(text), self.context.map.mark(pointer), pointer, true)
+    }
+
+    /// Reads a value that has bounds; its least one when it is wrong.
+    fn within<T: PartialOrd + Copy>(
+        &mut self,
+        pointer: &str,
+        text: &str,
+        read: fn(&str) -> Option<T>,
+        bounds: &RangeInclusive<T>,
+        words: &str,
+    ) -> T {
+        let value = read(text);
+        match value.filter(|value| bounds.contains(value)) {
+            Some(value) => value,
+            None => {
+                let found = self.text(pointer, text);
+                self.mistake(pointer, format!("found {found}, expected {words}"));
+                *bounds.start()
+            }
+        }
+    }
+
+    fn auth(&mut self, auth: Option<raw::Auth>) -> Option<Auth> {
+        let mut tokens = Vec::new();
+        for (i, token) in auth?.tokens.into_iter().enumerate() {
+            let (Some(name), Some(sha256)) = (token.name, token.sha256.as_deref().and_then(value::sha256)) else {
+                continue;
+            };
+            if tokens.iter().any(|known: &Token| known.name == name) {
+                self.mistake(
+                    &format!("/auth/tokens/{i}/name"),
+                    "found the name of another token, expected a name of its own",
+                );
+            }
+            tokens.push(Token { name, sha256 });
+        }
+        Some(Auth { tokens })
+    }
+
+    fn server(&mut self, server: raw::Server, auth: bool) -> Server {
+        let loopback = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
+        let listen = server.listen.parse().unwrap_or(loopback);
+        if !listen.ip().to_canonical().is_loopback() && !auth && !self.is_wrong("/auth") {
+            self.mistake(
+                "/server/listen",
+                "found an address beyond loopback, where anybody could open a terminal, expected a loopback address \
+                 such as \"127.0.0.1:3000\", or an [auth] section with a token (make one with `broker token`)",
+            );
+        }
+        Server {
+            listen,
+            frontend_url: server.frontend_url.as_deref().and_then(Origin::parse),
+            public_url: server.public_url.as_deref().and_then(Origin::parse),
+            log: server.log,
+        }
+    }
+
+    fn sandbox(&mut self, sandbox: raw::Sandbox, providers: &BTreeMap<String, Provider>) -> Sandbox {
+        let timeout =
+            self.within("/sandbox/timeout", &sandbox.timeout, value::duration, &TIMEOUT, "a duration of 1s to 720h");
+        let lease = self.within("/sandbox/lease", &sandbox.lease, value::duration, &LEASE, "a duration of 3s to 24h");
+        let provider = sandbox.provider.unwrap_or_default();
+        match providers.get(&provider) {
+            Some(provider) => self.in_use(provider),
+            None if self.is_wrong("/sandbox/provider") || self.context.providers.contains(&provider) => {}
+            None => self.unknown_provider(&provider),
+        }
+        let env = sandbox.env.into_iter().filter(|(_, text)| !text.is_empty());
+        Sandbox {
+            provider,
+            timeout,
+            lease,
+            max_sessions: sandbox.max_sessions,
+            workdir: sandbox.workdir,
+            shell: sandbox.shell,
+            env: env.map(|(name, text)| (name, Secret::new(text))).collect(),
+            user: sandbox.user,
+        }
+    }
+
+    fn unknown_provider(&mut self, name: &str) {
+        let known: Vec<&str> = self.context.providers.iter().map(String::as_str).collect();
+        let found = self.text("/sandbox/provider", name);
+        let mut message = match known.as_slice() {
+            [] => format!("found {found}, expected the name of a [providers.NAME] section, of which there is none"),
+            known => format!("found {found}, expected the name of a [providers.NAME] section: {}", known.join(", ")),
+        };
+        if let Some(meant) = meant(name, known) {
+            message.push_str(&format!("; did you mean {meant}?"));
+        }
+        self.mistake("/sandbox/provider", message);
+    }
+
+    /// What only the provider in use must fulfil.
+    fn in_use(&mut self, provider: &Provider) {
+        for name in provider.secrets.iter().filter(|(_, secret)| secret.is_empty()).map(|(name, _)| name) {
+            let pointer = format!("/providers/{}/secrets/{name}", provider.name);
+            let message = match self.context.map.mark(&pointer).map(|mark| mark.sources.as_slice()) {
+                Some([Source::Variable(variable) | Source::Default(variable)]) => {
+                    format!("Missing required environment variable: {variable}")
+                }
+                Some([Source::File(path)]) => format!("found an empty file {path:?}, expected the secret in it"),
+                _ => "found empty text, expected the secret: this provider is in use".to_owned(),
+            };
+            if !self.is_wrong(&pointer) {
+                self.mistake(&pointer, message);
+            }
+        }
+    }
+
+    fn provider(&mut self, name: &str, provider: raw::Provider) -> Provider {
+        let at = join("/providers", name);
+        let allow: Vec<Grant> = provider.allow.iter().filter_map(|text| Grant::parse(text)).collect();
+        for (i, grant) in allow.iter().enumerate().filter(|_| !provider.secrets.is_empty()) {
+            let local = matches!(grant.host, HostPattern::Address(address) if address.is_loopback());
+            if grant.scheme == Scheme::Http && !local {
+                self.warning(&format!("{at}/allow/{i}"), "secrets may go there over http, where others can read them");
+            }
+        }
+        for (secret, text) in &provider.secrets {
+            let pointer = format!("{at}/secrets/{secret}");
+            let written = self.context.map.mark(&pointer).is_some_and(|mark| mark.sources.is_empty());
+            if written && !text.is_empty() {
+                self.warning(
+                    &pointer,
+                    "the secret stands in this file as text; a reference, ${NAME} or ${file:/path}, keeps it out",
+                );
+            }
+        }
+        for (i, secret) in provider.reveal.iter().enumerate() {
+            let pointer = format!("{at}/reveal/{i}");
+            if !provider.secrets.contains_key(secret) && !self.is_wrong(&format!("{at}/secrets")) {
+                let found = self.text(&pointer, secret);
+                let known: Vec<&str> = provider.secrets.keys().map(String::as_str).collect();
+                let known = if known.is_empty() { "of which there is none".into() } else { known.join(", ") };
+                self.mistake(&pointer, format!("found {found}, expected a name in this provider's secrets: {known}"));
+            }
+        }
+        let plugin = provider.plugin.unwrap_or_default();
+        let plugin = if value::is_builtin(&plugin) {
+            PluginSource::Builtin(plugin)
+        } else {
+            PluginSource::Path(self.context.base.join(plugin))
+        };
+        let limits = self.limits(&at, &provider.limits);
+        Provider {
+            name: name.to_owned(),
+            plugin,
+            embedded: provider.embedded.map(|raw::Embedded::Sandboxd| Embedded::Sandboxd),
+            allow,
+            allow_private: provider.allow_private,
+            secrets: provider.secrets.into_iter().map(|(name, text)| (name, Secret::new(text))).collect(),
+            reveal: provider.reveal,
+            limits,
+            config: Value::Object(provider.config),
+        }
+    }
+
+    fn limits(&mut self, at: &str, limits: &raw::Limits) -> Limits {
+        let key = |key: &str| format!("{at}/limits/{key}");
+        Limits {
+            memory: self.within(&key("memory"), &limits.memory, value::size, &MEMORY, "a size of 1MiB to 4GiB"),
+            cpu: self.within(&key("cpu"), &limits.cpu, value::duration, &CPU, "a duration of 10ms to 60s"),
+            call_timeout: self.within(
+                &key("call_timeout"),
+                &limits.call_timeout,
+                value::duration,
+                &CALL_TIMEOUT,
+                "a duration of 1s to 10m",
+            ),
+        }
+    }
+}
+
+/// What of a configuration cannot change while the broker runs, one mistake
+/// for each such key that does.
+pub(super) fn refuse_live_changes(old: &Config, new: &Config) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    if old.server.listen != new.server.listen {
+        let pointer = "/server/listen";
+        let found = found(&Value::from(new.server.listen.to_string()), new.map.mark(pointer), pointer, true);
+        mistakes.push(new.map.at(
+            pointer,
+            format!("found {found}, expected the address that the broker listens on: it cannot change live, restart the broker"),
+        ));
+    }
+    mistakes
+}

@@ -1,0 +1,295 @@
+//! What the text of a single value may be: durations, sizes, addresses,
+//! origins, names. Owns the grammar of each and the words in which a mistake
+//! says what is expected; deliberately knows no key.
+//!
+//! One [`Format`] serves the check of a file, the schema for editors and the
+//! reading of the value, so that the three cannot disagree.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use schemars::{Schema, SchemaGenerator};
+use serde_json::json;
+use tracing_subscriber::EnvFilter;
+use url::Url;
+
+use super::grant::Grant;
+
+/// A kind of text.
+pub(super) struct Format {
+    /// Its name in schemas.
+    pub(super) name: &'static str,
+    /// What a mistake says is expected.
+    pub(super) expected: &'static str,
+    /// What editors can check; never stricter than `fits`.
+    pub(super) pattern: Option<&'static str>,
+    /// Whether a text is of this kind.
+    pub(super) fits: fn(&str) -> bool,
+}
+
+impl Format {
+    /// The format of this name.
+    pub(super) fn named(name: &str) -> Option<&'static Format> {
+        FORMATS.iter().find(|format| format.name == name).copied()
+    }
+
+    /// A schema for text of this kind.
+    pub(super) fn schema(&self) -> Schema {
+        let mut schema = schemars::json_schema!({ "type": "string", "format": self.name });
+        if let Some(pattern) = self.pattern {
+            schema.insert("pattern".into(), json!(pattern));
+        }
+        schema
+    }
+}
+
+macro_rules! formats {
+    ($($(#[$doc:meta])* $id:ident, $schema:ident: $name:literal, $expected:literal, $pattern:expr, $fits:expr;)*) => {
+        /// Every format.
+        pub(super) static FORMATS: &[&Format] = &[$(&$id),*];
+        $(
+            $(#[$doc])*
+            pub(super) static $id: Format = Format { name: $name, expected: $expected, pattern: $pattern, fits: $fits };
+            #[allow(dead_code, reason = "names of keys take their schema from the format itself")]
+            pub(super) fn $schema(_: &mut SchemaGenerator) -> Schema { $id.schema() }
+        )*
+    };
+}
+
+formats! {
+    DURATION, duration_schema: "broker-duration", "a duration such as \"30s\", \"5m\" or \"1h30m\"",
+        Some("^([0-9]+(ms|s|m|h))+$"), |t| duration(t).is_some();
+    SIZE, size_schema: "broker-size", "a size such as \"64MiB\"",
+        Some("^[0-9]+(KiB|MiB|GiB)$"), |t| size(t).is_some();
+    LISTEN, listen_schema: "broker-listen", "an IP address and a port such as \"127.0.0.1:3000\" or \"[::1]:3000\"",
+        None, |t| t.parse::<SocketAddr>().is_ok();
+    ORIGIN, origin_schema: "broker-origin", "an origin such as \"https://example.com\": http or https, a host, perhaps a port, nothing else",
+        Some("^https?://"), |t| Origin::parse(t).is_some();
+    GRANT, grant_schema: "broker-grant", "an origin such as \"https://api.e2b.app\" or \"https://*.e2b.app\", perhaps with a path under which requests may go",
+        Some("^https?://"), |t| Grant::parse(t).is_some();
+    LOG, log_schema: "broker-log", "a level (error, warn, info, debug, trace) or directives such as \"info,sandbox_broker=debug\"",
+        None, log;
+    PLUGIN, plugin_schema: "broker-plugin", "the name of a built-in plugin such as \"e2b\", or a path to a .wasm file",
+        None, |t| is_builtin(t) || is_wasm_path(t);
+    SHA256, sha256_schema: "broker-sha256", "64 hexadecimal digits, as `broker token` prints them",
+        Some("^[0-9A-Fa-f]{64}$"), |t| sha256(t).is_some();
+    NAME, name_schema: "broker-name", "a name: lower case letters, digits, - and _, beginning with a letter or digit, at most 63",
+        Some("^[a-z0-9][a-z0-9_-]{0,62}$"), is_name;
+    SECRET_NAME, secret_name_schema: "broker-secret-name", "a name: letters, digits, - and _, at most 64",
+        Some("^[A-Za-z0-9_-]{1,64}$"), is_secret_name;
+    VARIABLE, variable_schema: "broker-variable", "the name of an environment variable: letters, digits and _, not beginning with a digit",
+        Some("^[A-Za-z_][A-Za-z0-9_]*$"), is_variable;
+    PATH, path_schema: "broker-path", "an absolute path such as \"/workspace\"",
+        Some("^/"), |t| t.starts_with('/') && !t.contains('\0');
+    TEXT, text_schema: "broker-text", "text that is not empty",
+        Some("[\\s\\S]"), |t| !t.is_empty() && !t.contains('\0');
+}
+
+pub(super) fn grants_schema(generator: &mut SchemaGenerator) -> Schema {
+    list_of(&grant_schema(generator))
+}
+
+pub(super) fn secret_names_schema(generator: &mut SchemaGenerator) -> Schema {
+    list_of(&secret_name_schema(generator))
+}
+
+fn list_of(items: &Schema) -> Schema {
+    schemars::json_schema!({ "type": "array", "items": items })
+}
+
+/// Reads a duration in hours, minutes, seconds and milliseconds.
+pub(super) fn duration(text: &str) -> Option<Duration> {
+    // The crate also reads "1 hour ago" and "PT1H"; one way to write is enough.
+    let plain = text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'h' | b'm' | b's'));
+    let parsed = text.parse::<jiff::SignedDuration>().ok().filter(|_| plain)?;
+    Duration::try_from(parsed).ok()
+}
+
+/// Reads a size in bytes.
+pub(super) fn size(text: &str) -> Option<u64> {
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+    let (digits, unit) = units.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit)))?;
+    digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse::<u64>().ok()?.checked_mul(unit))?
+}
+
+/// Reads the SHA-256 of a token.
+pub(super) fn sha256(text: &str) -> Option<[u8; 32]> {
+    let digit = |b: u8| char::from(b).to_digit(16);
+    let mut hash = [0; 32];
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+    if pairs.len() != hash.len() {
+        return None;
+    }
+    for (byte, [high, low]) in hash.iter_mut().zip(pairs) {
+        *byte = u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()?;
+    }
+    Some(hash)
+}
+
+/// Whether it names a plugin that is part of the broker.
+pub(super) fn is_builtin(text: &str) -> bool {
+    let rest = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    rest && (1..=64).contains(&text.len())
+}
+
+fn is_wasm_path(text: &str) -> bool {
+    text.ends_with(".wasm") && !text.contains("://") && !text.contains('\0')
+}
+
+fn log(text: &str) -> bool {
+    // An empty filter would silence everything.
+    !text.trim().is_empty() && EnvFilter::builder().parse(text).is_ok()
+}
+
+fn is_name(text: &str) -> bool {
+    let first = text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let rest = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
+    first && rest && text.len() <= 63
+}
+
+fn is_secret_name(text: &str) -> bool {
+    let letters = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    letters && (1..=64).contains(&text.len())
+}
+
+fn is_variable(text: &str) -> bool {
+    let first = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    first && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// The origin of web pages (RFC 6454), in the form in which browsers send it:
+/// lower case, no default port, no slash at the end.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Origin(String);
+
+impl Origin {
+    /// Reads an origin; one slash at its end is forgiven. None for anything
+    /// with a path, a query, a user name, a wildcard or a scheme other than
+    /// `http` and `https`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let url = Url::parse(text).ok()?;
+        let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+        let anonymous = url.username().is_empty() && url.password().is_none() && !text.contains('@');
+        let web = matches!(url.scheme(), "http" | "https") && !url.host_str()?.contains('*');
+        (bare && anonymous && web && is_plain(text)).then(|| Origin(url.origin().ascii_serialization()))
+    }
+
+    /// Such as `https://example.com:8443`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether a URL is written so that a person reads what the parser reads: no
+/// white space, which the parser drops, no backslash, which it turns round,
+/// and a scheme in lower case with both slashes, which it would add.
+pub(super) fn is_plain(url: &str) -> bool {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    rest.is_some_and(|rest| !rest.starts_with('/'))
+        && !url.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units_and_no_sign() {
+        assert_eq!(duration("3600s"), Some(Duration::from_secs(3600)));
+        assert_eq!(duration("1h30m"), Some(Duration::from_secs(5400)));
+        assert_eq!(duration("500ms"), Some(Duration::from_millis(500)));
+        assert_eq!(duration("0s"), Some(Duration::ZERO));
+        for wrong in
+            ["", "5", "-5s", "1 h", "1d", "PT1H", "1h ago", "1hs", "30m1h", "s", "1.5h", "99999999999999999999s", "²s"]
+        {
+            assert_eq!(duration(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_powers_of_1024() {
+        assert_eq!(size("64MiB"), Some(64 << 20));
+        assert_eq!(size("1GiB"), Some(1 << 30));
+        for wrong in ["", "64", "64MB", "MiB", "-1KiB", "+1KiB", "1.5GiB", "99999999999999999GiB", "64 MiB"] {
+            assert_eq!(size(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_hash_has_64_digits() {
+        let text = "00ff".repeat(16);
+        assert_eq!(sha256(&text).map(|h| (h[0], h[1])), Some((0, 255)));
+        assert_eq!(sha256(&text.to_uppercase()), sha256(&text));
+        for wrong in ["", "00", &text[1..], &format!("{text}0"), &text.replace('f', "g"), &"é".repeat(32)] {
+            assert_eq!(sha256(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn origins_take_the_form_of_browsers() {
+        let read = |t| Origin::parse(t).map(|o| o.0);
+        assert_eq!(read("http://localhost:5174").as_deref(), Some("http://localhost:5174"));
+        assert_eq!(read("https://EXAMPLE.com:443/").as_deref(), Some("https://example.com"));
+        assert_eq!(read("http://[::1]:80").as_deref(), Some("http://[::1]"));
+        assert_eq!(read("https://bücher.example").as_deref(), Some("https://xn--bcher-kva.example"));
+        for wrong in [
+            "",
+            "*",
+            "null",
+            "localhost:5174",
+            "example.com",
+            "https://*.example.com",
+            "https://a@b.example",
+            "https://@b.example",
+            "https://a.example/x",
+            "https://a.example?",
+            "https://a.example#",
+            "ftp://a.example",
+            "file:///x",
+            "https:a.example",
+            "https:///a.example",
+            "https://a.example\n",
+            " https://a.example",
+            "https:\\\\a.example",
+            "https://",
+        ] {
+            assert_eq!(read(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_for_editors_refuses_nothing_that_fits() {
+        let samples = [
+            "30s",
+            "64MiB",
+            "127.0.0.1:3000",
+            "https://a.example",
+            "https://*.a.example/v1",
+            "info",
+            "e2b",
+            "./a.wasm",
+            "/a/b.wasm",
+            "/workspace",
+            "A_B",
+            "api_key",
+            "x\ny",
+        ];
+        for format in FORMATS {
+            let Some(pattern) = format.pattern else { continue };
+            let schema = json!({ "type": "string", "pattern": pattern });
+            let validator = jsonschema::validator_for(&schema).unwrap();
+            let mut fitting = samples.iter().filter(|t| (format.fits)(t)).peekable();
+            assert!(fitting.peek().is_some() || format.name == "broker-sha256", "no sample fits {}", format.name);
+            for text in fitting {
+                assert!(validator.is_valid(&json!(text)), "{} refuses {text}", format.name);
+            }
+        }
+    }
+}

@@ -172,7 +172,7 @@ impl Envd {
                 }
             }
         };
-        time::timeout(self.timeout, begin).await.unwrap_or_else(|_| {
+        time::timeout(self.timeout, Box::pin(begin)).await.unwrap_or_else(|_| {
             Err(Error::new(Code::DeadlineExceeded, format!("sandbox {} did not start the process in time", self.id)))
         })
     }

@@ -95,7 +95,8 @@ impl Request {
                 Either::Right(((), answer)) => answer.await,
             }
         };
-        within(timeout, late, exchange).await
+        // Boxed: callers nest it in futures that live as long as a terminal.
+        within(timeout, late, Box::pin(exchange)).await
     }
 
     /// Sends it with a body that `write` produces while the request is under

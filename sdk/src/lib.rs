@@ -1,1 +1,46 @@
-//! placeholder
+//! What a plugin of the sandbox broker written in Rust stands on.
+//!
+//! Owns: the bindings of `wit/`, requests over `wasi:http` that cannot forget
+//! an end, deadlines, and errors in the words of the contract. Knows no
+//! provider.
+//!
+//! A plugin is a `cdylib` with this crate as its one dependency:
+//!
+//! ```ignore
+//! use sandbox_broker_sdk::{exec, files, manifest, sandbox, terminal};
+//!
+//! struct Plugin;
+//! impl manifest::Guest for Plugin { /* describe, config_schema, validate */ }
+//! impl sandbox::Guest for Plugin { /* create, connect, extend, kill, list */ }
+//! // … terminal, exec, files
+//!
+//! #[cfg(target_family = "wasm")]
+//! sandbox_broker_sdk::export_sandbox_provider!(Plugin);
+//! ```
+//!
+//! Build it for `wasm32-unknown-unknown`; the broker takes the core module as
+//! it is. Everything but calls into the host also runs natively, so the pure
+//! parts of a plugin are tested with plain `cargo test`.
+
+// Generated code names this crate by its public name.
+extern crate self as sandbox_broker_sdk;
+
+#[doc(hidden)]
+#[path = "bindings.rs"]
+pub mod __bindings;
+mod error;
+pub mod http;
+pub mod log;
+pub mod secrets;
+pub mod stream;
+pub mod time;
+
+pub use __bindings::about::exports::sandbox_broker::plugin::manifest;
+pub use __bindings::host::sandbox_broker::plugin::types::{Call, Code, Error, Exit, SandboxRef};
+pub use __bindings::host::wasi;
+pub use __bindings::provider::exports::sandbox_broker::plugin::{exec, files, sandbox, terminal};
+pub use __bindings::storage::exports::sandbox_broker::plugin::mounter;
+pub use error::quote;
+#[doc(hidden)]
+pub use wit_bindgen;
+pub use wit_bindgen::spawn_local as spawn;

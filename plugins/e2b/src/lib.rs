@@ -1,1 +1,40 @@
-//! placeholder
+//! The sandbox provider for E2B and for servers that speak its protocol.
+//!
+//! Owns everything that is E2B: its control plane, its proxy's words, the
+//! Connect calls of the agent (envd) in each sandbox. Knows nothing of
+//! sessions, browsers or storage, and never holds the API key.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`config`], [`state`], [`urls`] | what is configured, what the host keeps for us, where things are |
+//! | [`api`], [`retry`] | the control plane and when a request is repeated |
+//! | [`envd`], [`envelope`], [`process`] | the agent: calls, frames, messages |
+//! | [`session`], [`input`] | a live process: output, end, input |
+//! | `manifest`, `sandbox`, `pty`, `exec`, `files` | the exported interfaces |
+
+#![allow(unreachable_pub, reason = "a plugin's crate has no users but its exports")]
+#![allow(missing_docs, reason = "members that mirror the protocol are named as it names them")]
+
+pub mod api;
+pub mod config;
+pub mod envd;
+pub mod envelope;
+pub mod errors;
+mod exec;
+mod files;
+pub mod input;
+mod manifest;
+pub mod process;
+mod pty;
+pub mod retry;
+mod sandbox;
+pub mod session;
+pub mod state;
+pub mod urls;
+
+/// The plugin: what its exports are implemented on. It has no state; every
+/// call brings all it needs.
+pub struct Plugin;
+
+#[cfg(target_family = "wasm")]
+sandbox_broker_sdk::export_sandbox_provider!(Plugin);

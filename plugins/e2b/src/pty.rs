@@ -1,0 +1,85 @@
+//! Terminals: the interface `terminal`.
+
+use sandbox_broker_sdk::stream::{self, StreamReader};
+use sandbox_broker_sdk::terminal::{Attachment, Control, Guest, GuestControl, PtySpec};
+use sandbox_broker_sdk::{Call, Code, Error, SandboxRef, spawn};
+
+use crate::Plugin;
+use crate::config::Config;
+use crate::envd::{Envd, Live, environment};
+use crate::input::Input;
+use crate::process::{Command, Pty, Sink, Start};
+use crate::session::{self, Outputs};
+
+/// What programs on a terminal need to know, as official clients set it.
+const TERMINAL: [(&str, &str); 3] = [("TERM", "xterm-256color"), ("LANG", "C.UTF-8"), ("LC_ALL", "C.UTF-8")];
+
+impl Guest for Plugin {
+    type Control = session::Control;
+
+    async fn open(
+        _call: Call,
+        config: String,
+        sandbox: SandboxRef,
+        spec: PtySpec,
+        input: StreamReader<u8>,
+    ) -> Result<Attachment, Error> {
+        let envd = Envd::of(&Config::parse(&config)?, &sandbox)?;
+        let (cmd, args) = program(&spec.command)?;
+        let start = Start {
+            process: Command { cmd, args, envs: environment(&TERMINAL, &spec.env), cwd: spec.cwd.as_deref() },
+            pty: Some(Pty::new(spec.cols, spec.rows)),
+            stdin: None,
+        };
+        let live = envd.start(&start, spec.user.as_deref()).await?;
+        Ok(attachment(envd, live, input))
+    }
+
+    async fn attach(
+        _call: Call,
+        config: String,
+        sandbox: SandboxRef,
+        pty: String,
+        input: StreamReader<u8>,
+    ) -> Result<Attachment, Error> {
+        let envd = Envd::of(&Config::parse(&config)?, &sandbox)?;
+        let pid = pty.parse().map_err(|_| Error::new(Code::InvalidArgument, "the terminal's id is not one of E2B"))?;
+        let live = envd.reconnect(pid).await?;
+        Ok(attachment(envd, live, input))
+    }
+}
+
+/// The program and its arguments.
+pub fn program(command: &[String]) -> Result<(&str, &[String]), Error> {
+    match command {
+        [cmd, args @ ..] if !cmd.is_empty() => Ok((cmd, args)),
+        _ => Err(Error::new(Code::InvalidArgument, "no program was given")),
+    }
+}
+
+fn attachment(envd: Envd, live: Live, input: StreamReader<u8>) -> Attachment {
+    let pid = live.pid;
+    let (out, output) = stream::bytes();
+    let (ended, done) = stream::outcome();
+    let control = session::Control::new(envd.clone(), pid);
+    let input = Input::new(envd.clone(), pid, Sink::Pty, input);
+    spawn(async move {
+        let (end, rest) = session::run(&envd, live, Outputs::new(out, None), input).await;
+        // The host may have left.
+        let _ = ended.write(end).await;
+        if let Some(rest) = rest {
+            rest.drain().await;
+        }
+    });
+    Attachment { pty: pid.to_string(), output, done, control: Control::new(control) }
+}
+
+impl GuestControl for session::Control {
+    async fn resize(&self, cols: u16, rows: u16) -> Result<(), Error> {
+        Self::resize(self, cols, rows).await
+    }
+
+    async fn signal(&self, name: String) -> Result<(), Error> {
+        Self::signal(self, &name).await
+    }
+}

@@ -1,0 +1,143 @@
+//! An answer and the reader of its body.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use wit_bindgen::{FutureReader, StreamReader, StreamResult};
+
+use crate::__bindings::host::wit_future;
+use crate::error::quote;
+use crate::wasi::http::types::{ErrorCode, Response as WasiResponse, Trailers};
+use crate::{Code, Error, time};
+
+/// Room for one read of a body, in bytes: hosts join what is queued up to
+/// about this much.
+const READ: usize = 64 << 10;
+
+/// The head of an answer. Its body is read with one of the methods that take
+/// it; an answer dropped unread costs its connection.
+pub struct Response {
+    /// The status.
+    pub status: u16,
+    /// The host that answered, for messages.
+    pub host: String,
+    headers: Vec<(String, Vec<u8>)>,
+    inner: WasiResponse,
+    timeout: Option<Duration>,
+}
+
+impl Response {
+    pub(super) fn new(inner: WasiResponse, host: String, timeout: Option<Duration>) -> Self {
+        Self { status: inner.get_status_code(), host, headers: inner.get_headers().copy_all(), inner, timeout }
+    }
+
+    /// The first value of a header, by its name in any case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(value).ok()
+    }
+
+    /// The body's length, where the server said it.
+    pub fn content_length(&self) -> Option<u64> {
+        self.header("content-length")?.parse().ok()
+    }
+
+    /// Reads the whole body, at most `limit` bytes, within the request's
+    /// deadline. A longer body is the provider's fault: `internal`.
+    pub async fn bytes(self, limit: usize) -> Result<Vec<u8>, Error> {
+        let timeout = self.timeout;
+        let host = self.host.clone();
+        let read = async {
+            let mut body = self.into_reader();
+            let mut bytes = Vec::new();
+            while body.chunk(&mut bytes).await? {
+                if bytes.len() > limit {
+                    return Err(Error::new(
+                        Code::Internal,
+                        format!("the answer of {host} is longer than {limit} bytes"),
+                    ));
+                }
+            }
+            Ok(bytes)
+        };
+        match timeout {
+            None => read.await,
+            Some(limit) => time::timeout(limit, read).await.unwrap_or_else(|_| {
+                Err(Error::new(
+                    Code::DeadlineExceeded,
+                    format!("{host} did not finish its answer within {} s", limit.as_secs()),
+                ))
+            }),
+        }
+    }
+
+    /// Reads the whole body as JSON, at most `limit` bytes.
+    pub async fn json<T: DeserializeOwned>(self, limit: usize) -> Result<T, Error> {
+        let host = self.host.clone();
+        let bytes = self.bytes(limit).await?;
+        serde_json::from_slice(&bytes).map_err(|e| {
+            Error::new(Code::Internal, format!("the answer of {host} is not what its interface promises"))
+                .with("json", quote(&e.to_string()))
+        })
+    }
+
+    /// Reads the body piece by piece, without a deadline.
+    pub fn into_reader(self) -> BodyReader {
+        let (_ok, result) = wit_future::new(|| Ok(()));
+        let (body, trailers) = WasiResponse::consume_body(self.inner, result);
+        BodyReader { body, end: End::Ahead(trailers), host: self.host }
+    }
+}
+
+/// The body of an answer.
+pub struct BodyReader {
+    body: StreamReader<u8>,
+    end: End,
+    host: String,
+}
+
+enum End {
+    /// Bytes may come.
+    Ahead(FutureReader<Result<Option<Trailers>, ErrorCode>>),
+    /// No bytes will come; the verdict is in the trailers.
+    Unread(FutureReader<Result<Option<Trailers>, ErrorCode>>),
+    /// The verdict was read.
+    Read,
+}
+
+impl BodyReader {
+    /// Appends what has arrived to `buf`, waiting until there is something.
+    /// `false` after the last byte of a complete body. A body that breaks off
+    /// is an error, also where the bytes before it ended cleanly: the verdict
+    /// is read from the trailers, so that no caller can forget it.
+    ///
+    /// Dropping the future may lose bytes.
+    pub async fn chunk(&mut self, buf: &mut Vec<u8>) -> Result<bool, Error> {
+        loop {
+            match std::mem::replace(&mut self.end, End::Read) {
+                End::Read => return Ok(false),
+                End::Unread(trailers) => {
+                    return match trailers.await {
+                        Ok(_) => Ok(false),
+                        Err(e) => Err(Error::from_transport(&e, &self.host, &[])),
+                    };
+                }
+                End::Ahead(trailers) => {
+                    if buf.capacity() - buf.len() < READ / 4 {
+                        buf.reserve(READ);
+                    }
+                    let before = buf.len();
+                    let (status, filled) = self.body.read(std::mem::take(buf)).await;
+                    *buf = filled;
+                    self.end = match status {
+                        StreamResult::Complete(_) => End::Ahead(trailers),
+                        _ => End::Unread(trailers),
+                    };
+                    if buf.len() > before {
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+    }
+}

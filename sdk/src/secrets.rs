@@ -1,0 +1,29 @@
+//! Use of secrets that only the host holds.
+
+pub use crate::__bindings::host::sandbox_broker::plugin::secrets::{hmac_sha256, reveal};
+
+/// The text that stands for a secret in a request header; the host fills the
+/// secret in when the request leaves for an allowed origin.
+///
+/// ```
+/// let header = format!("Bearer {}", sandbox_broker_sdk::secrets::placeholder("api_key"));
+/// assert_eq!(header, "Bearer {{secret:api_key}}");
+/// ```
+pub fn placeholder(name: &str) -> String {
+    format!("{{{{secret:{name}}}}}")
+}
+
+/// Names of the secrets that a header value stands for, for error messages.
+pub(crate) fn names(value: &str) -> impl Iterator<Item = &str> {
+    value.split("{{secret:").skip(1).filter_map(|rest| rest.split_once("}}").map(|(name, _)| name))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_placeholder_of_a_header_is_named() {
+        let names = |v| super::names(v).collect::<Vec<_>>();
+        assert_eq!(names("{{secret:a}}:{{secret:b}}"), ["a", "b"]);
+        assert!(names("plain {{secret:open").is_empty());
+    }
+}

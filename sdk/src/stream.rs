@@ -1,0 +1,78 @@
+//! The plugin's ends of `stream` and `future`: what it takes from the host
+//! and what it hands out.
+
+use std::pin::Pin;
+
+use crate::__bindings::provider::{wit_future, wit_stream};
+use crate::{Code, Error};
+
+pub use wit_bindgen::{FutureReader, FutureWriter, StreamReader, StreamResult, StreamWriter};
+
+/// A byte stream to hand out: write into the first, return the second.
+///
+/// A writer whose `write_all` gives bytes back has lost its reader.
+pub fn bytes() -> (StreamWriter<u8>, StreamReader<u8>) {
+    wit_stream::new()
+}
+
+/// Tells how something ended.
+pub type Outcome<T> = FutureWriter<Result<T, Error>>;
+
+/// A future that tells how something ended. Dropped without a value it says
+/// `internal`, so that work given up half-way is never read as success.
+pub fn outcome<T>() -> (Outcome<T>, FutureReader<Result<T, Error>>)
+where
+    Result<T, Error>: wit_future::FuturePayload,
+{
+    wit_future::new(|| Err(Error::new(Code::Internal, "the plugin gave up without a reason")))
+}
+
+/// Reads a stream in pieces, without loss when a wait is given up: a read
+/// under way stays under way.
+pub struct Chunks {
+    state: State,
+    size: usize,
+}
+
+type Read = (StreamReader<u8>, StreamResult, Vec<u8>);
+
+enum State {
+    Idle(StreamReader<u8>),
+    Reading(Pin<Box<dyn Future<Output = Read>>>),
+    Ended,
+}
+
+impl Chunks {
+    /// Reads at most `size` bytes at once.
+    pub fn new(stream: StreamReader<u8>, size: usize) -> Self {
+        Self { state: State::Idle(stream), size }
+    }
+
+    /// What has arrived, at once; none at the end. May be dropped and called
+    /// again.
+    pub async fn next(&mut self) -> Option<Vec<u8>> {
+        loop {
+            self.state = match std::mem::replace(&mut self.state, State::Ended) {
+                State::Ended => return None,
+                State::Reading(read) => State::Reading(read),
+                State::Idle(mut stream) => {
+                    let buf = Vec::with_capacity(self.size);
+                    State::Reading(Box::pin(async move {
+                        let (status, buf) = stream.read(buf).await;
+                        (stream, status, buf)
+                    }))
+                }
+            };
+            if let State::Reading(read) = &mut self.state {
+                let (stream, status, buf) = read.await;
+                self.state = match status {
+                    StreamResult::Complete(_) => State::Idle(stream),
+                    _ => State::Ended,
+                };
+                if !buf.is_empty() {
+                    return Some(buf);
+                }
+            }
+        }
+    }
+}

@@ -1,6 +1,8 @@
 //! The sandbox broker as a library.
 
 pub mod config;
+pub mod embedded;
+pub mod plugin;
 pub mod sandbox;
 pub mod secret;
 pub mod session;

@@ -1,0 +1,348 @@
+//! The engine: compiles plugins, checks what they are, links what they may
+//! import.
+//!
+//! Owns the wasmtime configuration, the epoch ticker and the compile cache.
+//! Deliberately knows no provider section and no secret.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
+use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::{Cache, CacheConfig, Config};
+
+use super::bindings::{self, SandboxProviderPre, guest::manifest};
+use super::state::{Cell, Grants, State, TICK};
+
+/// Largest plugin file. The largest known, a Python one, has 22 MB.
+const PLUGIN_BYTES: u64 = 64 << 20;
+/// Bound on the pure calls at load; each also has one second of CPU.
+const MANIFEST_DEADLINE: Duration = Duration::from_secs(5);
+/// Memory of a plugin while only its manifest is asked for.
+const MANIFEST_MEMORY: usize = 64 << 20;
+/// CPU time of one such call.
+const MANIFEST_CPU: Duration = Duration::from_secs(1);
+/// The version of `sandbox-broker:plugin` that this host speaks.
+const CONTRACT: &str = "0.1";
+
+/// Why a plugin cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("cannot read the plugin {}: {cause}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// It is larger than 64 MiB.
+    #[error("the plugin has {0} bytes, more than the allowed 64 MiB")]
+    TooLarge(u64),
+    /// It is no component, or not one for this host.
+    #[error("{0}")]
+    Invalid(String),
+    /// Its own description cannot be had.
+    #[error("the plugin's {what} failed: {cause}")]
+    Manifest {
+        /// The function.
+        what: &'static str,
+        /// Why.
+        cause: String,
+    },
+}
+
+/// What a plugin says of itself (`manifest.describe`).
+#[derive(Clone, Debug, Deserialize)]
+pub struct Description {
+    /// Stable name.
+    pub id: String,
+    /// Semantic version.
+    pub version: String,
+    /// Name for people.
+    pub title: String,
+    /// `sandbox` or `storage`.
+    pub kind: String,
+    /// Secrets that it will ask for.
+    #[serde(default)]
+    pub secrets: Vec<String>,
+    /// Origins that it wants to reach.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+}
+
+/// A plugin, compiled, linked and checked, ready to be instantiated.
+pub struct Plugin {
+    /// What it says of itself.
+    pub description: Description,
+    /// The JSON Schema of its configuration.
+    pub schema: serde_json::Value,
+    /// SHA-256 of the file, hexadecimal.
+    pub digest: String,
+    pub(super) engine: wasmtime::Engine,
+    pub(super) pre: SandboxProviderPre<State>,
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plugin").field("id", &self.description.id).field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+/// Compiles and links plugins. One per process.
+pub struct Engine {
+    engine: wasmtime::Engine,
+    linker: Linker<State>,
+    stop: Arc<AtomicBool>,
+    /// By digest, so that a reload takes an unchanged plugin as it is.
+    loaded: Mutex<BTreeMap<String, Weak<Plugin>>>,
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Engine")
+    }
+}
+
+impl Engine {
+    /// An engine whose compiled code is kept in `cache`, a directory that
+    /// only this user may write: what lies there is run as native code.
+    ///
+    /// # Errors
+    /// When the host cannot run WebAssembly or the cache cannot be used.
+    pub fn new(cache: Option<&Path>) -> Result<Self, LoadError> {
+        let invalid = |e: wasmtime::Error| LoadError::Invalid(format!("cannot start the plugin engine: {e:#}"));
+        let mut config = config();
+        if let Some(directory) = cache {
+            let mut settings = CacheConfig::new();
+            settings.with_directory(directory);
+            config.cache(Some(Cache::new(settings).map_err(invalid)?));
+        }
+        let engine = wasmtime::Engine::new(&config).map_err(invalid)?;
+        let mut linker = Linker::new(&engine);
+        link(&mut linker).map_err(invalid)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        tick(&engine, stop.clone());
+        Ok(Engine { engine, linker, stop, loaded: Mutex::default() })
+    }
+
+    /// Reads, compiles, links and questions a plugin. Accepts a component, or
+    /// a core module with its component type embedded.
+    ///
+    /// Compiling takes up to seconds the first time and is done on a blocking
+    /// thread.
+    ///
+    /// # Errors
+    /// See [`LoadError`]; the texts are for operators.
+    pub async fn load(&self, path: &Path) -> Result<Arc<Plugin>, LoadError> {
+        let started = Instant::now();
+        let (bytes, digest) = read(path)?;
+        let mut loaded = self.loaded.lock().await;
+        if let Some(plugin) = loaded.get(&digest).and_then(Weak::upgrade) {
+            return Ok(plugin);
+        }
+        let (engine, linker, named) = (self.engine.clone(), self.linker.clone(), path.to_owned());
+        let pre = tokio::task::spawn_blocking(move || compile(&engine, &linker, &named, bytes))
+            .await
+            .expect("compiling does not panic")?;
+        let (description, schema) = self.question(&pre).await?;
+        tracing::info!(
+            plugin = %description.id, version = %description.version, digest = &digest[..16],
+            path = %path.display(), ms = started.elapsed().as_millis() as u64, "plugin loaded"
+        );
+        let plugin = Arc::new(Plugin { description, schema, digest, engine: self.engine.clone(), pre });
+        loaded.retain(|_, plugin| plugin.strong_count() > 0);
+        loaded.insert(plugin.digest.clone(), Arc::downgrade(&plugin));
+        Ok(plugin)
+    }
+
+    async fn question(&self, pre: &SandboxProviderPre<State>) -> Result<(Description, serde_json::Value), LoadError> {
+        let failed = |what| move |cause: String| LoadError::Manifest { what, cause };
+        let text =
+            ask(&self.engine, pre, |m, acc| Box::pin(m.call_describe(acc))).await.map_err(failed("`describe`"))?;
+        let description: Description =
+            serde_json::from_str(&text).map_err(|e| failed("`describe`")(format!("its JSON is wrong: {e}")))?;
+        if description.kind != "sandbox" {
+            return Err(LoadError::Invalid(format!(
+                "the plugin `{}` is of kind `{}`; a section of providers needs kind `sandbox`",
+                description.id, description.kind
+            )));
+        }
+        let text = ask(&self.engine, pre, |m, acc| Box::pin(m.call_config_schema(acc)))
+            .await
+            .map_err(failed("`config-schema`"))?;
+        let schema =
+            serde_json::from_str(&text).map_err(|e| failed("`config-schema`")(format!("its JSON is wrong: {e}")))?;
+        Ok((description, schema))
+    }
+}
+
+impl Plugin {
+    /// What the plugin finds wrong with a configuration that fits its schema:
+    /// JSON Pointer and message of each mistake.
+    ///
+    /// # Errors
+    /// When the plugin traps or does not answer.
+    pub async fn validate(&self, config: &str) -> Result<Vec<(String, String)>, LoadError> {
+        let config = config.to_owned();
+        let found = ask(&self.engine, &self.pre, move |m, acc| Box::pin(m.call_validate(acc, config)))
+            .await
+            .map_err(|cause| LoadError::Manifest { what: "`validate`", cause })?;
+        Ok(found
+            .into_iter()
+            .take(100)
+            .map(|d| (d.pointer, super::convert::clean(&d.message, super::convert::MESSAGE_BYTES)))
+            .collect())
+    }
+}
+
+type Asked<'a, R> = std::pin::Pin<Box<dyn Future<Output = wasmtime::Result<R>> + Send + 'a>>;
+
+/// Calls one pure function in a fresh instance that is granted nothing.
+async fn ask<R: Send + 'static>(
+    engine: &wasmtime::Engine,
+    pre: &SandboxProviderPre<State>,
+    f: impl for<'a> FnOnce(&'a manifest::Guest, &'a wasmtime::component::Accessor<State>) -> Asked<'a, R> + Send,
+) -> Result<R, String> {
+    let grants = Arc::new(Grants { memory: MANIFEST_MEMORY, cpu: MANIFEST_CPU, ..Grants::default() });
+    let mut cell = Cell::new(engine, grants, None);
+    let meter = cell.meter.clone();
+    let work = async {
+        let guest = pre.instantiate_async(&mut cell.store).await?;
+        cell.store.run_concurrent(async |acc| f(guest.sandbox_broker_plugin_manifest(), acc).await).await?
+    };
+    match tokio::time::timeout(MANIFEST_DEADLINE, meter.watch(work)).await {
+        Err(_) => Err(format!("it did not answer within {MANIFEST_DEADLINE:?}")),
+        Ok(Err(_)) if meter.out_of_time() => Err("it used one second of CPU without an answer".to_owned()),
+        Ok(Err(e)) => Err(format!("{:#}", e.root_cause())),
+        Ok(Ok(value)) => Ok(value),
+    }
+}
+
+fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .wasm_component_model_async(true)
+        // What no plugin needs is off: most advisories of the engine are there.
+        .wasm_relaxed_simd(false)
+        .wasm_memory64(false)
+        .wasm_wide_arithmetic(false)
+        .wasm_custom_page_sizes(false)
+        .max_wasm_stack(256 << 10)
+        .async_stack_size(1 << 20);
+    config
+}
+
+fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    wasmtime_wasi_http::p3::add_to_linker(linker)?;
+    wasmtime_wasi::p3::clocks::add_to_linker(linker)?;
+    bindings::host::types::add_to_linker::<_, HasSelf<_>>(linker, |s| s)?;
+    bindings::host::secrets::add_to_linker::<_, HasSelf<_>>(linker, |s| s)?;
+    bindings::host::log::add_to_linker::<_, HasSelf<_>>(linker, |s| s)?;
+    Ok(())
+}
+
+/// Advances the epoch on a thread of its own, so that it also advances while
+/// every worker is busy in guests.
+fn tick(engine: &wasmtime::Engine, stop: Arc<AtomicBool>) {
+    let engine = engine.weak();
+    std::thread::Builder::new()
+        .name("epoch".to_owned())
+        .spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                std::thread::sleep(TICK);
+                match engine.upgrade() {
+                    Some(engine) => engine.increment_epoch(),
+                    None => break,
+                }
+            }
+        })
+        .expect("a process can start one thread more");
+}
+
+/// The file and its SHA-256.
+fn read(path: &Path) -> Result<(Vec<u8>, String), LoadError> {
+    let failed = |cause| LoadError::Read { path: path.to_owned(), cause };
+    let size = std::fs::metadata(path).map_err(failed)?.len();
+    if size > PLUGIN_BYTES {
+        return Err(LoadError::TooLarge(size));
+    }
+    let bytes = std::fs::read(path).map_err(failed)?;
+    let digest = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+    Ok((bytes, digest))
+}
+
+fn compile(
+    engine: &wasmtime::Engine,
+    linker: &Linker<State>,
+    path: &Path,
+    mut bytes: Vec<u8>,
+) -> Result<SandboxProviderPre<State>, LoadError> {
+    let invalid = |what: &str, e: String| LoadError::Invalid(format!("{}: {what}: {e}", path.display()));
+    // Byte 4 to 8 of the preamble: version 1, layer 0 is a core module.
+    if bytes.starts_with(b"\0asm\x01\0\0\0") {
+        bytes = wit_component::ComponentEncoder::default()
+            .module(&bytes)
+            .and_then(|encoder| encoder.validate(true).encode())
+            .map_err(|e| invalid("the core module has no usable component type", format!("{e:#}")))?;
+    }
+    let component =
+        Component::new(engine, &bytes).map_err(|e| invalid("not a WebAssembly component", format!("{e:#}")))?;
+    check_contract(engine, &component).map_err(|e| invalid("wrong contract", e))?;
+    let pre = linker
+        .instantiate_pre(&component)
+        .map_err(|e| invalid("it imports what this host does not offer", format!("{:#}", e.root_cause())))?;
+    SandboxProviderPre::new(pre).map_err(|e| invalid("it is no sandbox provider", format!("{e:#}")))
+}
+
+/// Refuses another minor version of the contract before linking does so with
+/// less clear words.
+fn check_contract(engine: &wasmtime::Engine, component: &Component) -> Result<(), String> {
+    let ty = component.component_type();
+    let names = ty.imports(engine).map(|(n, _)| n.to_owned()).chain(ty.exports(engine).map(|(n, _)| n.to_owned()));
+    let mut found = false;
+    for name in names.collect::<Vec<_>>() {
+        let Some(rest) = name.strip_prefix("sandbox-broker:plugin/") else { continue };
+        found = true;
+        let version = rest.split_once('@').map_or("", |(_, v)| v);
+        if !version.starts_with(CONTRACT) || version[CONTRACT.len()..].chars().next().is_some_and(|c| c != '.') {
+            return Err(format!(
+                "the plugin is built for sandbox-broker:plugin@{version}, this host speaks {CONTRACT}; \
+                 rebuild the plugin with the host's wit/"
+            ));
+        }
+    }
+    if found { Ok(()) } else { Err("it has no interface of sandbox-broker:plugin".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_component_of_another_kind_is_refused_in_words() {
+        let engine = Engine::new(None).unwrap();
+        let path = Path::new("x.wasm");
+        for (bytes, words) in [
+            (&b"hello"[..], "not a WebAssembly component"),
+            (&b"\0asm\x01\0\0\0"[..], "no usable component type"),
+            (&b"\0asm\x0d\0\x01\0"[..], "no interface of sandbox-broker:plugin"),
+        ] {
+            let error = compile(&engine.engine, &engine.linker, path, bytes.to_vec()).err().unwrap().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+}

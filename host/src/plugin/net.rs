@@ -1,0 +1,523 @@
+//! The host's own sender of a plugin's requests.
+//!
+//! Owns what leaves: default deny; scheme, host, port and path must match a
+//! grant; the name is resolved once, addresses that were not granted are
+//! refused, and that very address is connected; redirects are not followed;
+//! secrets are filled in last. One [`Sender`] per provider section and
+//! generation, so connections are never shared over a change of grants.
+//! Deliberately knows no provider's protocol.
+
+use std::error::Error as StdError;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::uri::{Authority, Uri};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::{self, Client};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+
+use super::state::Grants;
+use crate::config::{Grant, HostPattern, Scheme};
+
+/// Bound on resolving a name and connecting, where the guest sets none.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Idle connections kept per origin: a burst of calls reuses them.
+const IDLE_CONNECTIONS: usize = 32;
+/// How long an idle connection is kept; servers commonly close after 60 s.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Frames of a response body between the connection and the guest.
+const BODY_FRAMES: usize = 32;
+/// Small frames are joined up to this size: each costs the guest a wake-up.
+const JOINED_BYTES: usize = 48 << 10;
+/// A frame of this size goes on as it is.
+const WHOLE_BYTES: usize = 16 << 10;
+/// Chunk in which a guest's request body is taken, bytes.
+const UPLOAD_CHUNK: usize = 64 << 10;
+/// Largest head of an answer, bytes.
+const HEAD_BYTES: usize = 64 << 10;
+
+type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
+
+/// Sends requests of one provider section.
+pub(crate) struct Sender {
+    client: Client<HttpsConnector<Connector>, WasiBody>,
+    allow: Arc<[Grant]>,
+    grants: Arc<Grants>,
+}
+
+impl std::fmt::Debug for Sender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sender").field("allow", &self.allow).finish_non_exhaustive()
+    }
+}
+
+impl Sender {
+    /// A sender for these grants that trusts what the system trusts.
+    ///
+    /// # Errors
+    /// When a grant needs TLS and the system's root certificates cannot be
+    /// read.
+    pub(crate) fn new(allow: Vec<Grant>, allow_private: bool, grants: Arc<Grants>) -> std::io::Result<Self> {
+        let tls = rustls::ClientConfig::builder();
+        // Reading the roots takes longer than everything else at start.
+        let tls = if allow.iter().any(|g| g.scheme == Scheme::Https) {
+            tls.with_native_roots()?.with_no_client_auth()
+        } else {
+            tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
+        };
+        Ok(Self::with_tls(allow, allow_private, grants, tls))
+    }
+
+    fn with_tls(allow: Vec<Grant>, allow_private: bool, grants: Arc<Grants>, tls: rustls::ClientConfig) -> Self {
+        let allow: Arc<[Grant]> = allow.into();
+        let connector = Connector { allow: allow.clone(), allow_private };
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_all_versions()
+            .wrap_connector(connector);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .http1_max_buf_size(HEAD_BYTES)
+            .build(connector);
+        Sender { client, allow, grants }
+    }
+
+    async fn send(
+        &self,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        dead: Arc<AtomicBool>,
+    ) -> Result<http::Response<WasiBody>, Error> {
+        let started = Instant::now();
+        let (mut head, body) = request.into_parts();
+        let target = self.check(&head.uri)?;
+        for (name, value) in &mut head.headers {
+            if let Some(filled) = self.fill(name, value)? {
+                *value = filled;
+            }
+        }
+        let (method, path) = (head.method.clone(), head.uri.path().to_owned());
+        let size = body.size_hint();
+        let request = http::Request::from_parts(head, Mortal { body, size, dead }.boxed_unsync());
+        let answer = self.client.request(request);
+        let first_byte = options.as_ref().and_then(|o| o.first_byte_timeout);
+        let answer = match first_byte {
+            None => answer.await,
+            Some(limit) => tokio::time::timeout(limit, answer).await.map_err(|_| Error::HttpResponseTimeout)?,
+        };
+        let provider = &self.grants.provider;
+        match answer {
+            Ok(answer) => {
+                tracing::debug!(%provider, %method, host = %target, %path, status = answer.status().as_u16(),
+                    ms = started.elapsed().as_millis() as u64, "request");
+                Ok(answer.map(|body| Joined::new(body).boxed_unsync()))
+            }
+            Err(e) => {
+                let mapped = map(&e);
+                tracing::debug!(%provider, %method, host = %target, %path, error = ?mapped, "request failed");
+                Err(mapped)
+            }
+        }
+    }
+
+    /// The authority, when a grant allows the URL.
+    fn check(&self, uri: &Uri) -> Result<Authority, Error> {
+        let authority = uri.authority().ok_or(Error::HttpRequestUriInvalid)?;
+        if authority.as_str().contains('@') {
+            return Err(Error::HttpRequestUriInvalid);
+        }
+        let scheme = uri.scheme_str().ok_or(Error::HttpRequestUriInvalid)?;
+        let port = match (authority.port_u16(), scheme) {
+            (Some(port), _) => port,
+            (None, "https") => 443,
+            (None, _) => 80,
+        };
+        let host = plain_host(authority.host());
+        if self.allow.iter().any(|g| g.covers(scheme, &host, port, uri.path())) {
+            return Ok(authority.clone());
+        }
+        tracing::warn!(provider = %self.grants.provider, url = %format_args!("{scheme}://{}:{port}", authority.host()),
+            "plugin asked for a host that is not in `allow`");
+        Err(Error::HttpRequestDenied)
+    }
+
+    /// The header's value with secrets filled in; none when it holds none.
+    fn fill(&self, name: &http::HeaderName, value: &http::HeaderValue) -> Result<Option<http::HeaderValue>, Error> {
+        const OPEN: &str = "{{secret:";
+        let Ok(mut rest) = value.to_str() else { return Ok(None) };
+        if !rest.contains(OPEN) {
+            return Ok(None);
+        }
+        let mut filled = String::new();
+        while let Some((before, after)) = rest.split_once(OPEN) {
+            let Some((secret, after)) = after.split_once("}}") else { break };
+            let provider = &self.grants.provider;
+            let value = self.grants.secrets.get(secret).ok_or_else(|| {
+                let secret = super::convert::clean(secret, 64);
+                tracing::warn!(%provider, %secret, "plugin asked for a secret that is not its own");
+                Error::InternalError(Some(format!(
+                    "the plugin asked for the secret `{secret}`, which providers.{provider}.secrets does not have"
+                )))
+            })?;
+            if value.is_empty() {
+                return Err(Error::InternalError(Some(format!("providers.{provider}.secrets.{secret} is empty"))));
+            }
+            filled.push_str(before);
+            filled.push_str(value.expose());
+            rest = after;
+        }
+        filled.push_str(rest);
+        let mut value = http::HeaderValue::try_from(filled).map_err(|_| {
+            Error::InternalError(Some(format!("a secret in the header `{name}` holds characters no header may hold")))
+        })?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+}
+
+/// What one Store's requests go through.
+pub(super) struct Hooks {
+    sender: Option<Arc<Sender>>,
+    dead: Arc<AtomicBool>,
+}
+
+impl Hooks {
+    pub(super) fn new(sender: Option<Arc<Sender>>, dead: Arc<AtomicBool>) -> Self {
+        Hooks { sender, dead }
+    }
+}
+
+impl WasiHttpHooks for Hooks {
+    fn set_host_header(&mut self) -> bool {
+        false // the client sets Host or :authority from the URL
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        UPLOAD_CHUNK
+    }
+
+    fn send_request(
+        &mut self,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _: Io,
+    ) -> Box<dyn Future<Output = Result<(http::Response<WasiBody>, Io), Error>> + Send> {
+        let (sender, dead) = (self.sender.clone(), self.dead.clone());
+        Box::new(async move {
+            let sender = sender.ok_or(Error::HttpRequestDenied)?;
+            let answer = sender.send(request, options, dead).await?;
+            // The pooled client drives the connection itself.
+            Ok((answer, Box::new(async { Ok(()) }) as Io))
+        })
+    }
+}
+
+/// A request body that fails when its Store is gone, where the engine's own
+/// would end as if it were whole.
+struct Mortal {
+    body: WasiBody,
+    size: SizeHint,
+    dead: Arc<AtomicBool>,
+}
+
+impl Body for Mortal {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(None) if self.dead.load(Ordering::SeqCst) => {
+                Poll::Ready(Some(Err(Error::ConnectionTerminated)))
+            }
+            frame => frame,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.size
+    }
+}
+
+type Received = Result<Frame<Bytes>, Error>;
+
+/// A response body that joins small frames. A task of its own reads the
+/// connection, so that frames gather while the guest is at work.
+struct Joined {
+    frames: mpsc::Receiver<Received>,
+    held: Option<Received>,
+    _reader: AbortOnDropHandle<()>,
+}
+
+impl Joined {
+    fn new(mut body: hyper::body::Incoming) -> Self {
+        let (tx, frames) = mpsc::channel(BODY_FRAMES);
+        let reader = tokio::spawn(async move {
+            while let Some(frame) = body.frame().await {
+                if tx.send(frame.map_err(|e| map(&e))).await.is_err() {
+                    break;
+                }
+            }
+        });
+        Joined { frames, held: None, _reader: AbortOnDropHandle::new(reader) }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received>> {
+        match self.held.take() {
+            Some(frame) => Poll::Ready(Some(frame)),
+            None => self.frames.poll_recv(cx),
+        }
+    }
+}
+
+impl Body for Joined {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Received>> {
+        let first = match self.poll_next(cx) {
+            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) => data,
+                Err(other) => return Poll::Ready(Some(Ok(other))),
+            },
+            other => return other,
+        };
+        if first.len() >= WHOLE_BYTES {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        let Ok(second) = self.frames.try_recv() else { return Poll::Ready(Some(Ok(Frame::data(first)))) };
+        let mut joined = BytesMut::with_capacity(WHOLE_BYTES);
+        joined.extend_from_slice(&first);
+        let mut next = Some(second);
+        while let Some(frame) = next {
+            match frame.map(Frame::into_data) {
+                Ok(Ok(data)) if joined.len() + data.len() <= JOINED_BYTES => joined.extend_from_slice(&data),
+                Ok(Ok(data)) => self.held = Some(Ok(Frame::data(data))),
+                Ok(Err(other)) => self.held = Some(Ok(other)),
+                Err(e) => self.held = Some(Err(e)),
+            }
+            next = if self.held.is_some() { None } else { self.frames.try_recv().ok() };
+        }
+        Poll::Ready(Some(Ok(Frame::data(joined.freeze()))))
+    }
+}
+
+/// The address is not granted.
+#[derive(Debug, thiserror::Error)]
+#[error("the address is not allowed")]
+struct Prohibited;
+
+/// The name has no address.
+#[derive(Debug, thiserror::Error)]
+#[error("the name cannot be resolved")]
+struct Unresolved;
+
+/// Resolves, filters and dials: names and literal addresses go the same way.
+#[derive(Clone)]
+struct Connector {
+    allow: Arc<[Grant]>,
+    allow_private: bool,
+}
+
+impl Connector {
+    async fn dial(self, uri: Uri) -> Result<TokioIo<TcpStream>, Box<dyn StdError + Send + Sync>> {
+        let host = plain_host(uri.host().unwrap_or_default());
+        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+        let found: Vec<SocketAddr> = match host.parse::<IpAddr>() {
+            Ok(ip) => vec![SocketAddr::new(ip, port)],
+            Err(_) => tokio::net::lookup_host((host.as_str(), port)).await.map_err(|_| Unresolved)?.collect(),
+        };
+        if found.is_empty() {
+            return Err(Unresolved.into());
+        }
+        // Writing an address, or `localhost`, in `allow` is what grants it.
+        let written = |g: &Grant| match &g.host {
+            HostPattern::Address(ip) => host.parse() == Ok(*ip),
+            HostPattern::Name(name) => name == "localhost" && host == "localhost",
+            HostPattern::Under(_) => false,
+        };
+        let named = self.allow.iter().any(written);
+        let good: Vec<SocketAddr> = found
+            .into_iter()
+            .filter(|a| {
+                is_global(a.ip())
+                    || (named && !is_link_local(a.ip()))
+                    || (self.allow_private && (is_private(a.ip()) || a.ip().is_loopback()))
+            })
+            .collect();
+        if good.is_empty() {
+            return Err(Prohibited.into());
+        }
+        let stream = TcpStream::connect(&good[..]).await?;
+        stream.set_nodelay(true)?;
+        Ok(TokioIo::new(stream))
+    }
+}
+
+impl tower::Service<Uri> for Connector {
+    type Response = TokioIo<TcpStream>;
+    type Error = Box<dyn StdError + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let dial = self.clone().dial(uri);
+        Box::pin(async move {
+            match tokio::time::timeout(CONNECT_TIMEOUT, dial).await {
+                Ok(done) => done,
+                Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
+            }
+        })
+    }
+}
+
+/// A host as grants are compared: lower case, IPv6 without brackets.
+fn plain_host(host: &str) -> String {
+    host.trim_matches(['[', ']']).to_ascii_lowercase()
+}
+
+/// 169.254/16 and fe80::/10: metadata services live there. Never granted.
+fn is_link_local(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
+/// RFC 1918, RFC 4193 and shared address space (RFC 6598).
+fn is_private(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => v4.is_private() || (v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64),
+        IpAddr::V6(v6) => v6.is_unique_local(),
+    }
+}
+
+/// What is reachable from anywhere: none of the special ranges of RFC 6890.
+fn is_global(ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    if is_link_local(ip) || is_private(ip) || ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() {
+        return false;
+    }
+    match ip {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            !(a == 0
+                || a >= 240
+                || v4.is_documentation()
+                || (a == 192 && b == 0 && c == 0)
+                || (a == 198 && b & 0xfe == 18)
+                // The platform address of a large cloud, reachable only from inside.
+                || v4.octets() == [168, 63, 129, 16])
+        }
+        // 64:ff9b::/96 and 2002::/16 carry an IPv4 address of any kind.
+        IpAddr::V6(v6) => {
+            let s = v6.segments();
+            !((s[0] == 0x64 && s[1] == 0xff9b) || s[0] == 0x2002 || (s[0] == 0x2001 && s[1] == 0xdb8))
+        }
+    }
+}
+
+/// The contract's error for a failure anywhere below.
+fn map(error: &(dyn StdError + 'static)) -> Error {
+    use std::io::ErrorKind;
+    let connecting = error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect);
+    let mut cause = Some(error);
+    while let Some(e) = cause {
+        if e.is::<Prohibited>() {
+            return Error::DestinationIpProhibited;
+        }
+        if e.is::<Unresolved>() {
+            return Error::DnsError { rcode: None, info_code: None };
+        }
+        if let Some(e) = e.downcast_ref::<Error>() {
+            // The guest's own body failed.
+            return match e {
+                Error::ConnectionTerminated => Error::ConnectionTerminated,
+                _ => Error::HttpProtocolError,
+            };
+        }
+        if e.is::<rustls::Error>() {
+            return match e.downcast_ref() {
+                Some(rustls::Error::InvalidCertificate(_)) => Error::TlsCertificateError,
+                _ => Error::TlsProtocolError,
+            };
+        }
+        if let Some(io) = e.downcast_ref::<std::io::Error>() {
+            match io.kind() {
+                ErrorKind::ConnectionRefused => return Error::ConnectionRefused,
+                ErrorKind::TimedOut => return Error::ConnectionTimeout,
+                ErrorKind::UnexpectedEof => return Error::HttpResponseIncomplete,
+                ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => {
+                    return Error::ConnectionTerminated;
+                }
+                // A TLS error hides inside an io error.
+                _ => {
+                    if let Some(inner) = io.get_ref() {
+                        cause = Some(inner);
+                        continue;
+                    }
+                }
+            }
+        }
+        if e.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message) {
+            return Error::HttpResponseIncomplete;
+        }
+        cause = e.source();
+    }
+    if connecting { Error::DestinationUnavailable } else { Error::HttpProtocolError }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn special_addresses_are_not_global() {
+        for ip in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",
+            "224.0.0.1",
+            "255.255.255.255",
+            "168.63.129.16",
+            "198.18.0.1",
+            "192.0.2.1",
+            "::1",
+            "::",
+            "fe80::1",
+            "fc00::1",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "::ffff:169.254.169.254",
+            "64:ff9b::7f00:1",
+            "2002:7f00:1::",
+            "2001:db8::1",
+        ] {
+            assert!(!is_global(ip.parse().unwrap()), "{ip}");
+        }
+        for ip in ["1.1.1.1", "8.8.8.8", "2606:4700::1111", "172.32.0.1", "100.128.0.1"] {
+            assert!(is_global(ip.parse().unwrap()), "{ip}");
+        }
+    }
+}

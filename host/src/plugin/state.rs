@@ -1,0 +1,274 @@
+//! What one Store holds: the guest's tables, its grants, its meters, and the
+//! host side of `secrets` and `log`.
+//!
+//! Owns every limit on a guest. Deliberately knows no call of the contract's
+//! exports.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use wasmtime::component::ResourceTable;
+use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
+use wasmtime_wasi::clocks::{WasiClocksCtx, WasiClocksCtxView, WasiClocksView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use super::bindings::host::{log, secrets, types};
+use super::convert::{DETAIL_BYTES, DETAILS, MESSAGE_BYTES, clean, denial};
+use super::net::{Hooks, Sender};
+use crate::secret::Secret;
+
+/// Time between two looks at the CPU meter.
+pub(super) const TICK: Duration = Duration::from_millis(10);
+/// Bytes that a guest may hand over in one call. The largest honest call is a
+/// directory listing.
+const HOSTCALL_BYTES: usize = 4 << 20;
+/// Handles that a guest may hold. A session holds about ten.
+const HANDLES: usize = 1024;
+/// Bytes of one set of headers, as kept in memory.
+const HEADER_BYTES: usize = 64 << 10;
+/// Elements of one table; a Rust plugin has a few hundred.
+const TABLE_ELEMENTS: usize = 100_000;
+/// Core instances, memories and tables of one Store.
+const CORE_ITEMS: usize = 64;
+/// Log lines per second.
+const LOG_LINES: u32 = 100;
+
+/// What the operator lets one provider section's plugin do.
+#[derive(Debug, Default)]
+pub(crate) struct Grants {
+    /// The section's name, for messages.
+    pub(crate) provider: String,
+    /// Secrets by the names that the plugin uses.
+    pub(crate) secrets: BTreeMap<String, Secret>,
+    /// Names that may be handed over.
+    pub(crate) reveal: BTreeSet<String>,
+    /// Largest linear memory, bytes.
+    pub(crate) memory: usize,
+    /// CPU time that an instance may use without ever giving way.
+    pub(crate) cpu: Duration,
+}
+
+/// Why a guest was stopped, where the trap itself does not say.
+#[derive(Default, Debug)]
+pub(super) struct Meter {
+    ticks: AtomicU32,
+    busy: AtomicU32,
+    out_of_memory: AtomicBool,
+    out_of_time: AtomicBool,
+}
+
+impl Meter {
+    pub(super) fn out_of_memory(&self) -> bool {
+        self.out_of_memory.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn out_of_time(&self) -> bool {
+        self.out_of_time.load(Ordering::Relaxed)
+    }
+
+    /// Runs `future`, telling apart a guest that gives way from one that only
+    /// was made to: a poll in which no tick fell ended by itself.
+    pub(super) async fn watch<F: Future>(self: &Arc<Self>, future: F) -> F::Output {
+        struct Watched<'a, F>(Pin<&'a mut F>, &'a Meter);
+        impl<F: Future> Future for Watched<'_, F> {
+            type Output = F::Output;
+            fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+                let before = self.1.ticks.load(Ordering::Relaxed);
+                let poll = self.0.as_mut().poll(cx);
+                if self.1.ticks.load(Ordering::Relaxed) == before {
+                    self.1.busy.store(0, Ordering::Relaxed);
+                }
+                poll
+            }
+        }
+        Watched(std::pin::pin!(future), self).await
+    }
+}
+
+/// The data of one Store.
+pub(super) struct State {
+    table: ResourceTable,
+    http: WasiHttpCtx,
+    hooks: Hooks,
+    clocks: WasiClocksCtx,
+    grants: Arc<Grants>,
+    meter: Arc<Meter>,
+    log_window: (Instant, u32),
+}
+
+/// A Store that marks its requests as dead before it goes, so that an upload
+/// cut off in the middle never looks complete to the server.
+pub(super) struct Cell {
+    pub(super) store: Store<State>,
+    pub(super) meter: Arc<Meter>,
+    dead: Arc<AtomicBool>,
+}
+
+impl Drop for Cell {
+    fn drop(&mut self) {
+        self.dead.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Cell {
+    /// A Store with every limit set. Without a `sender` no request leaves.
+    pub(super) fn new(engine: &wasmtime::Engine, grants: Arc<Grants>, sender: Option<Arc<Sender>>) -> Self {
+        let dead = Arc::new(AtomicBool::new(false));
+        let meter = Arc::new(Meter::default());
+        let cpu = grants.cpu;
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(HEADER_BYTES);
+        let state = State {
+            table,
+            http,
+            hooks: Hooks::new(sender, dead.clone()),
+            clocks: WasiClocksCtx::default(),
+            grants,
+            meter: meter.clone(),
+            log_window: (Instant::now(), 0),
+        };
+        let mut store = Store::new(engine, state);
+        store.limiter(|state| state);
+        store.set_hostcall_fuel(HOSTCALL_BYTES);
+        store.set_epoch_deadline(1);
+        let ticking = meter.clone();
+        let allowed = u32::try_from(cpu.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX).max(1);
+        store.epoch_deadline_callback(move |_| {
+            ticking.ticks.fetch_add(1, Ordering::Relaxed);
+            if ticking.busy.fetch_add(1, Ordering::Relaxed) >= allowed {
+                ticking.out_of_time.store(true, Ordering::Relaxed);
+                return Ok(UpdateDeadline::Interrupt);
+            }
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+        });
+        Cell { store, meter, dead }
+    }
+}
+
+impl ResourceLimiter for State {
+    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let fits = desired <= self.grants.memory;
+        if !fits {
+            self.meter.out_of_memory.store(true, Ordering::Relaxed);
+        }
+        Ok(fits)
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= TABLE_ELEMENTS)
+    }
+
+    fn instances(&self) -> usize {
+        CORE_ITEMS
+    }
+
+    fn tables(&self) -> usize {
+        CORE_ITEMS
+    }
+
+    fn memories(&self) -> usize {
+        CORE_ITEMS
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.hooks }
+    }
+}
+
+impl WasiClocksView for State {
+    fn clocks(&mut self) -> WasiClocksCtxView<'_> {
+        WasiClocksCtxView { ctx: &mut self.clocks, table: &mut self.table }
+    }
+}
+
+impl types::Host for State {}
+
+impl secrets::Host for State {
+    fn hmac_sha256(&mut self, name: String, message: Vec<u8>) -> Result<Vec<u8>, types::Error> {
+        let key = self.secret(&name)?;
+        let key = match key.strip_prefix("base64:") {
+            None => key.as_bytes().to_vec(),
+            Some(text) => {
+                use base64::Engine as _;
+                base64::engine::general_purpose::STANDARD.decode(text).map_err(|_| {
+                    denial(types::Code::FailedPrecondition, format!("the secret `{name}` is not valid base64"))
+                })?
+            }
+        };
+        let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("HMAC takes a key of any length");
+        mac.update(&message);
+        Ok(mac.finalize().into_bytes().to_vec())
+    }
+
+    fn reveal(&mut self, name: String) -> Result<String, types::Error> {
+        if !self.grants.reveal.contains(&name) {
+            return Err(denial(
+                types::Code::PermissionDenied,
+                format!("the secret `{}` may not be revealed to this plugin", clean(&name, 64)),
+            ));
+        }
+        self.secret(&name).map(str::to_owned)
+    }
+}
+
+impl State {
+    fn secret(&self, name: &str) -> Result<&str, types::Error> {
+        let Grants { provider, secrets, .. } = &*self.grants;
+        let secret = secrets.get(name).ok_or_else(|| {
+            let name = clean(name, 64);
+            tracing::warn!(%provider, secret = %name, "plugin asked for a secret that is not its own");
+            denial(
+                types::Code::PermissionDenied,
+                format!("the plugin asked for the secret `{name}`, which providers.{provider}.secrets does not have"),
+            )
+        })?;
+        if secret.is_empty() {
+            return Err(denial(
+                types::Code::FailedPrecondition,
+                format!("providers.{provider}.secrets.{name} is empty"),
+            ));
+        }
+        Ok(secret.expose())
+    }
+}
+
+impl log::Host for State {
+    fn log(&mut self, level: log::Level, message: String, fields: Vec<(String, String)>) {
+        let (since, lines) = &mut self.log_window;
+        if since.elapsed() >= Duration::from_secs(1) {
+            if *lines > LOG_LINES {
+                tracing::warn!(provider = %self.grants.provider, dropped = *lines - LOG_LINES, "plugin logs too much");
+            }
+            (*since, *lines) = (Instant::now(), 0);
+        }
+        *lines = lines.saturating_add(1);
+        if *lines > LOG_LINES {
+            return;
+        }
+        let message = clean(&message, MESSAGE_BYTES);
+        let fields: Vec<String> = fields
+            .iter()
+            .take(DETAILS)
+            .map(|(k, v)| format!("{}={}", clean(k, DETAIL_BYTES), clean(v, DETAIL_BYTES)))
+            .collect();
+        let (provider, fields) = (&self.grants.provider, fields.join(" "));
+        match level {
+            log::Level::Trace => tracing::trace!(target: "plugin", %provider, %fields, "{message}"),
+            log::Level::Debug => tracing::debug!(target: "plugin", %provider, %fields, "{message}"),
+            log::Level::Info => tracing::info!(target: "plugin", %provider, %fields, "{message}"),
+            log::Level::Warn => tracing::warn!(target: "plugin", %provider, %fields, "{message}"),
+            log::Level::Error => tracing::error!(target: "plugin", %provider, %fields, "{message}"),
+        }
+    }
+}

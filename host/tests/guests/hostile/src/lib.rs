@@ -1,0 +1,281 @@
+//! A sandbox provider without sandboxes: its terminals echo. What harm it
+//! does, and when, is told by its configuration.
+
+use std::future::pending;
+use std::hint::black_box;
+
+use sandbox_broker_sdk::stream::{StreamReader, StreamResult, bytes, outcome};
+use sandbox_broker_sdk::{Call, Code, Error, Exit, SandboxRef, exec, files, http, log, manifest, sandbox, secrets, terminal};
+use serde::Deserialize;
+
+struct Plugin;
+
+/// `when` is `create`, `input` or `kill`; `harm` one of the arms of `harm()`.
+#[derive(Deserialize)]
+struct Config {
+    #[serde(default)]
+    when: String,
+    #[serde(default)]
+    harm: String,
+    #[serde(default)]
+    url: String,
+    /// A text to look for in its own memory, last character first.
+    #[serde(default)]
+    reversed: String,
+}
+
+fn config(text: &str) -> Config {
+    serde_json::from_str(text).expect("the host checks the schema")
+}
+
+async fn harm(c: &Config) -> Result<(), Error> {
+    match c.harm.as_str() {
+        "none" => Ok(()),
+        "loop" => loop {
+            black_box(());
+        },
+        "trap" => panic!("trapped on purpose"),
+        "recurse" => {
+            fn deeper(n: u64) -> u64 {
+                black_box(deeper(n + 1)) + 1
+            }
+            Err(Error::new(Code::Internal, format!("{}", deeper(0))))
+        }
+        "memory" => {
+            let mut kept = Vec::new();
+            loop {
+                kept.push(vec![1u8; 1 << 20]);
+                black_box(&kept);
+            }
+        }
+        "hang" => pending().await,
+        "fetch" => {
+            let answer = http::Request::new(http::Method::Get, &c.url).send().await?;
+            Err(Error::new(Code::Internal, format!("answered {}", answer.status)))
+        }
+        "foreign-header" => {
+            let request = http::Request::new(http::Method::Get, &c.url);
+            let answer = request.header("authorization", secrets::placeholder("of_another")).send().await?;
+            Err(Error::new(Code::Internal, format!("answered {}", answer.status)))
+        }
+        "foreign-hmac" => secrets::hmac_sha256("of_another", b"x").map(drop),
+        "reveal" => secrets::reveal("own").map(drop),
+        "scan" => {
+            let request = http::Request::new(http::Method::Get, &c.url);
+            let answer = request.header("authorization", secrets::placeholder("own")).send().await?;
+            let hits = scan(c.reversed.as_bytes());
+            Err(Error::new(Code::Internal, format!("answered {} and found {hits}", answer.status)))
+        }
+        "forge" => {
+            let text = "\r\n\x1b[2J2026-01-01 INFO forged line";
+            for _ in 0..10_000 {
+                log::write(log::Level::Error, text, &[("k", text)]);
+            }
+            Err(Error::new(Code::Internal, text))
+        }
+        other => Err(Error::new(Code::InvalidArgument, format!("unknown harm `{other}`"))),
+    }
+}
+
+/// How often the text, given backwards, stands in this memory.
+#[cfg(target_family = "wasm")]
+fn scan(reversed: &[u8]) -> usize {
+    let size = core::arch::wasm32::memory_size(0) * 65536;
+    // From 1: address 0 is no place for a slice.
+    // SAFETY: linear memory is readable from its start to `memory_size`.
+    let all = unsafe { core::slice::from_raw_parts(black_box(1) as *const u8, size - 1) };
+    all.windows(reversed.len()).filter(|w| w.iter().eq(reversed.iter().rev())).count()
+}
+
+#[cfg(not(target_family = "wasm"))]
+fn scan(_: &[u8]) -> usize {
+    unreachable!("only for wasm")
+}
+
+impl manifest::Guest for Plugin {
+    fn describe() -> String {
+        r#"{"id":"hostile","version":"0.1.0","title":"Hostile","kind":"sandbox","secrets":["own"],"hosts":[]}"#.into()
+    }
+
+    fn config_schema() -> String {
+        let text = r#"{"type":"string"}"#;
+        format!(
+            r#"{{"type":"object","additionalProperties":false,"properties":{{"when":{text},"harm":{text},"url":{text},"reversed":{text}}}}}"#
+        )
+    }
+
+    fn validate(text: String) -> Vec<manifest::Diagnostic> {
+        match config(&text).harm.as_str() {
+            "refused" => vec![manifest::Diagnostic { pointer: "/harm".into(), message: "refused by the plugin".into() }],
+            "loop-in-validate" => loop {
+                black_box(());
+            },
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl sandbox::Guest for Plugin {
+    async fn create(call: Call, text: String, _: sandbox::Spec) -> Result<SandboxRef, Error> {
+        let c = config(&text);
+        if c.when == "create" {
+            harm(&c).await?;
+        }
+        Ok(SandboxRef { id: format!("hostile-{}", call.id), state: Vec::new() })
+    }
+
+    async fn connect(_: Call, _: String, s: SandboxRef, _: u64) -> Result<SandboxRef, Error> {
+        Ok(s)
+    }
+
+    async fn extend(_: Call, _: String, _: SandboxRef, _: u64) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn kill(_: Call, text: String, _: SandboxRef) -> Result<(), Error> {
+        let c = config(&text);
+        if c.when == "kill" { harm(&c).await } else { Ok(()) }
+    }
+
+    async fn list(
+        _: Call,
+        _: String,
+        _: Vec<(String, String)>,
+        _: Option<String>,
+    ) -> Result<sandbox::Page, Error> {
+        Ok(sandbox::Page { sandboxes: Vec::new(), next: None })
+    }
+}
+
+struct Control;
+
+impl terminal::GuestControl for Control {
+    async fn resize(&self, _: u16, _: u16) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn signal(&self, _: String) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+impl exec::GuestControl for Control {
+    async fn signal(&self, _: String) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+impl terminal::Guest for Plugin {
+    type Control = Control;
+
+    async fn open(
+        _: Call,
+        text: String,
+        _: SandboxRef,
+        _: terminal::PtySpec,
+        mut input: StreamReader<u8>,
+    ) -> Result<terminal::Attachment, Error> {
+        let c = config(&text);
+        let (mut out, output) = bytes();
+        let (end, done) = outcome();
+        sandbox_broker_sdk::spawn(async move {
+            let mut buffer = Vec::with_capacity(4096);
+            loop {
+                buffer.clear();
+                let (status, read) = input.read(buffer).await;
+                buffer = read;
+                if c.when == "input" && !buffer.is_empty() {
+                    if let Err(e) = harm(&c).await {
+                        let _ = end.write(Err(e)).await;
+                        return;
+                    }
+                }
+                buffer = out.write_all(buffer).await;
+                if !buffer.is_empty() || !matches!(status, StreamResult::Complete(_)) {
+                    break;
+                }
+            }
+            drop(out);
+            let _ = end.write(Ok(Exit { code: Some(0), signal: None })).await;
+        });
+        Ok(terminal::Attachment { pty: "1".into(), output, done, control: terminal::Control::new(Control) })
+    }
+
+    async fn attach(
+        _: Call,
+        _: String,
+        _: SandboxRef,
+        _: String,
+        _: StreamReader<u8>,
+    ) -> Result<terminal::Attachment, Error> {
+        Err(unimplemented())
+    }
+}
+
+fn unimplemented() -> Error {
+    Error::new(Code::Unimplemented, "it only echoes")
+}
+
+impl exec::Guest for Plugin {
+    type Control = Control;
+
+    async fn run(
+        _: Call,
+        _: String,
+        _: SandboxRef,
+        _: exec::Command,
+        _: StreamReader<u8>,
+    ) -> Result<exec::Process, Error> {
+        Err(unimplemented())
+    }
+}
+
+type Reading = (StreamReader<u8>, sandbox_broker_sdk::stream::FutureReader<Result<(), Error>>);
+
+impl files::Guest for Plugin {
+    async fn read(
+        _: Call,
+        _: String,
+        _: SandboxRef,
+        _: files::Location,
+        _: u64,
+        _: Option<u64>,
+    ) -> Result<Reading, Error> {
+        Err(unimplemented())
+    }
+
+    async fn write(
+        _: Call,
+        _: String,
+        _: SandboxRef,
+        _: files::Location,
+        _: Option<u64>,
+        _: StreamReader<u8>,
+        _: sandbox_broker_sdk::stream::FutureReader<Result<(), Error>>,
+    ) -> Result<files::Entry, Error> {
+        Err(unimplemented())
+    }
+
+    async fn list(_: Call, _: String, _: SandboxRef, _: files::Location) -> Result<Vec<files::Entry>, Error> {
+        Err(unimplemented())
+    }
+
+    async fn stat(_: Call, _: String, _: SandboxRef, _: files::Location) -> Result<files::Entry, Error> {
+        Err(unimplemented())
+    }
+
+    async fn remove(_: Call, _: String, _: SandboxRef, _: files::Location) -> Result<(), Error> {
+        Err(unimplemented())
+    }
+
+    async fn make_dir(_: Call, _: String, _: SandboxRef, _: files::Location) -> Result<files::Entry, Error> {
+        Err(unimplemented())
+    }
+
+    async fn rename(_: Call, _: String, _: SandboxRef, _: files::Location, _: String) -> Result<files::Entry, Error> {
+        Err(unimplemented())
+    }
+}
+
+#[cfg(target_family = "wasm")]
+sandbox_broker_sdk::export_sandbox_provider!(Plugin);

@@ -87,8 +87,10 @@ impl Guest for Plugin {
             Err(e) => Err(e),
         };
         if moved.is_err() {
-            // What failed first is what counts.
-            let _ = remove(&envd, &at.user, &part).await;
+            // What failed first is what counts, and it counts now.
+            spawn(async move {
+                let _ = remove(&envd, &at.user, &part).await;
+            });
         }
         moved
     }
@@ -254,6 +256,7 @@ async fn copy(answer: Response, mut part: Part, mut to: StreamWriter<u8>) -> Res
             }
         }
         if part.take == 0 {
+            body.drain().await;
             return Ok(());
         }
     }

@@ -106,6 +106,16 @@ enum End {
 }
 
 impl BodyReader {
+    /// Reads what is left of a body that is not needed, for at most a second
+    /// and 64 KiB, so that its connection can serve again.
+    pub async fn drain(mut self) {
+        let rest = async {
+            let mut buf = Vec::new();
+            while buf.len() <= READ && matches!(self.chunk(&mut buf).await, Ok(true)) {}
+        };
+        let _ = time::timeout(Duration::from_secs(1), rest).await;
+    }
+
     /// Appends what has arrived to `buf`, waiting until there is something.
     /// `false` after the last byte of a complete body. A body that breaks off
     /// is an error, also where the bytes before it ended cleanly: the verdict

@@ -115,7 +115,8 @@ impl Error {
             | E::HttpUpgradeFailed
             | E::HttpProtocolError
             | E::LoopDetected => (Code::Internal, format!("{host} gave an answer that breaks the rules of http")),
-            E::InternalError(_) => (Code::Unavailable, format!("the request to {host} failed")),
+            E::InternalError(None) => (Code::Unavailable, format!("the request to {host} failed")),
+            E::InternalError(Some(why)) => (Code::Unavailable, format!("the request to {host} failed: {}", quote(why))),
         };
         Self::new(code, message).with("transport", quote(&format!("{failure:?}")))
     }

@@ -228,18 +228,8 @@ impl Events {
 
     /// Reads what is left of an ended stream, so that its connection can serve
     /// again.
-    pub async fn drain(mut self) {
-        /// An ended stream has nothing more to say.
-        const REST: Duration = Duration::from_secs(1);
-        let rest = async {
-            loop {
-                self.buf.clear();
-                if !matches!(self.body.chunk(&mut self.buf).await, Ok(true)) {
-                    return;
-                }
-            }
-        };
-        let _ = time::timeout(REST, rest).await;
+    pub async fn drain(self) {
+        self.body.drain().await;
     }
 }
 

@@ -38,12 +38,9 @@ impl Guest for Plugin {
         let control = session::Control::new(envd.clone(), pid);
         let input = Input::new(envd.clone(), pid, Sink::Stdin, stdin);
         spawn(async move {
-            let (end, rest) = session::run(&envd, live, Outputs::new(out, Some(err)), input).await;
+            let end = session::run(&envd, live, Outputs::new(out, Some(err)), input).await;
             // The host may have left.
             let _ = ended.write(end).await;
-            if let Some(rest) = rest {
-                rest.drain().await;
-            }
         });
         Ok(Process { id: pid.to_string(), stdout, stderr, done, control: Control::new(control) })
     }

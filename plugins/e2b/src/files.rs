@@ -3,10 +3,12 @@
 //! Bytes go over the agent's small REST interface, everything else over
 //! `filesystem.Filesystem`.
 
+use std::time::Duration;
+
 use sandbox_broker_sdk::files::{Entry, Guest, Kind, Location};
 use sandbox_broker_sdk::http::{Body, Closed, Method, Request, Response};
 use sandbox_broker_sdk::stream::{self, Chunks, FutureReader, StreamReader, StreamWriter};
-use sandbox_broker_sdk::{Call, Code, Error, SandboxRef, quote, spawn};
+use sandbox_broker_sdk::{Call, Code, Error, SandboxRef, quote, spawn, time};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::Plugin;
@@ -21,6 +23,9 @@ const CHUNK: usize = 64 << 10;
 
 /// Longest answer to an upload, in bytes.
 const MAX_ANSWER: usize = 64 << 10;
+
+/// Time for taking an unfinished upload away.
+const CLEAN: Duration = Duration::from_secs(5);
 
 /// The first agent that takes a file as plain bytes.
 const PLAIN_UPLOAD: Version = Version(0, 5, 7);
@@ -80,15 +85,16 @@ impl Guest for Plugin {
         }
         // The agent writes as bytes come, so a broken upload would leave half a
         // file under the right name: it goes beside it first.
-        let part = beside(&at.path, &call.id);
+        let part = beside(&at.path, call.session.as_deref(), &call.id);
         let uploaded = upload(&envd, &at, &part, size, data, complete).await;
         let moved = match uploaded {
             Ok(()) => rename(&envd, &at.user, &part, &at.path).await,
             Err(e) => Err(e),
         };
         if moved.is_err() {
-            // What failed first is what counts.
-            let _ = remove(&envd, &at.user, &part).await;
+            // What failed first is what counts. Once it is told, the host may
+            // stop us.
+            let _ = time::timeout(CLEAN, remove(&envd, &at.user, &part)).await;
         }
         moved
     }
@@ -254,6 +260,7 @@ async fn copy(answer: Response, mut part: Part, mut to: StreamWriter<u8>) -> Res
             }
         }
         if part.take == 0 {
+            body.drain().await;
             return Ok(());
         }
     }
@@ -265,10 +272,10 @@ async fn copy(answer: Response, mut part: Part, mut to: StreamWriter<u8>) -> Res
 
 /// Where an upload goes until it is whole: in the same directory, so that it
 /// can be renamed, under a name that no two calls share.
-fn beside(path: &str, call: &str) -> String {
+fn beside(path: &str, session: Option<&str>, call: &str) -> String {
     let directory = path.trim_end_matches('/').rsplit_once('/').map_or("", |(dir, _)| dir);
-    let id: String = call.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
-    format!("{directory}/.upload-{id}.part")
+    let plain = |id: &str| id.chars().filter(char::is_ascii_alphanumeric).take(64).collect::<String>();
+    format!("{directory}/.upload-{}-{}.part", plain(session.unwrap_or_default()), plain(call))
 }
 
 async fn upload(
@@ -431,9 +438,10 @@ mod tests {
     #[test]
     fn an_unfinished_upload_never_has_the_files_name() {
         let call = "c1-../x/é";
-        assert_eq!(beside("/home/user/a.txt", call), "/home/user/.upload-c1x.part");
-        assert_eq!(beside("/a.txt", call), "/.upload-c1x.part");
-        assert!(beside(&format!("/d/{}", "n".repeat(255)), &"c".repeat(500)).len() < 100);
+        assert_eq!(beside("/home/user/a.txt", Some("s/1"), call), "/home/user/.upload-s1-c1x.part");
+        assert_eq!(beside("/a.txt", None, call), "/.upload--c1x.part");
+        let long = "c".repeat(500);
+        assert!(beside(&format!("/d/{}", "n".repeat(255)), Some(&long), &long).len() < 200);
     }
 
     #[test]

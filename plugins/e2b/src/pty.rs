@@ -64,12 +64,9 @@ fn attachment(envd: Envd, live: Live, input: StreamReader<u8>) -> Attachment {
     let control = session::Control::new(envd.clone(), pid);
     let input = Input::new(envd.clone(), pid, Sink::Pty, input);
     spawn(async move {
-        let (end, rest) = session::run(&envd, live, Outputs::new(out, None), input).await;
+        let end = session::run(&envd, live, Outputs::new(out, None), input).await;
         // The host may have left.
         let _ = ended.write(end).await;
-        if let Some(rest) = rest {
-            rest.drain().await;
-        }
     });
     Attachment { pty: pid.to_string(), output, done, control: Control::new(control) }
 }

@@ -80,9 +80,8 @@ async fn output(live: Live, mut to: Outputs) -> Ended {
 }
 
 /// Carries a process's output and input until it ends or the connection to it
-/// does. The streams are closed when this returns. The events are what is
-/// left to [`Events::drain`].
-pub async fn run(envd: &Envd, live: Live, to: Outputs, input: Input) -> (Result<Exit, Error>, Option<Events>) {
+/// does. The streams are closed when this returns.
+pub async fn run(envd: &Envd, live: Live, to: Outputs, input: Input) -> Result<Exit, Error> {
     let pid = live.pid;
     let ended = {
         let output = pin!(output(live, to));
@@ -91,13 +90,17 @@ pub async fn run(envd: &Envd, live: Live, to: Outputs, input: Input) -> (Result<
             Either::Right((Ok(()), output)) => output.await,
             Either::Right((Err(lost), output)) => match time::timeout(GRACE, output).await {
                 Ok(ended) => ended,
-                Err(_) => return (Err(lost), None),
+                Err(_) => return Err(lost),
             },
         }
     };
     match ended {
-        Ended::Exit(exit, events) => (Ok(exit), Some(events)),
-        Ended::Broken(cause) => (after_break(envd, pid, &cause).await, None),
+        Ended::Exit(exit, events) => {
+            // The host may stop us as soon as it knows.
+            events.drain().await;
+            Ok(exit)
+        }
+        Ended::Broken(cause) => Box::pin(after_break(envd, pid, &cause)).await,
     }
 }
 

@@ -14,6 +14,9 @@ use crate::{Code, Error, time};
 /// about this much.
 const READ: usize = 64 << 10;
 
+/// A rest that takes longer costs more than a new connection.
+const REST: Duration = Duration::from_millis(250);
+
 /// The head of an answer. Its body is read with one of the methods that take
 /// it; an answer dropped unread costs its connection.
 pub struct Response {
@@ -106,6 +109,16 @@ enum End {
 }
 
 impl BodyReader {
+    /// Reads what is left of a body that is not needed, so that its connection
+    /// can serve again: for a moment, and at most 64 KiB.
+    pub async fn drain(mut self) {
+        let rest = async {
+            let mut buf = Vec::new();
+            while buf.len() <= READ && matches!(self.chunk(&mut buf).await, Ok(true)) {}
+        };
+        let _ = time::timeout(REST, rest).await;
+    }
+
     /// Appends what has arrived to `buf`, waiting until there is something.
     /// `false` after the last byte of a complete body. A body that breaks off
     /// is an error, also where the bytes before it ended cleanly: the verdict

@@ -5,8 +5,8 @@
 
 use std::fmt::Write as _;
 
-use jsonschema::JsonType;
 use jsonschema::error::{TypeKind, ValidationError, ValidationErrorKind as Kind};
+use jsonschema::{JsonType, Validator};
 use serde_json::Value;
 
 use super::document::{Mark, SourceMap, ancestors, join};
@@ -16,37 +16,43 @@ use super::value::{FORMATS, Format};
 /// Characters of a wrong value that a mistake shows, at most.
 const MAX_SHOWN: usize = 60;
 
-/// Checks `value`, which stands at `at` in the file, and returns every mistake
-/// with its pointer, at most one for each pointer. Where the schema wants a
-/// boolean or a number and the value is one whole reference, its text becomes
-/// that. `Err` says what is wrong with the schema itself.
-pub(super) fn check(
-    schema: &Value,
-    value: &mut Value,
-    map: &SourceMap,
-    at: &str,
-) -> Result<Vec<(String, Mistake)>, String> {
-    let mut options = jsonschema::options().should_validate_formats(true);
-    for format in FORMATS {
-        options = options.with_format(format.name, format.fits);
-    }
-    let validator = options.build(schema).map_err(|e| e.to_string())?;
+/// A schema, ready to check values.
+pub(super) struct Checker {
+    schema: Value,
+    validator: Validator,
+}
 
-    let mut typed = Vec::new();
-    for error in validator.iter_errors(value) {
-        retype(&error, map, at, &mut typed);
-    }
-    for (pointer, new) in typed {
-        if let Some(old) = value.pointer_mut(&pointer) {
-            *old = new;
+impl Checker {
+    /// Compiles a schema. `Err` says what is wrong with it.
+    pub(super) fn new(schema: Value) -> Result<Self, String> {
+        let mut options = jsonschema::options().should_validate_formats(true);
+        for format in FORMATS {
+            options = options.with_format(format.name, format.fits);
         }
+        let validator = options.build(&schema).map_err(|e| e.to_string())?;
+        Ok(Checker { schema, validator })
     }
 
-    let mut words = Words { schema, map, at, mistakes: Vec::new() };
-    for error in validator.iter_errors(value) {
-        words.error(&error);
+    /// Checks `value`, which stands at `at` in the file, and returns every
+    /// mistake with its pointer, at most one for each pointer. Where the schema
+    /// wants a boolean or a number and the value is one whole reference, its
+    /// text becomes that.
+    pub(super) fn check(&self, value: &mut Value, map: &SourceMap, at: &str) -> Vec<(String, Mistake)> {
+        let mut typed = Vec::new();
+        for error in self.validator.iter_errors(value) {
+            retype(&error, map, at, &mut typed);
+        }
+        for (pointer, new) in typed {
+            if let Some(old) = value.pointer_mut(&pointer) {
+                *old = new;
+            }
+        }
+        let mut words = Words { schema: &self.schema, map, at, mistakes: Vec::new() };
+        for error in self.validator.iter_errors(value) {
+            words.error(&error);
+        }
+        words.mistakes
     }
-    Ok(words.mistakes)
 }
 
 /// Takes out what is wrong, so that the rest can be read. A wrong entry takes

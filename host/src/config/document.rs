@@ -143,19 +143,21 @@ pub(super) fn read(file: Arc<str>, text: &str, base: &Path, env: Environment<'_>
 }
 
 fn syntax(file: &Arc<str>, text: &str, lines: &Lines<'_>, errors: &[toml::de::Error]) -> Vec<Mistake> {
+    let twice = |error: &toml::de::Error| error.message() == "duplicate key";
+    // After a broken line, keys land in the wrong table and seem to be there twice.
+    let broken = errors.iter().any(|error| !twice(error));
     let mut mistakes: Vec<Mistake> = errors
         .iter()
+        .filter(|error| !(broken && twice(error)))
         .map(|error| {
             let span = error.span().unwrap_or(0..0);
-            // Only this message is about a key, and only a key may be shown.
-            let key = match error.message() {
-                "duplicate key" => text.get(span.clone()).unwrap_or_default().to_owned(),
-                _ => String::new(),
+            // Of the text only a key may be shown.
+            let (key, message) = if twice(error) {
+                (text.get(span.clone()).unwrap_or_default(), "found the same key twice, expected it once".to_owned())
+            } else {
+                ("", format!("not TOML: {}", error.message()))
             };
-            let message = match error.message() {
-                "duplicate key" => "found the same key twice, expected it once".to_owned(),
-                message => format!("not TOML: {message}"),
-            };
+            let key = key.escape_debug().to_string();
             Mistake { file: file.clone(), position: Some(lines.position(span.start)), key, message }
         })
         .collect();
@@ -305,8 +307,7 @@ mod tests {
         assert_eq!(
             syntax_of("a = 1\nb = sk-secret\n[x\na = 2"),
             "t.toml:2:5: not TOML: string values must be quoted, expected literal string\n\
-             t.toml:3:3: not TOML: unclosed table, expected `]`\n\
-             t.toml:4:1: a: found the same key twice, expected it once"
+             t.toml:3:3: not TOML: unclosed table, expected `]`"
         );
         assert_eq!(syntax_of("a = 1\na = 2\n"), "t.toml:2:1: a: found the same key twice, expected it once");
         assert_eq!(syntax_of("[a]\n[b]\n[a]\n"), "t.toml:3:2: a: found the same key twice, expected it once");

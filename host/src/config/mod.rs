@@ -25,6 +25,7 @@ mod schema;
 mod types;
 mod validate;
 mod value;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -34,11 +35,12 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde::Deserialize as _;
 use serde_json::Value;
 
+use check::Checker;
 use document::{SourceMap, join};
 
 pub use fingerprint::Fingerprint;
@@ -48,6 +50,7 @@ pub use mistake::{Mistake, Mistakes, Position};
 pub use schema::schema;
 pub use types::{Auth, Embedded, Limits, PluginSource, Provider, Sandbox, Server, Token};
 pub use value::Origin;
+pub use watch::Watcher;
 
 /// Bytes of a configuration, at most. The shipped one has some 5 KiB; a
 /// thousand providers would still fit.
@@ -55,6 +58,10 @@ pub const MAX_BYTES: u64 = 1024 * 1024;
 
 /// Characters of a plugin's own words about its section, at most.
 const MAX_PLUGIN_WORDS: usize = 1024;
+
+/// Checks files. Compiled once: that takes longer than all the rest of a load.
+static FILE: LazyLock<Checker> =
+    LazyLock::new(|| Checker::new(schema::of_file()).expect("our own schema is a valid one"));
 
 /// A configuration that was checked. Never changes; a reload makes another.
 #[derive(Clone, Debug)]
@@ -107,7 +114,7 @@ pub fn parse(path: &Path, text: &str, env: Environment<'_>) -> Result<Config, Mi
         value.get("providers").and_then(Value::as_object).map(|p| p.keys().cloned().collect()).unwrap_or_default();
 
     let mut wrong = document.mistakes;
-    let checked = check::check(&schema::of_file(), &mut value, &map, "").expect("our own schema is valid");
+    let checked = FILE.check(&mut value, &map, "");
     // A value that could not be filled in is null here, which is no second mistake.
     let known = |pointer: &str| wrong.iter().any(|(p, _)| p == pointer);
     let checked: Vec<_> = checked.into_iter().filter(|(pointer, _)| !known(pointer)).collect();
@@ -157,12 +164,14 @@ impl Config {
     /// empty one.
     pub fn check_provider_config(&self, provider: &str, schema: &Value) -> Result<Value, Mistakes> {
         let at = format!("{}/config", join("/providers", provider));
-        let empty = || Value::Object(serde_json::Map::new());
-        let mut value = self.providers.get(provider).map_or_else(empty, |provider| provider.config.clone());
-        let mistakes = check::check(schema, &mut value, &self.map, &at).unwrap_or_else(|reason| {
-            let message = format!("the plugin exports no valid JSON Schema for this section: {}", tame(&reason));
-            vec![(at.clone(), self.map.at(&at, message))]
-        });
+        let mut value = Value::Object(self.providers.get(provider).map(|p| p.config.0.clone()).unwrap_or_default());
+        let mistakes = match Checker::new(schema.clone()) {
+            Ok(checker) => checker.check(&mut value, &self.map, &at),
+            Err(reason) => {
+                let message = format!("the plugin exports no valid JSON Schema for this section: {}", tame(&reason));
+                vec![(at.clone(), self.map.at(&at, message))]
+            }
+        };
         if mistakes.is_empty() {
             return Ok(value);
         }

@@ -3,11 +3,12 @@
 //! anything was written.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::grant::Grant;
 use super::value::Origin;
@@ -86,7 +87,18 @@ pub struct Provider {
     pub limits: Limits,
     /// The plugin's settings, references filled in, not yet checked: see
     /// [`super::Config::check_provider_config`].
-    pub(super) config: Value,
+    pub(super) config: Settings,
+}
+
+/// A plugin's settings. `Debug` shows the names only: the text of a reference
+/// may be among the values.
+#[derive(Clone)]
+pub(super) struct Settings(pub(super) Map<String, Value>);
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.keys()).finish()
+    }
 }
 
 /// Where a plugin's code comes from.

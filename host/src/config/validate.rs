@@ -18,7 +18,7 @@ use super::document::{SourceMap, join};
 use super::grant::{Grant, HostPattern, Scheme};
 use super::interpolate::Source;
 use super::mistake::{Mistake, meant};
-use super::types::{Auth, Embedded, Limits, PluginSource, Provider, Sandbox, Server, Token};
+use super::types::{Auth, Embedded, Limits, PluginSource, Provider, Sandbox, Server, Settings, Token};
 use super::value::{self, Origin};
 use super::{Config, raw};
 use crate::secret::Secret;
@@ -274,7 +274,7 @@ impl Rules<'_> {
             secrets: provider.secrets.into_iter().map(|(name, text)| (name, Secret::new(text))).collect(),
             reveal: provider.reveal,
             limits,
-            config: Value::Object(provider.config),
+            config: Settings(provider.config),
         }
     }
 

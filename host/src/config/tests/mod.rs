@@ -1,5 +1,6 @@
 //! What the whole of `config/` promises, driven through its public functions.
 
+mod mutations;
 mod shipped;
 
 use std::collections::BTreeMap;
@@ -18,11 +19,8 @@ fn mistakes(text: &str, variables: &[(&str, &str)]) -> String {
     with(text, variables).err().map(|mistakes| mistakes.to_string()).unwrap_or_default()
 }
 
-/// Line and column of `part` in the first occurrence of `around`, counted here
-/// a second time and in another way.
-fn place(text: &str, around: &str, part: &str) -> String {
-    let start = text.find(around).unwrap_or_else(|| panic!("no {around:?} in the text"));
-    let offset = start + around.find(part).unwrap_or_else(|| panic!("no {part:?} in {around:?}"));
+/// Line and column of a byte, counted here a second time and in another way.
+fn place(text: &str, offset: usize) -> String {
     let before: Vec<&str> = text[..offset].split('\n').collect();
     format!("{}:{}", before.len(), before.last().map_or(0, |line| line.chars().count()) + 1)
 }

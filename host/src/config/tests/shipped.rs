@@ -58,8 +58,8 @@ fn it_reads_the_variables_of_existing_deployments() {
 fn value_of(section: &str, key: &str, value: &str) -> String {
     let section = SHIPPED.find(&format!("\n{section}")).expect("the section is there");
     let line = SHIPPED[section..].find(&format!("\n{key} ")).expect("the key is there") + section + 1;
-    let line = SHIPPED[line..].lines().next().expect("a line");
-    format!("broker.toml:{}", place(SHIPPED, line, value))
+    let offset = line + SHIPPED[line..].find(value).expect("the value is there");
+    format!("broker.toml:{}", place(SHIPPED, offset))
 }
 
 #[test]

@@ -1,0 +1,529 @@
+//! Notices that files change, however they are replaced: written in place,
+//! renamed over, deleted and made again, behind symbolic links that are
+//! swapped (as Kubernetes does with ConfigMaps), with a directory above them
+//! that is exchanged. Owns the watches and the waiting until a change is over;
+//! deliberately never looks into a file.
+//!
+//! A watch on a file itself ends when the file is replaced. So for every name
+//! on the way to a file, links followed, the directory that holds the name is
+//! watched, and what happens to other names in it is dropped. After each change
+//! the ways are looked up anew.
+
+use std::collections::BTreeSet;
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use notify::event::{AccessKind, AccessMode, Event, EventKind};
+use notify::{ErrorKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::mpsc;
+
+/// A change is over when nothing happened for this long. An editor takes a few
+/// milliseconds between its steps.
+const QUIET: Duration = Duration::from_millis(60);
+
+/// A change is told after this long even when it goes on, so that a file that
+/// is written all the time is still read now and then.
+const OVER_AT_LAST: Duration = Duration::from_millis(400);
+
+/// How often files are looked at where the system tells nothing about them, as
+/// in network file systems and directories shared with a virtual machine.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Symbolic links on the way to one file, as many as Linux follows.
+const MAX_LINKS: usize = 40;
+
+/// How often the ways to the files are looked up again because they changed
+/// while watches were set. A later change is noticed by the watches.
+const MAX_ROUNDS: usize = 4;
+
+/// Watches a set of files until it is dropped.
+///
+/// Its receiver gets a signal when the watches are set for the first time,
+/// when [`Watcher::set_paths`] has taken effect, and at most half a second after
+/// a change to one of the files. At most one signal waits. Read the files after
+/// each signal and compare their [`Fingerprint`](super::Fingerprint): then
+/// nothing is missed, whatever happens meanwhile, and a signal without a change
+/// costs nothing.
+#[derive(Debug)]
+pub struct Watcher {
+    shared: Arc<Shared>,
+    wake: SyncSender<()>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    paths: Mutex<Vec<PathBuf>>,
+    /// Every name on the way to one of `paths`.
+    names: Mutex<BTreeSet<PathBuf>>,
+    stop: AtomicBool,
+}
+
+/// What is in these locks is replaced as a whole and so is never half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Watcher {
+    /// Starts to watch these files; they need not exist. Runs a thread of its
+    /// own, and fails only when there can be none. Where the system cannot tell
+    /// of changes, it looks every five seconds.
+    pub fn new(paths: Vec<PathBuf>) -> io::Result<(Self, mpsc::Receiver<()>)> {
+        Self::start(paths, |shared, wake| {
+            let tell = move |event: notify::Result<Event>| {
+                if event.map_or(true, |event| concerns(&event, &lock(&shared.names))) {
+                    // Full means that a wake-up waits already.
+                    let _ = wake.try_send(());
+                }
+            };
+            notify::recommended_watcher(tell)
+                .inspect_err(|error| tracing::warn!(%error, "cannot watch files, looking every {LOOK:?} instead"))
+                .ok()
+        })
+    }
+
+    fn start(
+        paths: Vec<PathBuf>,
+        watches: impl FnOnce(Arc<Shared>, SyncSender<()>) -> Option<RecommendedWatcher>,
+    ) -> io::Result<(Self, mpsc::Receiver<()>)> {
+        let (wake, woken) = sync_channel(1);
+        let (signal, signals) = mpsc::channel(1);
+        let shared = Arc::new(Shared { paths: Mutex::new(paths), ..Shared::default() });
+        let watches = watches(shared.clone(), wake.clone());
+        let task = Task { shared: shared.clone(), woken, watches, watched: BTreeSet::new(), signal };
+        std::thread::Builder::new().name("watch-files".into()).spawn(|| task.run())?;
+        Ok((Watcher { shared, wake }, signals))
+    }
+
+    /// Watches these files instead. Gives a signal unless they are the same as
+    /// before.
+    pub fn set_paths(&self, paths: Vec<PathBuf>) {
+        let mut current = lock(&self.shared.paths);
+        if *current != paths {
+            *current = paths;
+            let _ = self.wake.try_send(());
+        }
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        let _ = self.wake.try_send(());
+    }
+}
+
+struct Task {
+    shared: Arc<Shared>,
+    woken: Receiver<()>,
+    watches: Option<RecommendedWatcher>,
+    watched: BTreeSet<PathBuf>,
+    signal: mpsc::Sender<()>,
+}
+
+impl Task {
+    fn run(mut self) {
+        loop {
+            let paths = lock(&self.shared.paths).clone();
+            self.set(&paths);
+            let seen = looks(&paths);
+            // The watches are set before the signal, so a change after whoever
+            // gets it has read the files gives another.
+            if let Err(mpsc::error::TrySendError::Closed(())) = self.signal.try_send(()) {
+                return;
+            }
+            loop {
+                match self.woken.recv_timeout(LOOK) {
+                    Ok(()) => break,
+                    Err(RecvTimeoutError::Timeout) if looks(&paths) == seen => {}
+                    Err(RecvTimeoutError::Timeout) => break,
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
+            }
+            let began = Instant::now();
+            while began.elapsed() < OVER_AT_LAST && self.woken.recv_timeout(QUIET).is_ok() {}
+            if self.shared.stop.load(Ordering::Acquire) {
+                return;
+            }
+        }
+    }
+
+    /// Sets all watches anew: a directory of the same name may be another one.
+    fn set(&mut self, paths: &[PathBuf]) {
+        for _ in 0..MAX_ROUNDS {
+            let names: BTreeSet<PathBuf> = paths.iter().flat_map(|path| way(path)).collect();
+            *lock(&self.shared.names) = names.clone();
+            let Some(watches) = &mut self.watches else { return };
+            for directory in std::mem::take(&mut self.watched) {
+                // Fails for one that is gone, which is what was asked for.
+                let _ = watches.unwatch(&directory);
+            }
+            let directories: BTreeSet<&Path> = names.iter().filter_map(|name| name.parent()).collect();
+            for directory in directories.into_iter().filter(|directory| directory.is_dir()) {
+                match watches.watch(directory, RecursiveMode::NonRecursive) {
+                    Ok(()) => {
+                        self.watched.insert(directory.to_owned());
+                    }
+                    Err(error) if matches!(error.kind, ErrorKind::MaxFilesWatch) => {
+                        tracing::warn!(?directory, %error, "cannot watch a directory, looking every {LOOK:?} instead");
+                    }
+                    // One above that may be searched but not read, mostly.
+                    Err(error) => tracing::debug!(?directory, %error, "cannot watch a directory"),
+                }
+            }
+            if names == paths.iter().flat_map(|path| way(path)).collect() {
+                return;
+            }
+        }
+    }
+}
+
+/// Every name on the way to a file, each in a directory that is not reached
+/// through a link itself. Past a name that does not exist it goes on as if
+/// there were no links.
+fn way(path: &Path) -> Vec<PathBuf> {
+    let Ok(path) = std::path::absolute(path) else { return Vec::new() };
+    let mut names = Vec::new();
+    let mut at = PathBuf::new();
+    let mut left: VecDeque<OsString> = path.components().map(|part| part.as_os_str().to_owned()).collect();
+    let mut links = 0;
+    while let Some(part) = left.pop_front() {
+        match Path::new(&part).components().next() {
+            Some(Component::ParentDir) => {
+                at.pop();
+            }
+            Some(Component::Normal(name)) => {
+                let next = at.join(name);
+                names.push(next.clone());
+                match fs::read_link(&next) {
+                    Ok(target) if links < MAX_LINKS => {
+                        links += 1;
+                        for part in target.components().rev() {
+                            left.push_front(part.as_os_str().to_owned());
+                        }
+                    }
+                    _ => at = next,
+                }
+            }
+            Some(Component::RootDir | Component::Prefix(_)) => at = PathBuf::from(&part),
+            Some(Component::CurDir) | None => {}
+        }
+    }
+    names
+}
+
+/// Whether an event may mean that a file has changed.
+fn concerns(event: &Event, names: &BTreeSet<PathBuf>) -> bool {
+    let change = match event.kind {
+        // Whoever reads the files would wake itself for ever.
+        EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
+        _ => true,
+    };
+    event.need_rescan() || (change && event.paths.iter().any(|path| names.contains(path)))
+}
+
+/// What tells from outside that a file is another one or was written.
+#[derive(PartialEq)]
+struct Look {
+    file: (u64, u64),
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+fn looks(paths: &[PathBuf]) -> Vec<Option<Look>> {
+    let look = |path: &PathBuf| {
+        let meta = path.metadata().ok()?;
+        Some(Look {
+            file: (meta.dev(), meta.ino()),
+            size: meta.size(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        })
+    };
+    paths.iter().map(look).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{create_dir, create_dir_all, read_to_string, remove_dir_all, remove_file, rename, write};
+    use std::io::{Seek as _, Write as _};
+    use std::os::unix::fs::symlink;
+
+    use notify::event::Flag;
+    use tempfile::TempDir;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Less than [`LOOK`], so that only a watch can have told in time, and
+    /// still long for a busy machine.
+    const SOON: Duration = Duration::from_secs(4);
+
+    struct Watched {
+        dir: TempDir,
+        watcher: Watcher,
+        signals: mpsc::Receiver<()>,
+    }
+
+    impl Watched {
+        /// Watches `file` in a new directory, after `setup` has filled that.
+        async fn new(file: &str, setup: impl FnOnce(&Path)) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            setup(dir.path());
+            let (watcher, signals) = Watcher::new(vec![dir.path().join(file)]).unwrap();
+            let mut watched = Watched { dir, watcher, signals };
+            watched.signal().await;
+            watched
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.dir.path().join(name)
+        }
+
+        async fn signal(&mut self) {
+            timeout(SOON, self.signals.recv()).await.expect("a signal in time").expect("the watcher runs");
+        }
+    }
+
+    fn with_file(dir: &Path) {
+        write(dir.join("f"), "old").unwrap();
+    }
+
+    #[tokio::test]
+    async fn written_in_place() {
+        let mut w = Watched::new("f", with_file).await;
+        let mut file = fs::OpenOptions::new().write(true).open(w.path("f")).unwrap();
+        file.seek(io::SeekFrom::Start(1)).unwrap();
+        file.write_all(b"x").unwrap();
+        w.signal().await;
+        drop(file);
+        w.signal().await;
+    }
+
+    #[tokio::test]
+    async fn truncated_and_written() {
+        let mut w = Watched::new("f", with_file).await;
+        write(w.path("f"), "new").unwrap();
+        w.signal().await;
+    }
+
+    #[tokio::test]
+    async fn renamed_over_and_then_again() {
+        let mut w = Watched::new("f", with_file).await;
+        for _ in 0..3 {
+            write(w.path("f.tmp"), "new").unwrap();
+            rename(w.path("f.tmp"), w.path("f")).unwrap();
+            w.signal().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn moved_to_a_backup_and_made_again_as_vim_does() {
+        let mut w = Watched::new("f", with_file).await;
+        rename(w.path("f"), w.path("f~")).unwrap();
+        write(w.path("f"), "new").unwrap();
+        remove_file(w.path("f~")).unwrap();
+        w.signal().await;
+        write(w.path("f"), "newer").unwrap();
+        w.signal().await;
+    }
+
+    #[tokio::test]
+    async fn deleted_and_made_again() {
+        let mut w = Watched::new("f", with_file).await;
+        remove_file(w.path("f")).unwrap();
+        w.signal().await;
+        write(w.path("f"), "new").unwrap();
+        w.signal().await;
+    }
+
+    #[tokio::test]
+    async fn a_link_is_swapped_and_the_new_target_written() {
+        let mut w = Watched::new("f", |dir| {
+            for target in ["a", "b"] {
+                create_dir(dir.join(target)).unwrap();
+                write(dir.join(target).join("f"), target).unwrap();
+            }
+            symlink("a/f", dir.join("f")).unwrap();
+        })
+        .await;
+        write(w.path("a/f"), "through the link").unwrap();
+        w.signal().await;
+        symlink("b/f", w.path("f.tmp")).unwrap();
+        rename(w.path("f.tmp"), w.path("f")).unwrap();
+        w.signal().await;
+        write(w.path("b/f"), "through the new link").unwrap();
+        w.signal().await;
+    }
+
+    #[tokio::test]
+    async fn a_config_map_is_updated_several_times() {
+        let version = |dir: &Path, n: u32| {
+            let real = format!("..2024_{n}");
+            create_dir(dir.join(&real)).unwrap();
+            write(dir.join(&real).join("f"), n.to_string()).unwrap();
+            symlink(real, dir.join("..data_tmp")).unwrap();
+            rename(dir.join("..data_tmp"), dir.join("..data")).unwrap();
+        };
+        let mut w = Watched::new("f", |dir| {
+            version(dir, 0);
+            symlink("..data/f", dir.join("f")).unwrap();
+        })
+        .await;
+        for n in 1..4 {
+            version(w.dir.path(), n);
+            remove_dir_all(w.path(&format!("..2024_{}", n - 1))).unwrap();
+            w.signal().await;
+            assert_eq!(read_to_string(w.path("f")).unwrap(), n.to_string());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_directory_above_is_exchanged() {
+        let mut w = Watched::new("a/b/f", |dir| {
+            create_dir_all(dir.join("a/b")).unwrap();
+            write(dir.join("a/b/f"), "old").unwrap();
+        })
+        .await;
+        create_dir_all(w.path("a2/b")).unwrap();
+        write(w.path("a2/b/f"), "new").unwrap();
+        rename(w.path("a"), w.path("a1")).unwrap();
+        rename(w.path("a2"), w.path("a")).unwrap();
+        w.signal().await;
+        write(w.path("a/b/f"), "newer").unwrap();
+        w.signal().await;
+    }
+
+    #[tokio::test]
+    async fn a_file_comes_to_be_with_its_directories() {
+        let mut w = Watched::new("a/b/f", |_| {}).await;
+        create_dir_all(w.path("a/b")).unwrap();
+        w.signal().await;
+        write(w.path("a/b/f"), "new").unwrap();
+        w.signal().await;
+    }
+
+    #[tokio::test]
+    async fn the_set_of_files_changes() {
+        let mut w = Watched::new("f", with_file).await;
+        write(w.path("g"), "old").unwrap();
+        let both = vec![w.path("f"), w.path("g")];
+        w.watcher.set_paths(both.clone());
+        w.signal().await;
+        w.watcher.set_paths(both);
+        write(w.path("g"), "new").unwrap();
+        w.signal().await;
+        write(w.path("f"), "new").unwrap();
+        w.signal().await;
+    }
+
+    #[tokio::test]
+    async fn links_in_a_circle_are_endured() {
+        let mut w = Watched::new("f", |dir| {
+            symlink("g", dir.join("f")).unwrap();
+            symlink("f", dir.join("g")).unwrap();
+        })
+        .await;
+        remove_file(w.path("f")).unwrap();
+        w.signal().await;
+        write(w.path("f"), "new").unwrap();
+        w.signal().await;
+    }
+
+    #[tokio::test]
+    async fn where_the_system_tells_nothing_it_looks() {
+        let dir = tempfile::tempdir().unwrap();
+        with_file(dir.path());
+        let (_watcher, mut signals) = Watcher::start(vec![dir.path().join("f")], |_, _| None).unwrap();
+        signals.recv().await.expect("the first signal");
+        write(dir.path().join("f"), "new and longer").unwrap();
+        timeout(LOOK + SOON, signals.recv()).await.expect("a signal in time").expect("the watcher runs");
+    }
+
+    #[tokio::test]
+    async fn after_a_storm_of_changes_of_every_kind_the_last_one_was_seen() {
+        let mut w = Watched::new("f", with_file).await;
+        let dir = w.dir.path().to_owned();
+        let storm = std::thread::spawn(move || {
+            let file = dir.join("f");
+            for n in 0..200 {
+                let text = n.to_string();
+                match n % 4 {
+                    0 => write(&file, text).unwrap(),
+                    1 => {
+                        write(dir.join("tmp"), text).unwrap();
+                        rename(dir.join("tmp"), &file).unwrap();
+                    }
+                    2 => {
+                        remove_file(&file).unwrap();
+                        write(&file, text).unwrap();
+                    }
+                    _ => {
+                        let target = format!("target{n}");
+                        write(dir.join(&target), text).unwrap();
+                        symlink(target, dir.join("tmp")).unwrap();
+                        rename(dir.join("tmp"), &file).unwrap();
+                        // The next write would go through the link.
+                        if n < 199 {
+                            remove_file(&file).unwrap();
+                            write(&file, "").unwrap();
+                        }
+                    }
+                }
+            }
+        });
+        let mut signals = 0;
+        while read_to_string(w.path("f")).ok().as_deref() != Some("199") {
+            w.signal().await;
+            signals += 1;
+        }
+        storm.join().unwrap();
+        assert!(signals < 200, "changes that follow each other are told together, not {signals} times");
+    }
+
+    #[tokio::test]
+    async fn a_dropped_watcher_ends() {
+        let mut w = Watched::new("f", with_file).await;
+        drop(w.watcher);
+        assert_eq!(timeout(SOON, w.signals.recv()).await.expect("an end in time"), None);
+    }
+
+    #[test]
+    fn only_changes_of_names_on_the_way_count() {
+        let names = BTreeSet::from([PathBuf::from("/d"), PathBuf::from("/d/f")]);
+        let event = |kind, path: &str| Event::new(kind).add_path(path.into());
+        let written = EventKind::Access(AccessKind::Close(AccessMode::Write));
+        let read = EventKind::Access(AccessKind::Close(AccessMode::Read));
+        let opened = EventKind::Access(AccessKind::Open(AccessMode::Any));
+        assert!(concerns(&event(EventKind::Any, "/d/f"), &names));
+        assert!(concerns(&event(EventKind::Any, "/d"), &names));
+        assert!(concerns(&event(written, "/d/f"), &names));
+        assert!(!concerns(&event(EventKind::Any, "/d/other"), &names));
+        assert!(!concerns(&event(EventKind::Any, "/d/f/below"), &names));
+        assert!(!concerns(&event(read, "/d/f"), &names));
+        assert!(!concerns(&event(opened, "/d/f"), &names));
+        assert!(concerns(&Event::new(EventKind::Other).set_flag(Flag::Rescan), &names), "events were lost");
+    }
+
+    #[test]
+    fn a_way_has_every_name_that_a_change_can_hide_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        create_dir_all(root.join("real/sub")).unwrap();
+        symlink("real/../real", root.join("link")).unwrap();
+        symlink(root.join("link/sub"), root.join("absolute")).unwrap();
+        let names: BTreeSet<PathBuf> = way(&root.join("absolute/../sub/f")).into_iter().collect();
+        for name in ["absolute", "link", "real", "real/sub", "real/sub/f"] {
+            assert!(names.contains(&root.join(name)), "{name} in {names:?}");
+        }
+        assert!(!names.contains(&root.join("link/sub")), "a name behind a link is named by where it is");
+    }
+}

@@ -3,6 +3,8 @@
 pub mod config;
 pub mod embedded;
 pub mod plugin;
+pub mod http;
 pub mod sandbox;
 pub mod secret;
 pub mod session;
+pub mod terminal;

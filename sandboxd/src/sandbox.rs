@@ -121,7 +121,8 @@ impl Sandbox {
     /// # Errors
     /// [`MakeError`]; nothing of it is left then. Cancelling it has the same effect.
     pub(crate) async fn make(ground: &Ground, plan: Plan) -> Result<(Self, Remains), MakeError> {
-        let directory = Directory { path: ground.sandboxes.join(&plan.id), trash: ground.trash.join(&plan.id), removed: false };
+        let directory =
+            Directory { path: ground.sandboxes.join(&plan.id), trash: ground.trash.join(&plan.id), removed: false };
         let path = directory.path.clone();
         tokio::task::spawn_blocking(move || isolation::make_root(&path))
             .await
@@ -235,7 +236,8 @@ impl Directory {
         if std::mem::replace(&mut self.removed, true) {
             return;
         }
-        let doomed = if std::fs::rename(&self.path, &self.trash).is_ok() { self.trash.clone() } else { self.path.clone() };
+        let doomed =
+            if std::fs::rename(&self.path, &self.trash).is_ok() { self.trash.clone() } else { self.path.clone() };
         let work = move || discard(&doomed);
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn_blocking(work)),

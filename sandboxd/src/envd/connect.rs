@@ -151,7 +151,10 @@ pub(crate) async fn read_unary<M: DeserializeOwned>(headers: &HeaderMap, body: B
 }
 
 /// Reads the one message that opens a server stream.
-pub(crate) async fn read_stream_request<M: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<M, ConnectError> {
+pub(crate) async fn read_stream_request<M: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<M, ConnectError> {
     let mut messages = Messages::new(headers, body)?;
     messages.next().await?.ok_or_else(|| ConnectError::new(Code::InvalidArgument, "the request holds no message"))
 }
@@ -177,14 +180,24 @@ impl Messages {
                 match flags {
                     0 => return parse(&payload).map(Some),
                     END_OF_STREAM => return Ok(None),
-                    COMPRESSED => return Err(ConnectError::new(Code::Unimplemented, "compressed messages are not supported")),
-                    _ => return Err(ConnectError::new(Code::InvalidArgument, format!("unknown flags {flags} on a message"))),
+                    COMPRESSED => {
+                        return Err(ConnectError::new(Code::Unimplemented, "compressed messages are not supported"));
+                    }
+                    _ => {
+                        return Err(ConnectError::new(
+                            Code::InvalidArgument,
+                            format!("unknown flags {flags} on a message"),
+                        ));
+                    }
                 }
             }
             if self.ended {
                 return match self.buffer.len() {
                     0 => Ok(None),
-                    rest => Err(ConnectError::new(Code::InvalidArgument, format!("the request ends with {rest} bytes of a message"))),
+                    rest => Err(ConnectError::new(
+                        Code::InvalidArgument,
+                        format!("the request ends with {rest} bytes of a message"),
+                    )),
                 };
             }
             match self.body.frame().await {
@@ -228,7 +241,8 @@ fn too_large(limit: usize) -> ConnectError {
 }
 
 fn parse<M: DeserializeOwned>(bytes: &[u8]) -> Result<M, ConnectError> {
-    serde_json::from_slice(bytes).map_err(|error| ConnectError::new(Code::InvalidArgument, format!("the message is not valid: {error}")))
+    serde_json::from_slice(bytes)
+        .map_err(|error| ConnectError::new(Code::InvalidArgument, format!("the message is not valid: {error}")))
 }
 
 fn require_content_type(headers: &HeaderMap, wanted: &str) -> Result<(), ConnectError> {

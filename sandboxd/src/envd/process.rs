@@ -98,7 +98,9 @@ impl ProcessSelector {
         match self {
             Self { pid: Some(pid), .. } => Ok(Selector::Pid(pid)),
             Self { tag: Some(tag), .. } => Ok(Selector::Tag(tag)),
-            Self { .. } => Err(ConnectError::new(Code::InvalidArgument, "the request names no process: give pid or tag")),
+            Self { .. } => {
+                Err(ConnectError::new(Code::InvalidArgument, "the request names no process: give pid or tag"))
+            }
         }
     }
 }
@@ -148,9 +150,10 @@ impl From<ProcessError> for ConnectError {
         let code = match &error {
             ProcessError::NotFound(_) => Code::NotFound,
             ProcessError::TooMany | ProcessError::TooManyListeners(_) => Code::ResourceExhausted,
-            ProcessError::NoTerminal(_) | ProcessError::OnTerminal(_) | ProcessError::StdinClosed(_) | ProcessError::Write { .. } => {
-                Code::Internal
-            }
+            ProcessError::NoTerminal(_)
+            | ProcessError::OnTerminal(_)
+            | ProcessError::StdinClosed(_)
+            | ProcessError::Write { .. } => Code::Internal,
             ProcessError::Refused(failure) => return failure.clone().into(),
         };
         match std::error::Error::source(&error) {
@@ -258,8 +261,10 @@ async fn write(sandbox: &Sandbox, selector: &Selector, input: Option<Input>) -> 
 
 /// Base64 as proto3 JSON allows it: either alphabet, padded or not.
 fn decode(mut encoded: String) -> Result<Vec<u8>, ConnectError> {
-    const ENGINE: GeneralPurpose =
-        GeneralPurpose::new(&alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent));
+    const ENGINE: GeneralPurpose = GeneralPurpose::new(
+        &alphabet::STANDARD,
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    );
     if encoded.contains(['-', '_']) {
         encoded = encoded.replace('-', "+").replace('_', "/");
     }
@@ -285,7 +290,8 @@ async fn stream_input_to_the_end(sandbox: &Sandbox, headers: &HeaderMap, body: B
             target = Some(selector(start.process)?);
         }
         if let Some(data) = data {
-            let target = target.as_ref().ok_or_else(|| ConnectError::new(Code::InvalidArgument, "data came before start"))?;
+            let target =
+                target.as_ref().ok_or_else(|| ConnectError::new(Code::InvalidArgument, "data came before start"))?;
             write(sandbox, target, data.input).await?;
         }
     }
@@ -299,7 +305,9 @@ async fn send_signal(Extension(sandbox): Caller, headers: HeaderMap, body: Body)
         Signal::Name(name) if name == "SIGNAL_SIGTERM" => ProcessSignal::Terminate,
         Signal::Number(9) => ProcessSignal::Kill,
         Signal::Number(15) => ProcessSignal::Terminate,
-        _ => return Err(ConnectError::new(Code::Unimplemented, "only SIGNAL_SIGKILL and SIGNAL_SIGTERM are supported")),
+        _ => {
+            return Err(ConnectError::new(Code::Unimplemented, "only SIGNAL_SIGKILL and SIGNAL_SIGTERM are supported"));
+        }
     };
     sandbox.processes.signal(&selector(request.process)?, signal).await?;
     Ok(connect::unary(&Empty {}))

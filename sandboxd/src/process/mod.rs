@@ -20,9 +20,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::subscriber::Subscription;
 use self::pump::Pump;
 use self::subscriber::Subscriber;
+pub(crate) use self::subscriber::Subscription;
 use crate::link::{Link, Spawned};
 use crate::wire::{ProcessSignal, Spawn, SpawnIo};
 
@@ -153,7 +153,8 @@ impl Process {
 
 async fn write_all(descriptor: &AsyncFd<OwnedFd>, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        let written = descriptor.async_io(Interest::WRITABLE, |descriptor| Ok(rustix::io::write(descriptor, bytes)?)).await?;
+        let written =
+            descriptor.async_io(Interest::WRITABLE, |descriptor| Ok(rustix::io::write(descriptor, bytes)?)).await?;
         bytes = &bytes[written..];
     }
     Ok(())
@@ -202,8 +203,13 @@ impl Processes {
         let place = Place::take(self)?;
         let this = self.clone();
         let task = tokio::spawn(async move {
-            let description =
-                Description { cmd: spawn.cmd.clone(), args: spawn.args.clone(), envs: own_envs, cwd: spawn.cwd.clone(), tag };
+            let description = Description {
+                cmd: spawn.cmd.clone(),
+                args: spawn.args.clone(),
+                envs: own_envs,
+                cwd: spawn.cwd.clone(),
+                tag,
+            };
             let io = spawn.io;
             let spawned = this.link.spawn(spawn).await?;
             this.adopt(spawned, io, description, kill_after, place)
@@ -229,7 +235,8 @@ impl Processes {
                 (Input::Terminal(master.clone(), tokio::sync::Mutex::default()), vec![(event::Channel::Pty, master)])
             }
             SpawnIo::Pipes { stdin } => {
-                let sources = vec![(event::Channel::Stdout, Arc::new(next()?)), (event::Channel::Stderr, Arc::new(next()?))];
+                let sources =
+                    vec![(event::Channel::Stdout, Arc::new(next()?)), (event::Channel::Stderr, Arc::new(next()?))];
                 let stdin = if stdin { Some(next()?) } else { None };
                 (Input::Pipe(tokio::sync::Mutex::new(stdin)), sources)
             }
@@ -253,7 +260,9 @@ impl Processes {
             let (subscriber, subscription) = subscriber::pair(process.pid);
             match process.joins.send_timeout(subscriber, subscriber::STALL).await {
                 Ok(()) => return Ok(subscription),
-                Err(mpsc::error::SendTimeoutError::Timeout(_)) => return Err(ProcessError::TooManyListeners(process.pid)),
+                Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
+                    return Err(ProcessError::TooManyListeners(process.pid));
+                }
                 // It ended in between, and its end is kept by now.
                 Err(mpsc::error::SendTimeoutError::Closed(_)) => {}
             }

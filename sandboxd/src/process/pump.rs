@@ -16,9 +16,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::Processes;
 use super::event::{self, Channel};
 use super::subscriber::{STALL, Subscriber};
-use super::Processes;
 use crate::envd::connect::{Code, ConnectError};
 use crate::wire::ExitStatus;
 
@@ -117,7 +117,10 @@ impl Pump {
         if self.listeners.len() < MAX_LISTENERS {
             self.listeners.push(listener);
         } else {
-            listener.fail(ConnectError::new(Code::ResourceExhausted, format!("the process has {MAX_LISTENERS} listeners already")));
+            listener.fail(ConnectError::new(
+                Code::ResourceExhausted,
+                format!("the process has {MAX_LISTENERS} listeners already"),
+            ));
         }
     }
 

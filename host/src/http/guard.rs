@@ -1,0 +1,145 @@
+//! Which pages may talk to us: exact `Host` and `Origin` on every route.
+//!
+//! Owns the answer to cross-site requests, cross-site WebSocket hijacking and
+//! DNS rebinding, all before anything is allocated for the request.
+//! Deliberately knows no credentials; those are `auth`'s, and come after.
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
+    ACCESS_CONTROL_REQUEST_METHOD, HOST, HeaderName, ORIGIN, VARY,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use tracing::warn;
+
+use super::origin::Origin;
+use super::serve::Connection;
+use super::{Settings, Shared, refuse};
+
+/// Characters of a foreign `Host` or `Origin` that an answer repeats, at most.
+const MAX_QUOTED: usize = 100;
+
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Why a request is not served.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum Foreign {
+    #[error("a request needs exactly one `Host`")]
+    NoHost,
+    #[error("host {0} is not this broker's; to serve it under that name, set `server.public_url` in broker.toml")]
+    Host(String),
+    #[error(
+        "origin {0} may not use this broker; to allow it, set `server.frontend_url` in broker.toml to it, or `server.public_url` if it is the broker's own address"
+    )]
+    Origin(String),
+    #[error(
+        "a page of another site may not use this broker; to allow it, set `server.frontend_url` in broker.toml to its origin"
+    )]
+    Site,
+}
+
+/// Refuses foreign requests with 403 and, for the frontend's pages, lets the
+/// browser read the answer (CORS).
+pub(super) async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let settings = shared.settings();
+    let connection = request.extensions().get::<Connection>().expect("the accept loop adds it").clone();
+    let ours = Ours { settings: &settings, connection: &connection };
+    if let Err(foreign) = ours.check(&request) {
+        warn!(peer = %connection.peer, path = request.uri().path(), reason = %foreign, "refused a request");
+        let status = if foreign == Foreign::NoHost { StatusCode::BAD_REQUEST } else { StatusCode::FORBIDDEN };
+        return refuse(status, foreign);
+    }
+    let reader = frontend(&settings, request.headers());
+    let mut response = if reader.is_some() && is_preflight(&request) {
+        let allowed = [
+            (ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET")),
+            (ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("authorization")),
+            (ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600")),
+        ];
+        (StatusCode::NO_CONTENT, allowed).into_response()
+    } else {
+        next.run(request).await
+    };
+    response.headers_mut().append(VARY, HeaderValue::from_static("origin"));
+    if let Some(origin) = reader {
+        response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    }
+    response
+}
+
+/// The value of `Origin`, if it is the frontend's.
+fn frontend(settings: &Settings, headers: &HeaderMap) -> Option<HeaderValue> {
+    let origin = headers.get(ORIGIN)?;
+    settings.frontend_url.as_ref()?.is_origin(origin.to_str().ok()?).then(|| origin.clone())
+}
+
+fn is_preflight(request: &Request) -> bool {
+    request.method() == Method::OPTIONS && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+struct Ours<'a> {
+    settings: &'a Settings,
+    connection: &'a Connection,
+}
+
+impl Ours<'_> {
+    fn check(&self, request: &Request) -> Result<(), Foreign> {
+        let headers = request.headers();
+        let host = only(headers, &HOST).ok_or(Foreign::NoHost)?;
+        // The absolute form of a request's target outranks its `Host`
+        // (RFC 9112 section 3.2.2), so both must be ours.
+        let target = request.uri().authority().map(|authority| authority.as_str());
+        for host in std::iter::once(host).chain(target) {
+            if !self.is_host(host) {
+                return Err(Foreign::Host(shortened(host)));
+            }
+        }
+        if headers.contains_key(ORIGIN) {
+            let origin = only(headers, &ORIGIN).unwrap_or("(several)");
+            return if self.is_origin(origin) { Ok(()) } else { Err(Foreign::Origin(shortened(origin))) };
+        }
+        // No `Origin`: no browser, a browser's own GET, or a browser that was
+        // led here by a foreign page. Only following a link is harmless then.
+        match headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes) {
+            None | Some(b"same-origin" | b"none") => Ok(()),
+            Some(_) if is_link(request) => Ok(()),
+            Some(_) => Err(Foreign::Site),
+        }
+    }
+
+    fn is_host(&self, host: &str) -> bool {
+        Origin::of_connection(self.connection.local)
+            .chain(self.settings.public_url.clone())
+            .any(|ours| ours.is_host(host))
+    }
+
+    fn is_origin(&self, origin: &str) -> bool {
+        Origin::of_connection(self.connection.local)
+            .chain(self.settings.public_url.clone())
+            .chain(self.settings.frontend_url.clone())
+            .any(|ours| ours.is_origin(origin))
+    }
+}
+
+/// Whether a person followed a link to show it in a tab of its own.
+fn is_link(request: &Request) -> bool {
+    let is = |name: HeaderName, value: &str| request.headers().get(name).is_some_and(|found| found == value);
+    matches!(*request.method(), Method::GET | Method::HEAD)
+        && is(SEC_FETCH_MODE, "navigate")
+        && is(SEC_FETCH_DEST, "document")
+}
+
+/// The field's value if it is there once and is text.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.to_str().ok()?;
+    values.next().is_none().then_some(value)
+}
+
+fn shortened(value: &str) -> String {
+    value.chars().take(MAX_QUOTED).collect()
+}

@@ -1,0 +1,94 @@
+//! The end of a TCP connection, so that our last words arrive.
+//!
+//! Owns the moment between our last byte and the close. A socket closed with
+//! unread bytes in it makes the kernel send a reset, and a reset may overtake
+//! what we said last: a close code, or why a request was refused. Deliberately
+//! knows no protocol.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+
+/// How long the peer has to see our end and close too.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// A TCP connection that, dropped, says its end and throws away what still
+/// comes, for at most [`LINGER`].
+#[derive(Debug)]
+pub(super) struct Linger {
+    /// `None` only while dropping.
+    stream: Option<TcpStream>,
+    place: Arc<OwnedSemaphorePermit>,
+}
+
+impl Linger {
+    /// `place` is held until the connection is closed.
+    pub(super) fn new(stream: TcpStream, place: Arc<OwnedSemaphorePermit>) -> Self {
+        Linger { stream: Some(stream), place }
+    }
+
+    fn stream(&mut self) -> Pin<&mut TcpStream> {
+        Pin::new(self.stream.as_mut().expect("present until dropped"))
+    }
+}
+
+impl Drop for Linger {
+    fn drop(&mut self) {
+        let (Some(mut stream), Ok(runtime)) = (self.stream.take(), Handle::try_current()) else { return };
+        let place = self.place.clone();
+        let mut waste = [0; 4096];
+        if matches!(stream.try_read(&mut waste[..1]), Ok(0)) {
+            return; // the peer has closed; nothing can be overtaken
+        }
+        runtime.spawn(async move {
+            let _place = place;
+            let drained = async {
+                stream.shutdown().await?;
+                while stream.read(&mut waste).await? > 0 {}
+                io::Result::Ok(())
+            };
+            // Whether it took the whole time or failed, the end is the same.
+            let _ = timeout(LINGER, drained).await;
+        });
+    }
+}
+
+impl AsyncRead for Linger {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Linger {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.stream().poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stream().poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+}

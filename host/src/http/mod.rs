@@ -1,0 +1,183 @@
+//! Everything that is asked over HTTP, and the door to the terminal.
+//!
+//! Owns the table of routes and the order in which a request is judged: is its
+//! connection within bounds (`serve`), does its page belong to us (`guard`),
+//! who asks (`auth`), what is answered (`routes`, `page`). Deliberately knows
+//! no frame of the terminal, no plugin and no file of the configuration.
+
+mod auth;
+mod guard;
+mod linger;
+mod origin;
+mod page;
+mod routes;
+mod serve;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+use axum::{Json, Router};
+use http::header::CACHE_CONTROL;
+use http::header::{CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
+use http::{HeaderValue, Method, StatusCode};
+use tokio::sync::watch;
+
+pub use auth::Token;
+pub use origin::{NotAnOrigin, Origin};
+pub use serve::{Connection, Limits, serve, serve_connection};
+
+use crate::session::Sessions;
+use crate::terminal;
+
+/// Bytes of a request's body, at most. Only the sign-in form has one.
+const MAX_BODY: usize = 4 * 1024;
+
+/// Time in which a request is answered, its body read included. Nothing here
+/// waits for anything but the peer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// What the routes stand on.
+#[derive(Clone)]
+pub struct App {
+    /// Where terminals come from.
+    pub sessions: Sessions,
+    /// Who may come; a change applies to the next request.
+    pub settings: watch::Receiver<Arc<Settings>>,
+    /// How the configuration is, for `GET /api/status`.
+    pub config: watch::Receiver<ConfigStatus>,
+    /// Bounds of one terminal's socket.
+    pub terminal: terminal::Limits,
+}
+
+/// The part of the configuration that decides who may come, and what the page
+/// is told.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The broker's own address as browsers see it, behind a proxy for example.
+    pub public_url: Option<Origin>,
+    /// Another page that may open `/terminal` and read the API.
+    pub frontend_url: Option<Origin>,
+    /// The tokens of `[auth]`; with none, everybody who reaches the listener
+    /// is let in.
+    pub tokens: Vec<Token>,
+    /// The provider that the next terminal gets.
+    pub provider: String,
+}
+
+/// How the configuration is.
+#[derive(Clone, Debug, Default)]
+pub struct ConfigStatus {
+    /// Counts the configurations that were put into force.
+    pub generation: u64,
+    /// Why the last change was not; never holds a secret's value.
+    pub error: Option<String>,
+}
+
+/// What every handler can reach.
+type Shared = Arc<State>;
+
+struct State {
+    app: App,
+    auth: Arc<auth::Auth>,
+    started: Instant,
+}
+
+impl State {
+    fn settings(&self) -> Arc<Settings> {
+        self.app.settings.borrow().clone()
+    }
+}
+
+/// Every route. The router is built from it and a test walks it.
+fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
+    vec![
+        ("/", get(page::index)),
+        ("/assets/{*path}", get(page::asset)),
+        ("/health", get(routes::health)),
+        ("/sign-in", post(auth::sign_in)),
+        ("/sign-out", post(auth::sign_out)),
+        ("/api/session", get(routes::session)),
+        ("/api/status", get(routes::status)),
+        ("/terminal", get(routes::terminal)),
+    ]
+}
+
+/// What is served without credentials. `GET /api/session` is, too, but only to
+/// answer 401 itself, in a form that the page reads.
+const OPEN: [(Method, &str); 5] = [
+    (Method::GET, "/"),
+    (Method::GET, "/assets/{*path}"),
+    (Method::GET, "/health"),
+    (Method::GET, "/api/session"),
+    (Method::POST, "/sign-in"),
+];
+
+fn is_open(request: &Request) -> bool {
+    let Some(path) = request.extensions().get::<MatchedPath>() else { return false };
+    let method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
+    OPEN.iter().any(|(open, at)| open == method && *at == path.as_str())
+}
+
+/// The broker's HTTP interface. Every request must carry a [`Connection`],
+/// which [`serve`] adds.
+pub fn router(app: App) -> Router {
+    let shared = Arc::new(State { app, auth: Arc::new(auth::Auth::new()), started: Instant::now() });
+    let mut router = Router::new().fallback(routes::unknown).method_not_allowed_fallback(routes::wrong_method);
+    for (path, methods) in routes() {
+        router = router.route(path, methods);
+    }
+    // The last layer is the first to see a request.
+    router
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn_with_state(shared.clone(), auth::authenticate))
+        .layer(from_fn_with_state(shared.clone(), guard::guard))
+        .layer(from_fn(within_time))
+        .layer(from_fn(harden))
+        .with_state(shared)
+}
+
+async fn within_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => refuse(StatusCode::REQUEST_TIMEOUT, "the request's body did not come in time"),
+    }
+}
+
+/// Fields of every answer. They confine the page to its own origin, so that a
+/// fault in it cannot load or tell anything elsewhere, and nobody can frame it.
+/// `connect-src 'self'` covers the page's own WebSocket (CSP level 3, section
+/// 6.7.2.8). The terminal sets styles on its elements, hence `unsafe-inline`.
+const HARDENED: [(HeaderName, HeaderValue); 6] = [
+    (
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(
+            "default-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; img-src 'self' data:; \
+             font-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+        ),
+    ),
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
+    (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+];
+
+async fn harden(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.extend(HARDENED);
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// An answer that says why not, as JSON.
+fn refuse(status: StatusCode, why: impl std::fmt::Display) -> Response {
+    (status, Json(serde_json::json!({ "error": why.to_string() }))).into_response()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! The API's handlers.
+//!
+//! Owns the shape of their answers. Deliberately decides nothing about who may
+//! ask.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Extension, Request, State};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::header::{SEC_WEBSOCKET_VERSION, UPGRADE};
+use serde_json::json;
+
+use super::auth::Pass;
+use super::serve::Connection;
+use super::{Shared, refuse};
+use crate::session::Summary;
+use crate::terminal::Upgrade;
+
+/// `GET /health`: whether the broker serves. A configuration that was refused
+/// does not make it ill.
+pub(super) async fn health(State(shared): State<Shared>) -> Response {
+    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
+    Json(json!({ "status": "healthy", "timestamp": now, "uptime": uptime(&shared) })).into_response()
+}
+
+fn uptime(shared: &Shared) -> f64 {
+    seconds(shared.started.elapsed())
+}
+
+/// Seconds, to the millisecond.
+fn seconds(duration: Duration) -> f64 {
+    duration.as_millis() as f64 / 1000.0
+}
+
+/// `GET /api/session`: what the page needs to know before it opens a terminal.
+pub(super) async fn session(State(shared): State<Shared>, pass: Option<Extension<Pass>>) -> Response {
+    let settings = shared.settings();
+    let required = !settings.tokens.is_empty();
+    if pass.is_none() {
+        let answer =
+            json!({ "authenticated": false, "required": required, "error": "sign in with a token of this broker" });
+        return (StatusCode::UNAUTHORIZED, Json(answer)).into_response();
+    }
+    Json(json!({
+        "authenticated": true,
+        "required": required,
+        "provider": settings.provider,
+        "version": env!("CARGO_PKG_VERSION"),
+    }))
+    .into_response()
+}
+
+/// `GET /api/status`: what an operator wants to know.
+pub(super) async fn status(State(shared): State<Shared>) -> Response {
+    let config = shared.app.config.borrow().clone();
+    let settings = shared.settings();
+    let sessions: Vec<_> = shared.app.sessions.list().iter().map(line).collect();
+    Json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime": uptime(&shared),
+        "config": { "generation": config.generation, "error": config.error },
+        "provider": settings.provider,
+        "sessions": sessions,
+    }))
+    .into_response()
+}
+
+fn line(session: &Summary) -> serde_json::Value {
+    json!({
+        "id": &*session.id,
+        "provider": &*session.provider,
+        "state": session.phase.as_str(),
+        "age": seconds(session.age),
+        "generation": session.generation,
+        "sandbox": session.sandbox,
+    })
+}
+
+/// `GET /terminal`: the upgrade to a WebSocket.
+pub(super) async fn terminal(
+    State(shared): State<Shared>,
+    Extension(connection): Extension<Connection>,
+    Extension(pass): Extension<Pass>,
+    request: Request,
+) -> Response {
+    let upgrade = match Upgrade::from_request(request).await {
+        Ok(upgrade) => upgrade,
+        Err(error) => {
+            // RFC 9110 section 15.5.22 and RFC 6455 section 4.4.
+            let wanted = [(UPGRADE, "websocket"), (SEC_WEBSOCKET_VERSION, "13")];
+            return (wanted, refuse(StatusCode::UPGRADE_REQUIRED, error)).into_response();
+        }
+    };
+    let app = &shared.app;
+    let _span = tracing::info_span!("terminal", peer = %connection.peer).entered();
+    let revoked = shared.auth.clone().revoked(app.settings.clone(), pass);
+    upgrade.terminal(app.sessions.clone(), app.terminal, revoked, connection)
+}
+
+pub(super) async fn unknown() -> Response {
+    refuse(StatusCode::NOT_FOUND, "there is nothing at this address")
+}
+
+pub(super) async fn wrong_method() -> Response {
+    refuse(StatusCode::METHOD_NOT_ALLOWED, "this address does not take this method")
+}

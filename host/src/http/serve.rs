@@ -1,0 +1,186 @@
+//! The accept loop: connections in, bounded in number, time and bytes.
+//!
+//! Owns every limit that stands before a request is understood, and what a
+//! request is told about its connection. Deliberately knows no route.
+//! `axum::serve` is not used because it sets no header timeout and no bounds
+//! (tokio-rs/axum#2741).
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+use tracing::{debug, info, warn};
+
+use super::linger::Linger;
+
+/// Bounds of what a peer may take before it has asked for anything.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Open connections, terminals included; more wait in the listener's
+    /// backlog. At 16 to 64 KiB for an idle one this is at most 256 MiB.
+    pub connections: usize,
+    /// Time for a request's head, from the first moment that one may come. It
+    /// also ends connections kept alive for nothing. With the second of
+    /// [`Linger`] a slow handshake is gone within 10 s.
+    pub head: Duration,
+    /// Time for everything over plain HTTP on one connection; then it gets no
+    /// further request. A connection that became a terminal is not measured.
+    pub connection: Duration,
+    /// Time to take the last answer, after [`Limits::connection`] or when the
+    /// broker stops.
+    pub stop: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections: 4096,
+            head: Duration::from_secs(8),
+            connection: Duration::from_secs(60),
+            stop: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Bytes of a request's head, at most. Browsers send 1 to 2 KiB.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// Fields of a request's head, at most. Browsers send about 20.
+const MAX_FIELDS: usize = 64;
+
+/// First and longest pause after an accept that failed for lack of something,
+/// such as file descriptors: long enough not to spin, short enough to serve
+/// again soon after.
+const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// How long sent bytes may stay unacknowledged before the kernel gives the
+/// connection up. The terminal's pings notice a dead peer earlier; this is for
+/// the time in which the terminal does not read because its shell does not.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(120);
+
+/// What a request knows about the connection it came on; an extension of every
+/// request.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Our side's address.
+    pub local: SocketAddr,
+    /// The other side's address.
+    pub peer: SocketAddr,
+    /// The connection's place among [`Limits::connections`]. Whoever takes the
+    /// connection over holds a clone of it as long as it is open.
+    pub place: Arc<OwnedSemaphorePermit>,
+}
+
+/// Serves `router` until `stop` is cancelled, then lets open connections end
+/// for at most [`Limits::stop`]. Terminals end because whoever cancels `stop`
+/// also tells them.
+///
+/// Returns how many connections were still open at the end.
+pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) -> usize {
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let mut pause = ACCEPT_PAUSE.0;
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &places) => accepted,
+            () = stop.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, connection)) => {
+                pause = ACCEPT_PAUSE.0;
+                let io = Linger::new(stream, connection.place.clone());
+                tokio::spawn(serve_connection(io, connection, router.clone(), limits, stop.clone()));
+            }
+            // The peer went away between connecting and being accepted.
+            Err(error) if is_of_the_peer(&error) => debug!(%error, "a connection ended before it was accepted"),
+            Err(error) => {
+                warn!(%error, "cannot accept a connection; trying again in {pause:?}");
+                sleep(pause).await;
+                pause = (pause * 2).min(ACCEPT_PAUSE.1);
+            }
+        }
+    }
+    drop(listener);
+    let all = u32::try_from(limits.connections).unwrap_or(u32::MAX);
+    match timeout(limits.stop, places.acquire_many(all)).await {
+        Ok(_) => 0,
+        Err(_) => limits.connections - places.available_permits(),
+    }
+}
+
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<(TcpStream, Connection)> {
+    let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
+    let (stream, peer) = listener.accept().await?;
+    // A key's echo is one small packet; waiting to fill it would double the
+    // round trip.
+    stream.set_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    rustix::net::sockopt::set_tcp_user_timeout(&stream, UNACKNOWLEDGED.as_millis() as u32)?;
+    let connection = Connection { local: stream.local_addr()?, peer, place: Arc::new(place) };
+    Ok((stream, connection))
+}
+
+fn is_of_the_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, InvalidInput, NotConnected};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | InvalidInput | NotConnected)
+}
+
+/// Serves one connection until it ends, is taken over by an upgrade, has used
+/// up its time or `stop` is cancelled.
+pub async fn serve_connection<Io>(
+    io: Io,
+    connection: Connection,
+    router: Router,
+    limits: Limits,
+    stop: CancellationToken,
+) where
+    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let peer = connection.peer;
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(connection.clone());
+        router.clone().oneshot(request.map(Body::new))
+    });
+    let http = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head)
+        .max_headers(MAX_FIELDS)
+        .max_header_size(MAX_HEAD)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(io), service)
+        .with_upgrades();
+    // On the heap, so that the task of a terminal, which outlives it, is small.
+    let mut http = Box::pin(http);
+    let ended = tokio::select! {
+        ended = &mut http => Some(ended),
+        () = stop.cancelled() => None,
+        () = sleep(limits.connection) => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            http.as_mut().graceful_shutdown();
+            match timeout(limits.stop, http).await {
+                Ok(ended) => ended,
+                Err(_) => return info!(%peer, "cut a connection that did not take its answer"),
+            }
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%peer, %error, "a connection ended early");
+    }
+}

@@ -1,0 +1,163 @@
+//! Foreign pages, foreign names, handmade headers.
+
+use super::harness::{Broker, Options};
+
+const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+async fn broker() -> Broker {
+    let options = Options {
+        public_url: Some("https://term.example.com"),
+        frontend_url: Some("http://localhost:5174"),
+        ..Options::default()
+    };
+    Broker::start(options).await
+}
+
+#[tokio::test]
+async fn only_our_own_pages_and_the_frontends_reach_any_route() {
+    let broker = broker().await;
+    let port = broker.address.port();
+    let ours = [
+        String::new(),
+        format!("Origin: http://127.0.0.1:{port}\r\n"),
+        format!("Origin: http://localhost:{port}\r\n"),
+        format!("Origin: http://[::1]:{port}\r\n"),
+        "Origin: https://term.example.com\r\n".to_owned(),
+        "Origin: http://localhost:5174\r\n".to_owned(),
+        "Sec-Fetch-Site: same-origin\r\n".to_owned(),
+        "Sec-Fetch-Site: none\r\n".to_owned(),
+        "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n".to_owned(),
+    ];
+    let foreign = [
+        "Origin: null\r\n".to_owned(),
+        "Origin: \r\n".to_owned(),
+        "Origin: *\r\n".to_owned(),
+        "Origin: https://evil.example\r\n".to_owned(),
+        format!("Origin: https://localhost:{port}\r\n"),
+        format!("Origin: http://localhost:{port}.evil.example\r\n"),
+        format!("Origin: http://localhost:{port}@evil.example\r\n"),
+        "Origin: http://localhost\r\n".to_owned(),
+        "Origin: http://localhost:5175\r\n".to_owned(),
+        "Origin: http://term.example.com\r\n".to_owned(),
+        "Origin: https://term.example.com.\r\n".to_owned(),
+        format!("Origin: http://localhost:{port}\r\nOrigin: http://localhost:{port}\r\n"),
+        format!("Origin: http://localhost:{port}, https://evil.example\r\n"),
+        "Origin: http://localhost:5174\u{e9}\r\n".to_owned(),
+        "Sec-Fetch-Site: cross-site\r\n".to_owned(),
+        "Sec-Fetch-Site: same-site\r\n".to_owned(),
+        "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: iframe\r\n".to_owned(),
+    ];
+    for (path, _) in crate::http::routes() {
+        let extra = if path == "/terminal" { UPGRADE } else { "" };
+        for headers in &ours {
+            let answer = broker.get(path, &format!("{headers}{extra}")).await;
+            assert_ne!(answer.status, 403, "{path} {headers:?}: {answer:?}");
+            assert_eq!(answer.status == 101, path == "/terminal", "{path} {headers:?}: {answer:?}");
+        }
+        for headers in &foreign {
+            let answer = broker.get(path, &format!("{headers}{extra}")).await;
+            assert_eq!(answer.status, 403, "{path} {headers:?}: {answer:?}");
+            assert!(answer.error().contains("broker.toml"), "{answer:?}");
+        }
+    }
+    assert_eq!(broker.get("/nothing/here", "Origin: https://evil.example\r\n").await.status, 403);
+}
+
+#[tokio::test]
+async fn only_our_own_names_reach_any_route() {
+    let broker = broker().await;
+    let port = broker.address.port();
+    let ours = [
+        format!("127.0.0.1:{port}"),
+        format!("localhost:{port}"),
+        format!("LocalHost:{port}"),
+        format!("[::1]:{port}"),
+        "term.example.com".to_owned(),
+        "term.example.com:443".to_owned(),
+    ];
+    let foreign = [
+        format!("evil.example:{port}"),
+        format!("localhost.evil.example:{port}"),
+        format!("127.0.0.1.evil.example:{port}"),
+        format!("127.0.0.2:{port}"),
+        format!("localhost.:{port}"),
+        "localhost".to_owned(),
+        "localhost:".to_owned(),
+        "term.example.com:80".to_owned(),
+        format!("user@localhost:{port}"),
+        format!("localhost:{port}, evil.example"),
+    ];
+    for (path, _) in crate::http::routes() {
+        for host in &ours {
+            let answer =
+                broker.send(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await;
+            assert!(![400, 403].contains(&answer.status), "{path} {host}: {answer:?}");
+        }
+        for host in &foreign {
+            let answer =
+                broker.send(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await;
+            assert_eq!(answer.status, 403, "{path} {host}: {answer:?}");
+            assert!(answer.error().contains("server.public_url"), "{answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_names_one_host_and_means_it() {
+    let broker = broker().await;
+    let us = broker.address;
+    for (head, status) in [
+        ("GET /health HTTP/1.1\r\n".to_owned(), 400),
+        (format!("GET /health HTTP/1.1\r\nHost: {us}\r\nHost: {us}\r\n"), 400),
+        (format!("GET http://evil.example/health HTTP/1.1\r\nHost: {us}\r\n"), 403),
+        (format!("GET http://{us}/health HTTP/1.1\r\nHost: evil.example\r\n"), 403),
+        (format!("GET http://{us}/health HTTP/1.1\r\nHost: {us}\r\n"), 200),
+    ] {
+        let answer = broker.send(&format!("{head}Connection: close\r\n\r\n")).await;
+        assert_eq!(answer.status, status, "{head:?}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_frontend_may_read_the_answers_and_nobody_else() {
+    let broker = broker().await;
+    let answer = broker.get("/health", "Origin: http://localhost:5174\r\n").await;
+    assert_eq!(answer.header("access-control-allow-origin"), Some("http://localhost:5174"));
+    assert_eq!(answer.header("vary"), Some("origin"));
+    assert_eq!(answer.header("access-control-allow-credentials"), None);
+    let own = broker.get("/health", "Origin: https://term.example.com\r\n").await;
+    assert_eq!(own.header("access-control-allow-origin"), None);
+    assert_eq!(own.header("vary"), Some("origin"), "or a cache gives this answer to the frontend");
+
+    let preflight = |origin: &str| {
+        format!(
+            "OPTIONS /api/status HTTP/1.1\r\nHost: {}\r\nOrigin: {origin}\r\nAccess-Control-Request-Method: GET\r\n\
+             Access-Control-Request-Headers: authorization\r\nConnection: close\r\n\r\n",
+            broker.address
+        )
+    };
+    let answer = broker.send(&preflight("http://localhost:5174")).await;
+    assert_eq!(answer.status, 204);
+    assert_eq!(answer.header("access-control-allow-headers"), Some("authorization"));
+    let answer = broker.send(&preflight("https://evil.example")).await;
+    assert_eq!(answer.status, 403);
+    assert_eq!(answer.header("access-control-allow-origin"), None);
+}
+
+#[tokio::test]
+async fn every_answer_is_hardened() {
+    let broker = broker().await;
+    for (path, headers) in [("/", ""), ("/health", ""), ("/nothing", ""), ("/health", "Origin: null\r\n")] {
+        let answer = broker.get(path, headers).await;
+        assert!(answer.header("content-security-policy").unwrap().contains("frame-ancestors 'none'"), "{answer:?}");
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("referrer-policy", "no-referrer"),
+            ("cross-origin-opener-policy", "same-origin"),
+        ] {
+            assert_eq!(answer.header(name), Some(value), "{answer:?}");
+        }
+        assert!(answer.header("cache-control").is_some());
+    }
+}

@@ -1,0 +1,11 @@
+//! The broker's door, tried from outside: the real accept loop on a port of
+//! its own, handmade requests and a client that knows only level 0.
+
+mod auth;
+mod conformance;
+mod fake;
+mod guard;
+mod harness;
+mod page;
+mod serve;
+mod terminal;

@@ -1,0 +1,135 @@
+//! The accept loop's bounds: slow, silent, too large, too many.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::harness::{Broker, Options, soon};
+use crate::http::Limits;
+
+/// What a peer may send that is never a whole request.
+const UNFINISHED: [&str; 3] = ["", "GET /health HT", "GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nX-A: b\r\n"];
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_that_does_not_come_is_cut_within_ten_seconds() {
+    let broker = Broker::start(Options::default()).await;
+    for beginning in UNFINISHED {
+        let (ours, mut theirs) = duplex(1024);
+        broker.serve_on(ours);
+        let since = Instant::now();
+        theirs.write_all(beginning.as_bytes()).await.unwrap();
+        let end = theirs.read(&mut [0; 1]).await;
+        assert!(matches!(end, Ok(0)), "{beginning:?}: {end:?}");
+        assert!(since.elapsed() <= Duration::from_secs(10), "{beginning:?} took {:?}", since.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_header_that_drips_in_is_cut_within_ten_seconds() {
+    let broker = Broker::start(Options::default()).await;
+    let (ours, mut theirs) = duplex(1024);
+    broker.serve_on(ours);
+    let since = Instant::now();
+    theirs.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    while theirs.write_all(b"a: b\r\n").await.is_ok() && since.elapsed() < Duration::from_secs(60) {
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    assert!(since.elapsed() <= Duration::from_secs(10), "took {:?}", since.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_is_answered_408() {
+    let broker = Broker::start(Options::default()).await;
+    let (ours, mut theirs) = duplex(4096);
+    broker.serve_on(ours);
+    let head = format!(
+        "POST /sign-in HTTP/1.1\r\nHost: {}\r\nContent-Length: 9\r\nContent-Type: application/x-www-form-urlencoded\r\n\r\ntok",
+        broker.address
+    );
+    theirs.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    theirs.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 408");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_not_taken_is_given_up() {
+    let broker = Broker::start(Options::default()).await;
+    let (ours, mut theirs) = duplex(16);
+    let served = broker.serve_on(ours);
+    let request = format!("GET /health HTTP/1.1\r\nHost: {}\r\n\r\n", broker.address);
+    theirs.write_all(request.as_bytes()).await.unwrap();
+    let since = Instant::now();
+    served.await.unwrap();
+    assert!(since.elapsed() <= Duration::from_secs(70), "took {:?}", since.elapsed());
+}
+
+#[tokio::test]
+async fn three_hundred_slow_handshakes_are_cut_while_good_ones_go_on() {
+    let limits = Limits { head: Duration::from_millis(500), ..Limits::default() };
+    let broker = Broker::start(Options { limits, ..Options::default() }).await;
+    let mut slow = Vec::new();
+    for n in 0..300 {
+        let mut stream = TcpStream::connect(broker.address).await.unwrap();
+        stream.write_all(UNFINISHED[n % 3].as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    for _ in 0..20 {
+        assert_eq!(broker.get("/health", "").await.status, 200);
+    }
+    for mut stream in slow {
+        // The end or a reset: the server is rid of it either way.
+        let end = soon(stream.read(&mut [0; 1])).await;
+        assert!(!matches!(end, Ok(1..)), "a slow handshake was answered");
+    }
+}
+
+#[tokio::test]
+async fn a_head_beyond_its_bounds_is_refused() {
+    let broker = Broker::start(Options::default()).await;
+    let large = format!("X-Large: {}\r\n", "a".repeat(17 * 1024));
+    assert_eq!(broker.get("/health", &large).await.status, 431);
+    let many: String = (0..65).map(|n| format!("X-{n}: a\r\n")).collect();
+    assert_eq!(broker.get("/health", &many).await.status, 431);
+}
+
+#[tokio::test]
+async fn a_body_beyond_its_bound_is_refused_in_words_that_arrive() {
+    let broker = Broker::start(Options::default().token("right")).await;
+    let answer = broker.post("/sign-in", &format!("token={}", "a".repeat(1 << 20))).await;
+    assert_eq!(answer.status, 413, "{answer:?}");
+}
+
+#[tokio::test]
+async fn connections_beyond_the_cap_wait_for_a_place() {
+    let limits = Limits { connections: 2, ..Limits::default() };
+    let broker = Broker::start(Options { limits, ..Options::default() }).await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(broker.address).await.unwrap();
+        let request = format!("GET /health HTTP/1.1\r\nHost: {}\r\n\r\n", broker.address);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        assert_eq!(soon(stream.read(&mut [0; 1])).await.unwrap(), 1);
+        held.push(stream);
+    }
+    let third = broker.get("/health", "");
+    tokio::pin!(third);
+    let waits = futures_util::poll!(&mut third);
+    assert!(waits.is_pending());
+    drop(held.pop());
+    assert_eq!(third.await.status, 200);
+}
+
+#[tokio::test]
+async fn a_stop_ends_idle_connections_and_tells_how_many_stayed() {
+    let broker = Broker::start(Options::default()).await;
+    let mut idle = TcpStream::connect(broker.address).await.unwrap();
+    let request = format!("GET /health HTTP/1.1\r\nHost: {}\r\n\r\n", broker.address);
+    idle.write_all(request.as_bytes()).await.unwrap();
+    assert_eq!(soon(idle.read(&mut [0; 1])).await.unwrap(), 1);
+    let address = broker.address;
+    assert_eq!(soon(broker.stop()).await, 0);
+    assert!(TcpStream::connect(address).await.is_err(), "still listening");
+}

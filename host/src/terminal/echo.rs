@@ -1,0 +1,32 @@
+//! An echo on the terminal's own upgrade, for the conformance test. Knows no
+//! session.
+
+use axum::extract::ws::Message;
+use axum::response::Response;
+use futures_util::{SinkExt, StreamExt};
+
+use super::ending::Ending;
+use super::inbound;
+use super::upgrade::{Limits, Upgrade};
+
+impl Upgrade {
+    /// Sends back every message.
+    pub(crate) fn echo(self, limits: Limits) -> Response {
+        self.accept(&limits, move |socket| async move {
+            let (mut sink, mut stream) = socket.split();
+            let ending = loop {
+                match stream.next().await {
+                    Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
+                        if sink.send(message).await.is_err() {
+                            break Ending::Gone("the connection broke");
+                        }
+                    }
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => break inbound::ending(error),
+                    None => break Ending::Gone("the connection ended"),
+                }
+            };
+            _ = tokio::time::timeout(limits.close_within, ending.close(sink, stream)).await;
+        })
+    }
+}

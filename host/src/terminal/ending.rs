@@ -1,0 +1,145 @@
+//! How a terminal's socket ends: what the client is told, and the closing
+//! handshake.
+//!
+//! Owns the one mapping from what happened to words and close code.
+
+use std::fmt;
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use tokio::time::timeout;
+
+use super::frames::{CloseCode, ServerFrame, Status};
+use crate::sandbox::{Code, Error, Fault};
+use crate::session::{Outcome, Refused};
+
+/// Bytes of a close frame's reason, at most (RFC 6455 section 5.5).
+const MAX_REASON: usize = 123;
+
+/// Why a socket ends.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The client closed or is unreachable: nobody is left to be told.
+    Gone(&'static str),
+    /// The shell exited; the words say how.
+    Exited(String),
+    /// It is over for another reason, with words for a person.
+    Closed(CloseCode, String),
+}
+
+impl Ending {
+    pub(super) fn closed(code: CloseCode, why: impl Into<String>) -> Self {
+        Ending::Closed(code, why.into())
+    }
+
+    /// For a failure of the sandbox or of its making.
+    pub(super) fn failed(error: &Error) -> Self {
+        let code = match (error.fault, error.code) {
+            (_, Code::ResourceExhausted) => CloseCode::TryLater,
+            (Fault::Broker, _) => CloseCode::Broker,
+            _ => CloseCode::Provider,
+        };
+        Ending::Closed(code, error.message.clone())
+    }
+
+    /// Tells the client in words and in a close code, and shakes hands, for at
+    /// most `within`. A client that takes no close is cut off.
+    pub(super) async fn tell(
+        &self,
+        mut sink: SplitSink<WebSocket, Message>,
+        stream: SplitStream<WebSocket>,
+        within: Duration,
+    ) {
+        let frame = match self {
+            Ending::Gone(_) => None,
+            Ending::Exited(how) => Some(ServerFrame::Status(Status { message: how, ..Status::default() })),
+            Ending::Closed(_, why) => Some(ServerFrame::Error { message: why }),
+        };
+        let told = async {
+            if let Some(frame) = frame {
+                sink.send(Message::text(frame.encode())).await?;
+            }
+            self.close(sink, stream).await
+        };
+        // Neither a broken connection nor a slow client changes the end.
+        let _ = timeout(within, told).await;
+    }
+
+    /// Closes with the code alone, and waits for the client's own close.
+    pub(super) async fn close(
+        &self,
+        mut sink: SplitSink<WebSocket, Message>,
+        mut stream: SplitStream<WebSocket>,
+    ) -> Result<(), axum::Error> {
+        let close = match self {
+            Ending::Gone(_) => None,
+            Ending::Exited(how) => Some((CloseCode::Exited, how)),
+            Ending::Closed(code, why) => Some((*code, why)),
+        };
+        if let Some((code, why)) = close {
+            let reason = why[..why.floor_char_boundary(MAX_REASON)].into();
+            sink.send(Message::Close(Some(CloseFrame { code: code as u16, reason }))).await?;
+        }
+        // Where the client closed first, this sends our answer.
+        while let Some(Ok(_)) = stream.next().await {}
+        Ok(())
+    }
+}
+
+/// For the log.
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ending::Gone(why) => f.write_str(why),
+            Ending::Exited(how) => f.write_str(how),
+            Ending::Closed(code, why) => write!(f, "{why} ({code})"),
+        }
+    }
+}
+
+impl From<Refused> for Ending {
+    fn from(refused: Refused) -> Self {
+        let code = match refused {
+            Refused::Full { .. } => CloseCode::TryLater,
+            Refused::ShuttingDown => CloseCode::Draining,
+        };
+        Ending::closed(code, refused.to_string())
+    }
+}
+
+impl From<Outcome> for Ending {
+    fn from(outcome: Outcome) -> Self {
+        let code = match &outcome {
+            Outcome::Exited(_) => return Ending::Exited(outcome.to_string()),
+            Outcome::Detached => return Ending::Gone("the client left the session"),
+            Outcome::Failed(error) => return Ending::failed(error),
+            Outcome::Idle(_) => CloseCode::Idle,
+            Outcome::Shutdown => CloseCode::Draining,
+        };
+        Ending::closed(code, outcome.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_has_the_code_of_whose_turn_it_is() {
+        for (fault, code, expected) in [
+            (Fault::Provider, Code::Unavailable, CloseCode::Provider),
+            (Fault::Operator, Code::Unauthenticated, CloseCode::Provider),
+            (Fault::Plugin, Code::Internal, CloseCode::Provider),
+            (Fault::Provider, Code::ResourceExhausted, CloseCode::TryLater),
+            (Fault::Broker, Code::Internal, CloseCode::Broker),
+        ] {
+            assert_eq!(
+                Ending::failed(&Error::new(fault, code, "why")),
+                Ending::closed(expected, "why"),
+                "{fault:?} {code:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! From the client to the session: messages in, input and sizes on.
+//!
+//! Owns the reading half of a socket, the count of malformed messages and the
+//! clock of a silent client. Deliberately knows no output: a browser that does
+//! not read can still type.
+
+use std::time::Duration;
+
+use axum::extract::ws::{Message, WebSocket};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use futures_util::stream::SplitStream;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+use tokio_tungstenite::tungstenite;
+
+use super::ending::Ending;
+use super::frames::{BadFrame, ClientFrame, CloseCode};
+use super::upgrade::Limits;
+use crate::sandbox::CHUNK_BYTES;
+use crate::session::Session;
+
+/// How long a malformed message counts.
+const BAD_FRAMES_WINDOW: Duration = Duration::from_secs(60);
+
+/// Bytes of input that wait here while the session takes none, at most, and
+/// beside them one message. So a client that closes is noticed at once although
+/// its last keys were not taken; only a large paste waits in the network.
+const MAX_WAITING: usize = 64 * 1024;
+
+/// Reads until the client closes, dies or breaks the rules. What is wrong with
+/// single messages goes to `complaints`.
+///
+/// While this does not read, because too much input waits, the client's silence
+/// proves nothing and the clock of a dead client stands.
+pub(super) async fn pump(
+    stream: &mut SplitStream<WebSocket>,
+    session: &Session,
+    complaints: mpsc::Sender<BadFrame>,
+    limits: &Limits,
+) -> Ending {
+    let mut allowance = Allowance::new(limits.bad_frames);
+    let mut input = Input::default();
+    let mut dead_at = Instant::now() + limits.dead_after;
+    loop {
+        let (next, reads) = (input.next(), input.has_room());
+        // Both arms are cancel-safe: a chunk is taken whole or not at all.
+        let message = tokio::select! {
+            biased; // what came first is handed on first
+            taken = session.input(next.clone()), if !next.is_empty() => {
+                // An ended session takes nothing more; its reader says why.
+                input.taken();
+                if taken.is_err() {
+                    input = Input::default();
+                }
+                if !reads {
+                    dead_at = Instant::now() + limits.dead_after;
+                }
+                continue;
+            }
+            message = timeout_at(dead_at, stream.next()), if reads => message,
+        };
+        dead_at = Instant::now() + limits.dead_after;
+        let message = match message {
+            Ok(Some(Ok(message))) => message,
+            Ok(Some(Err(error))) => return ending(error),
+            Ok(None) => return Ending::Gone("the connection ended"),
+            Err(_) => return Ending::Gone("the client is dead: it answers no ping"),
+        };
+        let frame = match message {
+            Message::Text(text) => ClientFrame::decode(&text),
+            Message::Binary(_) => Err(BadFrame::Binary),
+            Message::Ping(_) | Message::Pong(_) => Ok(ClientFrame::Input(Bytes::new())),
+            Message::Close(_) => return Ending::Gone("the client closed the connection"),
+        };
+        match frame {
+            Ok(ClientFrame::Input(data)) => input.push(data),
+            Ok(ClientFrame::Resize(size)) => session.resize(size),
+            Err(_) if !allowance.take() => {
+                let why = "too many malformed messages; this is no client of this protocol";
+                return Ending::closed(CloseCode::Policy, why);
+            }
+            // A client that does not read its errors misses some. To wait for
+            // it would be to miss its close.
+            Err(bad) => _ = complaints.try_send(bad),
+        }
+    }
+}
+/// What a socket's error means for the client.
+pub(super) fn ending(error: axum::Error) -> Ending {
+    use tungstenite::Error;
+    match error.into_inner().downcast::<Error>().map(|error| *error) {
+        Ok(Error::Capacity(error)) => Ending::closed(CloseCode::TooLarge, format!("a message was too large: {error}")),
+        Ok(Error::Utf8(_)) => Ending::closed(CloseCode::NotUtf8, "a text message was not UTF-8"),
+        Ok(Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)) => {
+            Ending::Gone("the connection ended without a close")
+        }
+        Ok(Error::Protocol(error)) => Ending::closed(CloseCode::Protocol, error.to_string()),
+        _ => Ending::Gone("the connection broke"),
+    }
+}
+
+/// Input on its way to the session. Typed keys that wait are joined.
+#[derive(Default)]
+struct Input {
+    /// What the session gets next; at most [`CHUNK_BYTES`].
+    next: Bytes,
+    waiting: BytesMut,
+}
+
+impl Input {
+    fn push(&mut self, mut data: Bytes) {
+        if self.next.is_empty() {
+            self.next = data.split_to(data.len().min(CHUNK_BYTES));
+        }
+        self.waiting.extend_from_slice(&data);
+    }
+
+    /// What the session gets next; empty when there is nothing. The same until
+    /// it is taken.
+    fn next(&mut self) -> Bytes {
+        if self.next.is_empty() && !self.waiting.is_empty() {
+            self.next = self.waiting.split_to(self.waiting.len().min(CHUNK_BYTES)).freeze();
+            if self.waiting.is_empty() {
+                self.waiting = BytesMut::new(); // gives a large paste's memory back
+            }
+        }
+        self.next.clone()
+    }
+
+    fn taken(&mut self) {
+        self.next = Bytes::new();
+    }
+
+    fn has_room(&self) -> bool {
+        self.waiting.len() < MAX_WAITING
+    }
+}
+
+/// How many more malformed messages are answered.
+struct Allowance {
+    max: u32,
+    used: u32,
+    since: Instant,
+}
+
+impl Allowance {
+    fn new(max: u32) -> Self {
+        Allowance { max, used: 0, since: Instant::now() }
+    }
+
+    fn take(&mut self) -> bool {
+        if self.since.elapsed() >= BAD_FRAMES_WINDOW {
+            (self.used, self.since) = (0, Instant::now());
+        }
+        self.used = self.used.saturating_add(1);
+        self.used <= self.max
+    }
+}

@@ -1,0 +1,24 @@
+//! The terminal over WebSocket: frames and the pumps of one socket.
+//!
+//! Owns the wire of `/terminal`; it is the only place that knows frames and the
+//! socket's type. Deliberately knows nothing of sandboxes beyond a session's
+//! handle, and nothing of who may connect: `http/` decided that before.
+//!
+//! ```text
+//! upgrade ── socket ─┬─ inbound ──▶ session        (frames: JSON to what it means)
+//!                    ├─ outbound ◀─ session        (text: bytes to whole code points)
+//!                    └─ ending      close code, words, closing handshake
+//! ```
+
+#[cfg(test)]
+mod echo;
+mod ending;
+mod frames;
+mod inbound;
+mod outbound;
+mod socket;
+mod text;
+mod upgrade;
+
+pub use frames::{BadFrame, ClientFrame, CloseCode, MAX_MESSAGE, ServerFrame, Status};
+pub use upgrade::{Limits, NotAnUpgrade, Upgrade};

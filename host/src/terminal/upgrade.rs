@@ -1,0 +1,92 @@
+//! From an HTTP request to a WebSocket, with every buffer's size set on
+//! purpose.
+//!
+//! Owns the handshake's bounds. Deliberately knows nothing of what is said on
+//! the socket; a conformance test mounts an echo on the same code.
+
+use std::time::Duration;
+
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{WebSocket, WebSocketUpgrade};
+use axum::extract::{FromRequest, Request};
+use axum::response::Response;
+
+use super::frames::MAX_MESSAGE;
+use super::outbound::MAX_JOINED;
+
+/// Bytes read from a socket at a time. Each idle terminal keeps such a buffer;
+/// a larger message gets a larger one while it lasts.
+const READ_BUFFER: usize = 4 * 1024;
+
+/// Bytes that may wait to be written, at most. One frame of ours waits at a
+/// time, beside a ping or pong, and the largest is [`MAX_JOINED`] bytes of
+/// which each became a six byte JSON escape.
+const WRITE_BUFFER: usize = 256 * 1024;
+const _: () = assert!(WRITE_BUFFER > 6 * MAX_JOINED + 1024);
+
+/// Bounds of one terminal's socket.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of one message from the client; more ends it with 1009.
+    pub message: usize,
+    /// Bytes that may wait to be written.
+    pub write_buffer: usize,
+    /// How often the client is pinged.
+    pub ping_every: Duration,
+    /// A client that sends nothing for this long, not even the answer to a
+    /// ping, is dead. Longer than two pings, so that one may be lost; short
+    /// enough that it is noticed within 30 s.
+    pub dead_after: Duration,
+    /// How long the closing handshake may take.
+    pub close_within: Duration,
+    /// Malformed messages within a minute that are answered; one more ends the
+    /// connection with 1008.
+    pub bad_frames: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            message: MAX_MESSAGE,
+            write_buffer: WRITE_BUFFER,
+            ping_every: Duration::from_secs(10),
+            dead_after: Duration::from_secs(25),
+            close_within: Duration::from_secs(3),
+            bad_frames: 32,
+        }
+    }
+}
+
+/// A request that asks for a WebSocket.
+#[derive(Debug)]
+pub struct Upgrade(WebSocketUpgrade);
+
+/// A request that does not ask for a WebSocket properly.
+#[derive(Debug, thiserror::Error)]
+#[error("this address speaks WebSocket only: {0}")]
+pub struct NotAnUpgrade(#[from] WebSocketUpgradeRejection);
+
+impl Upgrade {
+    /// Reads the handshake of RFC 6455 section 4.2.1.
+    pub async fn from_request(request: Request) -> Result<Self, NotAnUpgrade> {
+        Ok(Upgrade(WebSocketUpgrade::from_request(request, &()).await?))
+    }
+
+    /// Answers 101 and runs `serve` on the socket, as a task of its own. No
+    /// extension is negotiated: compression beside secrets tells them
+    /// (CRIME), and terminals gain little. Level 0 has no subprotocol.
+    pub(super) fn accept<F>(self, limits: &Limits, serve: impl FnOnce(WebSocket) -> F + Send + 'static) -> Response
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.0
+            .max_message_size(limits.message)
+            .max_frame_size(limits.message)
+            .read_buffer_size(READ_BUFFER)
+            // Each frame is written at once: somebody waits for it.
+            .write_buffer_size(0)
+            .max_write_buffer_size(limits.write_buffer)
+            .on_failed_upgrade(|error| tracing::debug!(%error, "a handshake was not completed"))
+            .on_upgrade(serve)
+    }
+}

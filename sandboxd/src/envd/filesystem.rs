@@ -11,7 +11,7 @@ use axum::{Extension, Router};
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
-use super::connect::{self, Code, ConnectError};
+use crate::connect::{self, Code, ConnectError};
 use crate::sandbox::Sandbox;
 use crate::wire::{EntryInfo, FileOp, Reply};
 

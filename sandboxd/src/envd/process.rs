@@ -15,7 +15,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::HeaderMap;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::connect::{self, Code, ConnectError, Messages};
+use crate::connect::{self, Code, ConnectError, Messages};
 use crate::process::{ProcessError, Selector};
 use crate::sandbox::Sandbox;
 use crate::wire::{ProcessSignal, Spawn, SpawnIo};
@@ -214,7 +214,7 @@ async fn start_stream(sandbox: &Sandbox, headers: &HeaderMap, body: Body) -> Una
         io,
     };
     let subscription = sandbox.processes.start(spawn, own, request.tag, timeout).await?;
-    Ok(connect::stream(Body::new(subscription.into_body(connect::keepalive(headers), timeout))))
+    Ok(connect::streaming(Body::new(subscription.into_body(connect::keepalive(headers), timeout))))
 }
 
 async fn attach(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> Response {
@@ -225,7 +225,7 @@ async fn attach_stream(sandbox: &Sandbox, headers: &HeaderMap, body: Body) -> Un
     let timeout = connect::timeout(headers)?;
     let request: ProcessRequest = connect::read_stream_request(headers, body).await?;
     let subscription = sandbox.processes.connect(&selector(request.process)?).await?;
-    Ok(connect::stream(Body::new(subscription.into_body(connect::keepalive(headers), timeout))))
+    Ok(connect::streaming(Body::new(subscription.into_body(connect::keepalive(headers), timeout))))
 }
 
 async fn update(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> Unary {
@@ -271,7 +271,7 @@ async fn stream_input(Extension(sandbox): Caller, headers: HeaderMap, body: Body
         Ok(()) => {
             let mut answer = connect::message(&Empty {}).to_vec();
             answer.extend_from_slice(&connect::end_of_stream());
-            connect::stream(Body::from(answer))
+            connect::streaming(Body::from(answer))
         }
         Err(error) => error.into_stream(),
     }

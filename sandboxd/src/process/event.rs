@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::envd::connect;
+use crate::connect;
 use crate::wire::ExitStatus;
 
 /// Which output of a process some bytes are.

@@ -2,6 +2,8 @@
 //!
 //! Source: <https://connectrpc.com/docs/protocol>.
 
+pub(crate) mod stream;
+
 use std::time::Duration;
 
 use axum::body::Body;
@@ -83,7 +85,7 @@ impl ConnectError {
 
     /// A whole streaming answer that failed before it began; its HTTP status is 200 all the same.
     pub(crate) fn into_stream(self) -> Response {
-        stream(Body::from(self.end_of_stream()))
+        streaming(Body::from(self.end_of_stream()))
     }
 }
 
@@ -128,7 +130,7 @@ pub(crate) fn message(message: &impl Serialize) -> Bytes {
 }
 
 /// A streaming answer. Every frame of the body goes out at once.
-pub(crate) fn stream(body: Body) -> Response {
+pub(crate) fn streaming(body: Body) -> Response {
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("application/connect+json")),
         // Asks proxies not to hold frames back.

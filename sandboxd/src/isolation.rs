@@ -97,9 +97,7 @@ pub(crate) struct Walls<'a> {
 /// Those of the file system; what was made until then is left to the caller.
 pub(crate) fn make_root(root: &Path) -> io::Result<()> {
     directory(root, 0o755)?;
-    for name in
-        ["etc", "home", "mnt", "opt", "proc", "dev", "run", "srv", "usr", "var", "var/lib", "var/cache", "var/log"]
-    {
+    for name in ["etc", "home", "mnt", "opt", "proc", "dev", "run", "srv", "usr", "var", "var/lib", "var/cache", "var/log"] {
         directory(&root.join(name), 0o755)?;
     }
     for name in ["tmp", "var/tmp"] {
@@ -116,10 +114,7 @@ pub(crate) fn make_root(root: &Path) -> io::Result<()> {
     write(&root.join("etc/group"), &group())?;
     write(&root.join("etc/hostname"), "sandbox\n")?;
     write(&root.join("etc/hosts"), "127.0.0.1 localhost sandbox\n::1 localhost ip6-localhost ip6-loopback\n")?;
-    write(
-        &root.join("etc/nsswitch.conf"),
-        "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
-    )?;
+    write(&root.join("etc/nsswitch.conf"), "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n")?;
 
     let home = root.join("home").join(DEFAULT_USER);
     directory(&home, 0o755)?;
@@ -139,9 +134,7 @@ pub(crate) fn make_root(root: &Path) -> io::Result<()> {
 fn passwd() -> String {
     let (uid, gid) = identity();
     let root = "root:x:0:0:root:/root:/bin/bash\n";
-    format!(
-        "{root}{DEFAULT_USER}:x:{uid}:{gid}:,,,:/home/{DEFAULT_USER}:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
-    )
+    format!("{root}{DEFAULT_USER}:x:{uid}:{gid}:,,,:/home/{DEFAULT_USER}:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n")
 }
 
 fn group() -> String {

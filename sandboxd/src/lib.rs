@@ -18,7 +18,7 @@
 //! | 4 | kernel | the shell reads and writes |
 //! | 5 | `process::pump` | reads the master when the kernel has output, encodes one frame |
 //! | 6 | `process::subscriber` | bounded queue per listener; a full one holds back the process |
-//! | 7 | `envd::connect` | the frame is one chunk of the answer, flushed at once |
+//! | 7 | `connect::stream` | the frame is one chunk of the answer, flushed at once |
 //!
 //! Terminal and file bytes never pass through the sandbox's [`init`]: it opens and hands over descriptors.
 //!
@@ -26,6 +26,7 @@
 //! before anything else.
 
 mod activity;
+mod connect;
 mod control;
 mod envd;
 pub mod init;
@@ -39,6 +40,7 @@ mod route;
 mod sandbox;
 mod secret;
 mod server;
+mod watch;
 mod wire;
 
 pub use crate::options::{DEFAULT_LISTEN, DEFAULT_MAX_SANDBOXES, DEFAULT_MAX_TIMEOUT, Options};

@@ -15,9 +15,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::wire::{
-    self, ExitStatus, Failure, FailureKind, FileOp, FromInit, Inbox, ProcessSignal, Reply, Spawn, ToInit, WireError,
-};
+use crate::wire::{self, ExitStatus, Failure, FailureKind, FileOp, FromInit, Inbox, ProcessSignal, Reply, Spawn, ToInit, WireError};
 
 /// Requests that wait to be written. Init reads at once, so more would only hide that it is stuck.
 const QUEUE: usize = 64;
@@ -78,12 +76,9 @@ impl Link {
     pub(crate) async fn open(stream: UnixStream) -> Result<(Self, OwnedFd), LinkError> {
         let (read, write) = stream.into_split();
         let mut inbox = Inbox::default();
-        let hello =
-            tokio::time::timeout(HELLO_DEADLINE, receive(&read, &mut inbox)).await.map_err(|_| LinkError::Silent)??;
+        let hello = tokio::time::timeout(HELLO_DEADLINE, receive(&read, &mut inbox)).await.map_err(|_| LinkError::Silent)??;
         let pidfd = match hello {
-            (FromInit::Hello { version: wire::VERSION }, mut descriptors) => {
-                descriptors.pop().ok_or(LinkError::Unexpected)?
-            }
+            (FromInit::Hello { version: wire::VERSION }, mut descriptors) => descriptors.pop().ok_or(LinkError::Unexpected)?,
             (FromInit::Hello { version }, _) => return Err(LinkError::Version(version)),
             _ => return Err(LinkError::Unexpected),
         };
@@ -165,12 +160,7 @@ async fn receive(socket: &OwnedReadHalf, inbox: &mut Inbox) -> Result<(FromInit,
     }
 }
 
-async fn read_messages(
-    socket: OwnedReadHalf,
-    mut inbox: Inbox,
-    waiting: Arc<Mutex<Waiting>>,
-    requests: mpsc::WeakSender<Vec<u8>>,
-) {
+async fn read_messages(socket: OwnedReadHalf, mut inbox: Inbox, waiting: Arc<Mutex<Waiting>>, requests: mpsc::WeakSender<Vec<u8>>) {
     loop {
         let (message, descriptors) = match receive(&socket, &mut inbox).await {
             Ok(received) => received,
@@ -213,9 +203,7 @@ impl Waiting {
                     }
                 }
                 (Some(Waiter::Spawn(waiter)), Err(failure)) => drop(waiter.send(Err(failure))),
-                (Some(Waiter::File(waiter)), result) => {
-                    drop(waiter.send(result.map(|reply| (reply, descriptors.pop()))))
-                }
+                (Some(Waiter::File(waiter)), result) => drop(waiter.send(result.map(|reply| (reply, descriptors.pop())))),
                 (Some(Waiter::Spawn(_)) | None, _) => {}
             },
         }

@@ -41,14 +41,7 @@ struct Inner {
 impl Registry {
     pub(crate) fn new(ground: Ground, limit: usize) -> Self {
         let places = Arc::new(Semaphore::new(limit));
-        let inner = Inner {
-            ground,
-            limit,
-            places,
-            live: Mutex::default(),
-            count: watch::Sender::new(0),
-            keepers: TaskTracker::new(),
-        };
+        let inner = Inner { ground, limit, places, live: Mutex::default(), count: watch::Sender::new(0), keepers: TaskTracker::new() };
         Self(Arc::new(inner))
     }
 

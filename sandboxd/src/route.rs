@@ -9,10 +9,7 @@ use http::request::Parts;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Destination {
     Control,
-    Sandbox {
-        id: String,
-        port: u16,
-    },
+    Sandbox { id: String, port: u16 },
     /// To be answered with 400 and this text.
     Invalid(&'static str),
 }
@@ -83,9 +80,6 @@ mod tests {
         assert_eq!(ask("49983-iabc-client.example.org", &[]), found);
         assert_eq!(ask("api.example.org", &both), Destination::Control);
         assert_eq!(ask("49983-IABC.example.org", &[]), Destination::Invalid("Invalid sandbox ID"));
-        assert_eq!(
-            ask("localhost", &[both[0], ("e2b-sandbox-port", "99999")]),
-            Destination::Invalid("Invalid sandbox port")
-        );
+        assert_eq!(ask("localhost", &[both[0], ("e2b-sandbox-port", "99999")]), Destination::Invalid("Invalid sandbox port"));
     }
 }

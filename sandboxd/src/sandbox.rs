@@ -2,12 +2,12 @@
 //!
 //! Owns the `bwrap` process, the link to the init, and the directory. Does not know the API or who asks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::envd::Watcher;
 use crate::isolation::{self, Walls};
 use crate::link::{Link, LinkError};
 use crate::process::{self, Processes};
@@ -101,6 +102,8 @@ pub(crate) struct Sandbox {
     pub(crate) link: Link,
     pub(crate) processes: Arc<Processes>,
     pub(crate) file_operations: Semaphore,
+    /// Watchers that clients poll, by their id.
+    pub(crate) watchers: Mutex<HashMap<String, Watcher>>,
     /// Asks the keeper to end it.
     pub(crate) stop: CancellationToken,
     /// Set once no process of it is left and its directory is out of the way.
@@ -121,8 +124,7 @@ impl Sandbox {
     /// # Errors
     /// [`MakeError`]; nothing of it is left then. Cancelling it has the same effect.
     pub(crate) async fn make(ground: &Ground, plan: Plan) -> Result<(Self, Remains), MakeError> {
-        let directory =
-            Directory { path: ground.sandboxes.join(&plan.id), trash: ground.trash.join(&plan.id), removed: false };
+        let directory = Directory { path: ground.sandboxes.join(&plan.id), trash: ground.trash.join(&plan.id), removed: false };
         let path = directory.path.clone();
         tokio::task::spawn_blocking(move || isolation::make_root(&path))
             .await
@@ -165,6 +167,7 @@ impl Sandbox {
             processes: Arc::new(Processes::new(link.clone(), gone.clone())),
             link,
             file_operations: Semaphore::new(MAX_FILE_OPERATIONS),
+            watchers: Mutex::default(),
             stop: CancellationToken::new(),
             gone,
         };
@@ -236,8 +239,7 @@ impl Directory {
         if std::mem::replace(&mut self.removed, true) {
             return;
         }
-        let doomed =
-            if std::fs::rename(&self.path, &self.trash).is_ok() { self.trash.clone() } else { self.path.clone() };
+        let doomed = if std::fs::rename(&self.path, &self.trash).is_ok() { self.trash.clone() } else { self.path.clone() };
         let work = move || discard(&doomed);
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn_blocking(work)),

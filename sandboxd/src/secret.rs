@@ -73,9 +73,7 @@ pub(crate) fn token() -> String {
 pub(crate) fn sandbox_id() -> String {
     const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
     let random = random::<ID_LENGTH>();
-    std::iter::once('i')
-        .chain(random.iter().map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()])))
-        .collect()
+    std::iter::once('i').chain(random.iter().map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()]))).collect()
 }
 
 fn random<const N: usize>() -> [u8; N] {

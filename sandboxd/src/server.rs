@@ -185,9 +185,8 @@ impl Server {
         }));
         let shared = Arc::new(Shared { registry, activity, control, envd: envd::router() });
 
-        let listener = TcpListener::bind(options.listen)
-            .await
-            .map_err(|source| Error::Listen { address: options.listen, source })?;
+        let listener =
+            TcpListener::bind(options.listen).await.map_err(|source| Error::Listen { address: options.listen, source })?;
         let address = listener.local_addr().map_err(|source| Error::Listen { address: options.listen, source })?;
         let connections = TaskTracker::new();
         let stop_accepting = CancellationToken::new();
@@ -276,8 +275,7 @@ fn prepare(state_dir: &Path) -> Result<OwnedFd, Error> {
     let private = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(fail(path));
     private(state_dir)?;
     let path = state_dir.join("lock");
-    let lock =
-        fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(fail(&path))?;
+    let lock = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(fail(&path))?;
     let lock = OwnedFd::from(lock);
     match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Err(rustix::io::Errno::WOULDBLOCK) => return Err(Error::Locked(state_dir.to_owned())),
@@ -298,9 +296,7 @@ fn prepare(state_dir: &Path) -> Result<OwnedFd, Error> {
 fn set_aside_init(program: Option<PathBuf>, state_dir: &Path) -> Result<PathBuf, Error> {
     let program = match program {
         Some(program) => program,
-        None => {
-            std::env::current_exe().map_err(|source| Error::InitProgram { path: "/proc/self/exe".into(), source })?
-        }
+        None => std::env::current_exe().map_err(|source| Error::InitProgram { path: "/proc/self/exe".into(), source })?,
     };
     let fail = |source| Error::InitProgram { path: program.clone(), source };
     let from = fs::canonicalize(&program).map_err(fail)?;

@@ -13,8 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 use serde::{Deserialize, Serialize};
 
@@ -84,37 +83,17 @@ pub(crate) enum ExitStatus {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum FileOp {
-    Stat {
-        path: String,
-    },
-    MakeDir {
-        path: String,
-    },
-    Move {
-        source: String,
-        destination: String,
-    },
-    List {
-        path: String,
-        depth: u32,
-    },
-    Remove {
-        path: String,
-    },
+    Stat { path: String },
+    MakeDir { path: String },
+    Move { source: String, destination: String },
+    List { path: String, depth: u32 },
+    Remove { path: String },
     /// A regular file for reading; one descriptor comes back.
-    Read {
-        path: String,
-    },
+    Read { path: String },
     /// A regular file, made with its parents or emptied; one descriptor comes back.
-    Write {
-        path: String,
-        metadata: BTreeMap<String, String>,
-    },
+    Write { path: String, metadata: BTreeMap<String, String> },
     /// A directory to watch; one descriptor comes back.
-    OpenDir {
-        path: String,
-        allow_network_mounts: bool,
-    },
+    OpenDir { path: String, allow_network_mounts: bool },
 }
 
 #[derive(Debug, Serialize, Deserialize)]

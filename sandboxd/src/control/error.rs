@@ -1,7 +1,7 @@
 //! Errors of the REST interfaces: always JSON with the status as an integer `code`, which clients read from the body.
 
-use axum::Json;
 use axum::response::{IntoResponse, Response};
+use axum::Json;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 

@@ -77,10 +77,7 @@ pub(super) fn page(mut sandboxes: Vec<Arc<Sandbox>>, query: &Query) -> Result<Pa
     }
     let more = sandboxes.len() > limit;
     sandboxes.truncate(limit);
-    let next = sandboxes
-        .last()
-        .filter(|_| more)
-        .map(|last| Cursor { started: last.started, id: last.id.clone() }.token(order));
+    let next = sandboxes.last().filter(|_| more).map(|last| Cursor { started: last.started, id: last.id.clone() }.token(order));
     Ok(Page { sandboxes, next, total })
 }
 

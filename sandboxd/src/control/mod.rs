@@ -78,9 +78,7 @@ async fn authenticate(State(control): State<Arc<Control>>, request: Request, nex
             next.run(request).await
         }
         Some(_) => ApiError::new(StatusCode::UNAUTHORIZED, "Invalid API key").into_response(),
-        None => {
-            ApiError::new(StatusCode::UNAUTHORIZED, "Missing API key: send it in the header X-API-Key").into_response()
-        }
+        None => ApiError::new(StatusCode::UNAUTHORIZED, "Missing API key: send it in the header X-API-Key").into_response(),
     }
 }
 
@@ -106,10 +104,7 @@ async fn create_with(control: &Control, body: Body, default_timeout: i64) -> Ans
     let request: Create = read(body, false).await?;
     request.check()?;
     if request.template_id != BASE_TEMPLATE && !control.templates.contains(&request.template_id) {
-        let known = std::iter::once(BASE_TEMPLATE)
-            .chain(control.templates.iter().map(String::as_str))
-            .collect::<Vec<_>>()
-            .join(", ");
+        let known = std::iter::once(BASE_TEMPLATE).chain(control.templates.iter().map(String::as_str)).collect::<Vec<_>>().join(", ");
         let message = format!("template '{}' not found: this server has {known}", request.template_id);
         return Err(ApiError::new(StatusCode::NOT_FOUND, message));
     }
@@ -155,8 +150,7 @@ async fn connect(State(control): State<Arc<Control>>, Path(id): Path<String>, bo
     }
     let length = control.lease(request.timeout.unwrap_or(DEFAULT_TIMEOUT))?;
     let id = plain_id(&id);
-    let sandbox =
-        control.registry.renew(id, |present| extended(present, length)).ok_or_else(|| ApiError::no_sandbox(id))?;
+    let sandbox = control.registry.renew(id, |present| extended(present, length)).ok_or_else(|| ApiError::no_sandbox(id))?;
     Ok(Json(Created::from(&*sandbox)).into_response())
 }
 
@@ -167,11 +161,7 @@ async fn info(State(control): State<Arc<Control>>, Path(id): Path<String>) -> An
 
 async fn kill(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Answer {
     let id = plain_id(&id);
-    if control.registry.kill(id).await {
-        Ok(StatusCode::NO_CONTENT.into_response())
-    } else {
-        Err(ApiError::no_sandbox(id))
-    }
+    if control.registry.kill(id).await { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(ApiError::no_sandbox(id)) }
 }
 
 async fn timeout(State(control): State<Arc<Control>>, Path(id): Path<String>, body: Body) -> Answer {
@@ -227,17 +217,16 @@ async fn list_v1(State(control): State<Arc<Control>>, request: Request) -> Answe
 
 async fn query<Q: DeserializeOwned + Send>(request: Request) -> Result<Q, ApiError> {
     let (mut parts, _) = request.into_parts();
-    let Query(query) = Query::from_request_parts(&mut parts, &())
-        .await
-        .map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
+    let Query(query) =
+        Query::from_request_parts(&mut parts, &()).await.map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
     Ok(query)
 }
 
 /// Reads a JSON body whatever its content type says; an `optional` one may be missing.
 async fn read<T: DeserializeOwned>(body: Body, optional: bool) -> Result<T, ApiError> {
-    let bytes = axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| {
-        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is cut off, or has more than {MAX_BODY} bytes"))
-    })?;
+    let bytes = axum::body::to_bytes(body, MAX_BODY)
+        .await
+        .map_err(|_| ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is cut off, or has more than {MAX_BODY} bytes")))?;
     let text: &[u8] = if optional && bytes.trim_ascii().is_empty() { b"{}" } else { &bytes };
     serde_json::from_slice(text).map_err(|error| ApiError::bad_request(format!("the body is not valid: {error}")))
 }
@@ -257,10 +246,7 @@ impl Control {
         let seconds = u64::try_from(seconds).map_err(|_| ApiError::bad_request("Timeout must not be negative"))?;
         let length = Duration::from_secs(seconds);
         if length > self.max_timeout {
-            return Err(ApiError::bad_request(format!(
-                "Timeout cannot be greater than {}",
-                in_words(self.max_timeout)
-            )));
+            return Err(ApiError::bad_request(format!("Timeout cannot be greater than {}", in_words(self.max_timeout))));
         }
         Ok(length)
     }

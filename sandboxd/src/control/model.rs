@@ -67,8 +67,7 @@ struct Network {
 impl Create {
     /// Refuses what this server does not do.
     pub(super) fn check(&self) -> Result<(), ApiError> {
-        let refuse =
-            |what: &str| Err(ApiError::bad_request(format!("{what} is not supported by this server: leave it out")));
+        let refuse = |what: &str| Err(ApiError::bad_request(format!("{what} is not supported by this server: leave it out")));
         if self.auto_pause == Some(true) {
             return refuse("autoPause (pausing a sandbox)");
         }
@@ -103,27 +102,19 @@ impl Create {
         }
         for pairs in [&self.metadata, &self.env_vars].into_iter().flatten() {
             if pairs.len() > MAX_PAIRS {
-                return Err(ApiError::bad_request(format!(
-                    "metadata and envVars may have at most {MAX_PAIRS} pairs each"
-                )));
+                return Err(ApiError::bad_request(format!("metadata and envVars may have at most {MAX_PAIRS} pairs each")));
             }
         }
         let bad_name = |name: &String| name.is_empty() || name.contains(['=', '\0']);
-        if let Some((name, _)) =
-            self.env_vars.iter().flatten().find(|(name, value)| bad_name(name) || value.contains('\0'))
-        {
-            return Err(ApiError::bad_request(format!(
-                "the name or value of environment variable '{}' is not valid",
-                name.escape_default()
-            )));
+        if let Some((name, _)) = self.env_vars.iter().flatten().find(|(name, value)| bad_name(name) || value.contains('\0')) {
+            return Err(ApiError::bad_request(format!("the name or value of environment variable '{}' is not valid", name.escape_default())));
         }
         Ok(())
     }
 
     /// Whether the sandbox shares the host's network; without it has none.
     pub(super) fn wants_network(&self) -> bool {
-        let all_denied =
-            self.network.as_ref().and_then(|network| network.deny_out.as_ref()).is_some_and(|hosts| !hosts.is_empty());
+        let all_denied = self.network.as_ref().and_then(|network| network.deny_out.as_ref()).is_some_and(|hosts| !hosts.is_empty());
         self.allow_internet_access != Some(false) && !all_denied
     }
 }

@@ -129,8 +129,7 @@ pub(super) async fn download(
         None => (StatusCode::OK, 0, size),
         Some(Ok((start, end))) => (StatusCode::PARTIAL_CONTENT, start, end - start + 1),
         Some(Err(Unsatisfiable)) => {
-            let mut response =
-                ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, "the range lies outside of the file").into_response();
+            let mut response = ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, "the range lies outside of the file").into_response();
             response.headers_mut().insert(CONTENT_RANGE, header(format!("bytes */{size}")));
             return Ok(response);
         }
@@ -198,8 +197,7 @@ pub(super) async fn upload(
         let body = request.into_body().into_data_stream();
         vec![write_file(&sandbox, query.user(), path, metadata, body).await?]
     } else if content_type.starts_with("multipart/form-data") {
-        let form =
-            Multipart::from_request(request, &()).await.map_err(|error| ApiError::bad_request(error.body_text()))?;
+        let form = Multipart::from_request(request, &()).await.map_err(|error| ApiError::bad_request(error.body_text()))?;
         write_form(&sandbox, &query, &metadata, form).await?
     } else {
         return Err(ApiError::bad_request("the content type must be multipart/form-data or application/octet-stream"));
@@ -222,9 +220,7 @@ async fn write_form(
         let path = query.path.clone().filter(|path| !path.is_empty()).or_else(|| part.file_name().map(str::to_owned));
         let path = path.ok_or_else(|| ApiError::bad_request("a part needs a file name, or the query a path"))?;
         if !paths.insert(path.clone()) {
-            return Err(ApiError::bad_request(format!(
-                "you cannot upload multiple files to the same path '{path}' in one upload request"
-            )));
+            return Err(ApiError::bad_request(format!("you cannot upload multiple files to the same path '{path}' in one upload request")));
         }
         if paths.len() > MAX_PARTS {
             return Err(ApiError::bad_request(format!("an upload may have at most {MAX_PARTS} files")));
@@ -244,8 +240,7 @@ async fn write_file<E: std::fmt::Display>(
     let (entry, mut file) = open(sandbox, user, FileOp::Write { path, metadata }).await?;
     let mut body = std::pin::pin!(body);
     while let Some(chunk) = body.next().await {
-        let chunk = chunk
-            .map_err(|error| ApiError::bad_request(format!("the upload of '{}' broke off: {error}", entry.path)))?;
+        let chunk = chunk.map_err(|error| ApiError::bad_request(format!("the upload of '{}' broke off: {error}", entry.path)))?;
         file.write_all(&chunk).await.map_err(|error| broken(&error))?;
     }
     // Waits for the last write and learns whether it failed.
@@ -270,8 +265,7 @@ fn metadata(headers: &HeaderMap) -> Result<BTreeMap<String, String>, ApiError> {
         let value = value.to_str().map_err(|_| ApiError::bad_request(format!("the metadata '{key}' is not ASCII")))?;
         total += key.len() + value.len();
         if key.is_empty() || key.len() > MAX_METADATA_KEY || total > MAX_METADATA {
-            let message =
-                format!("metadata may have keys of 1 to {MAX_METADATA_KEY} bytes and {MAX_METADATA} bytes in all");
+            let message = format!("metadata may have keys of 1 to {MAX_METADATA_KEY} bytes and {MAX_METADATA} bytes in all");
             return Err(ApiError::bad_request(message));
         }
         metadata.insert(key.to_owned(), value.to_owned());
@@ -288,11 +282,11 @@ struct Compose {
 
 /// `POST /files/compose`: joins the sources into the destination, then removes them.
 pub(super) async fn compose(Extension(sandbox): Extension<Arc<Sandbox>>, body: Body) -> Result<Response, ApiError> {
-    let bytes = axum::body::to_bytes(body, MAX_COMPOSE_BODY).await.map_err(|_| {
-        ApiError::bad_request(format!("the body is cut off, or has more than {MAX_COMPOSE_BODY} bytes"))
-    })?;
-    let request: Compose = serde_json::from_slice(&bytes)
-        .map_err(|error| ApiError::bad_request(format!("the body is not valid: {error}")))?;
+    let bytes = axum::body::to_bytes(body, MAX_COMPOSE_BODY)
+        .await
+        .map_err(|_| ApiError::bad_request(format!("the body is cut off, or has more than {MAX_COMPOSE_BODY} bytes")))?;
+    let request: Compose =
+        serde_json::from_slice(&bytes).map_err(|error| ApiError::bad_request(format!("the body is not valid: {error}")))?;
     if request.source_paths.is_empty() || request.source_paths.len() > MAX_SOURCES {
         return Err(ApiError::bad_request(format!("source_paths must have 1 to {MAX_SOURCES} paths")));
     }

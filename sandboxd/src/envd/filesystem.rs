@@ -11,7 +11,7 @@ use axum::{Extension, Router};
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
-use super::connect::{self, Code, ConnectError};
+use crate::connect::{self, Code, ConnectError};
 use crate::sandbox::Sandbox;
 use crate::wire::{EntryInfo, FileOp, Reply};
 
@@ -79,8 +79,6 @@ async fn perform(sandbox: &Sandbox, headers: &HeaderMap, op: FileOp) -> Unary {
         (Reply::Entry(entry), _) => Ok(connect::unary(&EntryResponse { entry: *entry })),
         (Reply::Entries(entries), _) => Ok(connect::unary(&ListResponse { entries })),
         (Reply::Done, _) => Ok(connect::unary(&Empty {})),
-        (Reply::Spawned { .. }, _) => {
-            Err(ConnectError::new(Code::Internal, "the sandbox gave an answer to another question"))
-        }
+        (Reply::Spawned { .. }, _) => Err(ConnectError::new(Code::Internal, "the sandbox gave an answer to another question")),
     }
 }

@@ -2,18 +2,19 @@
 //!
 //! Source: E2B's `envd` 0.6.13 as its SDKs use it.
 
-pub(crate) mod connect;
 mod files;
 mod filesystem;
 mod process;
+mod watch;
 pub(crate) mod signature;
 
 pub(crate) use self::files::FileQuery;
+pub(crate) use self::watch::Watcher;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::Request;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -41,10 +42,13 @@ pub(crate) fn router() -> Router {
     let cors = CorsLayer::new().allow_origin(Any).allow_headers(Any).allow_methods(methods).max_age(CORS_AGE);
     let files = Router::new()
         .route("/files", get(files::download).post(files::upload))
+        // Bounded by the disk, as a file written from inside is.
+        .layer(DefaultBodyLimit::disable())
         .layer(RequestDecompressionLayer::new().no_br().no_deflate().no_zstd().pass_through_unaccepted(false));
     Router::new()
         .merge(process::routes())
         .merge(filesystem::routes())
+        .merge(watch::routes())
         .merge(files)
         .route("/files/compose", post(files::compose))
         .route("/envs", get(envs))

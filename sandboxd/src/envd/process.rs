@@ -15,7 +15,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::HeaderMap;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::connect::{self, Code, ConnectError, Messages};
+use crate::connect::{self, Code, ConnectError, Messages};
 use crate::process::{ProcessError, Selector};
 use crate::sandbox::Sandbox;
 use crate::wire::{ProcessSignal, Spawn, SpawnIo};
@@ -98,9 +98,7 @@ impl ProcessSelector {
         match self {
             Self { pid: Some(pid), .. } => Ok(Selector::Pid(pid)),
             Self { tag: Some(tag), .. } => Ok(Selector::Tag(tag)),
-            Self { .. } => {
-                Err(ConnectError::new(Code::InvalidArgument, "the request names no process: give pid or tag"))
-            }
+            Self { .. } => Err(ConnectError::new(Code::InvalidArgument, "the request names no process: give pid or tag")),
         }
     }
 }
@@ -150,10 +148,9 @@ impl From<ProcessError> for ConnectError {
         let code = match &error {
             ProcessError::NotFound(_) => Code::NotFound,
             ProcessError::TooMany | ProcessError::TooManyListeners(_) => Code::ResourceExhausted,
-            ProcessError::NoTerminal(_)
-            | ProcessError::OnTerminal(_)
-            | ProcessError::StdinClosed(_)
-            | ProcessError::Write { .. } => Code::Internal,
+            ProcessError::NoTerminal(_) | ProcessError::OnTerminal(_) | ProcessError::StdinClosed(_) | ProcessError::Write { .. } => {
+                Code::Internal
+            }
             ProcessError::Refused(failure) => return failure.clone().into(),
         };
         match std::error::Error::source(&error) {
@@ -217,7 +214,7 @@ async fn start_stream(sandbox: &Sandbox, headers: &HeaderMap, body: Body) -> Una
         io,
     };
     let subscription = sandbox.processes.start(spawn, own, request.tag, timeout).await?;
-    Ok(connect::stream(Body::new(subscription.into_body(connect::keepalive(headers), timeout))))
+    Ok(connect::streaming(Body::new(subscription.into_body(connect::keepalive(headers), timeout))))
 }
 
 async fn attach(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> Response {
@@ -228,7 +225,7 @@ async fn attach_stream(sandbox: &Sandbox, headers: &HeaderMap, body: Body) -> Un
     let timeout = connect::timeout(headers)?;
     let request: ProcessRequest = connect::read_stream_request(headers, body).await?;
     let subscription = sandbox.processes.connect(&selector(request.process)?).await?;
-    Ok(connect::stream(Body::new(subscription.into_body(connect::keepalive(headers), timeout))))
+    Ok(connect::streaming(Body::new(subscription.into_body(connect::keepalive(headers), timeout))))
 }
 
 async fn update(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> Unary {
@@ -261,10 +258,8 @@ async fn write(sandbox: &Sandbox, selector: &Selector, input: Option<Input>) -> 
 
 /// Base64 as proto3 JSON allows it: either alphabet, padded or not.
 fn decode(mut encoded: String) -> Result<Vec<u8>, ConnectError> {
-    const ENGINE: GeneralPurpose = GeneralPurpose::new(
-        &alphabet::STANDARD,
-        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-    );
+    const ENGINE: GeneralPurpose =
+        GeneralPurpose::new(&alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent));
     if encoded.contains(['-', '_']) {
         encoded = encoded.replace('-', "+").replace('_', "/");
     }
@@ -276,7 +271,7 @@ async fn stream_input(Extension(sandbox): Caller, headers: HeaderMap, body: Body
         Ok(()) => {
             let mut answer = connect::message(&Empty {}).to_vec();
             answer.extend_from_slice(&connect::end_of_stream());
-            connect::stream(Body::from(answer))
+            connect::streaming(Body::from(answer))
         }
         Err(error) => error.into_stream(),
     }
@@ -290,8 +285,7 @@ async fn stream_input_to_the_end(sandbox: &Sandbox, headers: &HeaderMap, body: B
             target = Some(selector(start.process)?);
         }
         if let Some(data) = data {
-            let target =
-                target.as_ref().ok_or_else(|| ConnectError::new(Code::InvalidArgument, "data came before start"))?;
+            let target = target.as_ref().ok_or_else(|| ConnectError::new(Code::InvalidArgument, "data came before start"))?;
             write(sandbox, target, data.input).await?;
         }
     }
@@ -305,9 +299,7 @@ async fn send_signal(Extension(sandbox): Caller, headers: HeaderMap, body: Body)
         Signal::Name(name) if name == "SIGNAL_SIGTERM" => ProcessSignal::Terminate,
         Signal::Number(9) => ProcessSignal::Kill,
         Signal::Number(15) => ProcessSignal::Terminate,
-        _ => {
-            return Err(ConnectError::new(Code::Unimplemented, "only SIGNAL_SIGKILL and SIGNAL_SIGTERM are supported"));
-        }
+        _ => return Err(ConnectError::new(Code::Unimplemented, "only SIGNAL_SIGKILL and SIGNAL_SIGTERM are supported")),
     };
     sandbox.processes.signal(&selector(request.process)?, signal).await?;
     Ok(connect::unary(&Empty {}))

@@ -68,10 +68,7 @@ mod tests {
         let signed = Signed { path: "hello.txt", username: "user", signature, expiration: None };
         assert_eq!(check(signed, Operation::Read, token, 0), Ok(()));
         assert_eq!(check(signed, Operation::Write, token, 0), Err(SignatureError::Invalid));
-        assert_eq!(
-            check(Signed { expiration: Some(1), ..signed }, Operation::Read, token, 0),
-            Err(SignatureError::Invalid)
-        );
+        assert_eq!(check(Signed { expiration: Some(1), ..signed }, Operation::Read, token, 0), Err(SignatureError::Invalid));
 
         let signature = sign("a", Operation::Write, "", token, Some(100));
         let signed = Signed { path: "a", username: "", signature: &signature, expiration: Some(100) };

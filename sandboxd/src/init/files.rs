@@ -30,9 +30,7 @@ const MAX_METADATA: usize = 64 * 1024;
 /// Absolute, cleaned form of a path of the API: absolute, `~`, or relative to the working directory.
 pub(super) fn resolve(path: &str, user: &User) -> String {
     let path = match path.strip_prefix('~') {
-        Some(rest) if rest.is_empty() || rest.starts_with('/') => {
-            Path::new(&user.home).join(rest.trim_start_matches('/'))
-        }
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => Path::new(&user.home).join(rest.trim_start_matches('/')),
         _ => Path::new(WORKDIR).join(path),
     };
     let mut clean = PathBuf::from("/");
@@ -73,10 +71,7 @@ fn stat(path: &str) -> Result<Reply, Failure> {
 fn make_dir(path: &str, user: &User) -> Result<Reply, Failure> {
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => {
-            return Err(Failure {
-                kind: FailureKind::AlreadyExists,
-                message: format!("directory already exists: {path}"),
-            });
+            return Err(Failure { kind: FailureKind::AlreadyExists, message: format!("directory already exists: {path}") });
         }
         Ok(_) => return Err(invalid(format!("path already exists but it is not a directory: {path}"))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -131,8 +126,7 @@ fn list(path: &str, depth: u32) -> Result<Reply, Failure> {
 /// Adds what is under `directory` in the order of names, each directory before its content. Links are not followed.
 fn walk(directory: &Path, depth: u32, names: &Names, entries: &mut Vec<EntryInfo>) -> Result<(), Failure> {
     let children = fs::read_dir(directory).map_err(|error| failure(&error, "list", &directory.to_string_lossy()))?;
-    let mut children: Vec<PathBuf> =
-        children.filter_map(|child| Some(child.ok()?.path())).take(MAX_ENTRIES + 1).collect();
+    let mut children: Vec<PathBuf> = children.filter_map(|child| Some(child.ok()?.path())).take(MAX_ENTRIES + 1).collect();
     children.sort();
     for child in children {
         if entries.len() >= MAX_ENTRIES {
@@ -176,11 +170,7 @@ fn open_for_reading(path: &str) -> Result<(Reply, Option<OwnedFd>), Failure> {
     Ok((Reply::Entry(Box::new(entry)), Some(file.into())))
 }
 
-fn open_for_writing(
-    path: &str,
-    user: &User,
-    metadata: &BTreeMap<String, String>,
-) -> Result<(Reply, Option<OwnedFd>), Failure> {
+fn open_for_writing(path: &str, user: &User, metadata: &BTreeMap<String, String>) -> Result<(Reply, Option<OwnedFd>), Failure> {
     let target = Path::new(path);
     if target.is_dir() {
         return Err(invalid(format!("path is a directory: {path}")));
@@ -199,8 +189,7 @@ fn open_for_writing(
         .map_err(|error| failure(&error, "write", path))?;
     regular(&file, path)?;
     if new && rustix::process::geteuid().is_root() {
-        std::os::unix::fs::fchown(&file, Some(user.uid), Some(user.gid))
-            .map_err(|error| failure(&error, "own", path))?;
+        std::os::unix::fs::fchown(&file, Some(user.uid), Some(user.gid)).map_err(|error| failure(&error, "own", path))?;
     }
     replace_metadata(&file, metadata).map_err(|error| failure(&error, "set the metadata of", path))?;
     let entry = describe(path, &Names::load()).map_err(|error| failure(&error, "write", path))?;

@@ -145,18 +145,13 @@ impl Init {
                     };
                     let descriptors: Vec<BorrowedFd<'_>> = descriptor.iter().map(AsFd::as_fd).collect();
                     if let Err(WireError::TooLarge(size)) = outbox.send(&FromInit::Reply { id, result }, &descriptors) {
-                        let failure = Failure {
-                            kind: FailureKind::ResourceExhausted,
-                            message: format!("the answer of {size} bytes is too large"),
-                        };
+                        let failure =
+                            Failure { kind: FailureKind::ResourceExhausted, message: format!("the answer of {size} bytes is too large") };
                         let _ = outbox.send(&FromInit::Reply { id, result: Err(failure) }, &[]);
                     }
                 };
                 if let Err(error) = std::thread::Builder::new().spawn(work) {
-                    let failure = Failure {
-                        kind: FailureKind::ResourceExhausted,
-                        message: format!("no thread for the request: {error}"),
-                    };
+                    let failure = Failure { kind: FailureKind::ResourceExhausted, message: format!("no thread for the request: {error}") };
                     return self.outbox.send(&FromInit::Reply { id, result: Err(failure) }, &[]);
                 }
                 Ok(())

@@ -39,16 +39,12 @@ pub(super) fn spawn(spawn: &Spawn) -> Result<(u32, Vec<OwnedFd>), Failure> {
     command.env("PATH", PATH).env("HOME", &user.home).env("USER", &user.name).env("LOGNAME", &user.name);
     for (name, value) in &spawn.envs {
         if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
-            return Err(invalid(format!(
-                "the name or value of environment variable '{}' is not valid",
-                name.escape_default()
-            )));
+            return Err(invalid(format!("the name or value of environment variable '{}' is not valid", name.escape_default())));
         }
         command.env(name, value);
     }
 
-    let (mine, theirs) =
-        descriptors(spawn.io, &user).map_err(|error| exhausted_or_invalid(&error, "cannot make its descriptors"))?;
+    let (mine, theirs) = descriptors(spawn.io, &user).map_err(|error| exhausted_or_invalid(&error, "cannot make its descriptors"))?;
     command.stdin(theirs.stdin).stdout(theirs.stdout).stderr(theirs.stderr);
 
     let identity = rustix::process::geteuid().is_root().then(|| {
@@ -75,8 +71,7 @@ pub(super) fn spawn(spawn: &Spawn) -> Result<(u32, Vec<OwnedFd>), Failure> {
             Ok(())
         });
     }
-    let child =
-        command.spawn().map_err(|error| exhausted_or_invalid(&error, &format!("cannot start '{}'", spawn.cmd)))?;
+    let child = command.spawn().map_err(|error| exhausted_or_invalid(&error, &format!("cannot start '{}'", spawn.cmd)))?;
     Ok((child.id(), mine))
 }
 
@@ -101,8 +96,7 @@ fn descriptors(kind: SpawnIo, user: &users::User) -> io::Result<(Vec<OwnedFd>, T
             if rustix::process::geteuid().is_root() {
                 rustix::fs::fchown(&slave, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(TTY_GROUP)))?;
             }
-            let theirs =
-                Theirs { stdin: slave.try_clone()?.into(), stdout: slave.try_clone()?.into(), stderr: slave.into() };
+            let theirs = Theirs { stdin: slave.try_clone()?.into(), stdout: slave.try_clone()?.into(), stderr: slave.into() };
             Ok((vec![master], theirs))
         }
         SpawnIo::Pipes { stdin } => {
@@ -131,10 +125,9 @@ fn invalid(message: String) -> Failure {
 
 fn exhausted_or_invalid(error: &io::Error, what: &str) -> Failure {
     let kind = match error.kind() {
-        io::ErrorKind::WouldBlock
-        | io::ErrorKind::OutOfMemory
-        | io::ErrorKind::QuotaExceeded
-        | io::ErrorKind::StorageFull => FailureKind::ResourceExhausted,
+        io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory | io::ErrorKind::QuotaExceeded | io::ErrorKind::StorageFull => {
+            FailureKind::ResourceExhausted
+        }
         _ if Errno::from_io_error(error) == Some(Errno::MFILE) => FailureKind::ResourceExhausted,
         _ => FailureKind::InvalidArgument,
     };

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::envd::connect;
+use crate::connect;
 use crate::wire::ExitStatus;
 
 /// Which output of a process some bytes are.
@@ -97,13 +97,7 @@ mod tests {
         assert_eq!(&data(Channel::Pty, b"hi\n")[5..], br#"{"event":{"data":{"pty":"aGkK"}}}"#);
         assert_eq!(&start(42)[5..], br#"{"event":{"start":{"pid":42}}}"#);
         assert_eq!(&keepalive()[5..], br#"{"event":{"keepalive":{}}}"#);
-        for frame in [
-            data(Channel::Stderr, &[0; 1000]),
-            start(1),
-            keepalive(),
-            end(ExitStatus::Code(0)),
-            end(ExitStatus::Signal(9)),
-        ] {
+        for frame in [data(Channel::Stderr, &[0; 1000]), start(1), keepalive(), end(ExitStatus::Code(0)), end(ExitStatus::Signal(9))] {
             let length = u32::from_be_bytes([frame[1], frame[2], frame[3], frame[4]]) as usize;
             assert_eq!((frame[0], length), (0, frame.len() - connect::ENVELOPE));
             assert!(serde_json::from_slice::<serde_json::Value>(&frame[5..]).is_ok());

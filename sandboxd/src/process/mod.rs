@@ -1,10 +1,9 @@
 //! The processes of one sandbox, as seen from the server: their table, their input, and who listens to them.
 //!
-//! Output flows from a process's descriptors through its [`pump`] to each [`subscriber`]. Knows nothing of HTTP.
+//! Output flows from a process's descriptors through its [`pump`] to each listener's stream. Knows nothing of HTTP.
 
 mod event;
 mod pump;
-mod subscriber;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -21,8 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::pump::Pump;
-use self::subscriber::Subscriber;
-pub(crate) use self::subscriber::Subscription;
+use crate::connect::stream::{self, EventStream, Producer};
 use crate::link::{Link, Spawned};
 use crate::wire::{ProcessSignal, Spawn, SpawnIo};
 
@@ -92,7 +90,7 @@ pub(crate) struct Process {
     pub(crate) pid: u32,
     pub(crate) description: Description,
     input: Input,
-    joins: mpsc::Sender<Subscriber>,
+    joins: mpsc::Sender<Producer>,
     /// Set when the process has been reaped, or the sandbox is gone.
     ended: CancellationToken,
 }
@@ -153,8 +151,7 @@ impl Process {
 
 async fn write_all(descriptor: &AsyncFd<OwnedFd>, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        let written =
-            descriptor.async_io(Interest::WRITABLE, |descriptor| Ok(rustix::io::write(descriptor, bytes)?)).await?;
+        let written = descriptor.async_io(Interest::WRITABLE, |descriptor| Ok(rustix::io::write(descriptor, bytes)?)).await?;
         bytes = &bytes[written..];
     }
     Ok(())
@@ -199,17 +196,12 @@ impl Processes {
         own_envs: Vec<(String, String)>,
         tag: Option<String>,
         kill_after: Option<Duration>,
-    ) -> Result<Subscription, ProcessError> {
+    ) -> Result<EventStream, ProcessError> {
         let place = Place::take(self)?;
         let this = self.clone();
         let task = tokio::spawn(async move {
-            let description = Description {
-                cmd: spawn.cmd.clone(),
-                args: spawn.args.clone(),
-                envs: own_envs,
-                cwd: spawn.cwd.clone(),
-                tag,
-            };
+            let description =
+                Description { cmd: spawn.cmd.clone(), args: spawn.args.clone(), envs: own_envs, cwd: spawn.cwd.clone(), tag };
             let io = spawn.io;
             let spawned = this.link.spawn(spawn).await?;
             this.adopt(spawned, io, description, kill_after, place)
@@ -224,7 +216,7 @@ impl Processes {
         description: Description,
         kill_after: Option<Duration>,
         place: Place,
-    ) -> Result<Subscription, ProcessError> {
+    ) -> Result<EventStream, ProcessError> {
         let pid = spawned.pid;
         let wrong = |source| ProcessError::Write { pid, source };
         let mut descriptors = spawned.descriptors.into_iter().map(|descriptor| register(descriptor).map_err(wrong));
@@ -235,13 +227,12 @@ impl Processes {
                 (Input::Terminal(master.clone(), tokio::sync::Mutex::default()), vec![(event::Channel::Pty, master)])
             }
             SpawnIo::Pipes { stdin } => {
-                let sources =
-                    vec![(event::Channel::Stdout, Arc::new(next()?)), (event::Channel::Stderr, Arc::new(next()?))];
+                let sources = vec![(event::Channel::Stdout, Arc::new(next()?)), (event::Channel::Stderr, Arc::new(next()?))];
                 let stdin = if stdin { Some(next()?) } else { None };
                 (Input::Pipe(tokio::sync::Mutex::new(stdin)), sources)
             }
         };
-        let (first, subscription) = subscriber::pair(pid);
+        let (first, stream) = pair(pid);
         let (joins, waiting) = mpsc::channel(JOINS);
         let ended = CancellationToken::new();
         let process = Arc::new(Process { pid, description, input, joins, ended: ended.clone() });
@@ -251,18 +242,16 @@ impl Processes {
         if let Some(after) = kill_after {
             tokio::spawn(kill_later(self.link.clone(), pid, after, ended));
         }
-        Ok(subscription)
+        Ok(stream)
     }
 
     /// Listens to a process from now on. One that ended at most 30 s ago answers with its end.
-    pub(crate) async fn connect(&self, selector: &Selector) -> Result<Subscription, ProcessError> {
+    pub(crate) async fn connect(&self, selector: &Selector) -> Result<EventStream, ProcessError> {
         if let Ok(process) = self.find(selector) {
-            let (subscriber, subscription) = subscriber::pair(process.pid);
-            match process.joins.send_timeout(subscriber, subscriber::STALL).await {
-                Ok(()) => return Ok(subscription),
-                Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
-                    return Err(ProcessError::TooManyListeners(process.pid));
-                }
+            let (producer, stream) = pair(process.pid);
+            match process.joins.send_timeout(producer, pump::STALL).await {
+                Ok(()) => return Ok(stream),
+                Err(mpsc::error::SendTimeoutError::Timeout(_)) => return Err(ProcessError::TooManyListeners(process.pid)),
                 // It ended in between, and its end is kept by now.
                 Err(mpsc::error::SendTimeoutError::Closed(_)) => {}
             }
@@ -276,9 +265,9 @@ impl Processes {
                 }
         });
         let ended = ended.ok_or_else(|| ProcessError::NotFound(selector.clone()))?;
-        let (subscriber, subscription) = subscriber::pair(ended.pid);
-        subscriber.send_last(ended.event.clone());
-        Ok(subscription)
+        let (producer, stream) = pair(ended.pid);
+        let _ = producer.queue.try_send(ended.event.clone());
+        Ok(stream)
     }
 
     /// The live process that a request names.
@@ -318,6 +307,11 @@ impl Processes {
     fn lock(&self) -> std::sync::MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A listener of a process, told its `start` already.
+fn pair(pid: u32) -> (Producer, EventStream) {
+    stream::channel(event::start(pid), event::keepalive())
 }
 
 /// The time limit of a process: E2B's daemon kills the process itself, not only the stream.

@@ -16,14 +16,17 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Processes;
 use super::event::{self, Channel};
-use super::subscriber::{STALL, Subscriber};
-use crate::envd::connect::{Code, ConnectError};
+use super::Processes;
+use crate::connect::stream::Producer;
+use crate::connect::{Code, ConnectError};
 use crate::wire::ExitStatus;
 
 /// Bytes of output in one frame, collected only while the kernel has more to give.
 const CHUNK: usize = 32 * 1024;
+
+/// How long a listener may stall while others listen too; then it is dropped.
+pub(super) const STALL: Duration = Duration::from_secs(5);
 
 /// Listeners of one process.
 const MAX_LISTENERS: usize = 32;
@@ -47,8 +50,8 @@ pub(super) struct Pump {
     processes: Arc<Processes>,
     pid: u32,
     sources: Vec<(Channel, Arc<AsyncFd<OwnedFd>>)>,
-    joins: mpsc::Receiver<Subscriber>,
-    listeners: Vec<Subscriber>,
+    joins: mpsc::Receiver<Producer>,
+    listeners: Vec<Producer>,
     ended: CancellationToken,
 }
 
@@ -57,8 +60,8 @@ impl Pump {
         processes: Arc<Processes>,
         pid: u32,
         sources: Vec<(Channel, Arc<AsyncFd<OwnedFd>>)>,
-        joins: mpsc::Receiver<Subscriber>,
-        first: Subscriber,
+        joins: mpsc::Receiver<Producer>,
+        first: Producer,
         ended: CancellationToken,
     ) -> Self {
         Self { processes, pid, sources, joins, listeners: vec![first], ended }
@@ -112,15 +115,12 @@ impl Pump {
         true
     }
 
-    fn admit(&mut self, listener: Subscriber) {
+    fn admit(&mut self, listener: Producer) {
         self.listeners.retain(|listener| !listener.queue.is_closed());
         if self.listeners.len() < MAX_LISTENERS {
             self.listeners.push(listener);
         } else {
-            listener.fail(ConnectError::new(
-                Code::ResourceExhausted,
-                format!("the process has {MAX_LISTENERS} listeners already"),
-            ));
+            listener.fail(ConnectError::new(Code::ResourceExhausted, format!("the process has {MAX_LISTENERS} listeners already")));
         }
     }
 

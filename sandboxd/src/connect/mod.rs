@@ -2,6 +2,8 @@
 //!
 //! Source: <https://connectrpc.com/docs/protocol>.
 
+pub(crate) mod stream;
+
 use std::time::Duration;
 
 use axum::body::Body;
@@ -83,7 +85,7 @@ impl ConnectError {
 
     /// A whole streaming answer that failed before it began; its HTTP status is 200 all the same.
     pub(crate) fn into_stream(self) -> Response {
-        stream(Body::from(self.end_of_stream()))
+        streaming(Body::from(self.end_of_stream()))
     }
 }
 
@@ -128,7 +130,7 @@ pub(crate) fn message(message: &impl Serialize) -> Bytes {
 }
 
 /// A streaming answer. Every frame of the body goes out at once.
-pub(crate) fn stream(body: Body) -> Response {
+pub(crate) fn streaming(body: Body) -> Response {
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("application/connect+json")),
         // Asks proxies not to hold frames back.
@@ -151,10 +153,7 @@ pub(crate) async fn read_unary<M: DeserializeOwned>(headers: &HeaderMap, body: B
 }
 
 /// Reads the one message that opens a server stream.
-pub(crate) async fn read_stream_request<M: DeserializeOwned>(
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<M, ConnectError> {
+pub(crate) async fn read_stream_request<M: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<M, ConnectError> {
     let mut messages = Messages::new(headers, body)?;
     messages.next().await?.ok_or_else(|| ConnectError::new(Code::InvalidArgument, "the request holds no message"))
 }
@@ -180,24 +179,14 @@ impl Messages {
                 match flags {
                     0 => return parse(&payload).map(Some),
                     END_OF_STREAM => return Ok(None),
-                    COMPRESSED => {
-                        return Err(ConnectError::new(Code::Unimplemented, "compressed messages are not supported"));
-                    }
-                    _ => {
-                        return Err(ConnectError::new(
-                            Code::InvalidArgument,
-                            format!("unknown flags {flags} on a message"),
-                        ));
-                    }
+                    COMPRESSED => return Err(ConnectError::new(Code::Unimplemented, "compressed messages are not supported")),
+                    _ => return Err(ConnectError::new(Code::InvalidArgument, format!("unknown flags {flags} on a message"))),
                 }
             }
             if self.ended {
                 return match self.buffer.len() {
                     0 => Ok(None),
-                    rest => Err(ConnectError::new(
-                        Code::InvalidArgument,
-                        format!("the request ends with {rest} bytes of a message"),
-                    )),
+                    rest => Err(ConnectError::new(Code::InvalidArgument, format!("the request ends with {rest} bytes of a message"))),
                 };
             }
             match self.body.frame().await {
@@ -241,8 +230,7 @@ fn too_large(limit: usize) -> ConnectError {
 }
 
 fn parse<M: DeserializeOwned>(bytes: &[u8]) -> Result<M, ConnectError> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| ConnectError::new(Code::InvalidArgument, format!("the message is not valid: {error}")))
+    serde_json::from_slice(bytes).map_err(|error| ConnectError::new(Code::InvalidArgument, format!("the message is not valid: {error}")))
 }
 
 fn require_content_type(headers: &HeaderMap, wanted: &str) -> Result<(), ConnectError> {

@@ -1,2 +1,29 @@
-//! The `broker` program.
-fn main() {}
+//! The program `broker`. Owns the process: what runs before the runtime, the
+//! runtime, and the exit status.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use sandbox_broker::cli::Arguments;
+
+fn main() -> ExitCode {
+    // The init of a sandbox is this program too; it must not have threads.
+    if std::env::args_os().nth(1).is_some_and(|a| a == sandboxd::init::ARGUMENT) {
+        return sandboxd::init::main();
+    }
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("broker: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(arguments.run());
+    // What still computes, such as compiling a plugin, is not waited for.
+    runtime.shutdown_background();
+    result.unwrap_or_else(|error| {
+        eprintln!("broker: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,419 @@
+//! The composition root: what the broker is made of, how it starts, reloads
+//! and shuts down. The only module that sees all others; deliberately holds
+//! no policy of its own.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{self, Config, Embedded as EmbeddedKind, Fingerprint, Grant, Mistake, Mistakes, PluginSource, Watcher};
+use crate::embedded::Embedded;
+use crate::http::{self, App, ConfigStatus, Settings};
+use crate::plugin::{ComponentProvider, Engine, Plugin, Section};
+use crate::sandbox::{Command, Provider};
+use crate::session::{Blueprint, Sessions};
+use crate::terminal;
+
+/// What people are told about sandboxes of the embedded server.
+const EMBEDDED_ISOLATION: &str = "shares this machine's kernel: stops accidents, not attackers";
+
+/// Where a broker finds what it needs.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    config: PathBuf,
+    plugins: Vec<PathBuf>,
+    state: PathBuf,
+}
+
+impl Surroundings {
+    /// The places given, or where they usually are.
+    ///
+    /// # Errors
+    /// When there is no place for the state.
+    pub fn find(config: PathBuf, plugins: Option<PathBuf>, state: Option<PathBuf>) -> anyhow::Result<Self> {
+        let beside = || {
+            let program = std::env::current_exe().unwrap_or_default();
+            let directory = program.parent().unwrap_or(Path::new("")).to_owned();
+            ["plugins", "../plugins", "../lib/sandbox-broker/plugins"].map(|d| directory.join(d)).to_vec()
+        };
+        let state = match state {
+            Some(state) => state,
+            None => std::env::var_os("XDG_STATE_HOME")
+                .map(PathBuf::from)
+                .filter(|p| p.is_absolute())
+                .or_else(|| Some(std::env::home_dir()?.join(".local/state")))
+                .context("there is no home directory: give --state-dir")?
+                .join("sandbox-broker"),
+        };
+        Ok(Surroundings { config, plugins: plugins.map_or_else(beside, |p| vec![p]), state })
+    }
+
+    fn plugin(&self, source: &PluginSource) -> Result<PathBuf, String> {
+        match source {
+            PluginSource::Path(path) => Ok(path.clone()),
+            PluginSource::Builtin(name) => {
+                let file = format!("{name}.wasm");
+                self.plugins.iter().map(|d| d.join(&file)).find(|p| p.is_file()).ok_or_else(|| {
+                    let places: Vec<String> = self.plugins.iter().map(|p| p.display().to_string()).collect();
+                    format!("there is no built-in plugin `{name}`: no {file} in {}", places.join(", "))
+                })
+            }
+        }
+    }
+}
+
+/// A configuration of which every part was checked, plugins included.
+#[derive(Debug)]
+pub struct Checked {
+    /// What the file says.
+    pub config: Config,
+    /// Of each provider: its plugin and its settings, as the plugin wants
+    /// them.
+    pub providers: BTreeMap<String, (Arc<Plugin>, serde_json::Value)>,
+}
+
+/// Reads and checks a configuration and the plugins that it names.
+#[derive(Debug)]
+pub struct Loader {
+    surroundings: Surroundings,
+    engine: Engine,
+}
+
+impl Loader {
+    /// A loader with a plugin engine whose compiled code is kept in the state
+    /// directory.
+    ///
+    /// # Errors
+    /// When the state directory cannot be made or the engine not started.
+    pub fn new(surroundings: Surroundings) -> anyhow::Result<Self> {
+        let state = &surroundings.state;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(state)
+            .with_context(|| format!("cannot make the state directory {}", state.display()))?;
+        let engine = Engine::new(Some(&state.join("compiled")))?;
+        Ok(Loader { surroundings, engine })
+    }
+
+    /// Reads the file, compiles and questions every plugin that it names, and
+    /// checks each section against its plugin.
+    ///
+    /// # Errors
+    /// All mistakes at once.
+    pub async fn load(&self) -> Result<Checked, Mistakes> {
+        let config = config::load(&self.surroundings.config, &|name| std::env::var(name).ok())?;
+        let mut providers = BTreeMap::new();
+        let mut mistakes = Vec::new();
+        for (name, section) in &config.providers {
+            match self.check(&config, name, section).await {
+                Ok(checked) => {
+                    providers.insert(name.clone(), checked);
+                }
+                Err(found) => mistakes.extend(found),
+            }
+        }
+        if mistakes.is_empty() {
+            return Ok(Checked { config, providers });
+        }
+        let files = self.files(&config);
+        Err(Mistakes::new(mistakes, files))
+    }
+
+    async fn check(
+        &self,
+        config: &Config,
+        name: &str,
+        section: &config::Provider,
+    ) -> Result<(Arc<Plugin>, serde_json::Value), Vec<Mistake>> {
+        let wrong = |message: String| vec![config.plugin_mistake(name, &message)];
+        let path = self.surroundings.plugin(&section.plugin).map_err(wrong)?;
+        let plugin = self.engine.load(&path).await.map_err(|e| wrong(e.to_string()))?;
+        let settings =
+            config.check_provider_config(name, &plugin.schema).map_err(|found| found.list().to_vec())?;
+        let found = plugin.validate(&settings.to_string()).await.map_err(|e| wrong(e.to_string()))?;
+        if !found.is_empty() {
+            return Err(found.iter().map(|(at, message)| config.mistake_at(name, at, message)).collect());
+        }
+        Ok((plugin, settings))
+    }
+
+    /// Everything whose change may change the outcome of a load.
+    fn files(&self, config: &Config) -> Vec<PathBuf> {
+        let mut files = config.files().to_vec();
+        let builtin = config.providers.values().filter(|p| matches!(p.plugin, PluginSource::Builtin(_)));
+        files.extend(builtin.filter_map(|p| self.surroundings.plugin(&p.plugin).ok()));
+        files
+    }
+
+    /// The schemas of the built-in plugins, by name.
+    pub async fn schemas(&self) -> BTreeMap<String, serde_json::Value> {
+        let mut schemas = BTreeMap::new();
+        let entries = self.surroundings.plugins.iter().filter_map(|d| fs::read_dir(d).ok()).flatten().flatten();
+        for path in entries.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "wasm")) {
+            if let (Some(name), Ok(plugin)) = (path.file_stem(), self.engine.load(&path).await) {
+                schemas.entry(name.to_string_lossy().into_owned()).or_insert_with(|| plugin.schema.clone());
+            }
+        }
+        schemas
+    }
+}
+
+/// A broker that serves.
+pub struct Broker {
+    /// Where it listens.
+    pub address: SocketAddr,
+    sessions: Sessions,
+    stop: CancellationToken,
+    serving: tokio::task::JoinHandle<usize>,
+    _reloading: tokio_util::task::AbortOnDropHandle<()>,
+}
+
+/// What a reload swaps.
+struct Live {
+    loader: Loader,
+    config: Config,
+    fingerprint: Fingerprint,
+    broker_id: String,
+    embedded: Option<Arc<Embedded>>,
+    blueprint: watch::Sender<Arc<Blueprint>>,
+    settings: watch::Sender<Arc<Settings>>,
+    status: watch::Sender<ConfigStatus>,
+}
+
+impl Broker {
+    /// Checks everything, starts what is needed, listens.
+    ///
+    /// # Errors
+    /// [`Mistakes`] of the configuration, or what could not be started.
+    pub async fn start(loader: Loader, checked: Checked) -> anyhow::Result<Self> {
+        let started = Instant::now();
+        let broker_id = broker_id(&loader.surroundings.state)?;
+        let fingerprint = Fingerprint::of(&loader.files(&checked.config));
+        let embedded = embedded_for(&checked.config, &loader.surroundings, None).await?;
+        let provider = provider(&checked, embedded.as_deref())?;
+        let config = checked.config;
+        for warning in config.warnings() {
+            tracing::warn!("{warning}");
+        }
+        let listener = TcpListener::bind(config.server.listen)
+            .await
+            .with_context(|| format!("cannot listen on {} (server.listen)", config.server.listen))?;
+        let address = listener.local_addr()?;
+
+        let generation = 1;
+        let (blueprint, current) = watch::channel(Arc::new(plan(&config, provider, &broker_id, generation)));
+        let (settings, who) = watch::channel(Arc::new(access(&config)));
+        let (status, told) = watch::channel(ConfigStatus { generation, error: None });
+        let sessions = Sessions::new(current);
+        let stop = CancellationToken::new();
+        let app = App {
+            sessions: sessions.clone(),
+            settings: who,
+            config: told,
+            terminal: terminal::Limits::default(),
+        };
+        let serving = tokio::spawn(http::serve(listener, http::router(app), http::Limits::default(), stop.clone()));
+
+        let (watcher, changes) = Watcher::new(loader.files(&config)).context("cannot watch the configuration")?;
+        tracing::info!("configuration: {}", config.summary());
+        tracing::info!(%address, ms = started.elapsed().as_millis() as u64, "listening");
+        let live = Live { loader, config, fingerprint, broker_id, embedded, blueprint, settings, status };
+        let reloading = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(live.follow(watcher, changes)));
+        Ok(Broker { address, sessions, stop, serving, _reloading: reloading })
+    }
+
+    /// Tells clients, ends every sandbox, closes the listener. Returns when
+    /// all of it is done or its deadlines have passed.
+    pub async fn shutdown(self) {
+        let started = Instant::now();
+        tracing::info!(sessions = self.sessions.count(), "shutting down");
+        self.stop.cancel();
+        self.sessions.shutdown().await;
+        let open = self.serving.await.unwrap_or(0);
+        tracing::info!(ms = started.elapsed().as_millis() as u64, connections_cut = open, "shut down");
+    }
+}
+
+impl Live {
+    /// Follows changes of the files until the broker ends.
+    async fn follow(mut self, watcher: Watcher, mut changes: mpsc::Receiver<()>) {
+        while changes.recv().await.is_some() {
+            let files = match self.reload().await {
+                Ok(()) => self.loader.files(&self.config),
+                Err(refused) => {
+                    for line in refused.lines() {
+                        tracing::error!("{line}");
+                    }
+                    tracing::error!("the change is refused; the configuration before it stays in force");
+                    self.status.send_modify(|status| status.error = Some(refused.text));
+                    refused.files
+                }
+            };
+            watcher.set_paths(files);
+        }
+    }
+
+    /// Builds and checks everything new, then swaps once.
+    async fn reload(&mut self) -> Result<(), Refusal> {
+        let fingerprint = Fingerprint::of(&self.loader.files(&self.config));
+        if fingerprint == self.fingerprint && self.status.borrow().error.is_none() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let checked = self.loader.load().await.map_err(|m| Refusal::mistakes(&m))?;
+        let fixed = Config::refuse_live_changes(&self.config, &checked.config);
+        if !fixed.is_empty() {
+            let files = self.loader.files(&checked.config);
+            return Err(Refusal::mistakes(&Mistakes::new(fixed, files)));
+        }
+        let files = self.loader.files(&checked.config);
+        let failed = |e: anyhow::Error| Refusal { text: format!("{e:#}"), files: files.clone() };
+        let embedded = embedded_for(&checked.config, &self.loader.surroundings, self.embedded.clone());
+        let embedded = embedded.await.map_err(failed)?;
+        let provider = provider(&checked, embedded.as_deref()).map_err(failed)?;
+        for warning in checked.config.warnings() {
+            tracing::warn!("{warning}");
+        }
+
+        // Nothing below can fail.
+        let generation = self.status.borrow().generation + 1;
+        self.blueprint.send_replace(Arc::new(plan(&checked.config, provider, &self.broker_id, generation)));
+        self.settings.send_replace(Arc::new(access(&checked.config)));
+        self.status.send_replace(ConfigStatus { generation, error: None });
+        self.embedded = embedded.or(self.embedded.take());
+        self.config = checked.config;
+        self.fingerprint = fingerprint;
+        tracing::info!("configuration: {}", self.config.summary());
+        tracing::info!(generation, ms = started.elapsed().as_millis() as u64, "configuration is live");
+        Ok(())
+    }
+}
+
+/// Why a change is not put into force, and whose change may mend it.
+struct Refusal {
+    text: String,
+    files: Vec<PathBuf>,
+}
+
+impl Refusal {
+    fn mistakes(mistakes: &Mistakes) -> Self {
+        Refusal { text: mistakes.to_string(), files: mistakes.files().to_vec() }
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &str> {
+        self.text.lines()
+    }
+}
+
+/// The embedded server, if the selected provider needs one: the one that runs
+/// already, or a new one.
+async fn embedded_for(
+    config: &Config,
+    surroundings: &Surroundings,
+    running: Option<Arc<Embedded>>,
+) -> anyhow::Result<Option<Arc<Embedded>>> {
+    match config.providers[&config.sandbox.provider].embedded {
+        None => Ok(None),
+        Some(EmbeddedKind::Sandboxd) => match running {
+            Some(running) => Ok(Some(running)),
+            None => Ok(Some(Arc::new(Embedded::ensure(&surroundings.state, config.sandbox.max_sessions).await?))),
+        },
+    }
+}
+
+/// The provider of new sessions.
+fn provider(checked: &Checked, embedded: Option<&Embedded>) -> anyhow::Result<Arc<dyn Provider>> {
+    let name = &checked.config.sandbox.provider;
+    let section = &checked.config.providers[name];
+    let (plugin, settings) = &checked.providers[name];
+    let mut new = Section {
+        name: name.clone(),
+        config: settings.clone(),
+        allow: section.allow.clone(),
+        allow_private: section.allow_private,
+        secrets: section.secrets.clone(),
+        reveal: section.reveal.clone(),
+        limits: section.limits.clone(),
+        isolation: None,
+    };
+    if let Some(Embedded { url, key, .. }) = embedded {
+        // What an operator would write for a server of their own.
+        for key in ["api_url", "sandbox_url"] {
+            new.config[key] = url.as_str().into();
+        }
+        new.allow.push(Grant::parse(url).context("the embedded server announced no URL")?);
+        new.secrets.insert("api_key".to_owned(), key.clone());
+        new.isolation = Some(EMBEDDED_ISOLATION.to_owned());
+    }
+    let provider = ComponentProvider::new(plugin.clone(), new).context("cannot read the system's root certificates")?;
+    Ok(Arc::new(provider))
+}
+
+/// What sessions from now on are made of.
+fn plan(config: &Config, provider: Arc<dyn Provider>, broker_id: &str, generation: u64) -> Blueprint {
+    let sandbox = &config.sandbox;
+    Blueprint {
+        provider,
+        broker_id: broker_id.to_owned(),
+        command: Command {
+            argv: sandbox.shell.clone(),
+            cwd: sandbox.workdir.clone(),
+            env: TERMINAL_ENV.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            user: sandbox.user.clone(),
+        },
+        sandbox_env: sandbox.env.iter().map(|(k, v)| (k.clone(), v.expose().to_owned())).collect(),
+        idle_timeout: sandbox.timeout,
+        lease: sandbox.lease,
+        generation,
+        max_sessions: sandbox.max_sessions,
+    }
+}
+
+/// What xterm.js is and speaks.
+const TERMINAL_ENV: [(&str, &str); 4] =
+    [("TERM", "xterm-256color"), ("COLORTERM", "truecolor"), ("LANG", "C.UTF-8"), ("LC_ALL", "C.UTF-8")];
+
+/// Who may come, and what the page is told.
+fn access(config: &Config) -> Settings {
+    let origin = |o: &config::Origin| o.as_str().parse::<http::Origin>().expect("the configuration has checked it");
+    Settings {
+        public_url: config.server.public_url.as_ref().map(origin),
+        frontend_url: config.server.frontend_url.as_ref().map(origin),
+        tokens: config
+            .auth
+            .iter()
+            .flat_map(|a| &a.tokens)
+            .map(|t| http::Token::from_sha256(&t.name, t.sha256))
+            .collect(),
+        provider: config.sandbox.provider.clone(),
+    }
+}
+
+/// The name by which this broker knows its sandboxes again: random, kept in
+/// the state directory.
+fn broker_id(state: &Path) -> anyhow::Result<String> {
+    let path = state.join("broker-id");
+    match fs::read_to_string(&path) {
+        Ok(id) if !id.trim().is_empty() => return Ok(id.trim().to_owned()),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            return Err(e).with_context(|| format!("cannot read {}", path.display()));
+        }
+        _ => {}
+    }
+    let mut random = [0; 8];
+    getrandom::fill(&mut random)?;
+    let id: String = random.iter().map(|b| format!("{b:02x}")).collect();
+    fs::write(&path, &id).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(id)
+}

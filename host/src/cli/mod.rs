@@ -1,0 +1,81 @@
+//! The command line: what the program can do and with which options. Each
+//! command is one file; none knows another.
+
+mod check;
+mod schema;
+mod serve;
+mod token;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::broker::Surroundings;
+use crate::embedded;
+
+/// Gives a browser or a command line a terminal in a sandbox of any provider.
+#[derive(Debug, Parser)]
+#[command(name = "broker", version)]
+pub struct Arguments {
+    /// The configuration.
+    #[arg(long, short, global = true, value_name = "FILE", default_value = "broker.toml", env = "BROKER_CONFIG")]
+    config: PathBuf,
+
+    /// Directory of the built-in plugins. By default `plugins` beside the
+    /// program, beside its directory, or in ../lib/sandbox-broker.
+    #[arg(long, global = true, value_name = "DIRECTORY", env = "BROKER_PLUGINS_DIR")]
+    plugins: Option<PathBuf>,
+
+    /// Directory for what outlives the process: compiled plugins, the
+    /// embedded sandbox server. By default sandbox-broker in the user's state
+    /// directory.
+    #[arg(long, global = true, value_name = "DIRECTORY", env = "BROKER_STATE_DIR")]
+    state_dir: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serves terminals; what happens without a command.
+    Serve(serve::Options),
+    /// Checks the configuration and its plugins without serving.
+    Check,
+    /// Prints the JSON Schema of the configuration, for editors.
+    Schema,
+    /// Makes a token for `[auth]` and prints it with its line.
+    Token {
+        /// Whose token it is.
+        #[arg(default_value = "me")]
+        name: String,
+    },
+    /// The embedded sandbox server.
+    #[command(name = embedded::SUBCOMMAND, hide = true)]
+    Sandboxd(Box<sandboxd::Options>),
+}
+
+impl Arguments {
+    fn surroundings(&self) -> anyhow::Result<Surroundings> {
+        Surroundings::find(self.config.clone(), self.plugins.clone(), self.state_dir.clone())
+    }
+
+    /// Runs the command to its end.
+    ///
+    /// # Errors
+    /// What a person has to read; the exit status is then 1.
+    pub async fn run(mut self) -> anyhow::Result<ExitCode> {
+        match self.command.take().unwrap_or_else(|| Command::Serve(serve::Options::default())) {
+            Command::Serve(options) => serve::run(self.surroundings()?, options).await,
+            Command::Check => check::run(self.surroundings()?).await,
+            Command::Schema => schema::run(self.surroundings()?).await,
+            Command::Token { name } => token::run(&name),
+            Command::Sandboxd(options) => {
+                serve::log("info,sandboxd=info");
+                sandboxd::run(*options).await?;
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}

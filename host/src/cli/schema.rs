@@ -1,0 +1,14 @@
+//! `broker schema`: the JSON Schema of the configuration and of the built-in
+//! plugins' sections, for editors.
+
+use std::process::ExitCode;
+
+use crate::broker::{Loader, Surroundings};
+use crate::config;
+
+pub(super) async fn run(surroundings: Surroundings) -> anyhow::Result<ExitCode> {
+    super::serve::log("error");
+    let plugins = Loader::new(surroundings)?.schemas().await;
+    println!("{:#}", config::schema(&plugins));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,71 @@
+//! `broker serve`: the log, the signals and the exit status of a server.
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::broker::{Broker, Loader, Surroundings};
+
+/// The exit status after a second signal: what a shell reports for SIGINT.
+const INTERRUPTED: i32 = 130;
+
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Options {
+    /// File to write `{"url":…,"pid":…}` to once the broker listens.
+    #[arg(long, value_name = "FILE")]
+    announce: Option<PathBuf>,
+}
+
+pub(super) async fn run(surroundings: Surroundings, options: Options) -> anyhow::Result<ExitCode> {
+    // Before anything else, so that no signal is lost.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let loader = Loader::new(surroundings)?;
+    let checked = match loader.load().await {
+        Ok(checked) => checked,
+        Err(mistakes) => {
+            eprintln!("{mistakes}");
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    log(&checked.config.server.log);
+    let broker = Broker::start(loader, checked).await?;
+    if let Some(path) = &options.announce {
+        announce(path, &broker)?;
+    }
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tokio::select! {
+        () = broker.shutdown() => Ok(ExitCode::SUCCESS),
+        _ = interrupt.recv() => now(),
+        _ = terminate.recv() => now(),
+    }
+}
+
+fn now() -> ! {
+    tracing::warn!("second signal: exiting at once; sandboxes still alive end by their leases");
+    std::process::exit(INTERRUPTED)
+}
+
+/// For people on a terminal, as JSON lines for everything else. `RUST_LOG`
+/// overrides the configuration.
+pub(super) fn log(directives: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(directives));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() { builder.init() } else { builder.json().init() }
+}
+
+/// Written beside and renamed, so that a reader finds all of it or nothing.
+fn announce(path: &Path, broker: &Broker) -> anyhow::Result<()> {
+    let text = serde_json::json!({ "url": format!("http://{}", broker.address), "pid": std::process::id() });
+    let beside = path.with_extension("new");
+    std::fs::write(&beside, text.to_string())
+        .and_then(|()| std::fs::rename(&beside, path))
+        .with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,23 @@
+//! `broker token`: a new token and what the configuration keeps of it.
+
+use std::process::ExitCode;
+
+use sha2::{Digest, Sha256};
+
+/// Random bits of a token. More than anybody can try.
+const TOKEN_BITS: usize = 160;
+
+pub(super) fn run(name: &str) -> anyhow::Result<ExitCode> {
+    let mut random = [0; TOKEN_BITS / 8];
+    getrandom::fill(&mut random)?;
+    let token = hex(&random);
+    let hash = hex(&Sha256::digest(token.as_bytes()));
+    println!("# Give this token to its owner; it cannot be shown again:");
+    println!("# {token}");
+    println!("[[auth.tokens]]\nname = {name:?}\nsha256 = \"{hash}\"");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

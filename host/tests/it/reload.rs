@@ -1,0 +1,173 @@
+//! Configuration and plugins change under live terminals.
+
+use std::time::{Duration, Instant};
+
+use crate::support::{Broker, Client, Sandboxd, plugin};
+
+fn config(provider: &str, rest: &str) -> String {
+    format!("[server]\nlisten = \"127.0.0.1:0\"\n[sandbox]\nprovider = {provider:?}\n{rest}")
+}
+
+/// Numbered lines until told to stop: a lost, doubled or foreign line shows.
+const STREAM: &str =
+    "stty -echo; i=0; while [ ! -e /tmp/stop ]; do i=$((i+1)); echo \"line $i of it\"; done; echo \"last $i\"; exit\n";
+
+async fn streaming(broker: &Broker) -> Client {
+    let mut client = broker.connect().await;
+    client.ready().await;
+    client.input(STREAM).await;
+    client.expect("\nline 1 of it\r\n").await;
+    client
+}
+
+/// Reads the rest of a stream and checks that no line is missing.
+async fn whole(mut client: Client) -> usize {
+    assert_eq!(client.closed().await.code, 1000);
+    let lines: Vec<&str> = client.screen.split("\r\n").collect();
+    let mut n = 1;
+    for line in lines {
+        if let Some(rest) = line.strip_prefix("last ") {
+            assert_eq!(rest, n.to_string());
+            return n;
+        }
+        n += 1;
+        assert_eq!(line, format!("line {n} of it"));
+    }
+    panic!("the stream has no last line");
+}
+
+#[tokio::test]
+async fn a_provider_swap_disturbs_no_live_terminal() {
+    let (one, two) = (Sandboxd::start().await, Sandboxd::start().await);
+    let sections = format!("{}{}", one.section("one"), two.section("two"));
+    let broker = Broker::start(&config("one", &sections)).await;
+    let mut live = Vec::new();
+    for _ in 0..20 {
+        live.push(streaming(&broker).await);
+    }
+    one.has(20).await;
+    // Everybody reads on while the line is edited.
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let readers: Vec<_> = live
+        .into_iter()
+        .map(|mut client| {
+            let mut stopped = stopped.clone();
+            tokio::spawn(async move {
+                loop {
+                    tokio::select! {
+                        frame = client.next() => { frame.expect("the terminal lives on"); }
+                        _ = stopped.changed() => return client,
+                    }
+                }
+            })
+        })
+        .collect();
+    let edited = Instant::now();
+    broker.edit(&config("two", &sections));
+    let mut next = loop {
+        let mut client = broker.connect().await;
+        let ready = client.ready().await;
+        if ready["provider"] == "two" {
+            break client;
+        }
+    };
+    let took = edited.elapsed();
+    next.input("echo on two\n").await;
+    next.expect("on two").await;
+    println!("the new provider served after {took:?}");
+    stop.send(true).unwrap();
+    let mut lines = 0;
+    for reader in readers {
+        let mut client = reader.await.unwrap();
+        client.input("\u{3}").await;
+        client.input("echo \"last $i\"; exit\n").await;
+        lines += whole_after_interrupt(client).await;
+    }
+    println!("20 terminals printed {lines} lines");
+    two.has(1).await;
+    one.has(0).await;
+    assert!(took < Duration::from_secs(10), "the swap took {took:?}");
+}
+
+/// As `whole`, but the loop was interrupted between or within two lines.
+async fn whole_after_interrupt(mut client: Client) -> usize {
+    assert_eq!(client.closed().await.code, 1000);
+    let mut n = 1;
+    for line in client.screen.split("\r\n") {
+        if line == format!("line {} of it", n + 1) {
+            n += 1;
+        } else {
+            // The interrupted line, then the prompt's: the count in `last`
+            // is the line that was being printed.
+            let last = client.screen.split("\r\n").find_map(|l| l.strip_prefix("last ")).expect("a last line");
+            let last: usize = last.parse().unwrap();
+            assert!(last == n || last == n + 1, "printed {last}, received {n}, then {line:?}");
+            return n;
+        }
+    }
+    panic!("the stream has no end");
+}
+
+#[tokio::test]
+async fn an_invalid_edit_changes_nothing_and_says_where() {
+    let server = Sandboxd::start().await;
+    let good = config("box", &server.section("box"));
+    let broker = Broker::start(&good).await;
+    let mut live = broker.connect().await;
+    live.ready().await;
+    for (bad, place) in [
+        (good.replace("provider = \"box\"", "provider = \"bx\""), "broker.toml:4:12"),
+        (good.replace("[sandbox]", "[sandbox]\ntimeout = true"), "broker.toml:4:11"),
+        (good.replace("[sandbox]", "[sandbox\n"), "broker.toml:3:"),
+        (good.replace("api_url", "api_urll"), "broker.toml:9:"),
+    ] {
+        broker.edit(&bad);
+        broker.logs(place).await;
+    }
+    let status: serde_json::Value = broker.get("/api/status").await.json().await.unwrap();
+    assert_eq!(status["config"]["generation"], 1);
+    assert!(status["config"]["error"].as_str().unwrap().contains("broker.toml:9:"), "{status}");
+    assert_eq!(broker.get("/health").await.status(), 200);
+    live.input("echo al\"\"ive\n").await;
+    live.expect("alive").await;
+    broker.connect().await.ready().await;
+}
+
+#[tokio::test]
+async fn a_plugin_replaced_on_disk_serves_the_next_terminal() {
+    let server = Sandboxd::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("mine.wasm");
+    std::fs::copy(plugin("e2b"), &path).unwrap();
+    let section = server.section("box").replace("plugin = \"e2b\"", &format!("plugin = {path:?}"));
+    let broker = Broker::start(&config("box", &section)).await;
+    let mut live = broker.connect().await;
+    live.ready().await;
+    // A file that is no plugin is refused and the old one goes on.
+    std::fs::write(directory.path().join("new"), "not wasm").unwrap();
+    std::fs::rename(directory.path().join("new"), &path).unwrap();
+    broker.logs("not a WebAssembly component").await;
+    broker.connect().await.ready().await;
+    // Another plugin with the same configuration takes over.
+    let mut bytes = std::fs::read(plugin("e2b")).unwrap();
+    // An empty custom section named "x": other bytes, same meaning.
+    bytes.extend_from_slice(&[0, 2, 1, b'x']);
+    std::fs::write(directory.path().join("new"), bytes).unwrap();
+    std::fs::rename(directory.path().join("new"), &path).unwrap();
+    broker.logs("configuration is live generation=2").await;
+    let mut next = broker.connect().await;
+    next.ready().await;
+    next.input("echo ne\"\"xt\n").await;
+    next.expect("next").await;
+    live.input("echo li\"\"ve\n").await;
+    live.expect("live").await;
+}
+
+#[tokio::test]
+async fn what_cannot_change_live_is_refused_by_name() {
+    let server = Sandboxd::start().await;
+    let good = config("box", &server.section("box"));
+    let broker = Broker::start(&good).await;
+    broker.edit(&good.replace("127.0.0.1:0", "127.0.0.1:1"));
+    broker.logs("server.listen").await;
+}

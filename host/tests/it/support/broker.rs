@@ -1,0 +1,126 @@
+//! The program `broker`, started as an operator starts it.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use super::sandboxd::{announced, sandboxes};
+use super::{Client, eventually, program};
+
+/// A running broker; killed with the test.
+pub struct Broker {
+    child: Child,
+    directory: tempfile::TempDir,
+    pub url: String,
+}
+
+impl Broker {
+    /// Starts a broker on `config`, to which a listen address is added.
+    pub async fn start(config: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        Self::start_in(directory, config).await
+    }
+
+    /// The same in a directory that may hold the state of an earlier one.
+    pub async fn start_in(directory: tempfile::TempDir, config: &str) -> Self {
+        let at = |name: &str| directory.path().join(name);
+        let _ = std::fs::remove_file(at("announce.json"));
+        std::fs::write(at("broker.toml"), config).unwrap();
+        let log = std::fs::File::options().create(true).append(true).open(at("log")).unwrap();
+        let child = Command::new(program())
+            .arg("--config")
+            .arg(at("broker.toml"))
+            .args(["serve", "--state-dir"])
+            .arg(at("state"))
+            .arg("--announce")
+            .arg(at("announce.json"))
+            .env("RUST_LOG", "debug")
+            .env_remove("RUST_BACKTRACE")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let announcement = at("announce.json");
+        let mut broker = Broker { child, directory, url: String::new() };
+        tokio::select! {
+            url = announced(&announcement) => broker.url = url,
+            status = broker.ended() => panic!("the broker ended with {status}:\n{}", broker.log()),
+        }
+        broker
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Replaces the configuration as an editor does: write beside, rename.
+    pub fn edit(&self, config: &str) {
+        std::fs::write(self.file("broker.toml.new"), config).unwrap();
+        std::fs::rename(self.file("broker.toml.new"), self.file("broker.toml")).unwrap();
+    }
+
+    /// Everything that it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.file("log")).unwrap_or_default()
+    }
+
+    /// Waits until the log holds `text`.
+    pub async fn logs(&self, text: &str) {
+        eventually(&format!("`{text}` in the broker's log"), async || self.log().contains(text).then_some(())).await;
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let child = std::cell::RefCell::new(&mut self.child);
+        eventually("the end of the broker", async || child.borrow_mut().try_wait().unwrap()).await
+    }
+
+    /// The end, and the directory for a next one.
+    pub async fn into_directory(mut self) -> tempfile::TempDir {
+        self.ended().await;
+        let empty = tempfile::tempdir().unwrap();
+        std::mem::replace(&mut self.directory, empty)
+    }
+
+    /// A terminal, as any WebSocket client opens it.
+    pub async fn connect(&self) -> Client {
+        Client::connect(&self.url).await
+    }
+
+    pub async fn get(&self, path: &str) -> reqwest::Response {
+        reqwest::Client::new().get(format!("{}{path}", self.url)).send().await.unwrap()
+    }
+
+    /// Sandboxes on the embedded server of this broker.
+    pub async fn embedded_sandboxes(&self) -> Vec<String> {
+        let url = announced(&self.file("state/sandboxd/announce.json")).await;
+        let key = std::fs::read_to_string(self.file("state/sandboxd/api-key")).unwrap();
+        sandboxes(&url, key.trim()).await
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- broker log\n{}", self.log());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        // The embedded server would end by itself after its idle time.
+        if let Ok(text) = std::fs::read(self.file("state/sandboxd/announce.json"))
+            && let Ok(value) = serde_json::from_slice::<serde_json::Value>(&text)
+            && let Some(pid) = value["pid"].as_u64()
+        {
+            let _ = Command::new("kill").arg(pid.to_string()).stderr(Stdio::null()).status();
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What the tests stand on: the real `broker` program, a real `sandboxd`, and
+//! a typed client. Waits for conditions with a deadline, never for a time.
+
+mod broker;
+mod client;
+mod sandboxd;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use broker::Broker;
+pub use client::{Client, Closed, Frame};
+pub use sandboxd::Sandboxd;
+
+/// Bound on everything that a test waits for. Far above any measured time,
+/// so that only a real hang reaches it.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Looks again and again until `look` finds something.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+    let mut pace = tokio::time::interval(Duration::from_millis(10));
+    let waited = tokio::time::timeout(DEADLINE, async {
+        loop {
+            pace.tick().await;
+            if let Some(found) = look().await {
+                return found;
+            }
+        }
+    });
+    waited.await.unwrap_or_else(|_| panic!("waited {DEADLINE:?} in vain for: {what}"))
+}
+
+/// The program under test.
+pub fn program() -> &'static str {
+    env!("CARGO_BIN_EXE_broker")
+}
+
+/// A built plugin, made by `cargo xtask plugins`.
+pub fn plugin(name: &str) -> PathBuf {
+    let directory = std::env::var_os("BROKER_PLUGINS_DIR")
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/plugins")), PathBuf::from);
+    let path = directory.join(format!("{name}.wasm"));
+    assert!(path.exists(), "{} is missing: run `cargo xtask plugins`", path.display());
+    path
+}

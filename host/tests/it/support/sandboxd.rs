@@ -1,0 +1,98 @@
+//! A sandbox server of the test's own.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use super::{eventually, program};
+
+/// A running `sandboxd`; ends with the test, its sandboxes with it.
+pub struct Sandboxd {
+    child: Child,
+    directory: tempfile::TempDir,
+    pub url: String,
+    pub key: String,
+}
+
+impl Sandboxd {
+    pub async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let log = std::fs::File::create(at("log")).unwrap();
+        let child = Command::new(program())
+            .args(["sandboxd", "--listen", "127.0.0.1:0", "--max-sandboxes", "200", "--state-dir"])
+            .arg(directory.path())
+            .arg("--api-key-file")
+            .arg(at("api-key"))
+            .arg("--announce")
+            .arg(at("announce.json"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let url = announced(&at("announce.json")).await;
+        let key = std::fs::read_to_string(at("api-key")).unwrap().trim().to_owned();
+        Sandboxd { child, directory, url, key }
+    }
+
+    /// Ids of the sandboxes that live.
+    pub async fn sandboxes(&self) -> Vec<String> {
+        sandboxes(&self.url, &self.key).await
+    }
+
+    /// Waits until exactly `n` sandboxes live.
+    pub async fn has(&self, n: usize) {
+        eventually(&format!("{n} sandboxes on the server"), async || (self.sandboxes().await.len() == n).then_some(()))
+            .await;
+    }
+
+    /// Ends a sandbox behind the broker's back.
+    pub async fn kill(&self, id: &str) {
+        let request = reqwest::Client::new().delete(format!("{}/sandboxes/{id}", self.url));
+        let answer = request.header("x-api-key", &self.key).send().await.unwrap();
+        assert_eq!(answer.status(), 204);
+    }
+
+    /// A section of `broker.toml` that uses this server through the e2b
+    /// plugin.
+    pub fn section(&self, name: &str) -> String {
+        let Sandboxd { url, key, .. } = self;
+        format!(
+            "[providers.{name}]\nplugin = \"e2b\"\nallow = [\"{url}\"]\nsecrets = {{ api_key = \"{key}\" }}\n\
+             [providers.{name}.config]\napi_url = \"{url}\"\nsandbox_url = \"{url}\"\n"
+        )
+    }
+
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+impl Drop for Sandboxd {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
+            eprintln!("--- sandboxd log\n{log}");
+        }
+        // Its sandboxes die with it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Ids of the sandboxes that live on the server at `url`.
+pub async fn sandboxes(url: &str, key: &str) -> Vec<String> {
+    let request = reqwest::Client::new().get(format!("{url}/v2/sandboxes")).header("x-api-key", key);
+    let list: Vec<serde_json::Value> = request.send().await.unwrap().json().await.unwrap();
+    list.iter().map(|s| s["sandboxID"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The URL that a program has announced.
+pub async fn announced(path: &Path) -> String {
+    eventually("the announcement of a server", async || {
+        let text = std::fs::read(path).ok()?;
+        let value: serde_json::Value = serde_json::from_slice(&text).ok()?;
+        Some(value["url"].as_str()?.to_owned())
+    })
+    .await
+}

@@ -60,6 +60,8 @@ fn a_wrong_auth_section_does_not_also_look_like_none() {
     let text = format!("[server]\nlisten = \"0.0.0.0:1\"\n[[auth.tokens]]\nname = \"ada\"\nsha256 = \"0\"\n{LOCAL}");
     let got = mistakes(&text, &[]);
     assert!(got.starts_with("broker.toml:5:10: auth.tokens[0].sha256: ") && got.lines().count() == 1, "{got}");
+    let got = mistakes(&format!("auth = 5\nserver = {{ listen = \"0.0.0.0:1\" }}\n{LOCAL}"), &[]);
+    assert_eq!(got, "broker.toml:1:8: auth: found a number, expected a table");
 }
 
 #[test]

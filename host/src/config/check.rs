@@ -16,6 +16,9 @@ use super::value::{FORMATS, Format};
 /// Characters of a wrong value that a mistake shows, at most.
 const MAX_SHOWN: usize = 60;
 
+/// What is expected where a schema wants only what TOML cannot say.
+const UNSAID: &str = "another value";
+
 /// A schema, ready to check values.
 pub(super) struct Checker {
     schema: Value,
@@ -235,7 +238,8 @@ impl<'a> Words<'a> {
             Kind::MaxProperties { limit } => format!("at most {limit} keys"),
             Kind::FalseSchema => "this key not to be there".into(),
             Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
-                one_of(context.iter().filter_map(|errors| errors.first()).map(|inner| self.expected(inner)))
+                let forms = context.iter().filter_map(|errors| errors.first()).map(|inner| self.expected(inner));
+                one_of(forms.filter(|words| words != UNSAID))
             }
             other => format!("what {:?} in the plugin's schema says", other.keyword()),
         }
@@ -292,7 +296,7 @@ fn one_of(words: impl Iterator<Item = impl Into<String>>) -> String {
             all.push(word);
         }
     }
-    if all.is_empty() { "another value".into() } else { all.join(" or ") }
+    if all.is_empty() { UNSAID.into() } else { all.join(" or ") }
 }
 
 /// In TOML's words. It has no null.

@@ -1,6 +1,11 @@
 //! What the whole of `config/` promises, driven through its public functions.
 
+mod documented;
 mod mutations;
+mod plugins;
+mod properties;
+mod rules;
+mod secrets;
 mod shipped;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,164 @@
+//! Rules over several keys, what a reload may change, and which files count.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::super::{Config, PluginSource, parse};
+use super::mutations::FULL;
+use super::{mistakes, with};
+
+const LOCAL: &str = "[sandbox]\nprovider = \"local\"\n[providers.local]\nplugin = \"e2b\"\nembedded = \"sandboxd\"\n";
+
+#[test]
+fn the_least_file_has_the_defaults() {
+    let config = with(LOCAL, &[]).unwrap();
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:3000");
+    assert_eq!(config.server.log, "info");
+    assert!(config.auth.is_none() && config.server.frontend_url.is_none() && config.server.public_url.is_none());
+    assert_eq!(config.sandbox.timeout, Duration::from_secs(3600));
+    assert_eq!(config.sandbox.lease, Duration::from_secs(120));
+    assert_eq!(config.sandbox.max_sessions, 100);
+    assert_eq!(config.sandbox.shell, ["/bin/bash", "-l"]);
+    let limits = &config.providers["local"].limits;
+    assert_eq!(limits.memory, 64 << 20);
+    assert_eq!(limits.cpu, Duration::from_secs(1));
+    assert_eq!(limits.call_timeout, Duration::from_secs(60));
+}
+
+#[test]
+fn an_empty_file_says_what_it_lacks() {
+    assert_eq!(mistakes("", &[]), "broker.toml:1:1: sandbox: found nothing, expected a table");
+    assert_eq!(
+        mistakes("[sandbox]\nprovider = \"local\"\n", &[]),
+        "broker.toml:2:12: sandbox.provider: found \"local\", expected the name of a [providers.NAME] section, of which there is none"
+    );
+}
+
+#[test]
+fn beyond_loopback_it_listens_only_with_auth() {
+    let listen =
+        |address: &str, auth: &str| mistakes(&format!("[server]\nlisten = \"{address}\"\n{auth}\n{LOCAL}"), &[]);
+    let auth = format!("[[auth.tokens]]\nname = \"ada\"\nsha256 = \"{}\"", "0".repeat(64));
+    for beyond in ["0.0.0.0:3000", "[::]:3000", "192.168.0.1:3000", "[::ffff:10.0.0.1]:3000"] {
+        let refused = listen(beyond, "");
+        assert!(refused.starts_with("broker.toml:2:10: server.listen: found an address beyond loopback"), "{refused}");
+        assert!(refused.contains("[auth]") && refused.contains("broker token"), "{refused}");
+        assert_eq!(listen(beyond, &auth), "");
+    }
+    for loopback in ["127.0.0.1:0", "127.1.2.3:1", "[::1]:3000", "[::ffff:127.0.0.1]:3000"] {
+        assert_eq!(listen(loopback, ""), "");
+    }
+    assert_eq!(listen("127.0.0.1:0", "[auth]"), "broker.toml:3:1: auth.tokens: found nothing, expected a list");
+    assert_eq!(
+        listen("127.0.0.1:0", "[auth]\ntokens = []"),
+        "broker.toml:4:10: auth.tokens: found a list, expected at least one entry"
+    );
+}
+
+#[test]
+fn a_wrong_auth_section_does_not_also_look_like_none() {
+    let text = format!("[server]\nlisten = \"0.0.0.0:1\"\n[[auth.tokens]]\nname = \"ada\"\nsha256 = \"0\"\n{LOCAL}");
+    let got = mistakes(&text, &[]);
+    assert!(got.starts_with("broker.toml:5:10: auth.tokens[0].sha256: ") && got.lines().count() == 1, "{got}");
+    let got = mistakes(&format!("auth = 5\nserver = {{ listen = \"0.0.0.0:1\" }}\n{LOCAL}"), &[]);
+    assert_eq!(got, "broker.toml:1:8: auth: found a number, expected a table");
+}
+
+#[test]
+fn a_wrong_provider_does_not_also_look_like_none() {
+    for wrong in ["plugin = 5", "plugin = \"e2b\"\nunknown = 1", "plugin = \"e2b\"\nsecrets = 1"] {
+        let got = mistakes(&format!("[sandbox]\nprovider = \"x\"\n[providers.x]\n{wrong}\n"), &[]);
+        assert_eq!(got.lines().count(), 1, "{got}");
+        assert!(got.contains("providers.x."), "{got}");
+    }
+}
+
+#[test]
+fn only_the_provider_in_use_needs_its_secrets() {
+    let text = |provider: &str, secret: &str| {
+        let text = format!("{LOCAL}[providers.cloud]\nplugin = \"e2b\"\nsecrets = {{ key = {secret} }}\n");
+        text.replace("provider = \"local\"", &format!("provider = \"{provider}\""))
+    };
+    let said = |secret| mistakes(&text("cloud", secret), &[("EMPTY", "")]);
+    for empty in ["\"\"", "\"${KEY:-}\"", "\"${EMPTY}\"", "\"${KEY:-}${EMPTY}\""] {
+        assert_eq!(mistakes(&text("local", empty), &[("EMPTY", "")]), "");
+    }
+    let at = "broker.toml:8:19: providers.cloud.secrets.key: ";
+    assert_eq!(said("\"${KEY:-}\""), format!("{at}Missing required environment variable: KEY"));
+    assert_eq!(said("\"${EMPTY}\""), format!("{at}Missing required environment variable: EMPTY"));
+    assert_eq!(said("\"\""), format!("{at}found empty text, expected the secret: this provider is in use"));
+    assert_eq!(
+        said("\"${KEY:-}${EMPTY}\""),
+        format!("{at}found empty text, expected the secret: this provider is in use")
+    );
+}
+
+#[test]
+fn a_reference_takes_the_type_that_its_key_wants_and_only_when_it_is_all_there_is() {
+    let text = |max: &str| FULL.replace("= 100", &format!("= \"{max}\""));
+    assert_eq!(with(&text("${N}"), &[("N", "7")]).unwrap().sandbox.max_sessions, 7);
+    assert_eq!(with(&text("${N:-8}"), &[]).unwrap().sandbox.max_sessions, 8);
+    let refused = |max, n| mistakes(&text(max), &[("N", n)]);
+    assert!(refused("1${N}", "0").contains("found text (from $N), expected a whole number"));
+    assert!(refused("${N}", "7.5").contains("found text (from $N), expected a whole number"));
+    assert!(refused("${N}", "many").contains("found text (from $N), expected a whole number"));
+    assert!(refused("${N}", "0").contains("found text (from $N), expected at least 1"));
+    assert!(refused("${M:-many}", "").contains("found text (from the default of $M), expected a whole number"));
+    assert!(mistakes(&FULL.replace("= false", "= \"${B}\""), &[("B", "FALSE")]).contains("expected true or false"));
+    assert_eq!(
+        with(&FULL.replace("\"ada\"\n", "\"${D}\"\n"), &[("D", "5")]).unwrap().sandbox.user.as_deref(),
+        Some("5")
+    );
+}
+
+#[test]
+fn an_empty_entry_of_the_environment_is_left_out() {
+    let text = FULL.replace("\"canary-env\"", "\"${KEY:-}\", OTHER = \"x\"");
+    let config = with(&text, &[]).unwrap();
+    assert_eq!(config.sandbox.env.keys().collect::<Vec<_>>(), ["OTHER"]);
+}
+
+#[test]
+fn paths_start_at_the_file_and_everything_it_names_is_to_be_watched() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("key"), "k").unwrap();
+    let path = dir.path().join("broker.toml");
+    let text = FULL.replace("canary-secret", "${file:key}");
+    let config = parse(&path, &text, &|_| None).unwrap();
+    let plugin = dir.path().join("./e2b.wasm");
+    assert_eq!(config.providers["cloud"].plugin, PluginSource::Path(plugin.clone()));
+    assert_eq!(config.providers["cloud"].secrets["api_key"].expose(), "k");
+    assert_eq!(config.files(), [path.clone(), dir.path().join("key"), plugin.clone()]);
+    let wrong = parse(&path, &text.replace("${file:key}", "${file:/gone}"), &|_| None).unwrap_err();
+    assert_eq!(
+        wrong.files(),
+        [path.clone(), PathBuf::from("/gone"), plugin],
+        "a missing file is watched until it is there"
+    );
+    let broken = parse(&path, "[", &|_| None).unwrap_err();
+    assert_eq!(broken.files(), [path]);
+}
+
+#[test]
+fn what_cannot_change_live_is_refused_by_name() {
+    let old = with(FULL, &[]).unwrap();
+    let change = |from: &str, to: &str| {
+        let text = FULL.replacen(from, to, 1);
+        assert_ne!(text, FULL);
+        let new = with(&text, &[("PORT", "4000")]).unwrap();
+        Config::refuse_live_changes(&old, &new).iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let words = "expected the address that the broker listens on: it cannot change live, restart the broker";
+    assert_eq!(
+        change("127.0.0.1:3000", "127.0.0.1:4000"),
+        [format!("broker.toml:2:10: server.listen: found \"127.0.0.1:4000\", {words}")]
+    );
+    assert_eq!(
+        change("127.0.0.1:3000", "127.0.0.1:${PORT}"),
+        [format!("broker.toml:2:10: server.listen: found text (from $PORT), {words}")]
+    );
+    assert!(change("provider = \"cloud\"", "provider = \"local\"").is_empty());
+    assert!(change("\"1h\"", "\"2h\"").is_empty());
+    assert!(change("listen = \"127.0.0.1:3000\"\n", "").is_empty(), "the default is the same address");
+    assert_eq!(old.path(), Path::new("broker.toml"));
+}

@@ -1,0 +1,167 @@
+//! What came from a variable, a file or a key that holds secrets is in no
+//! message, no warning, no summary and no `Debug`.
+
+use std::path::Path;
+
+use super::super::{load, parse};
+use super::mutations::FULL;
+use super::with;
+
+/// Every text in FULL that is a value, as the bytes between its quotes.
+fn texts() -> Vec<(usize, usize)> {
+    let mut texts = Vec::new();
+    let mut offset = 0;
+    for line in FULL.lines() {
+        let value = line.find(" = ").map_or(line.len(), |equals| equals + 3);
+        let quotes: Vec<usize> = line[value..].match_indices('"').map(|(i, _)| offset + value + i).collect();
+        texts.extend(quotes.chunks(2).map(|pair| (pair[0] + 1, pair[1])));
+        offset += line.len() + 1;
+    }
+    assert!(texts.len() > 25, "{texts:?}");
+    texts
+}
+
+/// Texts of some use in many keys, and of none in others.
+const CANARIES: &[&str] = &[
+    "canary",
+    "CANARY",
+    "https://canary.example",
+    "http://u:canary@a",
+    "/canary",
+    "canary.wasm",
+    "0canary",
+    "canary\ncanary",
+];
+
+#[test]
+fn the_text_of_a_variable_is_in_no_message_wherever_it_is_used() {
+    let mut refused = 0;
+    for (start, end) in texts() {
+        for reference in ["${SECRET}", "x${SECRET}", "${UNSET:-SECRET}"] {
+            for canary in CANARIES {
+                let text = format!(
+                    "{}{}{}",
+                    &FULL[..start],
+                    reference.replace("-SECRET", &format!("-{}", canary.replace('\n', ""))),
+                    &FULL[end..]
+                );
+                let Err(mistakes) = with(&text, &[("SECRET", canary)]) else { continue };
+                refused += 1;
+                let said = format!("{mistakes}\n{mistakes:?}").to_lowercase();
+                assert!(!said.contains("canary"), "{said}");
+            }
+        }
+    }
+    assert!(refused > 300, "{refused}");
+}
+
+#[test]
+fn the_text_of_a_secret_file_is_in_no_message() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("secret"), "ca-nary\n").unwrap();
+    for (start, end) in texts() {
+        let text = format!("{}${{file:secret}}{}", &FULL[..start], &FULL[end..]);
+        if let Err(mistakes) = parse(&dir.path().join("broker.toml"), &text, &|_| None) {
+            let said = format!("{mistakes}\n{mistakes:?}");
+            assert!(!said.contains("ca-nary"), "{said}");
+            assert!(said.contains("secret"), "the file is named: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_secret_in_the_place_of_a_table_list_or_section_is_not_shown() {
+    for text in [
+        "sandbox = \"canary\"",
+        "providers = \"canary\"",
+        "auth = \"canary\"",
+        "auth = { tokens = \"canary\" }",
+        "auth = { tokens = [\"canary\"] }",
+        "[providers]\ne2b = \"canary\"",
+        "[providers.e2b]\nplugin = \"e2b\"\nsecrets = \"canary\"",
+        "[providers.e2b]\nplugin = \"e2b\"\napi_key = \"canary\"",
+        "[providers.e2b]\nplugin = \"e2b\"\nallow = \"canary\"",
+        "[providers.e2b]\nplugin = \"e2b\"\nsecrets = { api_key = [\"canary\"] }",
+        "[providers.e2b]\nplugin = \"e2b\"\nsecrets = { api_key = canary }",
+        "[providers.e2b]\nplugin = \"e2b\"\nsecrets = { api_key = \"canary }",
+        "[providers.e2b]\nplugin = \"e2b\"\nsecrets = { api_key = '''canary",
+        "[sandbox]\nenv = \"canary\"",
+        "[sandbox]\nenv = [\"canary\"]",
+        "api_key \"canary\"",
+    ] {
+        let mistakes = with(text, &[]).expect_err(text);
+        let said = format!("{mistakes}\n{mistakes:?}");
+        assert!(!said.contains("canary"), "{said}");
+    }
+}
+
+#[test]
+fn a_good_configuration_shows_names_and_whether_they_are_set() {
+    let config = with(FULL, &[]).unwrap();
+    let (summary, debug) = (config.summary(), format!("{config:?}"));
+    let warnings: String = config.warnings().iter().map(ToString::to_string).collect();
+    for said in [&summary, &debug, &warnings] {
+        assert!(!said.contains("canary"), "{said}");
+    }
+    assert!(!summary.contains('\n'));
+    for part in [
+        "listen=127.0.0.1:3000",
+        "auth=[ada bob]",
+        "provider=cloud",
+        "env=[TOKEN]",
+        "secrets=[api_key:(set)]",
+        "embedded=sandboxd",
+        "allow=[https://api.e2b.app https://*.e2b.app]",
+    ] {
+        assert!(summary.contains(part), "{part} in {summary}");
+    }
+}
+
+#[test]
+fn a_secret_as_text_in_the_file_is_warned_of_and_more_so_when_others_can_read_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("broker.toml");
+    std::fs::write(&path, FULL).unwrap();
+    let warnings = |mode| {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let warnings = load(&path, &|_| None).unwrap().warnings().to_vec();
+        warnings.iter().map(|w| w.to_string().replace(path.to_str().unwrap(), "broker.toml")).collect::<Vec<_>>()
+    };
+    let text = "broker.toml:38:23: providers.cloud.secrets.api_key: the secret stands in this file as text; \
+                a reference, ${NAME} or ${file:/path}, keeps it out";
+    assert_eq!(warnings(0o600), [text]);
+    assert_eq!(
+        warnings(0o644),
+        [text, "broker.toml: holds secrets and can be read by others (mode 0644); chmod 600 keeps it private"]
+    );
+}
+
+#[test]
+fn secrets_that_go_out_in_the_clear_are_warned_of() {
+    let warnings = |origin: &str| {
+        let text = FULL.replace("https://api.e2b.app", origin).replace("canary-secret", "${KEY:-x}");
+        let config = with(&text, &[]).unwrap();
+        config.warnings().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        warnings("http://api.e2b.app"),
+        ["broker.toml:36:10: providers.cloud.allow[0]: secrets may go there over http, where others can read them"]
+    );
+    assert!(warnings("http://127.0.0.1:3001").is_empty());
+    assert!(warnings("https://api.e2b.app").is_empty());
+}
+
+#[test]
+fn files_that_are_missing_or_strange_are_refused_with_their_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = |path: &Path| load(path, &|_| None).expect_err("it is no configuration").to_string();
+    let name = dir.path().display();
+    assert_eq!(said(&dir.path().join("gone.toml")), format!("{name}/gone.toml: cannot be read: entity not found"));
+    assert_eq!(said(dir.path()), format!("{name}: cannot be read: not a file"));
+    let path = dir.path().join("b.toml");
+    std::fs::write(&path, b"[server]\nlog = \"\xff canary\"").unwrap();
+    assert_eq!(said(&path), format!("{name}/b.toml:2:8: not TOML: found bytes that are not UTF-8, expected text"));
+    std::fs::write(&path, vec![b'#'; super::super::MAX_BYTES as usize + 1]).unwrap();
+    assert_eq!(said(&path), format!("{name}/b.toml: cannot be read: larger than 1 MiB"));
+}

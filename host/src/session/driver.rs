@@ -118,8 +118,6 @@ impl Driver {
         for effect in std::mem::take(&mut self.first) {
             self.apply(effect);
         }
-        // A client may have left before the first turn.
-        self.wishes.mark_changed();
         while !self.machine.is_finished() {
             let turn = self.turn().await;
             self.handle(turn);

@@ -157,9 +157,9 @@ impl Session {
     }
 
     /// Sets the terminal's size, or the one that the shell will start with.
-    /// Never waits; the latest wins.
+    /// Never waits; the latest wins, and one that the terminal has is not sent.
     pub fn resize(&self, size: Size) {
-        self.0.wishes.send_if_modified(|wishes| std::mem::replace(&mut wishes.size, size) != size);
+        self.0.wishes.send_modify(|wishes| wishes.size = size);
     }
 
     /// Reads what the session tells, from the oldest output that is still

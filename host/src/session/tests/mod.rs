@@ -1,1 +1,144 @@
+//! What a session promises, shown against an in-memory provider on a stopped
+//! clock: no test sleeps, and a wait that nothing ends fails at once.
 
+mod fake;
+mod flow;
+mod histories;
+mod life;
+mod log;
+mod logs;
+mod time;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::{Blueprint, Event, Outcome, Progress, Reader, Sessions, Step};
+use crate::sandbox::Command;
+use fake::Fake;
+
+/// Longer than anything here may take by the stopped clock. A wait that can
+/// no longer end reaches it at once.
+const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+
+const IDLE: Duration = Duration::from_secs(3600);
+const LEASE: Duration = Duration::from_secs(300);
+const MAX_SESSIONS: usize = 50;
+
+/// A table of sessions on a fake provider.
+struct Bed {
+    fake: Arc<Fake>,
+    sessions: Sessions,
+    blueprint: watch::Sender<Arc<Blueprint>>,
+    tasks: usize,
+}
+
+impl Bed {
+    fn new() -> Self {
+        let fake = Fake::new("fake");
+        let (blueprint, current) = watch::channel(Arc::new(blueprint(&fake)));
+        Bed { fake, sessions: Sessions::new(current), blueprint, tasks: tasks() }
+    }
+
+    /// Waits until every session has ended, then checks that nothing is left.
+    async fn all_gone(&self) {
+        until(|| self.sessions.count() == 0).await;
+        until(|| tasks() == self.tasks).await;
+        assert_eq!(self.fake.living(), Vec::<String>::new(), "no sandbox outlives its session");
+    }
+}
+
+fn blueprint(fake: &Arc<Fake>) -> Blueprint {
+    Blueprint {
+        provider: Arc::clone(fake) as _,
+        broker_id: "broker-1".to_owned(),
+        command: Command { argv: vec!["/bin/bash".to_owned()], ..Command::default() },
+        sandbox_env: [("NAME".to_owned(), "env-canary".to_owned())].into(),
+        idle_timeout: IDLE,
+        lease: LEASE,
+        generation: 1,
+        max_sessions: MAX_SESSIONS,
+    }
+}
+
+fn tasks() -> usize {
+    tokio::runtime::Handle::current().metrics().num_alive_tasks()
+}
+
+/// Waits for a condition.
+async fn until(condition: impl Fn() -> bool) {
+    let poll = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    soon(poll).await;
+}
+
+/// Waits for what must come.
+async fn soon<T>(wait: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, wait).await.expect("it never comes")
+}
+
+/// All that a reader is told, to the end.
+#[derive(Debug, Default)]
+struct Told {
+    stages: Vec<(Step, Progress)>,
+    ready: Option<Event>,
+    output: Vec<u8>,
+    outcome: Option<Outcome>,
+}
+
+impl Told {
+    /// Takes in one event and checks its place among the others.
+    fn take(&mut self, event: Event) {
+        assert!(self.outcome.is_none(), "nothing comes after the end, but {event:?}");
+        match event {
+            Event::Stage(stage) => {
+                assert!(self.ready.is_none(), "{stage:?} comes after ready");
+                assert!(!stage.message.is_empty());
+                self.stages.push((stage.name, stage.state));
+            }
+            Event::Ready { .. } => assert!(self.ready.replace(event).is_none(), "ready comes once"),
+            Event::Output { offset, bytes } => {
+                assert!(self.ready.is_some(), "output comes after ready");
+                assert!(!bytes.is_empty());
+                assert_eq!(offset, self.output.len() as u64, "offsets have no gap");
+                self.output.extend_from_slice(&bytes);
+            }
+            Event::Ended(outcome) => self.outcome = Some(outcome),
+        }
+    }
+
+    async fn read_to_end(mut reader: Reader) -> Self {
+        let mut told = Told::default();
+        while let Some(event) = soon(reader.next()).await {
+            told.take(event);
+        }
+        assert!(told.outcome.is_some(), "the last event is the end");
+        told
+    }
+
+    /// The outcome's words.
+    fn ended(&self) -> String {
+        self.outcome.as_ref().expect("it has ended").to_string()
+    }
+}
+
+/// Reads until the shell is ready.
+async fn ready(reader: &mut Reader) {
+    loop {
+        match soon(reader.next()).await {
+            Some(Event::Ready { .. }) => return,
+            Some(Event::Stage(_)) => {}
+            other => panic!("{other:?} instead of ready"),
+        }
+    }
+}
+
+/// Bytes of which no stretch equals another at a different offset.
+fn pattern(from: u64, len: usize) -> Vec<u8> {
+    (from..).take(len).map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
+}

@@ -1,0 +1,344 @@
+//! The pure state machine over random histories, against rules that hold for
+//! every one of them.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use tokio::time::Instant;
+
+use super::fake::error;
+use super::pattern;
+use crate::sandbox::{CHUNK_BYTES, Code, Exit, Fault, SandboxRef, Size};
+use crate::session::state::{Effect, Event, Machine};
+use crate::session::{PENDING_INPUT, Progress};
+
+const IDLE: Duration = Duration::from_secs(100);
+
+/// What is typed: the most that one history can send.
+static TYPED: LazyLock<Bytes> = LazyLock::new(|| pattern(0, LONGEST * CHUNK_BYTES).into());
+
+/// Acts in a history.
+const LONGEST: usize = 60;
+
+/// What may happen next, if the world is in a state in which it can.
+#[derive(Clone, Debug)]
+enum Act {
+    Created(Answer),
+    Opened(bool),
+    Resized(bool),
+    Cleaned,
+    Input(usize),
+    Resize(u16),
+    Output,
+    Drained,
+    Exited(bool),
+    LeaseLost,
+    ClientsGone,
+    Shutdown,
+    Wait(u64),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    Made,
+    SurelyNot,
+    Unknown,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let answer = prop_oneof![4 => Just(Answer::Made), 1 => Just(Answer::SurelyNot), 1 => Just(Answer::Unknown)];
+    prop_oneof![
+        8 => answer.prop_map(Act::Created),
+        8 => prop::bool::weighted(0.8).prop_map(Act::Opened),
+        3 => any::<bool>().prop_map(Act::Resized),
+        2 => Just(Act::Cleaned),
+        6 => (1..100_usize).prop_map(Act::Input),
+        2 => (1..=CHUNK_BYTES).prop_map(Act::Input),
+        5 => (1..4_u16).prop_map(Act::Resize),
+        4 => Just(Act::Output),
+        1 => Just(Act::Drained),
+        1 => any::<bool>().prop_map(Act::Exited),
+        1 => Just(Act::LeaseLost),
+        1 => Just(Act::ClientsGone),
+        1 => Just(Act::Shutdown),
+        2 => (1..60_u64).prop_map(Act::Wait),
+    ]
+}
+
+/// The world around the machine: what it was asked and has not yet answered,
+/// and what it has seen.
+struct World {
+    machine: Machine,
+    now: Instant,
+    creating: bool,
+    /// A create has said that it made one.
+    made: bool,
+    opening: bool,
+    opened: bool,
+    resizing: bool,
+    cleaning: bool,
+    /// The terminal's output has not ended; its shell has not.
+    flowing: bool,
+    alive: bool,
+    kept: bool,
+    input_closed: bool,
+    hung_up: bool,
+    sent: usize,
+    /// What the shell got.
+    written: usize,
+    wanted: Size,
+    size: Option<Size>,
+    failed: Option<Size>,
+    ready: usize,
+    kills: usize,
+    finds: usize,
+    ended: usize,
+    failed_stages: usize,
+    last_activity: Instant,
+}
+
+impl World {
+    fn new() -> Self {
+        let now = Instant::now();
+        let (machine, effects) = Machine::start(Size::DEFAULT, IDLE, now);
+        let mut world = World {
+            machine,
+            now,
+            creating: false,
+            made: false,
+            opening: false,
+            opened: false,
+            resizing: false,
+            cleaning: false,
+            flowing: false,
+            alive: false,
+            kept: false,
+            input_closed: false,
+            hung_up: false,
+            sent: 0,
+            written: 0,
+            wanted: Size::DEFAULT,
+            size: None,
+            failed: None,
+            ready: 0,
+            kills: 0,
+            finds: 0,
+            ended: 0,
+            failed_stages: 0,
+            last_activity: now,
+        };
+        world.apply(effects);
+        world
+    }
+
+    fn step(&mut self, event: Event) {
+        let effects = self.machine.step(event, self.now);
+        self.apply(effects);
+        if self.ended == 0 && self.opened && self.alive && !self.resizing && self.failed != Some(self.wanted) {
+            assert_eq!(self.size, Some(self.wanted), "the last size wins");
+        }
+    }
+
+    fn apply(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            if self.ended > 0 {
+                assert!(matches!(effect, Effect::Kill(_) | Effect::FindAndKill), "{effect:?} after the end");
+            }
+            match effect {
+                Effect::Create => self.creating = true,
+                Effect::KeepAlive(sandbox) => {
+                    assert!(!self.kept && sandbox.id == "made");
+                    self.kept = true;
+                }
+                Effect::Open(_, size) => {
+                    assert!(!self.opening && !self.opened && self.kept);
+                    assert_eq!(size, self.wanted);
+                    self.opening = true;
+                    self.size = Some(size);
+                }
+                Effect::Write(bytes) => {
+                    assert!(self.ready == 1 && !self.input_closed);
+                    assert!(!bytes.is_empty() && bytes.len() <= CHUNK_BYTES);
+                    let end = self.written + bytes.len();
+                    assert!(bytes == TYPED[self.written..end], "input keeps its order");
+                    self.written = end;
+                }
+                Effect::Resize(size) => {
+                    assert!(!self.resizing && self.opened && !self.hung_up, "one resize at a time");
+                    assert_eq!(size, self.wanted);
+                    self.resizing = true;
+                    self.size = Some(size);
+                    self.failed = None;
+                }
+                Effect::CloseInput => {
+                    assert!(!self.input_closed);
+                    self.input_closed = true;
+                }
+                Effect::HangUp => {
+                    assert!(!self.hung_up);
+                    self.hung_up = true;
+                    self.resizing = false;
+                    (self.flowing, self.alive) = (false, false);
+                }
+                Effect::Kill(sandbox) => {
+                    assert_eq!(sandbox.id, "made");
+                    assert!(self.input_closed, "no input goes to a sandbox that is being ended");
+                    self.kills += 1;
+                    self.cleaning = true;
+                    self.opening = false;
+                }
+                Effect::FindAndKill => {
+                    self.finds += 1;
+                    self.cleaning = true;
+                }
+                Effect::Stage(stage) => {
+                    assert_eq!(self.ready, 0, "stages come before ready");
+                    self.failed_stages += usize::from(stage.state == Progress::Failed);
+                }
+                Effect::Ready(size) => {
+                    assert_eq!(Some(size), self.size);
+                    self.ready += 1;
+                }
+                Effect::End(_) => {
+                    assert!(self.hung_up && self.input_closed);
+                    self.ended += 1;
+                }
+            }
+        }
+    }
+
+    /// Does it, where it can happen.
+    fn act(&mut self, act: Act) {
+        match act {
+            Act::Created(answer) if self.creating => {
+                self.creating = false;
+                self.made = matches!(answer, Answer::Made);
+                let (abandoned, before) = (self.ended > 0, (self.kills, self.finds));
+                self.step(Event::Created(match answer {
+                    Answer::Made => Ok(SandboxRef { id: "made".to_owned(), state: Bytes::new() }),
+                    Answer::SurelyNot => Err(error(Fault::Operator, Code::PermissionDenied)),
+                    Answer::Unknown => Err(error(Fault::Provider, Code::DeadlineExceeded)),
+                }));
+                match answer {
+                    Answer::Made => assert_eq!(self.kills, before.0 + usize::from(abandoned)),
+                    Answer::SurelyNot => assert_eq!((self.kills, self.finds), before),
+                    Answer::Unknown => assert_eq!(self.finds, before.1 + 1),
+                }
+            }
+            Act::Opened(ok) if self.opening => {
+                self.opening = false;
+                if ok {
+                    (self.opened, self.flowing, self.alive) = (true, true, true);
+                    self.last_activity = self.now;
+                }
+                self.step(Event::Opened(if ok { Ok(()) } else { Err(error(Fault::Plugin, Code::Internal)) }));
+                if ok {
+                    assert_eq!(self.written, self.sent, "all that was kept is sent");
+                }
+            }
+            Act::Resized(ok) if self.resizing => {
+                self.resizing = false;
+                self.failed = if ok { None } else { self.size.take() };
+                self.step(Event::Resized(if ok { Ok(()) } else { Err(error(Fault::Provider, Code::Unavailable)) }));
+            }
+            Act::Cleaned if self.cleaning => {
+                self.cleaning = false;
+                self.step(Event::Cleaned);
+            }
+            Act::Input(len) if self.machine.wants_input() => {
+                assert!(!self.input_closed);
+                let bytes = TYPED.slice(self.sent..self.sent + len);
+                self.sent += len;
+                if self.alive {
+                    self.last_activity = self.now;
+                }
+                self.step(Event::Input(bytes));
+                assert!(self.sent - self.written < PENDING_INPUT + CHUNK_BYTES, "what is kept is bounded");
+            }
+            Act::Resize(cols) => {
+                self.wanted = Size { cols, rows: 24 };
+                // A wish after a failure is a new one, the same size included.
+                self.failed = self.failed.filter(|_| self.resizing);
+                self.step(Event::Resize(self.wanted));
+            }
+            Act::Output if self.flowing => {
+                self.last_activity = self.now;
+                self.step(Event::Output);
+            }
+            Act::Drained if self.flowing => {
+                self.flowing = false;
+                self.step(Event::Drained);
+            }
+            Act::Exited(ok) if self.alive => {
+                self.alive = false;
+                self.resizing = false;
+                self.step(Event::Exited(if ok {
+                    Ok(Exit::Code(0))
+                } else {
+                    Err(error(Fault::Plugin, Code::Internal))
+                }));
+                assert_eq!(self.kills, 1, "the sandbox goes with its shell");
+                assert_eq!(self.ended, usize::from(!self.flowing), "the end is told when all output was");
+            }
+            Act::LeaseLost if self.kept && self.kills == 0 => {
+                self.step(Event::LeaseLost(error(Fault::Provider, Code::NotFound)));
+                assert_eq!(self.ended, 1);
+            }
+            Act::ClientsGone => {
+                self.step(Event::ClientsGone);
+                assert_eq!(self.ended, 1, "it ends at once, whatever it was doing");
+            }
+            Act::Shutdown => {
+                self.step(Event::Shutdown);
+                assert_eq!(self.ended, 1);
+            }
+            Act::Wait(seconds) => {
+                self.now += Duration::from_secs(seconds);
+                let idle = self.opened && self.ended == 0 && self.now - self.last_activity >= IDLE;
+                let due = self.machine.deadline().is_some_and(|deadline| self.now >= deadline);
+                assert_eq!(idle, due, "the deadline is that of idling");
+                let before = self.ended;
+                self.step(Event::Time);
+                assert_eq!(self.ended - before, usize::from(idle));
+            }
+            _ => {}
+        }
+        self.check();
+    }
+
+    fn check(&self) {
+        assert!(self.ready <= 1 && self.kills <= 1 && self.finds <= 1 && self.ended <= 1);
+        assert!(self.kills + self.finds <= 1);
+        let waits = self.creating || self.cleaning;
+        assert_eq!(self.machine.is_finished(), self.ended == 1 && !waits, "finished when nothing is left");
+        if self.ended == 1 {
+            assert!(!self.machine.wants_input() && self.machine.deadline().is_none());
+        }
+    }
+
+    /// Answers all that is open, until the machine is finished.
+    fn settle(&mut self) {
+        self.act(Act::ClientsGone);
+        self.act(Act::Created(Answer::Made));
+        self.act(Act::Cleaned);
+        assert!(self.machine.is_finished());
+        assert_eq!(self.ended, 1);
+        assert_eq!(self.kills, usize::from(self.made), "every sandbox made is killed");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(10_000) })]
+
+    #[test]
+    fn every_history_keeps_the_rules(acts in vec(act(), 0..=LONGEST)) {
+        let mut world = World::new();
+        for act in acts {
+            world.act(act);
+        }
+        world.settle();
+    }
+}

@@ -1,0 +1,127 @@
+//! The output log by itself.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use super::*;
+use crate::sandbox::{Exit, Size};
+use crate::session::WINDOW;
+use crate::session::log::{Appender, Readiness};
+
+fn log() -> Appender {
+    let log = Appender::new();
+    log.ready(Readiness { session: Arc::from("s"), provider: Arc::from("p"), isolation: None, size: Size::DEFAULT });
+    log
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_reader_gets_every_byte_at_its_own_pace() {
+    let log = log();
+    let (mut fast, slow) = (log.source().reader(), log.source().reader());
+    ready(&mut fast).await;
+    for i in 0..50 {
+        log.append(pattern(i * 100, 100).into());
+        assert!(matches!(soon(fast.next()).await, Some(Event::Output { offset, .. }) if offset == i * 100));
+    }
+    log.end(Outcome::Exited(Exit::Code(0)));
+    assert_eq!(Told::read_to_end(slow).await.output, pattern(0, 5000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_slowest_reader_makes_the_appender_wait_and_leaving_sets_it_free() {
+    let log = log();
+    let (mut fast, slow) = (log.source().reader(), log.source().reader());
+    ready(&mut fast).await;
+    log.append(vec![0; WINDOW as usize].into());
+    soon(fast.next()).await;
+    assert!(timeout(PATIENCE, log.room()).await.is_err());
+    drop(slow);
+    soon(log.room()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_all_have_passed_are_let_go() {
+    let log = log();
+    let mut reader = log.source().reader();
+    ready(&mut reader).await;
+    let bytes = Bytes::from(vec![1; 1000]);
+    log.append(bytes.clone());
+    assert!(!bytes.is_unique());
+    soon(reader.next()).await;
+    assert!(bytes.is_unique(), "the log holds it no more");
+    assert!(matches!(log.source().reader().next().await, Some(Event::Ready { offset: 1000, .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pump_takes_what_is_there_up_to_what_it_wants() {
+    let log = log();
+    let mut reader = log.source().reader();
+    log.append(Bytes::from_static(b"early"));
+    assert_eq!(reader.try_output(10), None, "ready comes first");
+    ready(&mut reader).await;
+    log.append(Bytes::from_static(b"0123456789"));
+    assert_eq!(reader.try_output(0), None);
+    assert_eq!(reader.try_output(100).unwrap(), "early");
+    assert_eq!(reader.try_output(4).unwrap(), "0123");
+    assert!(matches!(soon(reader.next()).await, Some(Event::Output { offset: 9, bytes }) if bytes == "456789"));
+    assert_eq!(reader.try_output(4), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn output_is_not_copied_on_the_way() {
+    let log = log();
+    let mut reader = log.source().reader();
+    ready(&mut reader).await;
+    let bytes = Bytes::from(vec![1; 1000]);
+    let at = bytes.as_ptr();
+    log.append(bytes);
+    assert!(matches!(soon(reader.next()).await, Some(Event::Output { bytes, .. }) if bytes.as_ptr() == at));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_wait_loses_nothing() {
+    let log = log();
+    let mut reader = log.source().reader();
+    ready(&mut reader).await;
+    for _ in 0..3 {
+        assert!(timeout(PATIENCE, reader.next()).await.is_err());
+    }
+    log.append(Bytes::from_static(b"x"));
+    assert!(matches!(soon(reader.next()).await, Some(Event::Output { offset: 0, .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_without_its_driver_ends() {
+    let log = log();
+    let reader = log.source().reader();
+    log.append(Bytes::from_static(b"x"));
+    drop(log);
+    let told = Told::read_to_end(reader).await;
+    assert_eq!(told.output, b"x");
+    assert!(told.ended().contains("fault of the broker"));
+}
+
+/// Real threads, because a wake-up is lost between two of them or not at all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_wake_up_is_lost_between_threads() {
+    const BYTES: u64 = 200_000;
+    let log = log();
+    let readers: Vec<_> = (0..3).map(|_| tokio::spawn(Told::read_to_end(log.source().reader()))).collect();
+    let write = async {
+        for i in 0..BYTES {
+            log.room().await;
+            log.append(pattern(i, 1).into());
+            if i % 1000 == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        log.end(Outcome::Shutdown);
+    };
+    timeout(Duration::from_secs(60), write).await.expect("the appender is woken");
+    for reader in readers {
+        let told = timeout(Duration::from_secs(60), reader).await.expect("the reader is woken").unwrap();
+        assert!(told.output == pattern(0, BYTES as usize));
+    }
+}

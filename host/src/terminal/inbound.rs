@@ -86,13 +86,18 @@ pub(super) async fn pump(
         }
     }
 }
+
 /// What a socket's error means for the client.
 pub(super) fn ending(error: axum::Error) -> Ending {
     use tungstenite::Error;
+    use tungstenite::error::{CapacityError, ProtocolError};
     match error.into_inner().downcast::<Error>().map(|error| *error) {
-        Ok(Error::Capacity(error)) => Ending::closed(CloseCode::TooLarge, format!("a message was too large: {error}")),
+        Ok(Error::Capacity(CapacityError::MessageTooLong { size, max_size })) => {
+            let why = format!("a message of {size} bytes is too large; send at most {max_size} at a time");
+            Ending::closed(CloseCode::TooLarge, why)
+        }
         Ok(Error::Utf8(_)) => Ending::closed(CloseCode::NotUtf8, "a text message was not UTF-8"),
-        Ok(Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)) => {
+        Ok(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => {
             Ending::Gone("the connection ended without a close")
         }
         Ok(Error::Protocol(error)) => Ending::closed(CloseCode::Protocol, error.to_string()),

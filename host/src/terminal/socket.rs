@@ -11,13 +11,9 @@ use tracing::{Instrument, Span, info};
 
 use super::ending::Ending;
 use super::frames::CloseCode;
-use super::upgrade::{Limits, Upgrade};
+use super::upgrade::{BAD_FRAMES, Limits, Upgrade};
 use super::{inbound, outbound};
 use crate::session::Sessions;
-
-/// Malformed messages whose answers wait to be sent: as many as one minute may
-/// bring, so a client that reads gets them all.
-const COMPLAINTS: usize = 32;
 
 impl Upgrade {
     /// Answers 101 and gives the client a terminal in a new sandbox, until the
@@ -47,7 +43,7 @@ async fn run(socket: WebSocket, sessions: &Sessions, limits: &Limits, revoked: i
         Err(refused) => refused.into(),
         Ok(client) => {
             info!(session = client.id(), "terminal opened");
-            let (complain, complaints) = mpsc::channel(COMPLAINTS);
+            let (complain, complaints) = mpsc::channel(BAD_FRAMES as usize);
             // One task for both directions, but neither waits for the other:
             // each is polled whenever it can go on.
             tokio::select! {

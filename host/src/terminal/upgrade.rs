@@ -24,6 +24,11 @@ const READ_BUFFER: usize = 4 * 1024;
 const WRITE_BUFFER: usize = 256 * 1024;
 const _: () = assert!(WRITE_BUFFER > 6 * MAX_JOINED + 1024);
 
+/// Malformed messages within a minute that are answered. A program with a fault
+/// is told often enough; and as many answers may wait to be sent, so a client
+/// that reads gets them all.
+pub(super) const BAD_FRAMES: u32 = 32;
+
 /// Bounds of one terminal's socket.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -52,7 +57,7 @@ impl Default for Limits {
             ping_every: Duration::from_secs(10),
             dead_after: Duration::from_secs(25),
             close_within: Duration::from_secs(3),
-            bad_frames: 32,
+            bad_frames: BAD_FRAMES,
         }
     }
 }

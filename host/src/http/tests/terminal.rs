@@ -294,10 +294,34 @@ async fn a_message_that_is_too_large_is_closed_with_1009_that_arrives() {
         };
         soon(sending).await;
         let message = client.error().await;
-        assert!(message.starts_with("a message was too large"), "{message}");
+        assert!(message.ends_with("is too large; send at most 524288 at a time"), "{message}");
         assert!(matches!(client.told().await, Told::Close(1009, _)));
         broker.alive(0).await;
     }
+}
+
+#[tokio::test]
+async fn last_words_are_followed_by_an_end_and_not_by_a_reset() {
+    let broker = Broker::start(Options::default()).await;
+    let mut stream = TcpStream::connect(broker.address).await.unwrap();
+    stream.write_all(upgrade(&broker).as_bytes()).await.unwrap();
+    let (mut read, mut write) = stream.split();
+    let mut told = Vec::new();
+    let large = [&[0x81, 0xFF][..], &(4u64 << 20).to_be_bytes(), &[0; 4], &vec![b'a'; 4 << 20]].concat();
+    let (read, written) = soon(async { tokio::join!(read.read_to_end(&mut told), write.write_all(&large)) }).await;
+    read.expect("a reset may overtake the last words");
+    written.expect("what is sent is thrown away, not refused");
+    let close = |bytes: &[u8]| bytes[0] == 0x88 && bytes[2..] == 1009u16.to_be_bytes();
+    assert!(told.windows(4).any(close), "{:?}", String::from_utf8_lossy(&told));
+}
+
+/// A handshake, as bytes.
+fn upgrade(broker: &Broker) -> String {
+    format!(
+        "GET /terminal HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        broker.address
+    )
 }
 
 #[tokio::test]
@@ -506,11 +530,7 @@ async fn an_offer_of_compression_is_not_taken() {
 #[tokio::test]
 async fn a_thousand_torn_handshakes_leave_nothing() {
     let broker = Broker::start(Options::default()).await;
-    let upgrade = format!(
-        "GET /terminal HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-        broker.address
-    );
+    let upgrade = upgrade(&broker);
     for n in 0..1000 {
         let mut stream = TcpStream::connect(broker.address).await.unwrap();
         let sent = upgrade.len() * (n % 10 + 1) / 10;

@@ -169,6 +169,9 @@ impl Loader {
     }
 }
 
+/// Changes what is logged, by directives of the configuration.
+pub type Relog = Box<dyn Fn(&str) + Send + Sync>;
+
 /// A broker that serves.
 pub struct Broker {
     /// Where it listens.
@@ -189,6 +192,7 @@ struct Live {
     blueprint: watch::Sender<Arc<Blueprint>>,
     settings: watch::Sender<Arc<Settings>>,
     status: watch::Sender<ConfigStatus>,
+    relog: Relog,
 }
 
 impl Broker {
@@ -196,7 +200,7 @@ impl Broker {
     ///
     /// # Errors
     /// [`Mistakes`] of the configuration, or what could not be started.
-    pub async fn start(loader: Loader, checked: Checked) -> anyhow::Result<Self> {
+    pub async fn start(loader: Loader, checked: Checked, relog: Relog) -> anyhow::Result<Self> {
         let started = Instant::now();
         let broker_id = broker_id(&loader.surroundings.state)?;
         let fingerprint = Fingerprint::of(&loader.files(&checked.config));
@@ -228,7 +232,7 @@ impl Broker {
         let (watcher, changes) = Watcher::new(loader.files(&config)).context("cannot watch the configuration")?;
         tracing::info!("configuration: {}", config.summary());
         tracing::info!(%address, ms = started.elapsed().as_millis() as u64, "listening");
-        let live = Live { loader, config, fingerprint, broker_id, embedded, blueprint, settings, status };
+        let live = Live { loader, config, fingerprint, broker_id, embedded, blueprint, settings, status, relog };
         let reloading = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(live.follow(watcher, changes)));
         Ok(Broker { address, sessions, stop, serving, _reloading: reloading })
     }
@@ -291,6 +295,7 @@ impl Live {
         self.blueprint.send_replace(Arc::new(plan(&checked.config, provider, &self.broker_id, generation)));
         self.settings.send_replace(Arc::new(access(&checked.config)));
         self.status.send_replace(ConfigStatus { generation, error: None });
+        (self.relog)(&checked.config.server.log);
         self.embedded = embedded.or(self.embedded.take());
         self.config = checked.config;
         self.fingerprint = fingerprint;

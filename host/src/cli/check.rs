@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::broker::{Loader, Surroundings};
 
 pub(super) async fn run(surroundings: Surroundings) -> anyhow::Result<ExitCode> {
-    super::serve::log("error");
+    let _ = super::serve::log("error");
     let loader = Loader::new(surroundings)?;
     match loader.load().await {
         Ok(checked) => {

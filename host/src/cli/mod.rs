@@ -72,7 +72,7 @@ impl Arguments {
             Command::Schema => schema::run(self.surroundings()?).await,
             Command::Token { name } => token::run(&name),
             Command::Sandboxd(options) => {
-                serve::log("info,sandboxd=info");
+                let _ = serve::log("info");
                 sandboxd::run(*options).await?;
                 Ok(ExitCode::SUCCESS)
             }

@@ -7,7 +7,7 @@ use crate::broker::{Loader, Surroundings};
 use crate::config;
 
 pub(super) async fn run(surroundings: Surroundings) -> anyhow::Result<ExitCode> {
-    super::serve::log("error");
+    let _ = super::serve::log("error");
     let plugins = Loader::new(surroundings)?.schemas().await;
     println!("{:#}", config::schema(&plugins));
     Ok(ExitCode::SUCCESS)

@@ -6,9 +6,11 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, reload};
 
-use crate::broker::{Broker, Loader, Surroundings};
+use crate::broker::{Broker, Loader, Relog, Surroundings};
 
 /// The exit status after a second signal: what a shell reports for SIGINT.
 const INTERRUPTED: i32 = 130;
@@ -32,8 +34,8 @@ pub(super) async fn run(surroundings: Surroundings, options: Options) -> anyhow:
             return Ok(ExitCode::FAILURE);
         }
     };
-    log(&checked.config.server.log);
-    let broker = Broker::start(loader, checked).await?;
+    let relog = log(&checked.config.server.log);
+    let broker = Broker::start(loader, checked, relog).await?;
     if let Some(path) = &options.announce {
         announce(path, &broker)?;
     }
@@ -53,12 +55,22 @@ fn now() -> ! {
     std::process::exit(INTERRUPTED)
 }
 
-/// For people on a terminal, as JSON lines for everything else. `RUST_LOG`
-/// overrides the configuration.
-pub(super) fn log(directives: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(directives));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() { builder.init() } else { builder.json().init() }
+/// Starts the log: for people on a terminal, as JSON lines for everything
+/// else. `RUST_LOG` overrides the configuration, also later ones. Returns what
+/// changes its directives.
+pub(super) fn log(directives: &str) -> Relog {
+    let overriding = EnvFilter::try_from_default_env().ok();
+    let fixed = overriding.is_some();
+    let filter = overriding.unwrap_or_else(|| EnvFilter::new(directives));
+    let (filter, handle) = reload::Layer::new(filter);
+    let registry = tracing_subscriber::registry().with(filter);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() { registry.with(lines).init() } else { registry.with(lines.json()).init() }
+    Box::new(move |directives| {
+        if !fixed && let Err(error) = handle.reload(EnvFilter::new(directives)) {
+            tracing::error!(%error, "cannot change what is logged");
+        }
+    })
 }
 
 /// Written beside and renamed, so that a reader finds all of it or nothing.

@@ -174,6 +174,6 @@ async fn a_plugin_that_traps_in_mid_session_ends_with_a_clear_error() {
     assert!(said.contains("plugin"), "{said}");
     client.closed().await;
     // The sandbox is killed by a fresh instance.
-    broker.logs("sandbox killed").await;
+    broker.logs("sandbox ended").await;
     assert!(client.said.iter().filter(|f| matches!(f, Frame::Error(_))).count() == 1);
 }

@@ -154,7 +154,7 @@ async fn a_plugin_replaced_on_disk_serves_the_next_terminal() {
     bytes.extend_from_slice(&[0, 2, 1, b'x']);
     std::fs::write(directory.path().join("new"), bytes).unwrap();
     std::fs::rename(directory.path().join("new"), &path).unwrap();
-    broker.logs("configuration is live generation=2").await;
+    broker.logs(r#""configuration is live","generation":2"#).await;
     let mut next = broker.connect().await;
     next.ready().await;
     next.input("echo ne\"\"xt\n").await;

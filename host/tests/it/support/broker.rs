@@ -14,14 +14,22 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Starts a broker on `config`, to which a listen address is added.
+    /// Starts a broker on `config` that logs all it does.
     pub async fn start(config: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        Self::start_in(directory, config).await
+        Self::start_with(tempfile::tempdir().unwrap(), config, "debug").await
+    }
+
+    /// Starts a broker that logs what it does by default.
+    pub async fn start_quiet(config: &str) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), config).await
     }
 
     /// The same in a directory that may hold the state of an earlier one.
     pub async fn start_in(directory: tempfile::TempDir, config: &str) -> Self {
+        Self::start_with(directory, config, "info").await
+    }
+
+    async fn start_with(directory: tempfile::TempDir, config: &str, log: &str) -> Self {
         let at = |name: &str| directory.path().join(name);
         let _ = std::fs::remove_file(at("announce.json"));
         std::fs::write(at("broker.toml"), config).unwrap();
@@ -33,7 +41,7 @@ impl Broker {
             .arg(at("state"))
             .arg("--announce")
             .arg(at("announce.json"))
-            .env("RUST_LOG", "debug")
+            .env("RUST_LOG", log)
             .env_remove("RUST_BACKTRACE")
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())

@@ -36,6 +36,7 @@ async fn harm(c: &Config) -> Result<(), Error> {
         },
         "trap" => panic!("trapped on purpose"),
         "recurse" => {
+            #[allow(unconditional_recursion, reason = "that is the harm")]
             fn deeper(n: u64) -> u64 {
                 black_box(deeper(n + 1)) + 1
             }

@@ -15,6 +15,8 @@ use axum::extract::rejection::FormRejection;
 use axum::extract::{Extension, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{AUTHORIZATION, COOKIE, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
@@ -121,11 +123,11 @@ impl Auth {
 
     /// What a request's credentials let it do. `None`: nothing.
     fn pass(&self, settings: &Settings, headers: &HeaderMap) -> Option<Pass> {
-        if settings.tokens.is_empty() {
+        if settings.tokens.is_none() {
             return Some(Pass::Open);
         }
         let bearer = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes())).map(Digested::of);
-        if let Some(token) = bearer.filter(|token| known(&settings.tokens, token).is_some()) {
+        if let Some(token) = bearer.filter(|token| known(settings, token).is_some()) {
             return Some(Pass::Token(token));
         }
         cookies(headers).map(Digested::of).map(Pass::SignIn).find(|pass| self.good(settings, pass, true))
@@ -135,11 +137,10 @@ impl Auth {
     /// only grown old is still good unless it has to be `fresh`.
     fn good(&self, settings: &Settings, pass: &Pass, fresh: bool) -> bool {
         match pass {
-            Pass::Open => settings.tokens.is_empty(),
-            Pass::Token(token) => known(&settings.tokens, token).is_some(),
+            Pass::Open => settings.tokens.is_none(),
+            Pass::Token(token) => known(settings, token).is_some(),
             Pass::SignIn(cookie) => self.tables().sign_ins.get(cookie).is_some_and(|sign_in| {
-                known(&settings.tokens, &sign_in.token).is_some()
-                    && !(fresh && sign_in.since.elapsed() >= SIGN_IN_LASTS)
+                known(settings, &sign_in.token).is_some() && !(fresh && sign_in.since.elapsed() >= SIGN_IN_LASTS)
             }),
         }
     }
@@ -179,7 +180,7 @@ impl Auth {
     fn sign_in(&self, token: Digested) -> Result<String, getrandom::Error> {
         let mut random = [0; 32];
         getrandom::fill(&mut random)?;
-        let cookie = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, random);
+        let cookie = URL_SAFE_NO_PAD.encode(random);
         let sign_ins = &mut self.tables().sign_ins;
         make_room(sign_ins, MAX_SIGN_INS, |sign_in| sign_in.since);
         sign_ins.insert(Digested::of(cookie.as_bytes()), SignIn { token, since: Instant::now() });
@@ -208,9 +209,9 @@ fn make_room<K: Copy + Eq + std::hash::Hash, V>(table: &mut HashMap<K, V>, max: 
 
 /// The configured token with this hash. Every token is compared in full, so
 /// the time tells nothing about how near a guess was.
-fn known<'a>(tokens: &'a [Token], digest: &Digested) -> Option<&'a Token> {
+fn known<'a>(settings: &'a Settings, digest: &Digested) -> Option<&'a Token> {
     let mut found = None;
-    for token in tokens {
+    for token in settings.tokens.iter().flatten() {
         let same: Choice = token.digest.0.ct_eq(&digest.0);
         if same.into() {
             found = Some(token);
@@ -290,7 +291,7 @@ pub(super) async fn sign_in(
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(ATTEMPTS_WINDOW.as_secs()));
         return response;
     }
-    let Some(token) = known(&settings.tokens, &Digested::of(form.token.trim().as_bytes())) else {
+    let Some(token) = known(&settings, &Digested::of(form.token.trim().as_bytes())) else {
         shared.auth.count_attempt(address);
         warn!(peer = %connection.peer, "refused a sign-in with a wrong token");
         return refuse(StatusCode::UNAUTHORIZED, "this is no token of this broker");

@@ -62,9 +62,9 @@ pub struct Settings {
     pub public_url: Option<Origin>,
     /// Another page that may open `/terminal` and read the API.
     pub frontend_url: Option<Origin>,
-    /// The tokens of `[auth]`; with none, everybody who reaches the listener
-    /// is let in.
-    pub tokens: Vec<Token>,
+    /// The tokens of `[auth]`. Without the section everybody who reaches the
+    /// listener is let in; with an empty one, nobody.
+    pub tokens: Option<Vec<Token>>,
     /// The provider that the next terminal gets.
     pub provider: String,
 }

@@ -37,7 +37,7 @@ fn seconds(duration: Duration) -> f64 {
 /// `GET /api/session`: what the page needs to know before it opens a terminal.
 pub(super) async fn session(State(shared): State<Shared>, pass: Option<Extension<Pass>>) -> Response {
     let settings = shared.settings();
-    let required = !settings.tokens.is_empty();
+    let required = settings.tokens.is_some();
     if pass.is_none() {
         let answer =
             json!({ "authenticated": false, "required": required, "error": "sign in with a token of this broker" });

@@ -34,8 +34,8 @@ pub struct Limits {
     /// backlog. At 16 to 64 KiB for an idle one this is at most 256 MiB.
     pub connections: usize,
     /// Time for a request's head, from the first moment that one may come. It
-    /// also ends connections kept alive for nothing. With the second of
-    /// [`Linger`] a slow handshake is gone within 10 s.
+    /// also ends connections kept alive for nothing. With the second that a
+    /// closing connection lingers, a slow handshake is gone within 10 s.
     pub head: Duration,
     /// Time for everything over plain HTTP on one connection; then it gets no
     /// further request. A connection that became a terminal is not measured.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::harness::{Broker, Options};
+use super::harness::{Broker, Options, Told};
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
@@ -42,6 +42,23 @@ async fn without_tokens_everybody_is_let_in() {
             "authenticated": true, "required": false, "provider": "fake", "version": env!("CARGO_PKG_VERSION"),
         })
     );
+}
+
+#[tokio::test]
+async fn with_an_empty_list_of_tokens_nobody_is_let_in() {
+    let broker = Broker::start(Options { tokens: Some(Vec::new()), ..Options::default() }).await;
+    assert_eq!(broker.get("/api/status", "Authorization: Bearer \r\n").await.status, 401);
+    assert_eq!(broker.post("/sign-in", "token=").await.status, 401);
+}
+
+#[tokio::test]
+async fn a_terminal_that_needed_no_token_ends_when_one_is_needed() {
+    let broker = Broker::start(Options::default()).await;
+    let mut client = broker.terminal().await;
+    client.ready().await;
+    broker.set_tokens(&["new"]);
+    assert_eq!(client.error().await, "signed out; sign in again");
+    assert!(matches!(client.told().await, Told::Close(4401, _)));
 }
 
 #[tokio::test]

@@ -35,7 +35,7 @@ pub(super) struct Options {
     pub(super) terminal: terminal::Limits,
     pub(super) public_url: Option<&'static str>,
     pub(super) frontend_url: Option<&'static str>,
-    pub(super) tokens: Vec<&'static str>,
+    pub(super) tokens: Option<Vec<&'static str>>,
     pub(super) max_sessions: usize,
 }
 
@@ -46,7 +46,7 @@ impl Default for Options {
             terminal: terminal::Limits::default(),
             public_url: None,
             frontend_url: None,
-            tokens: Vec::new(),
+            tokens: None,
             max_sessions: 100,
         }
     }
@@ -54,7 +54,7 @@ impl Default for Options {
 
 impl Options {
     pub(super) fn token(mut self, token: &'static str) -> Self {
-        self.tokens.push(token);
+        self.tokens.get_or_insert_default().push(token);
         self
     }
 
@@ -62,10 +62,14 @@ impl Options {
         Settings {
             public_url: self.public_url.map(|url| url.parse().unwrap()),
             frontend_url: self.frontend_url.map(|url| url.parse().unwrap()),
-            tokens: self.tokens.iter().map(|token| Token::from_sha256(*token, Sha256::digest(token).into())).collect(),
+            tokens: self.tokens.as_ref().map(|tokens| tokens.iter().map(|token| hashed(token)).collect()),
             provider: "fake".to_owned(),
         }
     }
+}
+
+fn hashed(token: &str) -> Token {
+    Token::from_sha256(token, Sha256::digest(token).into())
 }
 
 pub(super) struct Broker {
@@ -124,7 +128,7 @@ impl Broker {
     }
 
     pub(super) fn set_tokens(&self, tokens: &[&'static str]) {
-        let options = Options { tokens: tokens.to_vec(), ..self.options.clone() };
+        let options = Options { tokens: Some(tokens.to_vec()), ..self.options.clone() };
         self.settings.send_replace(Arc::new(options.settings()));
     }
 

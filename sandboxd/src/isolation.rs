@@ -18,7 +18,17 @@ pub(crate) const DEFAULT_USER: &str = "user";
 const DEFAULT_UID: u32 = 1000;
 
 /// Top-level directories that hold programs and libraries: read-only, or the same symbolic link as on the host.
-const SYSTEM: &[&str] = &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix/store"];
+const SYSTEM: &[&str] = &[
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/opt",
+    "/nix/store",
+];
 
 /// What programs need of the host's `/etc`: certificates, names, the loader, alternatives, fonts. No accounts, no keys.
 const ETC: &[&str] = &[
@@ -43,11 +53,14 @@ const ETC: &[&str] = &[
     "locale.conf",
     "localtime",
     "lsb-release",
+    "login.defs",
     "magic",
     "magic.mime",
     "mime.types",
     "nanorc",
     "os-release",
+    "pam.conf",
+    "pam.d",
     "perl",
     "pki/ca-trust",
     "pki/tls",
@@ -56,6 +69,8 @@ const ETC: &[&str] = &[
     "python3",
     "resolv.conf",
     "rpc",
+    "security/limits.conf",
+    "security/pam_env.conf",
     "services",
     "skel",
     "ssl/certs",
@@ -64,6 +79,9 @@ const ETC: &[&str] = &[
     "timezone",
     "vim",
 ];
+
+/// What is `/dev/shm` inside: on disk, so that no sandbox fills the host's memory with files.
+const SHARED_MEMORY: &str = "var/shm";
 
 /// What root inside a sandbox may do; none of it reaches the host's devices, mounts or network set-up.
 const CAPABILITIES: &[&str] = &[
@@ -97,10 +115,24 @@ pub(crate) struct Walls<'a> {
 /// Those of the file system; what was made until then is left to the caller.
 pub(crate) fn make_root(root: &Path) -> io::Result<()> {
     directory(root, 0o755)?;
-    for name in ["etc", "home", "mnt", "opt", "proc", "dev", "run", "srv", "usr", "var", "var/lib", "var/cache", "var/log"] {
+    for name in [
+        "etc",
+        "home",
+        "mnt",
+        "opt",
+        "proc",
+        "dev",
+        "run",
+        "srv",
+        "usr",
+        "var",
+        "var/lib",
+        "var/cache",
+        "var/log",
+    ] {
         directory(&root.join(name), 0o755)?;
     }
-    for name in ["tmp", "var/tmp"] {
+    for name in ["tmp", "var/tmp", SHARED_MEMORY] {
         directory(&root.join(name), 0o1777)?;
     }
     directory(&root.join("root"), 0o700)?;
@@ -112,9 +144,21 @@ pub(crate) fn make_root(root: &Path) -> io::Result<()> {
     }
     write(&root.join("etc/passwd"), &passwd())?;
     write(&root.join("etc/group"), &group())?;
+    // Without it `su` finds no account. Nobody has a password.
+    write(
+        &root.join("etc/shadow"),
+        &format!("root:*:1::::::\n{DEFAULT_USER}:*:1::::::\n"),
+    )?;
+    fs::set_permissions(root.join("etc/shadow"), Permissions::from_mode(0o600))?;
     write(&root.join("etc/hostname"), "sandbox\n")?;
-    write(&root.join("etc/hosts"), "127.0.0.1 localhost sandbox\n::1 localhost ip6-localhost ip6-loopback\n")?;
-    write(&root.join("etc/nsswitch.conf"), "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n")?;
+    write(
+        &root.join("etc/hosts"),
+        "127.0.0.1 localhost sandbox\n::1 localhost ip6-localhost ip6-loopback\n",
+    )?;
+    write(
+        &root.join("etc/nsswitch.conf"),
+        "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
+    )?;
 
     let home = root.join("home").join(DEFAULT_USER);
     directory(&home, 0o755)?;
@@ -134,11 +178,16 @@ pub(crate) fn make_root(root: &Path) -> io::Result<()> {
 fn passwd() -> String {
     let (uid, gid) = identity();
     let root = "root:x:0:0:root:/root:/bin/bash\n";
-    format!("{root}{DEFAULT_USER}:x:{uid}:{gid}:,,,:/home/{DEFAULT_USER}:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n")
+    format!(
+        "{root}{DEFAULT_USER}:x:{uid}:{gid}:,,,:/home/{DEFAULT_USER}:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+    )
 }
 
 fn group() -> String {
-    format!("root:x:0:\ntty:x:5:\n{DEFAULT_USER}:x:{}:\nnogroup:x:65534:\n", identity().1)
+    format!(
+        "root:x:0:\ntty:x:5:\n{DEFAULT_USER}:x:{}:\nnogroup:x:65534:\n",
+        identity().1
+    )
 }
 
 /// Uid and gid of the default user inside, which are also those of its files on the host when the server is root.
@@ -152,7 +201,11 @@ fn is_root() -> bool {
 
 fn own(path: &Path) -> io::Result<()> {
     let (uid, gid) = identity();
-    if is_root() { chown(path, Some(uid), Some(gid)) } else { Ok(()) }
+    if is_root() {
+        chown(path, Some(uid), Some(gid))
+    } else {
+        Ok(())
+    }
 }
 
 fn directory(path: &Path, mode: u32) -> io::Result<()> {
@@ -169,7 +222,13 @@ fn write(path: &Path, content: &str) -> io::Result<()> {
 /// The arguments for `bwrap`, to the very end.
 pub(crate) fn arguments(walls: &Walls<'_>) -> Vec<OsString> {
     let mut arguments = Arguments::default();
-    arguments.add(["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--as-pid-1"]);
+    arguments.add([
+        "--unshare-pid",
+        "--unshare-ipc",
+        "--unshare-uts",
+        "--unshare-cgroup-try",
+        "--as-pid-1",
+    ]);
     arguments.add(["--hostname", "sandbox"]);
     if !walls.network {
         arguments.add(["--unshare-net"]);
@@ -184,7 +243,13 @@ pub(crate) fn arguments(walls: &Walls<'_>) -> Vec<OsString> {
         }
     } else {
         let (uid, gid) = identity();
-        arguments.add(["--unshare-user", "--uid", &uid.to_string(), "--gid", &gid.to_string()]);
+        arguments.add([
+            "--unshare-user",
+            "--uid",
+            &uid.to_string(),
+            "--gid",
+            &gid.to_string(),
+        ]);
         if walls.fuse {
             arguments.add(["--cap-add", "CAP_SYS_ADMIN"]);
         }
@@ -201,11 +266,19 @@ pub(crate) fn arguments(walls: &Walls<'_>) -> Vec<OsString> {
         arguments.bind("--ro-bind-try", Path::new(&path), &path);
     }
     arguments.add(["--dev", "/dev", "--proc", "/proc"]);
+    arguments.bind("--bind", &walls.root.join(SHARED_MEMORY), "/dev/shm");
     if walls.fuse {
         arguments.bind("--dev-bind-try", Path::new("/dev/fuse"), "/dev/fuse");
     }
     arguments.bind("--ro-bind", walls.init, INIT_INSIDE);
-    arguments.add(["--chdir", "/", "--clearenv", "--", INIT_INSIDE, crate::init::ARGUMENT]);
+    arguments.add([
+        "--chdir",
+        "/",
+        "--clearenv",
+        "--",
+        INIT_INSIDE,
+        crate::init::ARGUMENT,
+    ]);
     arguments.0
 }
 
@@ -218,7 +291,8 @@ impl Arguments {
     }
 
     fn bind(&mut self, how: &str, from: &Path, to: &str) {
-        self.0.extend([OsStr::new(how), from.as_os_str(), OsStr::new(to)].map(OsStr::to_os_string));
+        self.0
+            .extend([OsStr::new(how), from.as_os_str(), OsStr::new(to)].map(OsStr::to_os_string));
     }
 }
 
@@ -239,8 +313,12 @@ pub(crate) fn remove_root(root: &Path) -> io::Result<()> {
 
 fn make_writable(directory: &Path) {
     let _ = fs::set_permissions(directory, Permissions::from_mode(0o700));
-    let Ok(entries) = fs::read_dir(directory) else { return };
-    let children = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let Ok(entries) = fs::read_dir(directory) else {
+        return;
+    };
+    let children = entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     let children: Vec<PathBuf> = children.map(|entry| entry.path()).collect();
     children.iter().for_each(|child| make_writable(child));
 }

@@ -15,7 +15,9 @@ use crate::sandbox::{Ground, Lease, MakeError, Plan, Remains, Sandbox};
 /// Why no sandbox was made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CreateError {
-    #[error("{limit} sandboxes are live, the most that this server allows: end one, or raise --max-sandboxes")]
+    #[error(
+        "{limit} sandboxes are live, the most that this server allows: end one, or raise --max-sandboxes"
+    )]
     Full { limit: usize },
     #[error("the server is shutting down")]
     Closing,
@@ -41,7 +43,14 @@ struct Inner {
 impl Registry {
     pub(crate) fn new(ground: Ground, limit: usize) -> Self {
         let places = Arc::new(Semaphore::new(limit));
-        let inner = Inner { ground, limit, places, live: Mutex::default(), count: watch::Sender::new(0), keepers: TaskTracker::new() };
+        let inner = Inner {
+            ground,
+            limit,
+            places,
+            live: Mutex::default(),
+            count: watch::Sender::new(0),
+            keepers: TaskTracker::new(),
+        };
         Self(Arc::new(inner))
     }
 
@@ -50,7 +59,11 @@ impl Registry {
     pub(crate) async fn create(&self, plan: Plan) -> Result<Arc<Sandbox>, CreateError> {
         let place = match self.0.places.clone().try_acquire_owned() {
             Ok(permit) => Place::new(permit, &self.0.count),
-            Err(tokio::sync::TryAcquireError::NoPermits) => return Err(CreateError::Full { limit: self.0.limit }),
+            Err(tokio::sync::TryAcquireError::NoPermits) => {
+                return Err(CreateError::Full {
+                    limit: self.0.limit,
+                });
+            }
             Err(tokio::sync::TryAcquireError::Closed) => return Err(CreateError::Closing),
         };
         let this = self.clone();
@@ -95,7 +108,11 @@ impl Registry {
     }
 
     /// Changes the end of a live sandbox; `None` if there is none. `choose` gets the present lease and gives the new one.
-    pub(crate) fn renew(&self, id: &str, choose: impl FnOnce(Lease) -> Lease) -> Option<Arc<Sandbox>> {
+    pub(crate) fn renew(
+        &self,
+        id: &str,
+        choose: impl FnOnce(Lease) -> Lease,
+    ) -> Option<Arc<Sandbox>> {
         // Under the lock, so that a lease that runs out now is either renewed or ends, not both.
         let live = self.lock();
         let sandbox = live.get(id)?.clone();
@@ -105,7 +122,9 @@ impl Registry {
 
     /// Ends a sandbox and waits for the end of its last process; `false` if there is none.
     pub(crate) async fn kill(&self, id: &str) -> bool {
-        let Some(sandbox) = self.lock().remove(id) else { return false };
+        let Some(sandbox) = self.lock().remove(id) else {
+            return false;
+        };
         sandbox.stop.cancel();
         sandbox.gone.cancelled().await;
         true
@@ -179,7 +198,10 @@ struct Place {
 impl Place {
     fn new(permit: OwnedSemaphorePermit, count: &watch::Sender<usize>) -> Self {
         count.send_modify(|count| *count += 1);
-        Self { _permit: permit, count: count.clone() }
+        Self {
+            _permit: permit,
+            count: count.clone(),
+        }
     }
 }
 
@@ -192,5 +214,9 @@ impl Drop for Place {
 /// The lease that a request asks for, never shorter than the present one.
 pub(crate) fn extended(present: Lease, length: Duration) -> Lease {
     let wanted = Lease::of(length);
-    if wanted.until > present.until { wanted } else { present }
+    if wanted.until > present.until {
+        wanted
+    } else {
+        present
+    }
 }

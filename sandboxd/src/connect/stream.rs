@@ -43,9 +43,19 @@ pub(crate) struct EventStream {
 pub(crate) fn channel(first: Bytes, keepalive: Bytes) -> (Producer, EventStream) {
     let (sender, queue) = mpsc::channel(QUEUE);
     let fault = Arc::new(OnceLock::new());
-    let producer = Producer { queue: sender, fault: fault.clone() };
+    let producer = Producer {
+        queue: sender,
+        fault: fault.clone(),
+    };
     producer.queue.try_send(first).expect("the queue is empty");
-    (producer, EventStream { queue, fault, keepalive })
+    (
+        producer,
+        EventStream {
+            queue,
+            fault,
+            keepalive,
+        },
+    )
 }
 
 impl EventStream {
@@ -79,14 +89,22 @@ impl http_body::Body for EventBody {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
-        let Some(stream) = &mut this.stream else { return Poll::Ready(None) };
+        let Some(stream) = &mut this.stream else {
+            return Poll::Ready(None);
+        };
         if let Some(deadline) = &mut this.deadline
             && deadline.as_mut().poll(context).is_ready()
         {
             this.stream = None;
-            let error = ConnectError::new(Code::DeadlineExceeded, "the time limit of the stream has passed");
+            let error = ConnectError::new(
+                Code::DeadlineExceeded,
+                "the time limit of the stream has passed",
+            );
             return Poll::Ready(Some(Ok(Frame::data(error.end_of_stream()))));
         }
         match stream.queue.poll_recv(context) {
@@ -95,7 +113,10 @@ impl http_body::Body for EventBody {
                 return Poll::Ready(Some(Ok(Frame::data(frame))));
             }
             Poll::Ready(None) => {
-                let last = stream.fault.get().map_or_else(super::end_of_stream, ConnectError::end_of_stream);
+                let last = stream
+                    .fault
+                    .get()
+                    .map_or_else(super::end_of_stream, ConnectError::end_of_stream);
                 this.stream = None;
                 return Poll::Ready(Some(Ok(Frame::data(last))));
             }

@@ -32,7 +32,9 @@ pub(super) fn data(channel: Channel, bytes: &[u8]) -> Bytes {
     frame.put_slice(prefix);
     let start = frame.len();
     frame.resize(start + encoded, 0);
-    STANDARD.encode_slice(bytes, &mut frame[start..]).expect("the space was computed for it");
+    STANDARD
+        .encode_slice(bytes, &mut frame[start..])
+        .expect("the space was computed for it");
     frame.put_slice(SUFFIX);
     frame.freeze()
 }
@@ -44,7 +46,7 @@ pub(super) fn start(pid: u32) -> Bytes {
 
 /// `keepalive`.
 pub(super) fn keepalive() -> Bytes {
-    Bytes::from_static(b"\0\0\0\0\x1c{\"event\":{\"keepalive\":{}}}")
+    Bytes::from_static(b"\0\0\0\0\x1a{\"event\":{\"keepalive\":{}}}")
 }
 
 /// `end`, with the words of Go's `ProcessState`, which clients of E2B see.
@@ -94,10 +96,19 @@ mod tests {
     /// Promise: the frames have the bytes that were recorded from a real server.
     #[test]
     fn frames_match_the_recorded_ones() {
-        assert_eq!(&data(Channel::Pty, b"hi\n")[5..], br#"{"event":{"data":{"pty":"aGkK"}}}"#);
+        assert_eq!(
+            &data(Channel::Pty, b"hi\n")[5..],
+            br#"{"event":{"data":{"pty":"aGkK"}}}"#
+        );
         assert_eq!(&start(42)[5..], br#"{"event":{"start":{"pid":42}}}"#);
         assert_eq!(&keepalive()[5..], br#"{"event":{"keepalive":{}}}"#);
-        for frame in [data(Channel::Stderr, &[0; 1000]), start(1), keepalive(), end(ExitStatus::Code(0)), end(ExitStatus::Signal(9))] {
+        for frame in [
+            data(Channel::Stderr, &[0; 1000]),
+            start(1),
+            keepalive(),
+            end(ExitStatus::Code(0)),
+            end(ExitStatus::Signal(9)),
+        ] {
             let length = u32::from_be_bytes([frame[1], frame[2], frame[3], frame[4]]) as usize;
             assert_eq!((frame[0], length), (0, frame.len() - connect::ENVELOPE));
             assert!(serde_json::from_slice::<serde_json::Value>(&frame[5..]).is_ok());

@@ -16,8 +16,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::event::{self, Channel};
 use super::Processes;
+use super::event::{self, Channel};
 use crate::connect::stream::Producer;
 use crate::connect::{Code, ConnectError};
 use crate::wire::ExitStatus;
@@ -64,7 +64,14 @@ impl Pump {
         first: Producer,
         ended: CancellationToken,
     ) -> Self {
-        Self { processes, pid, sources, joins, listeners: vec![first], ended }
+        Self {
+            processes,
+            pid,
+            sources,
+            joins,
+            listeners: vec![first],
+            ended,
+        }
     }
 
     /// Runs until the end has been delivered, or the sandbox is gone.
@@ -82,7 +89,10 @@ impl Pump {
                 self.listeners.push(late);
             }
             for listener in self.listeners {
-                listener.fail(ConnectError::new(Code::Unavailable, "the sandbox ended before the stream completed"));
+                listener.fail(ConnectError::new(
+                    Code::Unavailable,
+                    "the sandbox ended before the stream completed",
+                ));
             }
         }
     }
@@ -116,11 +126,15 @@ impl Pump {
     }
 
     fn admit(&mut self, listener: Producer) {
-        self.listeners.retain(|listener| !listener.queue.is_closed());
+        self.listeners
+            .retain(|listener| !listener.queue.is_closed());
         if self.listeners.len() < MAX_LISTENERS {
             self.listeners.push(listener);
         } else {
-            listener.fail(ConnectError::new(Code::ResourceExhausted, format!("the process has {MAX_LISTENERS} listeners already")));
+            listener.fail(ConnectError::new(
+                Code::ResourceExhausted,
+                format!("the process has {MAX_LISTENERS} listeners already"),
+            ));
         }
     }
 
@@ -130,7 +144,9 @@ impl Pump {
         while !self.sources.is_empty() && !left.is_zero() {
             let begun = Instant::now();
             let output = next_output(&mut self.sources, !self.listeners.is_empty());
-            let Ok(frame) = tokio::time::timeout(DRAIN_SILENCE.min(left), output).await else { return };
+            let Ok(frame) = tokio::time::timeout(DRAIN_SILENCE.min(left), output).await else {
+                return;
+            };
             // The wait for listeners does not count: a slow one must get everything.
             left = left.saturating_sub(begun.elapsed());
             self.deliver(frame).await;
@@ -183,7 +199,10 @@ impl Pump {
 
 /// Waits for output and takes what there is, up to a chunk. `None` if there is nothing to deliver: the output is not
 /// `wanted`, or a source ended and was removed.
-async fn next_output(sources: &mut Vec<(Channel, Arc<AsyncFd<OwnedFd>>)>, wanted: bool) -> Option<Bytes> {
+async fn next_output(
+    sources: &mut Vec<(Channel, Arc<AsyncFd<OwnedFd>>)>,
+    wanted: bool,
+) -> Option<Bytes> {
     std::future::poll_fn(|context| {
         for index in 0..sources.len() {
             let (channel, source) = &sources[index];
@@ -210,7 +229,12 @@ enum Output {
     End,
 }
 
-fn poll_source(channel: Channel, source: &AsyncFd<OwnedFd>, wanted: bool, context: &mut Context<'_>) -> Poll<Output> {
+fn poll_source(
+    channel: Channel,
+    source: &AsyncFd<OwnedFd>,
+    wanted: bool,
+    context: &mut Context<'_>,
+) -> Poll<Output> {
     loop {
         let mut ready = match source.poll_read_ready(context) {
             Poll::Pending => return Poll::Pending,
@@ -237,7 +261,9 @@ fn poll_source(channel: Channel, source: &AsyncFd<OwnedFd>, wanted: bool, contex
             match filled {
                 0 if ended => Some(Output::End),
                 0 => None,
-                _ => Some(Output::Some(wanted.then(|| event::data(channel, &scratch[..filled])))),
+                _ => Some(Output::Some(
+                    wanted.then(|| event::data(channel, &scratch[..filled])),
+                )),
             }
         });
         if let Some(output) = output {

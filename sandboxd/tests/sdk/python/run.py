@@ -51,7 +51,7 @@ try:
         assert stdout == "ping\n", stdout
         break
     assert sandbox.commands.kill(command.pid) is True
-    assert sandbox.commands.kill(command.pid) is False
+    until("it is gone", lambda: sandbox.commands.kill(command.pid) is False)
     ok("a command in the background is listed, takes input and is killed")
 
     terminal = sandbox.pty.create(PtySize(rows=24, cols=80), timeout=0)

@@ -1,0 +1,13 @@
+//! One real server on a free port per test, driven from outside over HTTP.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failure here is the result, with its place"
+)]
+
+mod client;
+mod control;
+mod files;
+mod isolation;
+mod process;
+mod sdk;

@@ -227,7 +227,10 @@ impl Broker {
             config: told,
             terminal: terminal::Limits::default(),
         };
-        let serving = tokio::spawn(http::serve(listener, http::router(app), http::Limits::default(), stop.clone()));
+        let usual = http::Limits::default();
+        // Each session has a connection, and as many may be asking or leaving.
+        let limits = http::Limits { connections: usual.connections.max(config.sandbox.max_sessions * 2), ..usual };
+        let serving = tokio::spawn(http::serve(listener, http::router(app), limits, stop.clone()));
 
         let (watcher, changes) = Watcher::new(loader.files(&config)).context("cannot watch the configuration")?;
         tracing::info!("configuration: {}", config.summary());
@@ -243,8 +246,9 @@ impl Broker {
         let started = Instant::now();
         tracing::info!(sessions = self.sessions.count(), "shutting down");
         self.stop.cancel();
-        self.sessions.shutdown().await;
-        let open = self.serving.await.unwrap_or(0);
+        // At the same time: each has a deadline, and a supervisor one for both.
+        let ((), open) = tokio::join!(self.sessions.shutdown(), self.serving);
+        let open = open.unwrap_or(0);
         tracing::info!(ms = started.elapsed().as_millis() as u64, connections_cut = open, "shut down");
     }
 }
@@ -397,10 +401,8 @@ fn access(config: &Config) -> Settings {
         frontend_url: config.server.frontend_url.as_ref().map(origin),
         tokens: config
             .auth
-            .iter()
-            .flat_map(|a| &a.tokens)
-            .map(|t| http::Token::from_sha256(&t.name, t.sha256))
-            .collect(),
+            .as_ref()
+            .map(|auth| auth.tokens.iter().map(|t| http::Token::from_sha256(&t.name, t.sha256)).collect()),
         provider: config.sandbox.provider.clone(),
     }
 }

@@ -9,7 +9,7 @@ use sandbox_broker::cli::Arguments;
 fn main() -> ExitCode {
     // The init of a sandbox is this program too; it must not have threads.
     if std::env::args_os().nth(1).is_some_and(|a| a == sandboxd::init::ARGUMENT) {
-        return sandboxd::init::main();
+        sandboxd::init::main();
     }
     let arguments = Arguments::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -5,7 +5,7 @@
 //! this; a peer whose variable is not set is left out. Ratios within one run
 //! are what counts: the machine's clock differs between runs.
 
-#[path = "../tests/it/support/mod.rs"]
+#[path = "../../tests/it/support/mod.rs"]
 #[allow(dead_code, reason = "a benchmark uses a part of it")]
 mod support;
 

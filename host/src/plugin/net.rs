@@ -166,24 +166,21 @@ impl Sender {
         let mut filled = String::new();
         while let Some((before, after)) = rest.split_once(OPEN) {
             let Some((secret, after)) = after.split_once("}}") else { break };
-            let provider = &self.grants.provider;
-            let value = self.grants.secrets.get(secret).ok_or_else(|| {
-                let secret = super::convert::clean(secret, 64);
-                tracing::warn!(%provider, %secret, "plugin asked for a secret that is not its own");
-                Error::InternalError(Some(format!(
-                    "the plugin asked for the secret `{secret}`, which providers.{provider}.secrets does not have"
-                )))
+            let value = self.grants.secrets.get(secret).filter(|value| !value.is_empty());
+            let value = value.ok_or_else(|| {
+                let (provider, secret) = (&self.grants.provider, super::convert::clean(secret, 64));
+                tracing::warn!(%provider, %secret, "plugin asked for a secret that its provider does not have");
+                Error::ConfigurationError
             })?;
-            if value.is_empty() {
-                return Err(Error::InternalError(Some(format!("providers.{provider}.secrets.{secret} is empty"))));
-            }
             filled.push_str(before);
             filled.push_str(value.expose());
             rest = after;
         }
         filled.push_str(rest);
         let mut value = http::HeaderValue::try_from(filled).map_err(|_| {
-            Error::InternalError(Some(format!("a secret in the header `{name}` holds characters no header may hold")))
+            let provider = &self.grants.provider;
+            tracing::warn!(%provider, header = %name, "a secret holds characters that no header may hold");
+            Error::ConfigurationError
         })?;
         value.set_sensitive(true);
         Ok(Some(value))

@@ -29,7 +29,7 @@ impl Broker {
         Self::start_with(directory, config, "info").await
     }
 
-    async fn start_with(directory: tempfile::TempDir, config: &str, log: &str) -> Self {
+    async fn start_with(directory: tempfile::TempDir, config: &str, level: &str) -> Self {
         let at = |name: &str| directory.path().join(name);
         let _ = std::fs::remove_file(at("announce.json"));
         std::fs::write(at("broker.toml"), config).unwrap();
@@ -41,7 +41,7 @@ impl Broker {
             .arg(at("state"))
             .arg("--announce")
             .arg(at("announce.json"))
-            .env("RUST_LOG", log)
+            .env("RUST_LOG", level)
             .env_remove("RUST_BACKTRACE")
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())

@@ -21,6 +21,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustix::fs::FlockOperation;
+use rustix::process::Resource;
 use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -119,6 +120,7 @@ pub enum Error {
 pub async fn run(options: Options) -> Result<(), Error> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
+    raise_open_files();
     let exit_when_idle = options.exit_when_idle;
     let server = Server::bind(options).await?;
     tokio::select! {
@@ -132,6 +134,15 @@ pub async fn run(options: Options) -> Result<(), Error> {
         _ = interrupt.recv() => tracing::warn!("second signal: not waiting"),
     }
     Ok(())
+}
+
+/// Lets this process open as many files as it may: every connection and every terminal is one.
+fn raise_open_files() {
+    let mut files = rustix::process::getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, files) {
+        tracing::warn!(%error, "cannot raise the number of open files");
+    }
 }
 
 /// A running server. Dropping it without [`Server::shutdown`] leaves its sandboxes until the process ends.

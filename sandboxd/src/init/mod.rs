@@ -58,6 +58,7 @@ fn run() -> Result<(), WireError> {
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJUSTMENT);
     rustix::process::umask(Mode::from_raw_mode(0o022));
 
+    close_inherited()?;
     let signals = signal_descriptor()?;
     let socket = take_socket()?;
     let outbox = Outbox {
@@ -98,6 +99,24 @@ fn run() -> Result<(), WireError> {
             }
         }
     }
+}
+
+/// Closes what the server itself inherited from whoever started it: a descriptor of the host would be a way out.
+fn close_inherited() -> Result<(), Errno> {
+    let open = std::fs::read_dir("/proc/self/fd").map_err(into_errno)?;
+    let open: Vec<i32> = open
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|descriptor| *descriptor > 2)
+        .collect();
+    for descriptor in open {
+        // The one that the directory was read with is closed already.
+        if std::fs::symlink_metadata(format!("/proc/self/fd/{descriptor}")).is_ok() {
+            // SAFETY: it is open, and this process, which has opened none that it keeps yet, does not use it.
+            unsafe { rustix::io::close(descriptor) };
+        }
+    }
+    Ok(())
 }
 
 fn signal_descriptor() -> Result<SignalFd, Errno> {

@@ -20,6 +20,9 @@ use crate::wire::{Failure, FailureKind, Spawn, SpawnIo};
 /// Where programs are looked for when the request sets no `PATH`.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Open files of a process until it asks for more; the customary number, with which `select` is safe.
+const OPEN_FILES: u64 = 1024;
+
 /// Group of terminal devices in Debian-like systems.
 const TTY_GROUP: u32 = 5;
 
@@ -73,6 +76,12 @@ pub(super) fn spawn(spawn: &Spawn) -> Result<(u32, Vec<OwnedFd>), Failure> {
             if terminal {
                 rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
             }
+            // What programs expect; the server itself may have more.
+            let mut files = rustix::process::getrlimit(Resource::Nofile);
+            files.current = files
+                .maximum
+                .map_or(Some(OPEN_FILES), |most| Some(most.min(OPEN_FILES)));
+            rustix::process::setrlimit(Resource::Nofile, files)?;
             // No core files: they would land in the user's directories.
             let mut core = rustix::process::getrlimit(Resource::Core);
             core.current = Some(0);

@@ -21,6 +21,11 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 /// The program under test, also the init of the sandboxes.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_sandboxd");
 
+/// Whether the server under test runs as root, and so has sandboxes with a root.
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// Waits until a condition gives something.
 pub(crate) async fn until<T, F: Future<Output = Option<T>>>(
     what: &str,
@@ -286,7 +291,13 @@ impl Sandbox {
         self.run_as("user", command).await
     }
 
-    pub(crate) async fn run_as(&self, user: &str, command: &str) -> (i64, String, String) {
+    /// The most that a process of the sandbox can be: its root, if it has one.
+    pub(crate) async fn run_as_root(&self, command: &str) -> (i64, String, String) {
+        self.run_as(if is_root() { "root" } else { "user" }, command)
+            .await
+    }
+
+    async fn run_as(&self, user: &str, command: &str) -> (i64, String, String) {
         let message =
             json!({ "process": { "cmd": "/bin/bash", "args": ["-c", command] }, "stdin": false });
         let credentials = STANDARD.encode(format!("{user}:"));

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use tokio::process::Command;
 
-use crate::client::TestServer;
+use crate::client::{TestServer, is_root};
 
 /// A tool that is installed outside of cargo: required in CI, else skipped with words.
 fn installed(variable: &str, install: &str) -> Option<PathBuf> {
@@ -24,6 +24,7 @@ async fn drive(mut command: Command) {
         .env("E2B_API_KEY", &server.key)
         .env("E2B_API_URL", &server.url)
         .env("E2B_SANDBOX_URL", &server.url)
+        .env("ACTING_USER", if is_root() { "root" } else { "user" })
         .stdin(Stdio::null())
         .kill_on_drop(true);
     let output = command.output().await.unwrap();

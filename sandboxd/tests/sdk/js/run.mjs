@@ -1,4 +1,5 @@
 // Drives a sandboxd with the unmodified official SDK from npm. Needs E2B_API_KEY, E2B_API_URL and E2B_SANDBOX_URL.
+// ACTING_USER names a second user of sandboxes, by default root, which only a server that runs as root has.
 // Prints one line per promise and ends with a non-zero status at the first that does not hold.
 
 import assert from 'node:assert/strict'
@@ -19,6 +20,7 @@ async function until(what, condition) {
   }
 }
 
+const actingUser = process.env.ACTING_USER ?? 'root'
 const tag = `js ${process.pid} & more`
 const sandbox = await Sandbox.create({ timeoutMs: 120_000, metadata: { tag }, envs: { GREETING: 'hello' } })
 try {
@@ -36,8 +38,8 @@ try {
   })
 
   await promise('a command takes a user, a directory and environment', async () => {
-    const result = await sandbox.commands.run('echo $(whoami) $PWD $X', { user: 'root', cwd: '/tmp', envs: { X: 'y' } })
-    assert.equal(result.stdout, 'root /tmp y\n')
+    const result = await sandbox.commands.run('echo $(whoami) $PWD $X', { user: actingUser, cwd: '/tmp', envs: { X: 'y' } })
+    assert.equal(result.stdout, `${actingUser} /tmp y\n`)
   })
 
   await promise('a command in the background is listed, takes input, is reconnected to and killed', async () => {

@@ -23,7 +23,7 @@ use super::log::{Appender, Readiness};
 use super::state::{Effect, Event, Machine};
 use super::{Blueprint, LABEL_BROKER, LABEL_SESSION, Outcome, cleanup, lease};
 use crate::sandbox::{
-    Call, Code, Control, Error, Exit, Fault, Lifetime, PIPE_CHUNKS, Result, SandboxRef, Size, Spec, Terminal,
+    Call, Code, Control, Error, Exit, Fault, Lifetime, PIPE_CHUNKS, Provider, Result, SandboxRef, Size, Spec, Terminal,
 };
 
 /// How long a resize may take before the next one is tried.
@@ -311,7 +311,7 @@ impl Driver {
         }
     }
 
-    fn provider(&self) -> Arc<dyn crate::sandbox::Provider> {
+    fn provider(&self) -> Arc<dyn Provider> {
         Arc::clone(&self.blueprint.provider)
     }
 

@@ -18,12 +18,14 @@
 //! and the sandbox, which must not outlive it:
 //!
 //! ```text
-//!          created              the shell has left Running, or never came
-//!  Making ─────────▶ Made ───────────────────────────────────────┐
-//!    │                                                           ▼ Kill
-//!    ├── created, but the shell is Over ────────────────▶    Cleaning ─────▶ Gone
-//!    ├── failed, and it may exist all the same ─ FindAndKill ─▶  ┘  cleaned   ▲
-//!    └── failed, and surely none was made ────────────────────────────────────┘
+//!          created            the shell ended, or is Over
+//!  Making ─────────▶ Made ─────────────── Kill ──────────────┐
+//!    ├── created, but the shell is Over ─── Kill ────────────┤
+//!    ├── failed, yet it may exist ────── FindAndKill ────────┤
+//!    │                                                       ▼
+//!    │                                                   Cleaning
+//!    │                                                       │ cleaned
+//!    └── failed, and surely none was made ─────────────────▶ Gone
 //! ```
 //!
 //! The session is finished when the shell is Over and the sandbox Gone.

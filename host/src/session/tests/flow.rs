@@ -154,8 +154,11 @@ async fn a_reader_that_does_not_read_stops_the_shell_and_loses_nothing() {
     let mut reader = client.reader();
     let mut shell = bed.fake.shell().await;
     ready(&mut reader).await;
-    // How much the shell can print while nobody reads.
-    let mut printed = 0;
+    // How much the shell can print while nobody reads. The short first chunk
+    // keeps the window from being filled exactly.
+    shell.print(pattern(0, CHUNK_BYTES / 2)).await;
+    shell.print(pattern(CHUNK_BYTES as u64 / 2, CHUNK_BYTES / 2)).await;
+    let mut printed = 1;
     let stalled = async {
         loop {
             let chunk = pattern(printed * CHUNK_BYTES as u64, CHUNK_BYTES);
@@ -243,10 +246,12 @@ async fn a_shell_whose_input_has_closed_still_prints_and_ends() {
     shell.input.close();
     let session = client.session().clone();
     let typing = tokio::spawn(async move { session.input(vec![0; 1024 * 1024].into()).await });
+    bed.fake.script("kill", SLOW, Reply::Do);
     shell.print("last words").await;
     shell.exit(Ok(Exit::Signal("SIGHUP".to_owned())));
     assert!(matches!(soon(reader.next()).await, Some(Event::Output { .. })));
     assert!(matches!(soon(reader.next()).await, Some(Event::Ended(outcome)) if outcome.to_string().contains("SIGHUP")));
     assert!(soon(typing).await.unwrap().is_err(), "who waits to type is told");
+    assert_eq!(bed.sessions.count(), 1, "before the sandbox is gone");
     bed.all_gone().await;
 }

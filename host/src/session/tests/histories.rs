@@ -13,7 +13,7 @@ use super::fake::error;
 use super::pattern;
 use crate::sandbox::{CHUNK_BYTES, Code, Exit, Fault, SandboxRef, Size};
 use crate::session::state::{Effect, Event, Machine};
-use crate::session::{PENDING_INPUT, Progress};
+use crate::session::{Outcome, PENDING_INPUT, Progress};
 
 const IDLE: Duration = Duration::from_secs(100);
 
@@ -21,7 +21,7 @@ const IDLE: Duration = Duration::from_secs(100);
 static TYPED: LazyLock<Bytes> = LazyLock::new(|| pattern(0, LONGEST * CHUNK_BYTES).into());
 
 /// Acts in a history.
-const LONGEST: usize = 60;
+const LONGEST: usize = 40;
 
 /// What may happen next, if the world is in a state in which it can.
 #[derive(Clone, Debug)]
@@ -83,6 +83,8 @@ struct World {
     /// The terminal's output has not ended; its shell has not.
     flowing: bool,
     alive: bool,
+    /// The shell has ended, well or not.
+    exited: Option<bool>,
     kept: bool,
     input_closed: bool,
     hung_up: bool,
@@ -115,6 +117,7 @@ impl World {
             cleaning: false,
             flowing: false,
             alive: false,
+            exited: None,
             kept: false,
             input_closed: false,
             hung_up: false,
@@ -202,8 +205,13 @@ impl World {
                     assert_eq!(Some(size), self.size);
                     self.ready += 1;
                 }
-                Effect::End(_) => {
+                Effect::End(outcome) => {
                     assert!(self.hung_up && self.input_closed);
+                    if let Some(ok) = self.exited {
+                        let stands =
+                            matches!(outcome, Outcome::Exited(_)) && ok || matches!(outcome, Outcome::Failed(_)) && !ok;
+                        assert!(stands, "{outcome:?} hides how the shell ended");
+                    }
                     self.ended += 1;
                 }
             }
@@ -274,6 +282,7 @@ impl World {
             }
             Act::Exited(ok) if self.alive => {
                 self.alive = false;
+                self.exited = Some(ok);
                 self.resizing = false;
                 self.step(Event::Exited(if ok {
                     Ok(Exit::Code(0))

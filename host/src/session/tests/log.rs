@@ -1,6 +1,7 @@
 //! The output log by itself.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use tokio::time::timeout;
@@ -124,4 +125,36 @@ async fn no_wake_up_is_lost_between_threads() {
         let told = timeout(Duration::from_secs(60), reader).await.expect("the reader is woken").unwrap();
         assert!(told.output == pattern(0, BYTES as usize));
     }
+}
+
+/// Each byte is added just when the reader, having told of the last one, looks
+/// for the next: a wake-up lost there is made good by nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_wake_up_is_lost_between_the_look_and_the_wait() {
+    const ROUNDS: u64 = 200_000;
+    let log = log();
+    let mut reader = log.source().reader();
+    let seen = Arc::new(AtomicU64::new(0));
+    let told = Arc::clone(&seen);
+    let read = tokio::spawn(async move {
+        ready(&mut reader).await;
+        for round in 1..=ROUNDS {
+            assert!(matches!(reader.next().await, Some(Event::Output { offset, .. }) if offset == round - 1));
+            told.store(round, Ordering::Release);
+        }
+    });
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let writer = std::thread::spawn(move || {
+        for round in 0..ROUNDS {
+            while seen.load(Ordering::Acquire) < round && !stopped.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+            log.append(Bytes::from_static(b"x"));
+        }
+    });
+    let read = timeout(Duration::from_secs(60), read).await;
+    stop.store(true, Ordering::Relaxed);
+    writer.join().unwrap();
+    read.expect("the reader is woken each time").unwrap();
 }

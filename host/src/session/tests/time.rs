@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::{Instant, advance};
+use tokio::time::{Instant, advance, timeout};
 
 use super::fake::{Reply, error, unavailable};
 use super::*;
-use crate::sandbox::{Code, Exit, Fault};
+use crate::sandbox::{CHUNK_BYTES, Code, Exit, Fault, PIPE_CHUNKS};
 use crate::session::cleanup::KILL_DEADLINE;
-use crate::session::{Refused, SHUTDOWN_DEADLINE};
+use crate::session::{Refused, SHUTDOWN_DEADLINE, WINDOW};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -161,6 +161,66 @@ async fn shutdown_returns_when_every_sandbox_is_killed() {
         assert!(matches!(told.outcome, Some(Outcome::Shutdown)));
     }
     assert!(matches!(Told::read_to_end(late.reader()).await.outcome, Some(Outcome::Shutdown)));
+    bed.all_gone().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sandbox_that_is_being_ended_is_not_kept_alive() {
+    let bed = Bed::new();
+    bed.fake.script("kill", LEASE * 2 / 5, Reply::Do);
+    let client = bed.sessions.open(None).unwrap();
+    bed.fake.shell().await.exit(Ok(Exit::Code(0)));
+    Told::read_to_end(client.reader()).await;
+    bed.all_gone().await;
+    assert!(bed.fake.asked("kill")[0].elapsed() > LEASE / 3);
+    assert!(bed.fake.asked("extend").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_leaves_nothing_of_a_stalled_reader_behind() {
+    let bed = Bed::new();
+    let client = bed.sessions.open(None).unwrap();
+    let mut reader = client.reader();
+    let shell = bed.fake.shell().await;
+    ready(&mut reader).await;
+    // The log is full, and so is the pipe behind it.
+    let mut printed = 0;
+    let stalled = async {
+        loop {
+            shell.output.send(pattern(printed, CHUNK_BYTES).into()).await.unwrap();
+            printed += CHUNK_BYTES as u64;
+        }
+    };
+    assert!(timeout(MINUTE, stalled).await.is_err(), "the shell waits");
+    bed.sessions.shutdown().await;
+    let mut read = 0;
+    loop {
+        match soon(reader.next()).await {
+            Some(Event::Output { offset, bytes }) => {
+                assert!(offset == read && bytes == pattern(read, bytes.len()));
+                read += bytes.len() as u64;
+            }
+            Some(Event::Ended(Outcome::Shutdown)) => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(read, printed, "all that the shell was relieved of is told");
+    bed.all_gone().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_does_not_hide_how_the_shell_ended() {
+    let bed = Bed::new();
+    let client = bed.sessions.open(None).unwrap();
+    let reader = client.reader();
+    let shell = bed.fake.shell().await;
+    for chunk in 0..PIPE_CHUNKS + WINDOW as usize / CHUNK_BYTES {
+        shell.print(pattern((chunk * CHUNK_BYTES) as u64, CHUNK_BYTES)).await;
+    }
+    shell.exit(Ok(Exit::Code(7)));
+    until(|| bed.fake.living().is_empty()).await;
+    bed.sessions.shutdown().await;
+    assert_eq!(Told::read_to_end(reader).await.ended(), "the shell ended with exit status 7");
     bed.all_gone().await;
 }
 

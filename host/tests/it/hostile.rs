@@ -126,7 +126,7 @@ async fn others_do_not_notice() {
     let began = std::time::Instant::now();
     for n in 0..50 {
         good.input(&format!("echo n=$((1000+{n}))\n")).await;
-        good.expect(&format!("\nn={}\r\n", 1000 + n)).await;
+        good.expect(&format!("n={}\r\n", 1000 + n)).await;
     }
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     for client in &mut bad {

@@ -1,5 +1,7 @@
 //! The broker from outside: the real program, real sandboxes, real plugins.
 
+#![allow(unreachable_pub, missing_docs, reason = "a test has no public interface")]
+
 mod cleanup;
 mod hostile;
 mod reload;

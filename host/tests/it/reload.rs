@@ -8,32 +8,16 @@ fn config(provider: &str, rest: &str) -> String {
     format!("[server]\nlisten = \"127.0.0.1:0\"\n[sandbox]\nprovider = {provider:?}\n{rest}")
 }
 
-/// Numbered lines until told to stop: a lost, doubled or foreign line shows.
+/// Numbered lines until interrupted: a lost, doubled or foreign one shows.
 const STREAM: &str =
-    "stty -echo; i=0; while [ ! -e /tmp/stop ]; do i=$((i+1)); echo \"line $i of it\"; done; echo \"last $i\"; exit\n";
+    "stty -echo noflsh; i=0; while :; do i=$((i+1)); echo \"line $i of it\"; sleep 0.05; done\n";
 
 async fn streaming(broker: &Broker) -> Client {
     let mut client = broker.connect().await;
     client.ready().await;
     client.input(STREAM).await;
-    client.expect("\nline 1 of it\r\n").await;
+    client.expect("line 1 of it\r\n").await;
     client
-}
-
-/// Reads the rest of a stream and checks that no line is missing.
-async fn whole(mut client: Client) -> usize {
-    assert_eq!(client.closed().await.code, 1000);
-    let lines: Vec<&str> = client.screen.split("\r\n").collect();
-    let mut n = 1;
-    for line in lines {
-        if let Some(rest) = line.strip_prefix("last ") {
-            assert_eq!(rest, n.to_string());
-            return n;
-        }
-        n += 1;
-        assert_eq!(line, format!("line {n} of it"));
-    }
-    panic!("the stream has no last line");
 }
 
 #[tokio::test]
@@ -41,27 +25,24 @@ async fn a_provider_swap_disturbs_no_live_terminal() {
     let (one, two) = (Sandboxd::start().await, Sandboxd::start().await);
     let sections = format!("{}{}", one.section("one"), two.section("two"));
     let broker = Broker::start(&config("one", &sections)).await;
-    let mut live = Vec::new();
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let mut readers = Vec::new();
     for _ in 0..20 {
-        live.push(streaming(&broker).await);
+        let mut client = streaming(&broker).await;
+        let mut stopped = stopped.clone();
+        readers.push(tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    frame = client.next() => { frame.expect("the terminal lives on"); }
+                    _ = stopped.changed() => break,
+                }
+            }
+            client.input("\u{3}").await;
+            client.input("echo \"last $i\"; exit\n").await;
+            whole(client).await
+        }));
     }
     one.has(20).await;
-    // Everybody reads on while the line is edited.
-    let (stop, stopped) = tokio::sync::watch::channel(false);
-    let readers: Vec<_> = live
-        .into_iter()
-        .map(|mut client| {
-            let mut stopped = stopped.clone();
-            tokio::spawn(async move {
-                loop {
-                    tokio::select! {
-                        frame = client.next() => { frame.expect("the terminal lives on"); }
-                        _ = stopped.changed() => return client,
-                    }
-                }
-            })
-        })
-        .collect();
     let edited = Instant::now();
     broker.edit(&config("two", &sections));
     let mut next = loop {
@@ -78,10 +59,7 @@ async fn a_provider_swap_disturbs_no_live_terminal() {
     stop.send(true).unwrap();
     let mut lines = 0;
     for reader in readers {
-        let mut client = reader.await.unwrap();
-        client.input("\u{3}").await;
-        client.input("echo \"last $i\"; exit\n").await;
-        lines += whole_after_interrupt(client).await;
+        lines += reader.await.unwrap();
     }
     println!("20 terminals printed {lines} lines");
     two.has(1).await;
@@ -89,8 +67,9 @@ async fn a_provider_swap_disturbs_no_live_terminal() {
     assert!(took < Duration::from_secs(10), "the swap took {took:?}");
 }
 
-/// As `whole`, but the loop was interrupted between or within two lines.
-async fn whole_after_interrupt(mut client: Client) -> usize {
+/// Reads the rest of a stream and checks that no line is missing. The loop was
+/// interrupted between or within two lines; `last` says in which.
+async fn whole(mut client: Client) -> usize {
     assert_eq!(client.closed().await.code, 1000);
     let mut n = 1;
     for line in client.screen.split("\r\n") {
@@ -119,14 +98,14 @@ async fn an_invalid_edit_changes_nothing_and_says_where() {
         (good.replace("provider = \"box\"", "provider = \"bx\""), "broker.toml:4:12"),
         (good.replace("[sandbox]", "[sandbox]\ntimeout = true"), "broker.toml:4:11"),
         (good.replace("[sandbox]", "[sandbox\n"), "broker.toml:3:"),
-        (good.replace("api_url", "api_urll"), "broker.toml:9:"),
+        (good.replace("api_url", "api_urll"), "broker.toml:10:"),
     ] {
         broker.edit(&bad);
         broker.logs(place).await;
     }
     let status: serde_json::Value = broker.get("/api/status").await.json().await.unwrap();
     assert_eq!(status["config"]["generation"], 1);
-    assert!(status["config"]["error"].as_str().unwrap().contains("broker.toml:9:"), "{status}");
+    assert!(status["config"]["error"].as_str().unwrap().contains("broker.toml:10:"), "{status}");
     assert_eq!(broker.get("/health").await.status(), 200);
     live.input("echo al\"\"ive\n").await;
     live.expect("alive").await;

@@ -21,7 +21,7 @@ async fn a_shell_computes_and_its_exit_ends_the_sandbox() {
     assert!(client.said.iter().any(|f| matches!(f, Frame::Status(_))), "{:?}", client.said);
     assert_eq!(broker.embedded_sandboxes().await.len(), 1);
     client.input("echo $((6*7))\n").await;
-    client.expect("\n42\r\n").await;
+    client.expect("42\r\n").await;
     client.input("exit 3\n").await;
     assert_eq!(client.closed().await.code, 1000);
     let Some(Frame::Status(last)) = client.said.back() else { panic!("{:?}", client.said) };

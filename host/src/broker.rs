@@ -16,7 +16,9 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Config, Embedded as EmbeddedKind, Fingerprint, Grant, Mistake, Mistakes, PluginSource, Watcher};
+use crate::config::{
+    self, Config, Embedded as EmbeddedKind, Fingerprint, Grant, Mistake, Mistakes, PluginSource, Watcher,
+};
 use crate::embedded::Embedded;
 use crate::http::{self, App, ConfigStatus, Settings};
 use crate::plugin::{ComponentProvider, Engine, Plugin, Section};
@@ -139,8 +141,7 @@ impl Loader {
         let wrong = |message: String| vec![config.plugin_mistake(name, &message)];
         let path = self.surroundings.plugin(&section.plugin).map_err(wrong)?;
         let plugin = self.engine.load(&path).await.map_err(|e| wrong(e.to_string()))?;
-        let settings =
-            config.check_provider_config(name, &plugin.schema).map_err(|found| found.list().to_vec())?;
+        let settings = config.check_provider_config(name, &plugin.schema).map_err(|found| found.list().to_vec())?;
         let found = plugin.validate(&settings.to_string()).await.map_err(|e| wrong(e.to_string()))?;
         if !found.is_empty() {
             return Err(found.iter().map(|(at, message)| config.mistake_at(name, at, message)).collect());
@@ -221,12 +222,8 @@ impl Broker {
         let (status, told) = watch::channel(ConfigStatus { generation, error: None });
         let sessions = Sessions::new(current);
         let stop = CancellationToken::new();
-        let app = App {
-            sessions: sessions.clone(),
-            settings: who,
-            config: told,
-            terminal: terminal::Limits::default(),
-        };
+        let app =
+            App { sessions: sessions.clone(), settings: who, config: told, terminal: terminal::Limits::default() };
         let usual = http::Limits::default();
         // Each session has a connection, and as many may be asking or leaving.
         let limits = http::Limits { connections: usual.connections.max(config.sandbox.max_sessions * 2), ..usual };

@@ -2,10 +2,7 @@
 //!
 //! `cargo bench -p sandboxd`. Read the ratios: absolute numbers belong to the machine and its load.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a failure here is the result, with its place"
-)]
+#![allow(clippy::unwrap_used, reason = "a failure here is the result, with its place")]
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -49,9 +46,7 @@ impl Sandbox {
         let mut frame = vec![0];
         frame.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
         frame.extend(message.as_bytes());
-        let request = self
-            .post("/process.Process/Start")
-            .header("content-type", "application/connect+json");
+        let request = self.post("/process.Process/Start").header("content-type", "application/connect+json");
         request.body(frame).send().await.unwrap()
     }
 }
@@ -85,11 +80,7 @@ fn bare_pipe(file: &std::path::Path) -> (usize, Duration) {
 }
 
 fn cat(file: &std::path::Path, output: Stdio) -> std::process::Child {
-    Command::new("cat")
-        .arg(file)
-        .stdout(output)
-        .spawn()
-        .unwrap()
+    Command::new("cat").arg(file).stdout(output).spawn().unwrap()
 }
 
 fn drain(source: &mut impl Read, mut child: std::process::Child) -> (usize, Duration) {
@@ -131,14 +122,12 @@ async fn echo(sandbox: &Sandbox) -> Vec<Duration> {
     let mut response = sandbox.start("sleep", &["1000"], true).await;
     let first = response.chunk().await.unwrap().unwrap();
     let first: Value = serde_json::from_slice(&first[5..]).unwrap();
-    let input = json!({ "process": { "pid": first["event"]["start"]["pid"] }, "input": { "pty": STANDARD.encode("x") } });
+    let input =
+        json!({ "process": { "pid": first["event"]["start"]["pid"] }, "input": { "pty": STANDARD.encode("x") } });
     let mut times = Vec::new();
     for round in 0..ECHOES + ECHOES / 10 {
         let begun = Instant::now();
-        let send = sandbox
-            .post("/process.Process/SendInput")
-            .json(&input)
-            .send();
+        let send = sandbox.post("/process.Process/SendInput").json(&input).send();
         let (answer, shown) = tokio::join!(send, response.chunk());
         let time = begun.elapsed();
         assert_eq!(answer.unwrap().status(), 200);
@@ -163,24 +152,10 @@ async fn main() {
     let (http, url) = (Client::new(), format!("http://{}", server.addr()));
     let key = std::fs::read_to_string(directory.path().join("api-key")).unwrap();
     let create = || async {
-        let request = http
-            .post(format!("{url}/v2/sandboxes"))
-            .header("x-api-key", &key);
-        let made: Value = request
-            .json(&json!({ "templateID": "base" }))
-            .send()
-            .await
-            .unwrap()
-            .json()
-            .await
-            .unwrap();
+        let request = http.post(format!("{url}/v2/sandboxes")).header("x-api-key", &key);
+        let made: Value = request.json(&json!({ "templateID": "base" })).send().await.unwrap().json().await.unwrap();
         let text = |name: &str| made[name].as_str().unwrap().to_owned();
-        Sandbox {
-            http: http.clone(),
-            url: url.clone(),
-            id: text("sandboxID"),
-            token: text("envdAccessToken"),
-        }
+        Sandbox { http: http.clone(), url: url.clone(), id: text("sandboxID"), token: text("envdAccessToken") }
     };
 
     let mut creations = Vec::new();
@@ -197,16 +172,10 @@ async fn main() {
     let content = line.repeat(FLOOD / line.len());
     let file = directory.path().join("flood");
     std::fs::write(&file, &content).unwrap();
-    let upload = sandbox
-        .post("/files?path=/tmp/flood")
-        .header("content-type", "application/octet-stream");
+    let upload = sandbox.post("/files?path=/tmp/flood").header("content-type", "application/octet-stream");
     assert_eq!(upload.body(content).send().await.unwrap().status(), 200);
     for terminal in [true, true, false, false] {
-        let (name, (bytes, bare)) = if terminal {
-            ("terminal", bare_flood(&file))
-        } else {
-            ("pipe", bare_pipe(&file))
-        };
+        let (name, (bytes, bare)) = if terminal { ("terminal", bare_flood(&file)) } else { ("pipe", bare_pipe(&file)) };
         let (wire, through) = flood(sandbox, terminal).await;
         assert!(wire > bytes);
         let share = bare.as_secs_f64() / through.as_secs_f64() * 100.0;
@@ -214,9 +183,6 @@ async fn main() {
         println!("flood of a {name:12} bare {bare}, through the server {through} ({share:.0} %)");
     }
     println!("echo of a byte, bare    {}", percentiles(bare_echo()));
-    println!(
-        "echo through the server {}",
-        percentiles(echo(sandbox).await)
-    );
+    println!("echo through the server {}", percentiles(echo(sandbox).await));
     server.shutdown().await;
 }

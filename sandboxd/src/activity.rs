@@ -15,10 +15,7 @@ pub(crate) struct Activity {
 
 impl Activity {
     pub(crate) fn new() -> Self {
-        Self {
-            begun: Instant::now(),
-            last: AtomicU64::new(0),
-        }
+        Self { begun: Instant::now(), last: AtomicU64::new(0) }
     }
 
     /// A request came now.

@@ -18,17 +18,7 @@ pub(crate) const DEFAULT_USER: &str = "user";
 const DEFAULT_UID: u32 = 1000;
 
 /// Top-level directories that hold programs and libraries: read-only, or the same symbolic link as on the host.
-const SYSTEM: &[&str] = &[
-    "/usr",
-    "/bin",
-    "/sbin",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/libx32",
-    "/opt",
-    "/nix/store",
-];
+const SYSTEM: &[&str] = &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix/store"];
 
 /// What programs need of the host's `/etc`: certificates, names, the loader, alternatives, fonts. No accounts, no keys.
 const ETC: &[&str] = &[
@@ -115,21 +105,9 @@ pub(crate) struct Walls<'a> {
 /// Those of the file system; what was made until then is left to the caller.
 pub(crate) fn make_root(root: &Path) -> io::Result<()> {
     directory(root, 0o755)?;
-    for name in [
-        "etc",
-        "home",
-        "mnt",
-        "opt",
-        "proc",
-        "dev",
-        "run",
-        "srv",
-        "usr",
-        "var",
-        "var/lib",
-        "var/cache",
-        "var/log",
-    ] {
+    for name in
+        ["etc", "home", "mnt", "opt", "proc", "dev", "run", "srv", "usr", "var", "var/lib", "var/cache", "var/log"]
+    {
         directory(&root.join(name), 0o755)?;
     }
     for name in ["tmp", "var/tmp", SHARED_MEMORY] {
@@ -145,16 +123,10 @@ pub(crate) fn make_root(root: &Path) -> io::Result<()> {
     write(&root.join("etc/passwd"), &passwd())?;
     write(&root.join("etc/group"), &group())?;
     // Without it `su` finds no account. Nobody has a password.
-    write(
-        &root.join("etc/shadow"),
-        &format!("root:*:1::::::\n{DEFAULT_USER}:*:1::::::\n"),
-    )?;
+    write(&root.join("etc/shadow"), &format!("root:*:1::::::\n{DEFAULT_USER}:*:1::::::\n"))?;
     fs::set_permissions(root.join("etc/shadow"), Permissions::from_mode(0o600))?;
     write(&root.join("etc/hostname"), "sandbox\n")?;
-    write(
-        &root.join("etc/hosts"),
-        "127.0.0.1 localhost sandbox\n::1 localhost ip6-localhost ip6-loopback\n",
-    )?;
+    write(&root.join("etc/hosts"), "127.0.0.1 localhost sandbox\n::1 localhost ip6-localhost ip6-loopback\n")?;
     write(
         &root.join("etc/nsswitch.conf"),
         "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
@@ -184,10 +156,7 @@ fn passwd() -> String {
 }
 
 fn group() -> String {
-    format!(
-        "root:x:0:\ntty:x:5:\n{DEFAULT_USER}:x:{}:\nnogroup:x:65534:\n",
-        identity().1
-    )
+    format!("root:x:0:\ntty:x:5:\n{DEFAULT_USER}:x:{}:\nnogroup:x:65534:\n", identity().1)
 }
 
 /// Uid and gid of the default user inside, which are also those of its files on the host when the server is root.
@@ -201,11 +170,7 @@ fn is_root() -> bool {
 
 fn own(path: &Path) -> io::Result<()> {
     let (uid, gid) = identity();
-    if is_root() {
-        chown(path, Some(uid), Some(gid))
-    } else {
-        Ok(())
-    }
+    if is_root() { chown(path, Some(uid), Some(gid)) } else { Ok(()) }
 }
 
 fn directory(path: &Path, mode: u32) -> io::Result<()> {
@@ -222,13 +187,7 @@ fn write(path: &Path, content: &str) -> io::Result<()> {
 /// The arguments for `bwrap`, to the very end.
 pub(crate) fn arguments(walls: &Walls<'_>) -> Vec<OsString> {
     let mut arguments = Arguments::default();
-    arguments.add([
-        "--unshare-pid",
-        "--unshare-ipc",
-        "--unshare-uts",
-        "--unshare-cgroup-try",
-        "--as-pid-1",
-    ]);
+    arguments.add(["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--as-pid-1"]);
     arguments.add(["--hostname", "sandbox"]);
     if !walls.network {
         arguments.add(["--unshare-net"]);
@@ -243,13 +202,7 @@ pub(crate) fn arguments(walls: &Walls<'_>) -> Vec<OsString> {
         }
     } else {
         let (uid, gid) = identity();
-        arguments.add([
-            "--unshare-user",
-            "--uid",
-            &uid.to_string(),
-            "--gid",
-            &gid.to_string(),
-        ]);
+        arguments.add(["--unshare-user", "--uid", &uid.to_string(), "--gid", &gid.to_string()]);
         if walls.fuse {
             arguments.add(["--cap-add", "CAP_SYS_ADMIN"]);
         }
@@ -271,14 +224,7 @@ pub(crate) fn arguments(walls: &Walls<'_>) -> Vec<OsString> {
         arguments.bind("--dev-bind-try", Path::new("/dev/fuse"), "/dev/fuse");
     }
     arguments.bind("--ro-bind", walls.init, INIT_INSIDE);
-    arguments.add([
-        "--chdir",
-        "/",
-        "--clearenv",
-        "--",
-        INIT_INSIDE,
-        crate::init::ARGUMENT,
-    ]);
+    arguments.add(["--chdir", "/", "--clearenv", "--", INIT_INSIDE, crate::init::ARGUMENT]);
     arguments.0
 }
 
@@ -291,8 +237,7 @@ impl Arguments {
     }
 
     fn bind(&mut self, how: &str, from: &Path, to: &str) {
-        self.0
-            .extend([OsStr::new(how), from.as_os_str(), OsStr::new(to)].map(OsStr::to_os_string));
+        self.0.extend([OsStr::new(how), from.as_os_str(), OsStr::new(to)].map(OsStr::to_os_string));
     }
 }
 
@@ -316,9 +261,7 @@ fn make_writable(directory: &Path) {
     let Ok(entries) = fs::read_dir(directory) else {
         return;
     };
-    let children = entries
-        .flatten()
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let children = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     let children: Vec<PathBuf> = children.map(|entry| entry.path()).collect();
     children.iter().for_each(|child| make_writable(child));
 }

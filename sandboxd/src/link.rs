@@ -16,8 +16,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::wire::{
-    self, ExitStatus, Failure, FailureKind, FileOp, FromInit, Inbox, ProcessSignal, Reply, Spawn,
-    ToInit, WireError,
+    self, ExitStatus, Failure, FailureKind, FileOp, FromInit, Inbox, ProcessSignal, Reply, Spawn, ToInit, WireError,
 };
 
 /// Requests that wait to be written. Init reads at once, so more would only hide that it is stuck.
@@ -79,51 +78,27 @@ impl Link {
     pub(crate) async fn open(stream: UnixStream) -> Result<(Self, OwnedFd), LinkError> {
         let (read, write) = stream.into_split();
         let mut inbox = Inbox::default();
-        let hello = tokio::time::timeout(HELLO_DEADLINE, receive(&read, &mut inbox))
-            .await
-            .map_err(|_| LinkError::Silent)??;
+        let hello =
+            tokio::time::timeout(HELLO_DEADLINE, receive(&read, &mut inbox)).await.map_err(|_| LinkError::Silent)??;
         let pidfd = match hello {
-            (
-                FromInit::Hello {
-                    version: wire::VERSION,
-                },
-                mut descriptors,
-            ) => descriptors.pop().ok_or(LinkError::Unexpected)?,
+            (FromInit::Hello { version: wire::VERSION }, mut descriptors) => {
+                descriptors.pop().ok_or(LinkError::Unexpected)?
+            }
             (FromInit::Hello { version }, _) => return Err(LinkError::Version(version)),
             _ => return Err(LinkError::Unexpected),
         };
         let waiting = Arc::new(Mutex::new(Waiting::default()));
         let (requests, queue) = mpsc::channel(QUEUE);
         tokio::spawn(write_requests(write, queue));
-        tokio::spawn(read_messages(
-            read,
-            inbox,
-            waiting.clone(),
-            requests.downgrade(),
-        ));
-        Ok((
-            Self {
-                requests,
-                waiting,
-                next: Arc::default(),
-            },
-            pidfd,
-        ))
+        tokio::spawn(read_messages(read, inbox, waiting.clone(), requests.downgrade()));
+        Ok((Self { requests, waiting, next: Arc::default() }, pidfd))
     }
 
     /// Starts a process. Not to be cancelled halfway: run it in a task of its own.
     pub(crate) async fn spawn(&self, spawn: Spawn) -> Result<Spawned, Failure> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (waiter, reply) = oneshot::channel();
-        self.request(
-            id,
-            Waiter::Spawn(waiter),
-            &ToInit::Spawn {
-                id,
-                spawn: Box::new(spawn),
-            },
-        )
-        .await?;
+        self.request(id, Waiter::Spawn(waiter), &ToInit::Spawn { id, spawn: Box::new(spawn) }).await?;
         reply.await.unwrap_or_else(|_| Err(gone()))
     }
 
@@ -131,16 +106,7 @@ impl Link {
     pub(crate) async fn file(&self, user: &str, op: FileOp) -> FileResult {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (waiter, reply) = oneshot::channel();
-        self.request(
-            id,
-            Waiter::File(waiter),
-            &ToInit::File {
-                id,
-                user: user.to_owned(),
-                op,
-            },
-        )
-        .await?;
+        self.request(id, Waiter::File(waiter), &ToInit::File { id, user: user.to_owned(), op }).await?;
         reply.await.unwrap_or_else(|_| Err(gone()))
     }
 
@@ -164,18 +130,12 @@ impl Link {
 }
 
 fn encode(message: &ToInit) -> Result<Vec<u8>, Failure> {
-    wire::encode(message, 0).map_err(|error| Failure {
-        kind: FailureKind::InvalidArgument,
-        message: error.to_string(),
-    })
+    wire::encode(message, 0).map_err(|error| Failure { kind: FailureKind::InvalidArgument, message: error.to_string() })
 }
 
 /// The answer to every request that a sandbox's end overtakes.
 fn gone() -> Failure {
-    Failure {
-        kind: FailureKind::Internal,
-        message: "the sandbox ended before it answered".to_owned(),
-    }
+    Failure { kind: FailureKind::Internal, message: "the sandbox ended before it answered".to_owned() }
 }
 
 async fn write_requests(mut socket: OwnedWriteHalf, mut queue: mpsc::Receiver<Vec<u8>>) {
@@ -186,10 +146,7 @@ async fn write_requests(mut socket: OwnedWriteHalf, mut queue: mpsc::Receiver<Ve
     }
 }
 
-async fn receive(
-    socket: &OwnedReadHalf,
-    inbox: &mut Inbox,
-) -> Result<(FromInit, Vec<OwnedFd>), WireError> {
+async fn receive(socket: &OwnedReadHalf, inbox: &mut Inbox) -> Result<(FromInit, Vec<OwnedFd>), WireError> {
     loop {
         if let Some(message) = inbox.next()? {
             return Ok(message);
@@ -197,13 +154,11 @@ async fn receive(
         socket.readable().await.map_err(|_| WireError::Closed)?;
         let mut outcome = Ok(());
         // `try_io` clears the readiness only if it is told that the call would block.
-        let _ = socket.as_ref().try_io(Interest::READABLE, || {
-            match inbox.receive(socket.as_ref()) {
-                Err(WireError::Io(Errno::WOULDBLOCK)) => Err(std::io::ErrorKind::WouldBlock.into()),
-                other => {
-                    outcome = other;
-                    Ok(())
-                }
+        let _ = socket.as_ref().try_io(Interest::READABLE, || match inbox.receive(socket.as_ref()) {
+            Err(WireError::Io(Errno::WOULDBLOCK)) => Err(std::io::ErrorKind::WouldBlock.into()),
+            other => {
+                outcome = other;
+                Ok(())
             }
         });
         outcome?;
@@ -226,26 +181,17 @@ async fn read_messages(
                 break;
             }
         };
-        let abandoned = waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .settle(message, descriptors);
+        let abandoned = waiting.lock().unwrap_or_else(PoisonError::into_inner).settle(message, descriptors);
         // A process that nobody waits for any more must not run on unseen.
         if let Some(pid) = abandoned
             && let Some(requests) = requests.upgrade()
-            && let Ok(frame) = encode(&ToInit::Signal {
-                pid,
-                signal: ProcessSignal::Kill,
-            })
+            && let Ok(frame) = encode(&ToInit::Signal { pid, signal: ProcessSignal::Kill })
         {
             let _ = requests.send(frame).await;
         }
     }
     let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
-    *waiting = Waiting {
-        closed: true,
-        ..Waiting::default()
-    };
+    *waiting = Waiting { closed: true, ..Waiting::default() };
 }
 
 impl Waiting {
@@ -262,14 +208,7 @@ impl Waiting {
                 (Some(Waiter::Spawn(waiter)), Ok(Reply::Spawned { pid })) => {
                     let (sender, exit) = oneshot::channel();
                     self.exits.insert(pid, sender);
-                    if waiter
-                        .send(Ok(Spawned {
-                            pid,
-                            descriptors,
-                            exit,
-                        }))
-                        .is_err()
-                    {
+                    if waiter.send(Ok(Spawned { pid, descriptors, exit })).is_err() {
                         return Some(pid);
                     }
                 }

@@ -16,11 +16,7 @@ pub(crate) struct Machine {
 /// What the machine has.
 pub(crate) fn describe(state_dir: &std::path::Path) -> Machine {
     let (_, disk) = disk_use(state_dir);
-    Machine {
-        cpus: cpus(),
-        memory_mb: memory().0 / MIB,
-        disk_mb: disk / MIB,
-    }
+    Machine { cpus: cpus(), memory_mb: memory().0 / MIB, disk_mb: disk / MIB }
 }
 
 fn cpus() -> usize {
@@ -32,9 +28,7 @@ fn memory() -> (u64, u64, u64) {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let field = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok())
-            .unwrap_or(0)
-            * 1024
+        line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
     };
     (field("MemTotal:"), field("MemAvailable:"), field("Cached:"))
 }
@@ -67,11 +61,7 @@ pub(crate) async fn metrics() -> Json<Metrics> {
     let mem_used = mem_total.saturating_sub(available);
     let (disk_used, disk_total) = disk_use(std::path::Path::new("/"));
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load: f64 = load
-        .split_whitespace()
-        .next()
-        .and_then(|load| load.parse().ok())
-        .unwrap_or(0.0);
+    let load: f64 = load.split_whitespace().next().and_then(|load| load.parse().ok()).unwrap_or(0.0);
     let cpu_count = cpus();
     #[expect(clippy::cast_precision_loss, reason = "processors are few")]
     let cpu_used_pct = (load / cpu_count as f64 * 100.0).min(100.0);

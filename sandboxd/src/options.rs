@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Address to listen on when none is given: the loopback, on the port that the documentation of clients names.
-pub const DEFAULT_LISTEN: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 49000);
+pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 49000);
 
 /// Live sandboxes when no bound is given: 50 idle ones take some 200 MB.
 pub const DEFAULT_MAX_SANDBOXES: usize = 50;

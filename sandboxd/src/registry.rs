@@ -15,9 +15,7 @@ use crate::sandbox::{Ground, Lease, MakeError, Plan, Remains, Sandbox};
 /// Why no sandbox was made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CreateError {
-    #[error(
-        "{limit} sandboxes are live, the most that this server allows: end one, or raise --max-sandboxes"
-    )]
+    #[error("{limit} sandboxes are live, the most that this server allows: end one, or raise --max-sandboxes")]
     Full { limit: usize },
     #[error("the server is shutting down")]
     Closing,
@@ -60,9 +58,7 @@ impl Registry {
         let place = match self.0.places.clone().try_acquire_owned() {
             Ok(permit) => Place::new(permit, &self.0.count),
             Err(tokio::sync::TryAcquireError::NoPermits) => {
-                return Err(CreateError::Full {
-                    limit: self.0.limit,
-                });
+                return Err(CreateError::Full { limit: self.0.limit });
             }
             Err(tokio::sync::TryAcquireError::Closed) => return Err(CreateError::Closing),
         };
@@ -108,11 +104,7 @@ impl Registry {
     }
 
     /// Changes the end of a live sandbox; `None` if there is none. `choose` gets the present lease and gives the new one.
-    pub(crate) fn renew(
-        &self,
-        id: &str,
-        choose: impl FnOnce(Lease) -> Lease,
-    ) -> Option<Arc<Sandbox>> {
+    pub(crate) fn renew(&self, id: &str, choose: impl FnOnce(Lease) -> Lease) -> Option<Arc<Sandbox>> {
         // Under the lock, so that a lease that runs out now is either renewed or ends, not both.
         let live = self.lock();
         let sandbox = live.get(id)?.clone();
@@ -198,10 +190,7 @@ struct Place {
 impl Place {
     fn new(permit: OwnedSemaphorePermit, count: &watch::Sender<usize>) -> Self {
         count.send_modify(|count| *count += 1);
-        Self {
-            _permit: permit,
-            count: count.clone(),
-        }
+        Self { _permit: permit, count: count.clone() }
     }
 }
 
@@ -214,9 +203,5 @@ impl Drop for Place {
 /// The lease that a request asks for, never shorter than the present one.
 pub(crate) fn extended(present: Lease, length: Duration) -> Lease {
     let wanted = Lease::of(length);
-    if wanted.until > present.until {
-        wanted
-    } else {
-        present
-    }
+    if wanted.until > present.until { wanted } else { present }
 }

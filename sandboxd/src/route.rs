@@ -24,28 +24,15 @@ const PORT_HEADER: &str = "e2b-sandbox-port";
 pub(crate) fn destination(request: &Parts) -> Destination {
     let host = request.uri.host().map(str::to_owned).or_else(|| {
         let value = request.headers.get(http::header::HOST)?.to_str().ok()?;
-        Some(
-            value
-                .parse::<http::uri::Authority>()
-                .ok()?
-                .host()
-                .to_owned(),
-        )
+        Some(value.parse::<http::uri::Authority>().ok()?.host().to_owned())
     });
     let host = host.unwrap_or_default();
-    let header = |name: &str| {
-        request
-            .headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-    };
+    let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
     if is_shared(&host) {
         return match (header(ID_HEADER), header(PORT_HEADER)) {
             (None, None) => Destination::Control,
             (Some(id), Some(port)) => sandbox(id, port),
-            _ => Destination::Invalid(
-                "missing header: E2b-Sandbox-Id and E2b-Sandbox-Port go together",
-            ),
+            _ => Destination::Invalid("missing header: E2b-Sandbox-Id and E2b-Sandbox-Port go together"),
         };
     }
     let mut label = host.split('.').next().unwrap_or_default().split('-');
@@ -57,17 +44,11 @@ pub(crate) fn destination(request: &Parts) -> Destination {
 
 fn sandbox(id: &str, port: &str) -> Destination {
     let id = id.split('-').next().unwrap_or_default();
-    let valid = !id.is_empty()
-        && id
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let valid = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
     match (valid, port.parse()) {
         (false, _) => Destination::Invalid("Invalid sandbox ID"),
         (true, Err(_)) => Destination::Invalid("Invalid sandbox port"),
-        (true, Ok(port)) => Destination::Sandbox {
-            id: id.to_owned(),
-            port,
-        },
+        (true, Ok(port)) => Destination::Sandbox { id: id.to_owned(), port },
     }
 }
 
@@ -91,36 +72,17 @@ mod tests {
     /// Promise: headers count on shared hosts only, names elsewhere, and half of the headers is an error.
     #[test]
     fn routes_like_the_proxy() {
-        let both = [
-            ("e2b-sandbox-id", "iabc-client"),
-            ("e2b-sandbox-port", "49983"),
-        ];
-        let found = Destination::Sandbox {
-            id: "iabc".to_owned(),
-            port: 49983,
-        };
-        for host in [
-            "localhost:1",
-            "127.0.0.1:8",
-            "[::1]:9",
-            "sandbox.example.org",
-        ] {
+        let both = [("e2b-sandbox-id", "iabc-client"), ("e2b-sandbox-port", "49983")];
+        let found = Destination::Sandbox { id: "iabc".to_owned(), port: 49983 };
+        for host in ["localhost:1", "127.0.0.1:8", "[::1]:9", "sandbox.example.org"] {
             assert_eq!(ask(host, &both), found, "{host}");
             assert_eq!(ask(host, &[]), Destination::Control, "{host}");
-            assert!(
-                matches!(ask(host, &both[..1]), Destination::Invalid(text) if text.starts_with("missing header"))
-            );
+            assert!(matches!(ask(host, &both[..1]), Destination::Invalid(text) if text.starts_with("missing header")));
         }
-        assert_eq!(
-            ask("49983-iabc.example.org:81", &[("e2b-sandbox-id", "iother")]),
-            found
-        );
+        assert_eq!(ask("49983-iabc.example.org:81", &[("e2b-sandbox-id", "iother")]), found);
         assert_eq!(ask("49983-iabc-client.example.org", &[]), found);
         assert_eq!(ask("api.example.org", &both), Destination::Control);
-        assert_eq!(
-            ask("49983-IABC.example.org", &[]),
-            Destination::Invalid("Invalid sandbox ID")
-        );
+        assert_eq!(ask("49983-IABC.example.org", &[]), Destination::Invalid("Invalid sandbox ID"));
         assert_eq!(
             ask("localhost", &[both[0], ("e2b-sandbox-port", "99999")]),
             Destination::Invalid("Invalid sandbox port")

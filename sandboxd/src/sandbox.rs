@@ -44,10 +44,7 @@ pub(crate) enum MakeError {
     #[error("cannot run {program}: install bubblewrap (Debian package bubblewrap)")]
     Bwrap { program: PathBuf, source: io::Error },
     #[error("the sandbox did not start: {complaint}")]
-    Start {
-        complaint: String,
-        source: LinkError,
-    },
+    Start { complaint: String, source: LinkError },
 }
 
 /// What a sandbox is made from.
@@ -86,13 +83,8 @@ pub(crate) struct Lease {
 
 impl Lease {
     pub(crate) fn of(length: Duration) -> Self {
-        let until_date = jiff::Timestamp::now()
-            .saturating_add(length)
-            .unwrap_or(jiff::Timestamp::MAX);
-        Self {
-            until: Instant::now() + length,
-            until_date,
-        }
+        let until_date = jiff::Timestamp::now().saturating_add(length).unwrap_or(jiff::Timestamp::MAX);
+        Self { until: Instant::now() + length, until_date }
     }
 }
 
@@ -132,44 +124,25 @@ impl Sandbox {
     /// # Errors
     /// [`MakeError`]; nothing of it is left then. Cancelling it has the same effect.
     pub(crate) async fn make(ground: &Ground, plan: Plan) -> Result<(Self, Remains), MakeError> {
-        let directory = Directory {
-            path: ground.sandboxes.join(&plan.id),
-            trash: ground.trash.join(&plan.id),
-            removed: false,
-        };
+        let directory =
+            Directory { path: ground.sandboxes.join(&plan.id), trash: ground.trash.join(&plan.id), removed: false };
         let path = directory.path.clone();
         tokio::task::spawn_blocking(move || isolation::make_root(&path))
             .await
             .expect("making directories does not panic")
-            .map_err(|source| MakeError::Directory {
-                path: directory.path.clone(),
-                source,
-            })?;
+            .map_err(|source| MakeError::Directory { path: directory.path.clone(), source })?;
 
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(MakeError::Socket)?;
         ours.set_nonblocking(true).map_err(MakeError::Socket)?;
         let ours = UnixStream::from_std(ours).map_err(MakeError::Socket)?;
-        let walls = Walls {
-            root: &directory.path,
-            init: &ground.init,
-            network: plan.network,
-            fuse: ground.fuse,
-        };
+        let walls = Walls { root: &directory.path, init: &ground.init, network: plan.network, fuse: ground.fuse };
         let mut command = Command::new(&ground.bwrap);
-        command
-            .args(isolation::arguments(&walls))
-            .stdin(Stdio::from(OwnedFd::from(theirs)));
-        command
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
+        command.args(isolation::arguments(&walls)).stdin(Stdio::from(OwnedFd::from(theirs)));
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
         let spawned = command.spawn();
         // The command holds the init's end of the socket: while it lives, the death of the init would not show.
         drop(command);
-        let mut child = spawned.map_err(|source| MakeError::Bwrap {
-            program: ground.bwrap.clone(),
-            source,
-        })?;
+        let mut child = spawned.map_err(|source| MakeError::Bwrap { program: ground.bwrap.clone(), source })?;
         let stderr = child.stderr.take();
 
         let opened = Link::open(ours).await;
@@ -177,10 +150,7 @@ impl Sandbox {
             Ok(opened) => opened,
             Err(source) => {
                 let _ = child.start_kill();
-                return Err(MakeError::Start {
-                    complaint: complaint(stderr).await,
-                    source,
-                });
+                return Err(MakeError::Start { complaint: complaint(stderr).await, source });
             }
         };
         let init = process::register(init).map_err(MakeError::Socket)?;
@@ -202,14 +172,7 @@ impl Sandbox {
             stop: CancellationToken::new(),
             gone,
         };
-        Ok((
-            sandbox,
-            Remains {
-                child,
-                init,
-                directory,
-            },
-        ))
+        Ok((sandbox, Remains { child, init, directory }))
     }
 }
 
@@ -224,16 +187,8 @@ impl Sandbox {
     }
 
     /// Does one thing in its file system; waits while [`MAX_FILE_OPERATIONS`] are under way.
-    pub(crate) async fn file(
-        &self,
-        user: &str,
-        op: FileOp,
-    ) -> Result<(Reply, Option<OwnedFd>), Failure> {
-        let _turn = self
-            .file_operations
-            .acquire()
-            .await
-            .expect("the semaphore is never closed");
+    pub(crate) async fn file(&self, user: &str, op: FileOp) -> Result<(Reply, Option<OwnedFd>), Failure> {
+        let _turn = self.file_operations.acquire().await.expect("the semaphore is never closed");
         self.link.file(user, op).await
     }
 }
@@ -263,10 +218,7 @@ impl Remains {
     pub(crate) async fn take_down(mut self) {
         // The kernel kills a whole pid namespace with its first process, and reports that one's end last.
         let _ = rustix::process::pidfd_send_signal(self.init.get_ref(), Signal::KILL);
-        if tokio::time::timeout(DEATH_DEADLINE, self.died())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(DEATH_DEADLINE, self.died()).await.is_err() {
             tracing::error!(directory = %self.directory.path.display(), "processes of a sandbox do not end");
         }
         let _ = self.child.start_kill();
@@ -288,11 +240,8 @@ impl Directory {
         if std::mem::replace(&mut self.removed, true) {
             return;
         }
-        let doomed = if std::fs::rename(&self.path, &self.trash).is_ok() {
-            self.trash.clone()
-        } else {
-            self.path.clone()
-        };
+        let doomed =
+            if std::fs::rename(&self.path, &self.trash).is_ok() { self.trash.clone() } else { self.path.clone() };
         let work = move || discard(&doomed);
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn_blocking(work)),

@@ -34,11 +34,7 @@ impl Secret {
     /// # Errors
     /// Those of the file system; `InvalidData` for an empty file, `PermissionDenied` for one that others may read.
     pub(crate) fn read_or_make(path: &Path) -> io::Result<Self> {
-        let made = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path);
+        let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
         match made {
             Ok(mut file) => {
                 let key = format!("e2b_{}", token());
@@ -67,12 +63,10 @@ pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
 
 /// A new random token of hexadecimal digits.
 pub(crate) fn token() -> String {
-    random::<RANDOM>()
-        .iter()
-        .fold(String::with_capacity(2 * RANDOM), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    random::<RANDOM>().iter().fold(String::with_capacity(2 * RANDOM), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// A new random id: `i` and twenty letters or digits.
@@ -80,11 +74,7 @@ pub(crate) fn sandbox_id() -> String {
     const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
     let random = random::<ID_LENGTH>();
     std::iter::once('i')
-        .chain(
-            random
-                .iter()
-                .map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()])),
-        )
+        .chain(random.iter().map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()])))
         .collect()
 }
 

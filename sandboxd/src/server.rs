@@ -171,18 +171,10 @@ impl Server {
     /// # Errors
     /// [`Error`]; nothing is left running then.
     pub async fn bind(options: Options) -> Result<Self, Error> {
-        let state_dir = options
-            .state_dir
-            .clone()
-            .map_or_else(default_state_dir, Ok)?;
+        let state_dir = options.state_dir.clone().map_or_else(default_state_dir, Ok)?;
         let lock = prepare(&state_dir)?;
-        let key_file = options
-            .api_key_file
-            .unwrap_or_else(|| state_dir.join("api-key"));
-        let key = Secret::read_or_make(&key_file).map_err(|source| Error::ApiKey {
-            path: key_file.clone(),
-            source,
-        })?;
+        let key_file = options.api_key_file.unwrap_or_else(|| state_dir.join("api-key"));
+        let key = Secret::read_or_make(&key_file).map_err(|source| Error::ApiKey { path: key_file.clone(), source })?;
         let init = set_aside_init(options.init_program, &state_dir)?;
 
         let ground = Ground {
@@ -202,36 +194,17 @@ impl Server {
             machine: machine::describe(&state_dir),
             activity: activity.clone(),
         }));
-        let shared = Arc::new(Shared {
-            registry,
-            activity,
-            control,
-            envd: envd::router(),
-        });
+        let shared = Arc::new(Shared { registry, activity, control, envd: envd::router() });
 
         let listener = TcpListener::bind(options.listen)
             .await
-            .map_err(|source| Error::Listen {
-                address: options.listen,
-                source,
-            })?;
-        let address = listener.local_addr().map_err(|source| Error::Listen {
-            address: options.listen,
-            source,
-        })?;
+            .map_err(|source| Error::Listen { address: options.listen, source })?;
+        let address = listener.local_addr().map_err(|source| Error::Listen { address: options.listen, source })?;
         let connections = TaskTracker::new();
         let stop_accepting = CancellationToken::new();
-        connections.spawn(accept(
-            listener,
-            shared.clone(),
-            connections.clone(),
-            stop_accepting.clone(),
-        ));
+        connections.spawn(accept(listener, shared.clone(), connections.clone(), stop_accepting.clone()));
         if let Some(path) = &options.announce {
-            announce(path, address).map_err(|source| Error::Announce {
-                path: path.clone(),
-                source,
-            })?;
+            announce(path, address).map_err(|source| Error::Announce { path: path.clone(), source })?;
         }
         tracing::info!(
             %address,
@@ -242,14 +215,7 @@ impl Server {
             allow_fuse = options.allow_fuse,
             "listening"
         );
-        Ok(Self {
-            address,
-            shared,
-            announcement: options.announce,
-            stop_accepting,
-            connections,
-            _lock: lock,
-        })
+        Ok(Self { address, shared, announcement: options.announce, stop_accepting, connections, _lock: lock })
     }
 
     /// The address that it listens on, with the real port.
@@ -295,10 +261,7 @@ impl Server {
         self.stop_accepting.cancel();
         self.connections.close();
         let _ = tokio::time::timeout(GRACE, self.connections.wait()).await;
-        tracing::info!(
-            duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-            "shut down"
-        );
+        tracing::info!(duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX), "shut down");
     }
 }
 
@@ -312,11 +275,7 @@ fn default_state_dir() -> Result<PathBuf, Error> {
     if rustix::process::geteuid().is_root() {
         return Ok(PathBuf::from("/var/lib/sandboxd"));
     }
-    let set = |name: &str| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let base = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")));
     Ok(base.ok_or(Error::NoStateDir)?.join("sandboxd"))
 }
@@ -327,22 +286,11 @@ fn prepare(state_dir: &Path) -> Result<OwnedFd, Error> {
         let path = path.to_owned();
         move |source| Error::StateDir { path, source }
     };
-    let private = |path: &Path| {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(fail(path))
-    };
+    let private = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(fail(path));
     private(state_dir)?;
     let path = state_dir.join("lock");
-    let lock = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(fail(&path))?;
+    let lock =
+        fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(fail(&path))?;
     let lock = OwnedFd::from(lock);
     match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Err(rustix::io::Errno::WOULDBLOCK) => return Err(Error::Locked(state_dir.to_owned())),
@@ -351,10 +299,7 @@ fn prepare(state_dir: &Path) -> Result<OwnedFd, Error> {
     for name in ["sandboxes", "trash"] {
         let directory = state_dir.join(name);
         private(&directory)?;
-        for entry in fs::read_dir(&directory)
-            .map_err(fail(&directory))?
-            .flatten()
-        {
+        for entry in fs::read_dir(&directory).map_err(fail(&directory))?.flatten() {
             sandbox::discard(&entry.path());
         }
     }
@@ -366,15 +311,11 @@ fn prepare(state_dir: &Path) -> Result<OwnedFd, Error> {
 fn set_aside_init(program: Option<PathBuf>, state_dir: &Path) -> Result<PathBuf, Error> {
     let program = match program {
         Some(program) => program,
-        None => std::env::current_exe().map_err(|source| Error::InitProgram {
-            path: "/proc/self/exe".into(),
-            source,
-        })?,
+        None => {
+            std::env::current_exe().map_err(|source| Error::InitProgram { path: "/proc/self/exe".into(), source })?
+        }
     };
-    let fail = |source| Error::InitProgram {
-        path: program.clone(),
-        source,
-    };
+    let fail = |source| Error::InitProgram { path: program.clone(), source };
     let from = fs::canonicalize(&program).map_err(fail)?;
     let aside = state_dir.join("init");
     match fs::remove_file(&aside) {
@@ -394,35 +335,19 @@ fn announce(path: &Path, address: SocketAddr) -> io::Result<()> {
         url: String,
         pid: u32,
     }
-    let announcement = Announcement {
-        url: format!("http://{address}"),
-        pid: std::process::id(),
-    };
+    let announcement = Announcement { url: format!("http://{address}"), pid: std::process::id() };
     let mut draft = path.as_os_str().to_owned();
     draft.push(format!(".{}", announcement.pid));
     let _ = fs::remove_file(&draft);
-    let file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&draft)?;
+    let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
     serde_json::to_writer(file, &announcement)?;
     fs::rename(&draft, path)
 }
 
-async fn accept(
-    listener: TcpListener,
-    shared: Arc<Shared>,
-    connections: TaskTracker,
-    stop: CancellationToken,
-) {
+async fn accept(listener: TcpListener, shared: Arc<Shared>, connections: TaskTracker, stop: CancellationToken) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let place = places
-            .clone()
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed");
+        let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => return,
@@ -451,15 +376,8 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>, stop: CancellationToken) 
         return;
     }
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .keep_alive_interval(Some(GRACE * 30));
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS).keep_alive_interval(Some(GRACE * 30));
     let service = hyper::service::service_fn(move |request| {
         let shared = shared.clone();
         async move { Ok::<_, Infallible>(shared.answer(request).await) }
@@ -506,32 +424,18 @@ impl Shared {
                     request.extensions_mut().insert(sandbox);
                     call(&self.envd, request).await
                 }
-                Some(Err(error)) => {
-                    ApiError::new(StatusCode::UNAUTHORIZED, error.to_string()).into_response()
-                }
+                Some(Err(error)) => ApiError::new(StatusCode::UNAUTHORIZED, error.to_string()).into_response(),
                 None => call(&self.control, request).await,
             },
             Destination::Sandbox { id, port } => {
                 let Some(sandbox) = self.registry.get(&id) else {
                     let message = "The sandbox was not found";
-                    return Unreachable {
-                        sandbox_id: &id,
-                        message,
-                        port: None,
-                        code: 502,
-                    }
-                    .answer();
+                    return Unreachable { sandbox_id: &id, message, port: None, code: 502 }.answer();
                 };
                 if port != envd::PORT {
                     // Sandboxes share the host's network, so a port of theirs cannot be told from one of the host.
                     let message = "The sandbox is running but port is not open";
-                    return Unreachable {
-                        sandbox_id: &id,
-                        message,
-                        port: Some(port),
-                        code: 502,
-                    }
-                    .answer();
+                    return Unreachable { sandbox_id: &id, message, port: Some(port), code: 502 }.answer();
                 }
                 request.extensions_mut().insert(sandbox);
                 call(&self.envd, request).await
@@ -541,18 +445,11 @@ impl Shared {
 
     /// A signed URL for file contents names no sandbox; the signature fits the token of one only. `None` if the request
     /// is no such URL.
-    fn by_signature(
-        &self,
-        request: &Request<Body>,
-    ) -> Option<Result<Arc<Sandbox>, SignatureError>> {
+    fn by_signature(&self, request: &Request<Body>) -> Option<Result<Arc<Sandbox>, SignatureError>> {
         if request.uri().path() != "/files" {
             return None;
         }
-        let operation = if request.method() == http::Method::POST {
-            Operation::Write
-        } else {
-            Operation::Read
-        };
+        let operation = if request.method() == http::Method::POST { Operation::Write } else { Operation::Read };
         let query = Query::<FileQuery>::try_from_uri(request.uri()).ok()?;
         query.signature.as_ref()?;
         let mut worst = SignatureError::Invalid;

@@ -32,9 +32,7 @@ const BUFFER: usize = 16 * 1024;
 pub(crate) enum WatchError {
     #[error("events were lost because they were not read fast enough: watch again")]
     Overflow,
-    #[error(
-        "a recursive watch may have at most {MAX_DIRECTORIES} directories: watch a smaller one"
-    )]
+    #[error("a recursive watch may have at most {MAX_DIRECTORIES} directories: watch a smaller one")]
     TooManyDirectories,
     #[error("the directory cannot be watched: {0}")]
     Io(#[from] io::Error),
@@ -87,18 +85,9 @@ type Scan = (Vec<(i32, PathBuf)>, Vec<PathBuf>);
 impl Watch {
     /// Watches `root`, and with `recursive` everything below it.
     pub(crate) async fn begin(root: OwnedFd, recursive: bool) -> Result<Self, WatchError> {
-        let inotify =
-            inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).map_err(io::Error::from)?;
-        let tree = Arc::new(Tree {
-            root,
-            inotify: crate::process::register(inotify)?,
-        });
-        let mut watch = Self {
-            tree,
-            recursive,
-            directories: HashMap::new(),
-            changes: VecDeque::new(),
-        };
+        let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).map_err(io::Error::from)?;
+        let tree = Arc::new(Tree { root, inotify: crate::process::register(inotify)? });
+        let mut watch = Self { tree, recursive, directories: HashMap::new(), changes: VecDeque::new() };
         watch.scan(PathBuf::new()).await?;
         Ok(watch)
     }
@@ -110,10 +99,7 @@ impl Watch {
                 return Ok(change.clone());
             }
             let tree = self.tree.clone();
-            let read = tree
-                .inotify
-                .async_io(Interest::READABLE, |inotify| Ok(read_events(inotify)?))
-                .await?;
+            let read = tree.inotify.async_io(Interest::READABLE, |inotify| Ok(read_events(inotify)?)).await?;
             let mut new = Vec::new();
             for event in read {
                 self.note(event, &mut new)?;
@@ -121,10 +107,7 @@ impl Watch {
             // A directory that came into being is watched too; what was put in it before that is told as created.
             for directory in new {
                 for found in self.scan(directory).await? {
-                    self.changes.push_back(Change {
-                        name: found.to_string_lossy().into_owned(),
-                        kind: Kind::Create,
-                    });
+                    self.changes.push_back(Change { name: found.to_string_lossy().into_owned(), kind: Kind::Create });
                 }
             }
         }
@@ -159,12 +142,8 @@ impl Watch {
         ];
         for (flags, kind) in kinds {
             if event.flags.intersects(flags) {
-                self.changes.push_back(Change {
-                    name: path.to_string_lossy().into_owned(),
-                    kind,
-                });
-                if kind == Kind::Create && self.recursive && event.flags.contains(ReadFlags::ISDIR)
-                {
+                self.changes.push_back(Change { name: path.to_string_lossy().into_owned(), kind });
+                if kind == Kind::Create && self.recursive && event.flags.contains(ReadFlags::ISDIR) {
                     new.push(path.clone());
                 }
             }
@@ -204,12 +183,9 @@ impl Tree {
                 Err(_) if !path.as_os_str().is_empty() => continue,
                 Err(errno) => return Err(WatchError::Io(errno.into())),
             };
-            let number = inotify::add_watch(
-                self.inotify.get_ref(),
-                format!("/proc/self/fd/{}", directory.as_raw_fd()),
-                flags,
-            )
-            .map_err(io::Error::from)?;
+            let number =
+                inotify::add_watch(self.inotify.get_ref(), format!("/proc/self/fd/{}", directory.as_raw_fd()), flags)
+                    .map_err(io::Error::from)?;
             watched.push((number, path.clone()));
             if !recursive {
                 continue;
@@ -231,18 +207,8 @@ impl Tree {
 
     fn open(&self, path: &Path) -> Result<OwnedFd, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let path = if path.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            path
-        };
-        rustix::fs::openat2(
-            &self.root,
-            path,
-            flags,
-            Mode::empty(),
-            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
-        )
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        rustix::fs::openat2(&self.root, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
     }
 }
 
@@ -258,14 +224,8 @@ fn read_events(inotify: &OwnedFd) -> Result<Vec<Event>, Errno> {
     let mut events = Vec::new();
     loop {
         let event = reader.next()?;
-        let name = event
-            .file_name()
-            .map(|name| PathBuf::from(OsStr::from_bytes(name.to_bytes())));
-        events.push(Event {
-            watch: event.wd(),
-            flags: event.events(),
-            name,
-        });
+        let name = event.file_name().map(|name| PathBuf::from(OsStr::from_bytes(name.to_bytes())));
+        events.push(Event { watch: event.wd(), flags: event.events(), name });
         if reader.is_buffer_empty() {
             return Ok(events);
         }

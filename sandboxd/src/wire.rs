@@ -13,8 +13,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
 };
 use serde::{Deserialize, Serialize};
 
@@ -46,10 +46,7 @@ pub(crate) enum FromInit {
     /// First message; carries a pidfd of the init itself.
     Hello { version: u32 },
     /// The answer to the request with the same id.
-    Reply {
-        id: u64,
-        result: Result<Reply, Failure>,
-    },
+    Reply { id: u64, result: Result<Reply, Failure> },
     /// A spawned process ended.
     Exit { pid: u32, status: ExitStatus },
 }
@@ -187,10 +184,7 @@ pub(crate) enum FileType {
     Symlink,
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the shape that serde calls"
-)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde calls")]
 fn is_zero(value: &u32) -> bool {
     *value == 0
 }
@@ -215,33 +209,21 @@ pub(crate) fn encode(message: &impl Serialize, descriptors: usize) -> Result<Vec
     let mut frame = vec![0; HEADER];
     serde_json::to_writer(&mut frame, message)?;
     let length = frame.len() - HEADER;
-    let header = u32::try_from(length)
-        .ok()
-        .filter(|_| length <= MAX_FRAME)
-        .ok_or(WireError::TooLarge(length))?;
+    let header = u32::try_from(length).ok().filter(|_| length <= MAX_FRAME).ok_or(WireError::TooLarge(length))?;
     frame[..4].copy_from_slice(&header.to_le_bytes());
     frame[4] = u8::try_from(descriptors).expect("at most three descriptors");
     Ok(frame)
 }
 
 /// Sends some of `bytes`, with `descriptors` beside the first of them; returns how many bytes went out.
-pub(crate) fn send(
-    socket: impl AsFd,
-    bytes: &[u8],
-    descriptors: &[BorrowedFd<'_>],
-) -> Result<usize, Errno> {
+pub(crate) fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<usize, Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() {
         let fits = control.push(SendAncillaryMessage::ScmRights(descriptors));
         debug_assert!(fits, "at most MAX_DESCRIPTORS descriptors");
     }
-    sendmsg(
-        socket,
-        &[IoSlice::new(bytes)],
-        &mut control,
-        SendFlags::NOSIGNAL,
-    )
+    sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)
 }
 
 /// The receiving end: collects bytes and descriptors until a frame is complete.
@@ -260,12 +242,7 @@ impl Inbox {
         let mut chunk = [0; 16 * 1024];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let received = recvmsg(
-            socket,
-            &mut [IoSliceMut::new(&mut chunk)],
-            &mut control,
-            RecvFlags::CMSG_CLOEXEC,
-        )?;
+        let received = recvmsg(socket, &mut [IoSliceMut::new(&mut chunk)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(rights) = message {
                 self.descriptors.extend(rights);
@@ -279,9 +256,7 @@ impl Inbox {
     }
 
     /// Takes the next complete frame, if there is one.
-    pub(crate) fn next<M: for<'de> Deserialize<'de>>(
-        &mut self,
-    ) -> Result<Option<(M, Vec<OwnedFd>)>, WireError> {
+    pub(crate) fn next<M: for<'de> Deserialize<'de>>(&mut self) -> Result<Option<(M, Vec<OwnedFd>)>, WireError> {
         let Some((header, rest)) = self.bytes.split_at_checked(HEADER) else {
             return Ok(None);
         };

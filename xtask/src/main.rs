@@ -1,2 +1,97 @@
-//! The build system.
-fn main() {}
+//! `cargo xtask …`: builds, runs, tests and checks everything in this repository.
+//!
+//! Owns the order of the work and what it needs from the machine. Knows nothing
+//! of what the programs do: it sees crates, folders, files and exit statuses.
+//! Works on Unix; installing packages works on Debian and its kin, and elsewhere
+//! the package to install is named.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod bench;
+mod ci;
+mod command;
+mod plugins;
+mod report;
+mod run;
+mod setup;
+mod test;
+mod tidy;
+mod wasm_std;
+mod web;
+mod workspace;
+
+use workspace::Workspace;
+
+/// Builds, runs, tests and checks everything in this repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build everything and run the broker on broker.toml
+    Run {
+        /// Build with optimisation
+        #[arg(long)]
+        release: bool,
+        /// Arguments of the broker
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+    /// Install what tests need, then run all tests
+    Test {
+        /// Run only Rust tests whose name contains this
+        filter: Option<String>,
+        /// Run only this kind; may be repeated
+        #[arg(long, value_name = "STEP", value_parser = test::STEPS)]
+        only: Vec<String>,
+    },
+    /// Run every check and report all failures
+    Ci {
+        /// Run only this step; may be repeated
+        #[arg(long, value_name = "STEP", value_parser = ci::STEPS)]
+        only: Vec<String>,
+    },
+    /// Build the plugins to target/plugins
+    Plugins,
+    /// Build the page to web/dist
+    Web,
+    /// Install what tests need
+    Setup,
+    /// Check the invariants of ARCHITECTURE.md
+    Tidy,
+    /// Measure the broker beside the peers that this machine can have
+    Bench {
+        /// Measure only what contains this name
+        name: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Args::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> anyhow::Result<()> {
+    let ws = &Workspace::find()?;
+    match task {
+        Task::Run { release, args } => run::run(ws, release, &args),
+        Task::Test { filter, only } => test::test(ws, filter.as_deref(), only),
+        Task::Ci { only } => ci::ci(ws, only),
+        Task::Plugins => plugins::build(ws),
+        Task::Web => web::build(ws),
+        Task::Setup => setup::setup(ws),
+        Task::Tidy => tidy::tidy(ws),
+        Task::Bench { name } => bench::bench(ws, name.as_deref()),
+    }
+}

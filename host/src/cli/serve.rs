@@ -65,7 +65,11 @@ pub(super) fn log(directives: &str) -> Relog {
     let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() { registry.with(lines).init() } else { registry.with(lines.json().with_current_span(false)).init() }
+    if std::io::stderr().is_terminal() {
+        registry.with(lines).init()
+    } else {
+        registry.with(lines.json().with_current_span(false)).init()
+    }
     Box::new(move |directives| {
         if !fixed && let Err(error) = handle.reload(EnvFilter::new(directives)) {
             tracing::error!(%error, "cannot change what is logged");

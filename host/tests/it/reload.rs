@@ -9,8 +9,7 @@ fn config(provider: &str, rest: &str) -> String {
 }
 
 /// Numbered lines until interrupted: a lost, doubled or foreign one shows.
-const STREAM: &str =
-    "stty -echo noflsh; i=0; while :; do i=$((i+1)); echo \"line $i of it\"; sleep 0.05; done\n";
+const STREAM: &str = "stty -echo noflsh; i=0; while :; do i=$((i+1)); echo \"line $i of it\"; sleep 0.05; done\n";
 
 async fn streaming(broker: &Broker) -> Client {
     let mut client = broker.connect().await;

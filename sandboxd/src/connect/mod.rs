@@ -71,10 +71,7 @@ pub(crate) struct ConnectError {
 
 impl ConnectError {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-        }
+        Self { code, message: message.into() }
     }
 
     /// The last envelope of a stream that failed.
@@ -83,10 +80,7 @@ impl ConnectError {
         struct End<'a> {
             error: &'a ConnectError,
         }
-        envelope(
-            END_OF_STREAM,
-            &serde_json::to_vec(&End { error: self }).expect("strings serialise"),
-        )
+        envelope(END_OF_STREAM, &serde_json::to_vec(&End { error: self }).expect("strings serialise"))
     }
 
     /// A whole streaming answer that failed before it began; its HTTP status is 200 all the same.
@@ -113,12 +107,7 @@ impl From<Failure> for ConnectError {
 impl IntoResponse for ConnectError {
     fn into_response(self) -> Response {
         let body = serde_json::to_vec(&self).expect("strings serialise");
-        (
-            self.code.status(),
-            [(CONTENT_TYPE, HeaderValue::from_static("application/json"))],
-            body,
-        )
-            .into_response()
+        (self.code.status(), [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
     }
 }
 
@@ -137,24 +126,15 @@ fn envelope(flags: u8, payload: &[u8]) -> Bytes {
 
 /// One message as an envelope.
 pub(crate) fn message(message: &impl Serialize) -> Bytes {
-    envelope(
-        0,
-        &serde_json::to_vec(message).expect("own messages serialise"),
-    )
+    envelope(0, &serde_json::to_vec(message).expect("own messages serialise"))
 }
 
 /// A streaming answer. Every frame of the body goes out at once.
 pub(crate) fn streaming(body: Body) -> Response {
     let headers = [
-        (
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/connect+json"),
-        ),
+        (CONTENT_TYPE, HeaderValue::from_static("application/connect+json")),
         // Asks proxies not to hold frames back.
-        (
-            HeaderName::from_static("x-accel-buffering"),
-            HeaderValue::from_static("no"),
-        ),
+        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
     (headers, body).into_response()
 }
@@ -162,18 +142,11 @@ pub(crate) fn streaming(body: Body) -> Response {
 /// A unary answer.
 pub(crate) fn unary(message: &impl Serialize) -> Response {
     let body = serde_json::to_vec(message).expect("own messages serialise");
-    (
-        [(CONTENT_TYPE, HeaderValue::from_static("application/json"))],
-        body,
-    )
-        .into_response()
+    ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
 }
 
 /// Reads the message of a unary call.
-pub(crate) async fn read_unary<M: DeserializeOwned>(
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<M, ConnectError> {
+pub(crate) async fn read_unary<M: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<M, ConnectError> {
     require_content_type(headers, "application/json")?;
     let bytes = read_all(body, MAX_MESSAGE).await?;
     parse(&bytes)
@@ -185,10 +158,7 @@ pub(crate) async fn read_stream_request<M: DeserializeOwned>(
     body: Body,
 ) -> Result<M, ConnectError> {
     let mut messages = Messages::new(headers, body)?;
-    messages
-        .next()
-        .await?
-        .ok_or_else(|| ConnectError::new(Code::InvalidArgument, "the request holds no message"))
+    messages.next().await?.ok_or_else(|| ConnectError::new(Code::InvalidArgument, "the request holds no message"))
 }
 
 /// The messages of a client stream.
@@ -202,11 +172,7 @@ pub(crate) struct Messages {
 impl Messages {
     pub(crate) fn new(headers: &HeaderMap, body: Body) -> Result<Self, ConnectError> {
         require_content_type(headers, "application/connect+json")?;
-        Ok(Self {
-            body,
-            buffer: BytesMut::new(),
-            ended: false,
-        })
+        Ok(Self { body, buffer: BytesMut::new(), ended: false })
     }
 
     /// The next message; `None` at the end of the client's stream.
@@ -217,10 +183,7 @@ impl Messages {
                     0 => return parse(&payload).map(Some),
                     END_OF_STREAM => return Ok(None),
                     COMPRESSED => {
-                        return Err(ConnectError::new(
-                            Code::Unimplemented,
-                            "compressed messages are not supported",
-                        ));
+                        return Err(ConnectError::new(Code::Unimplemented, "compressed messages are not supported"));
                     }
                     _ => {
                         return Err(ConnectError::new(
@@ -247,10 +210,7 @@ impl Messages {
                     }
                 }
                 Some(Err(_)) => {
-                    return Err(ConnectError::new(
-                        Code::InvalidArgument,
-                        "the request broke off",
-                    ));
+                    return Err(ConnectError::new(Code::InvalidArgument, "the request broke off"));
                 }
             }
         }
@@ -278,42 +238,26 @@ pub(crate) async fn read_all(body: Body, limit: usize) -> Result<Bytes, ConnectE
     match http_body_util::Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(too_large(limit)),
-        Err(_) => Err(ConnectError::new(
-            Code::InvalidArgument,
-            "the request broke off",
-        )),
+        Err(_) => Err(ConnectError::new(Code::InvalidArgument, "the request broke off")),
     }
 }
 
 fn too_large(limit: usize) -> ConnectError {
-    ConnectError::new(
-        Code::ResourceExhausted,
-        format!("a message may have at most {limit} bytes"),
-    )
+    ConnectError::new(Code::ResourceExhausted, format!("a message may have at most {limit} bytes"))
 }
 
 fn parse<M: DeserializeOwned>(bytes: &[u8]) -> Result<M, ConnectError> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        ConnectError::new(
-            Code::InvalidArgument,
-            format!("the message is not valid: {error}"),
-        )
-    })
+    serde_json::from_slice(bytes)
+        .map_err(|error| ConnectError::new(Code::InvalidArgument, format!("the message is not valid: {error}")))
 }
 
 fn require_content_type(headers: &HeaderMap, wanted: &str) -> Result<(), ConnectError> {
-    let found = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
+    let found = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let found = found.split(';').next().unwrap_or_default().trim();
     if found.eq_ignore_ascii_case(wanted) {
         return Ok(());
     }
-    Err(ConnectError::new(
-        Code::Unimplemented,
-        format!("content type '{found}' is not supported here: use {wanted}"),
-    ))
+    Err(ConnectError::new(Code::Unimplemented, format!("content type '{found}' is not supported here: use {wanted}")))
 }
 
 /// `Connect-Timeout-Ms`; absent or zero means no limit.
@@ -321,31 +265,17 @@ pub(crate) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, ConnectEr
     let Some(value) = headers.get("connect-timeout-ms") else {
         return Ok(None);
     };
-    let milliseconds = value
-        .to_str()
-        .ok()
-        .and_then(|text| text.parse::<u64>().ok());
+    let milliseconds = value.to_str().ok().and_then(|text| text.parse::<u64>().ok());
     match milliseconds {
         Some(0) => Ok(None),
         // Ten digits are the protocol's bound.
-        Some(milliseconds) if milliseconds < 10_000_000_000 => {
-            Ok(Some(Duration::from_millis(milliseconds)))
-        }
-        _ => Err(ConnectError::new(
-            Code::InvalidArgument,
-            "Connect-Timeout-Ms is not a number of at most ten digits",
-        )),
+        Some(milliseconds) if milliseconds < 10_000_000_000 => Ok(Some(Duration::from_millis(milliseconds))),
+        _ => Err(ConnectError::new(Code::InvalidArgument, "Connect-Timeout-Ms is not a number of at most ten digits")),
     }
 }
 
 /// `Keepalive-Ping-Interval` in seconds.
 pub(crate) fn keepalive(headers: &HeaderMap) -> Duration {
-    let seconds = headers
-        .get("keepalive-ping-interval")
-        .and_then(|value| value.to_str().ok()?.parse::<u32>().ok());
-    seconds
-        .filter(|seconds| *seconds > 0)
-        .map_or(DEFAULT_KEEPALIVE, |seconds| {
-            Duration::from_secs(seconds.into())
-        })
+    let seconds = headers.get("keepalive-ping-interval").and_then(|value| value.to_str().ok()?.parse::<u32>().ok());
+    seconds.filter(|seconds| *seconds > 0).map_or(DEFAULT_KEEPALIVE, |seconds| Duration::from_secs(seconds.into()))
 }

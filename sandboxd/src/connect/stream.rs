@@ -43,19 +43,9 @@ pub(crate) struct EventStream {
 pub(crate) fn channel(first: Bytes, keepalive: Bytes) -> (Producer, EventStream) {
     let (sender, queue) = mpsc::channel(QUEUE);
     let fault = Arc::new(OnceLock::new());
-    let producer = Producer {
-        queue: sender,
-        fault: fault.clone(),
-    };
+    let producer = Producer { queue: sender, fault: fault.clone() };
     producer.queue.try_send(first).expect("the queue is empty");
-    (
-        producer,
-        EventStream {
-            queue,
-            fault,
-            keepalive,
-        },
-    )
+    (producer, EventStream { queue, fault, keepalive })
 }
 
 impl EventStream {
@@ -101,10 +91,7 @@ impl http_body::Body for EventBody {
             && deadline.as_mut().poll(context).is_ready()
         {
             this.stream = None;
-            let error = ConnectError::new(
-                Code::DeadlineExceeded,
-                "the time limit of the stream has passed",
-            );
+            let error = ConnectError::new(Code::DeadlineExceeded, "the time limit of the stream has passed");
             return Poll::Ready(Some(Ok(Frame::data(error.end_of_stream()))));
         }
         match stream.queue.poll_recv(context) {
@@ -113,10 +100,7 @@ impl http_body::Body for EventBody {
                 return Poll::Ready(Some(Ok(Frame::data(frame))));
             }
             Poll::Ready(None) => {
-                let last = stream
-                    .fault
-                    .get()
-                    .map_or_else(super::end_of_stream, ConnectError::end_of_stream);
+                let last = stream.fault.get().map_or_else(super::end_of_stream, ConnectError::end_of_stream);
                 this.stream = None;
                 return Poll::Ready(Some(Ok(Frame::data(last))));
             }

@@ -20,10 +20,7 @@ struct ErrorBody<'a> {
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            message: message.into(),
-        }
+        Self { status, message: message.into() }
     }
 
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
@@ -31,25 +28,17 @@ impl ApiError {
     }
 
     pub(crate) fn no_sandbox(id: &str) -> Self {
-        Self::new(
-            StatusCode::NOT_FOUND,
-            format!("Sandbox \"{id}\" doesn't exist or you don't have access to it"),
-        )
+        Self::new(StatusCode::NOT_FOUND, format!("Sandbox \"{id}\" doesn't exist or you don't have access to it"))
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = Json(ErrorBody {
-            code: self.status.as_u16(),
-            message: &self.message,
-        });
+        let body = Json(ErrorBody { code: self.status.as_u16(), message: &self.message });
         let mut response = (self.status, body).into_response();
         if self.status.is_server_error() {
             // The official Python SDK repeats any 5xx otherwise, also after something was created.
-            response
-                .headers_mut()
-                .insert("should-retry", HeaderValue::from_static("false"));
+            response.headers_mut().insert("should-retry", HeaderValue::from_static("false"));
         }
         response
     }

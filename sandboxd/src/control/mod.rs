@@ -65,34 +65,22 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         .route("/sandboxes/{id}/metrics", get(metrics))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn_with_state(
-            control.clone(),
-            authenticate,
-        ))
+        .layer(middleware::from_fn_with_state(control.clone(), authenticate))
         .route("/health", get(|| async { StatusCode::NO_CONTENT }))
         .with_state(control)
 }
 
-async fn authenticate(
-    State(control): State<Arc<Control>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let given = request
-        .headers()
-        .get("x-api-key")
-        .map(HeaderValue::as_bytes);
+async fn authenticate(State(control): State<Arc<Control>>, request: Request, next: Next) -> Response {
+    let given = request.headers().get("x-api-key").map(HeaderValue::as_bytes);
     match given {
         Some(key) if control.key.matches(key) => {
             control.activity.note();
             next.run(request).await
         }
         Some(_) => ApiError::new(StatusCode::UNAUTHORIZED, "Invalid API key").into_response(),
-        None => ApiError::new(
-            StatusCode::UNAUTHORIZED,
-            "Missing API key: send it in the header X-API-Key",
-        )
-        .into_response(),
+        None => {
+            ApiError::new(StatusCode::UNAUTHORIZED, "Missing API key: send it in the header X-API-Key").into_response()
+        }
     }
 }
 
@@ -101,10 +89,7 @@ async fn not_found() -> ApiError {
 }
 
 async fn method_not_allowed() -> ApiError {
-    ApiError::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "this route does not take that method",
-    )
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this route does not take that method")
 }
 
 type Answer = Result<Response, ApiError>;
@@ -125,10 +110,7 @@ async fn create_with(control: &Control, body: Body, default_timeout: i64) -> Ans
             .chain(control.templates.iter().map(String::as_str))
             .collect::<Vec<_>>()
             .join(", ");
-        let message = format!(
-            "template '{}' not found: this server has {known}",
-            request.template_id
-        );
+        let message = format!("template '{}' not found: this server has {known}", request.template_id);
         return Err(ApiError::new(StatusCode::NOT_FOUND, message));
     }
     let lease = control.lease(request.timeout.unwrap_or(default_timeout))?;
@@ -166,23 +148,15 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-async fn connect(
-    State(control): State<Arc<Control>>,
-    Path(id): Path<String>,
-    body: Body,
-) -> Answer {
+async fn connect(State(control): State<Arc<Control>>, Path(id): Path<String>, body: Body) -> Answer {
     let request: Connect = read(body, true).await?;
     if request.memory == Some(false) {
-        return Err(ApiError::bad_request(
-            "memory=false is not supported by this server: leave it out",
-        ));
+        return Err(ApiError::bad_request("memory=false is not supported by this server: leave it out"));
     }
     let length = control.lease(request.timeout.unwrap_or(DEFAULT_TIMEOUT))?;
     let id = plain_id(&id);
-    let sandbox = control
-        .registry
-        .renew(id, |present| extended(present, length))
-        .ok_or_else(|| ApiError::no_sandbox(id))?;
+    let sandbox =
+        control.registry.renew(id, |present| extended(present, length)).ok_or_else(|| ApiError::no_sandbox(id))?;
     Ok(Json(Created::from(&*sandbox)).into_response())
 }
 
@@ -200,33 +174,19 @@ async fn kill(State(control): State<Arc<Control>>, Path(id): Path<String>) -> An
     }
 }
 
-async fn timeout(
-    State(control): State<Arc<Control>>,
-    Path(id): Path<String>,
-    body: Body,
-) -> Answer {
+async fn timeout(State(control): State<Arc<Control>>, Path(id): Path<String>, body: Body) -> Answer {
     let request: Timeout = read(body, false).await?;
     let length = control.lease(request.timeout)?;
     let id = plain_id(&id);
-    control
-        .registry
-        .renew(id, |_| Lease::of(length))
-        .ok_or_else(|| ApiError::no_sandbox(id))?;
+    control.registry.renew(id, |_| Lease::of(length)).ok_or_else(|| ApiError::no_sandbox(id))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn refresh(
-    State(control): State<Arc<Control>>,
-    Path(id): Path<String>,
-    body: Body,
-) -> Answer {
+async fn refresh(State(control): State<Arc<Control>>, Path(id): Path<String>, body: Body) -> Answer {
     let request: Refresh = read(body, true).await?;
     let length = control.lease(request.duration.unwrap_or(0).max(MIN_REFRESH))?;
     let id = plain_id(&id);
-    control
-        .registry
-        .renew(id, |present| extended(present, length))
-        .ok_or_else(|| ApiError::no_sandbox(id))?;
+    control.registry.renew(id, |present| extended(present, length)).ok_or_else(|| ApiError::no_sandbox(id))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -238,21 +198,13 @@ async fn metrics(State(control): State<Arc<Control>>, Path(id): Path<String>) ->
 
 async fn list(State(control): State<Arc<Control>>, request: Request) -> Answer {
     let page = list::page(control.registry.all(), &query(request).await?)?;
-    let rows: Vec<Listed<'_>> = page
-        .sandboxes
-        .iter()
-        .map(|sandbox| Listed::new(sandbox, control.machine))
-        .collect();
+    let rows: Vec<Listed<'_>> = page.sandboxes.iter().map(|sandbox| Listed::new(sandbox, control.machine)).collect();
     let mut response = Json(rows).into_response();
     let total = HeaderValue::from(page.total);
-    response
-        .headers_mut()
-        .insert(HeaderName::from_static("x-total-running"), total);
+    response.headers_mut().insert(HeaderName::from_static("x-total-running"), total);
     if let Some(next) = page.next {
         let next = HeaderValue::from_str(&next).expect("a token is base64");
-        response
-            .headers_mut()
-            .insert(HeaderName::from_static("x-next-token"), next);
+        response.headers_mut().insert(HeaderName::from_static("x-next-token"), next);
     }
     Ok(response)
 }
@@ -269,10 +221,7 @@ async fn list_v1(State(control): State<Arc<Control>>, request: Request) -> Answe
             None => break,
         }
     }
-    let rows: Vec<Listed<'_>> = all
-        .iter()
-        .map(|sandbox| Listed::new(sandbox, control.machine))
-        .collect();
+    let rows: Vec<Listed<'_>> = all.iter().map(|sandbox| Listed::new(sandbox, control.machine)).collect();
     Ok(Json(rows).into_response())
 }
 
@@ -287,18 +236,10 @@ async fn query<Q: DeserializeOwned + Send>(request: Request) -> Result<Q, ApiErr
 /// Reads a JSON body whatever its content type says; an `optional` one may be missing.
 async fn read<T: DeserializeOwned>(body: Body, optional: bool) -> Result<T, ApiError> {
     let bytes = axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| {
-        ApiError::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body is cut off, or has more than {MAX_BODY} bytes"),
-        )
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is cut off, or has more than {MAX_BODY} bytes"))
     })?;
-    let text: &[u8] = if optional && bytes.trim_ascii().is_empty() {
-        b"{}"
-    } else {
-        &bytes
-    };
-    serde_json::from_slice(text)
-        .map_err(|error| ApiError::bad_request(format!("the body is not valid: {error}")))
+    let text: &[u8] = if optional && bytes.trim_ascii().is_empty() { b"{}" } else { &bytes };
+    serde_json::from_slice(text).map_err(|error| ApiError::bad_request(format!("the body is not valid: {error}")))
 }
 
 /// The id without the client id that old clients append.
@@ -309,14 +250,11 @@ fn plain_id(id: &str) -> &str {
 impl Control {
     fn find(&self, id: &str) -> Result<Arc<Sandbox>, ApiError> {
         let id = plain_id(id);
-        self.registry
-            .get(id)
-            .ok_or_else(|| ApiError::no_sandbox(id))
+        self.registry.get(id).ok_or_else(|| ApiError::no_sandbox(id))
     }
 
     fn lease(&self, seconds: i64) -> Result<Duration, ApiError> {
-        let seconds = u64::try_from(seconds)
-            .map_err(|_| ApiError::bad_request("Timeout must not be negative"))?;
+        let seconds = u64::try_from(seconds).map_err(|_| ApiError::bad_request("Timeout must not be negative"))?;
         let length = Duration::from_secs(seconds);
         if length > self.max_timeout {
             return Err(ApiError::bad_request(format!(

@@ -67,22 +67,15 @@ struct Network {
 impl Create {
     /// Refuses what this server does not do.
     pub(super) fn check(&self) -> Result<(), ApiError> {
-        let refuse = |what: &str| {
-            Err(ApiError::bad_request(format!(
-                "{what} is not supported by this server: leave it out"
-            )))
-        };
+        let refuse =
+            |what: &str| Err(ApiError::bad_request(format!("{what} is not supported by this server: leave it out")));
         if self.auto_pause == Some(true) {
             return refuse("autoPause (pausing a sandbox)");
         }
         if self.auto_pause_memory == Some(false) {
             return refuse("autoPauseMemory=false (pausing a sandbox)");
         }
-        if self
-            .auto_resume
-            .as_ref()
-            .is_some_and(|resume| resume.enabled)
-        {
+        if self.auto_resume.as_ref().is_some_and(|resume| resume.enabled) {
             return refuse("autoResume (pausing a sandbox)");
         }
         if self.iam.as_ref().is_some_and(|value| !is_empty(value)) {
@@ -91,26 +84,14 @@ impl Create {
         if self.mcp.as_ref().is_some_and(|value| !is_empty(value)) {
             return refuse("mcp");
         }
-        if self
-            .volume_mounts
-            .as_ref()
-            .is_some_and(|mounts| !mounts.is_empty())
-        {
+        if self.volume_mounts.as_ref().is_some_and(|mounts| !mounts.is_empty()) {
             return refuse("volumeMounts");
         }
         if let Some(network) = &self.network {
-            if network
-                .allow_out
-                .as_ref()
-                .is_some_and(|hosts| !hosts.is_empty())
-            {
+            if network.allow_out.as_ref().is_some_and(|hosts| !hosts.is_empty()) {
                 return refuse("network.allowOut");
             }
-            if network
-                .deny_out
-                .as_ref()
-                .is_some_and(|hosts| hosts.iter().any(|host| !is_everything(host)))
-            {
+            if network.deny_out.as_ref().is_some_and(|hosts| hosts.iter().any(|host| !is_everything(host))) {
                 return refuse("network.denyOut other than 0.0.0.0/0");
             }
             if network.allow_public_traffic == Some(false) {
@@ -128,11 +109,8 @@ impl Create {
             }
         }
         let bad_name = |name: &String| name.is_empty() || name.contains(['=', '\0']);
-        if let Some((name, _)) = self
-            .env_vars
-            .iter()
-            .flatten()
-            .find(|(name, value)| bad_name(name) || value.contains('\0'))
+        if let Some((name, _)) =
+            self.env_vars.iter().flatten().find(|(name, value)| bad_name(name) || value.contains('\0'))
         {
             return Err(ApiError::bad_request(format!(
                 "the name or value of environment variable '{}' is not valid",
@@ -144,11 +122,8 @@ impl Create {
 
     /// Whether the sandbox shares the host's network; without it has none.
     pub(super) fn wants_network(&self) -> bool {
-        let all_denied = self
-            .network
-            .as_ref()
-            .and_then(|network| network.deny_out.as_ref())
-            .is_some_and(|hosts| !hosts.is_empty());
+        let all_denied =
+            self.network.as_ref().and_then(|network| network.deny_out.as_ref()).is_some_and(|hosts| !hosts.is_empty());
         self.allow_internet_access != Some(false) && !all_denied
     }
 }
@@ -283,10 +258,7 @@ impl<'a> Detail<'a> {
             envd_access_token: &sandbox.token,
             domain: None,
             allow_internet_access: sandbox.network,
-            lifecycle: Lifecycle {
-                auto_resume: false,
-                on_timeout: "kill",
-            },
+            lifecycle: Lifecycle { auto_resume: false, on_timeout: "kill" },
         }
     }
 }

@@ -11,9 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use http::header::{
-    ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE,
-};
+use http::header::{ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use tokio::fs::File;
@@ -50,11 +48,7 @@ pub(crate) struct FileQuery {
 
 impl FileQuery {
     /// Whether the URL is signed for a sandbox with this token.
-    pub(crate) fn check(
-        &self,
-        operation: Operation,
-        token: &str,
-    ) -> Result<(), signature::SignatureError> {
+    pub(crate) fn check(&self, operation: Operation, token: &str) -> Result<(), signature::SignatureError> {
         let signed = Signed {
             path: self.path.as_deref().unwrap_or_default(),
             username: self.username.as_deref().unwrap_or_default(),
@@ -65,10 +59,7 @@ impl FileQuery {
     }
 
     fn user(&self) -> &str {
-        self.username
-            .as_deref()
-            .filter(|name| !name.is_empty())
-            .unwrap_or(DEFAULT_USER)
+        self.username.as_deref().filter(|name| !name.is_empty()).unwrap_or(DEFAULT_USER)
     }
 }
 
@@ -84,12 +75,7 @@ struct Written {
 
 impl From<EntryInfo> for Written {
     fn from(entry: EntryInfo) -> Self {
-        Self {
-            path: entry.path,
-            name: entry.name,
-            kind: "file",
-            metadata: entry.metadata,
-        }
+        Self { path: entry.path, name: entry.name, kind: "file", metadata: entry.metadata }
     }
 }
 
@@ -109,12 +95,7 @@ impl From<Failure> for ApiError {
 }
 
 /// Lets a request pass that carried the token, or whose URL is signed.
-fn authorize(
-    sandbox: &Sandbox,
-    headers: &HeaderMap,
-    query: &FileQuery,
-    operation: Operation,
-) -> Result<(), ApiError> {
+fn authorize(sandbox: &Sandbox, headers: &HeaderMap, query: &FileQuery, operation: Operation) -> Result<(), ApiError> {
     // The layer before has compared it.
     if headers.contains_key("x-access-token") {
         return Ok(());
@@ -123,18 +104,13 @@ fn authorize(
     if query.signature.is_none() {
         return Err(unauthorized("missing signature or access token".to_owned()));
     }
-    query
-        .check(operation, &sandbox.token)
-        .map_err(|error| unauthorized(error.to_string()))
+    query.check(operation, &sandbox.token).map_err(|error| unauthorized(error.to_string()))
 }
 
 async fn open(sandbox: &Sandbox, user: &str, op: FileOp) -> Result<(EntryInfo, File), ApiError> {
     match sandbox.file(user, op).await? {
         (Reply::Entry(entry), Some(descriptor)) => Ok((*entry, File::from_std(descriptor.into()))),
-        _ => Err(ApiError::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the sandbox opened no file",
-        )),
+        _ => Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the sandbox opened no file")),
     }
 }
 
@@ -148,44 +124,29 @@ pub(super) async fn download(
     let path = query.path.clone().unwrap_or_default();
     let (entry, mut file) = open(&sandbox, query.user(), FileOp::Read { path }).await?;
     let size = file.metadata().await.map_err(|error| broken(&error))?.len();
-    let range = headers
-        .get(RANGE)
-        .and_then(|value| parse_range(value.to_str().ok()?, size));
+    let range = headers.get(RANGE).and_then(|value| parse_range(value.to_str().ok()?, size));
     let (status, start, length) = match range {
         None => (StatusCode::OK, 0, size),
         Some(Ok((start, end))) => (StatusCode::PARTIAL_CONTENT, start, end - start + 1),
         Some(Err(Unsatisfiable)) => {
-            let mut response = ApiError::new(
-                StatusCode::RANGE_NOT_SATISFIABLE,
-                "the range lies outside of the file",
-            )
-            .into_response();
-            response
-                .headers_mut()
-                .insert(CONTENT_RANGE, header(format!("bytes */{size}")));
+            let mut response =
+                ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, "the range lies outside of the file").into_response();
+            response.headers_mut().insert(CONTENT_RANGE, header(format!("bytes */{size}")));
             return Ok(response);
         }
     };
     if start > 0 {
-        file.seek(std::io::SeekFrom::Start(start))
-            .await
-            .map_err(|error| broken(&error))?;
+        file.seek(std::io::SeekFrom::Start(start)).await.map_err(|error| broken(&error))?;
     }
     let body = Body::from_stream(ReaderStream::with_capacity(file.take(length), CHUNK));
     let mut response = (status, body).into_response();
     let answer = response.headers_mut();
     answer.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    answer.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("application/octet-stream"),
-    );
+    answer.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     answer.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     answer.insert(CONTENT_DISPOSITION, disposition(&entry.name));
     if status == StatusCode::PARTIAL_CONTENT {
-        answer.insert(
-            CONTENT_RANGE,
-            header(format!("bytes {start}-{}/{size}", start + length - 1)),
-        );
+        answer.insert(CONTENT_RANGE, header(format!("bytes {start}-{}/{size}", start + length - 1)));
     }
     Ok(response)
 }
@@ -197,8 +158,7 @@ fn header(value: String) -> HeaderValue {
 /// RFC 6266 with the extended form, which any file name fits.
 fn disposition(name: &str) -> HeaderValue {
     let encoded = percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC);
-    HeaderValue::try_from(format!("inline; filename*=UTF-8''{encoded}"))
-        .expect("percent-encoding leaves ASCII")
+    HeaderValue::try_from(format!("inline; filename*=UTF-8''{encoded}")).expect("percent-encoding leaves ASCII")
 }
 
 struct Unsatisfiable;
@@ -220,11 +180,7 @@ fn parse_range(value: &str, size: u64) -> Option<Result<(u64, u64), Unsatisfiabl
             (start, end.min(size.saturating_sub(1)))
         }
     };
-    Some(if start < size {
-        Ok((start, end))
-    } else {
-        Err(Unsatisfiable)
-    })
+    Some(if start < size { Ok((start, end)) } else { Err(Unsatisfiable) })
 }
 
 /// `POST /files`
@@ -235,27 +191,18 @@ pub(super) async fn upload(
 ) -> Result<Response, ApiError> {
     authorize(&sandbox, request.headers(), &query, Operation::Write)?;
     let metadata = metadata(request.headers())?;
-    let content_type = request
-        .headers()
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
+    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let written = if content_type.starts_with("application/octet-stream") {
         let path = query.path.clone().filter(|path| !path.is_empty());
-        let path = path.ok_or_else(|| {
-            ApiError::bad_request("an upload of bytes needs the path in the query")
-        })?;
+        let path = path.ok_or_else(|| ApiError::bad_request("an upload of bytes needs the path in the query"))?;
         let body = request.into_body().into_data_stream();
         vec![write_file(&sandbox, query.user(), path, metadata, body).await?]
     } else if content_type.starts_with("multipart/form-data") {
-        let form = Multipart::from_request(request, &())
-            .await
-            .map_err(|error| ApiError::bad_request(error.body_text()))?;
+        let form =
+            Multipart::from_request(request, &()).await.map_err(|error| ApiError::bad_request(error.body_text()))?;
         write_form(&sandbox, &query, &metadata, form).await?
     } else {
-        return Err(ApiError::bad_request(
-            "the content type must be multipart/form-data or application/octet-stream",
-        ));
+        return Err(ApiError::bad_request("the content type must be multipart/form-data or application/octet-stream"));
     };
     Ok(Json(written).into_response())
 }
@@ -268,31 +215,19 @@ async fn write_form(
 ) -> Result<Vec<Written>, ApiError> {
     let mut written = Vec::new();
     let mut paths = HashSet::new();
-    while let Some(part) = form
-        .next_field()
-        .await
-        .map_err(|error| ApiError::bad_request(error.body_text()))?
-    {
+    while let Some(part) = form.next_field().await.map_err(|error| ApiError::bad_request(error.body_text()))? {
         if part.name() != Some("file") {
             continue;
         }
-        let path = query
-            .path
-            .clone()
-            .filter(|path| !path.is_empty())
-            .or_else(|| part.file_name().map(str::to_owned));
-        let path = path.ok_or_else(|| {
-            ApiError::bad_request("a part needs a file name, or the query a path")
-        })?;
+        let path = query.path.clone().filter(|path| !path.is_empty()).or_else(|| part.file_name().map(str::to_owned));
+        let path = path.ok_or_else(|| ApiError::bad_request("a part needs a file name, or the query a path"))?;
         if !paths.insert(path.clone()) {
             return Err(ApiError::bad_request(format!(
                 "you cannot upload multiple files to the same path '{path}' in one upload request"
             )));
         }
         if paths.len() > MAX_PARTS {
-            return Err(ApiError::bad_request(format!(
-                "an upload may have at most {MAX_PARTS} files"
-            )));
+            return Err(ApiError::bad_request(format!("an upload may have at most {MAX_PARTS} files")));
         }
         written.push(write_file(sandbox, query.user(), path, metadata.clone(), part).await?);
     }
@@ -309,12 +244,9 @@ async fn write_file<E: std::fmt::Display>(
     let (entry, mut file) = open(sandbox, user, FileOp::Write { path, metadata }).await?;
     let mut body = std::pin::pin!(body);
     while let Some(chunk) = body.next().await {
-        let chunk = chunk.map_err(|error| {
-            ApiError::bad_request(format!("the upload of '{}' broke off: {error}", entry.path))
-        })?;
-        file.write_all(&chunk)
-            .await
-            .map_err(|error| broken(&error))?;
+        let chunk = chunk
+            .map_err(|error| ApiError::bad_request(format!("the upload of '{}' broke off: {error}", entry.path)))?;
+        file.write_all(&chunk).await.map_err(|error| broken(&error))?;
     }
     // Waits for the last write and learns whether it failed.
     file.flush().await.map_err(|error| broken(&error))?;
@@ -323,14 +255,10 @@ async fn write_file<E: std::fmt::Display>(
 
 fn broken(error: &std::io::Error) -> ApiError {
     match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ApiError::new(
-            StatusCode::INSUFFICIENT_STORAGE,
-            "not enough disk space available",
-        ),
-        _ => ApiError::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            format!("the file could not be moved: {error}"),
-        ),
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "not enough disk space available")
+        }
+        _ => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the file could not be moved: {error}")),
     }
 }
 
@@ -341,14 +269,11 @@ fn metadata(headers: &HeaderMap) -> Result<BTreeMap<String, String>, ApiError> {
         let Some(key) = name.as_str().strip_prefix("x-metadata-") else {
             continue;
         };
-        let value = value
-            .to_str()
-            .map_err(|_| ApiError::bad_request(format!("the metadata '{key}' is not ASCII")))?;
+        let value = value.to_str().map_err(|_| ApiError::bad_request(format!("the metadata '{key}' is not ASCII")))?;
         total += key.len() + value.len();
         if key.is_empty() || key.len() > MAX_METADATA_KEY || total > MAX_METADATA {
-            let message = format!(
-                "metadata may have keys of 1 to {MAX_METADATA_KEY} bytes and {MAX_METADATA} bytes in all"
-            );
+            let message =
+                format!("metadata may have keys of 1 to {MAX_METADATA_KEY} bytes and {MAX_METADATA} bytes in all");
             return Err(ApiError::bad_request(message));
         }
         metadata.insert(key.to_owned(), value.to_owned());
@@ -364,47 +289,27 @@ struct Compose {
 }
 
 /// `POST /files/compose`: joins the sources into the destination, then removes them.
-pub(super) async fn compose(
-    Extension(sandbox): Extension<Arc<Sandbox>>,
-    body: Body,
-) -> Result<Response, ApiError> {
-    let bytes = axum::body::to_bytes(body, MAX_COMPOSE_BODY)
-        .await
-        .map_err(|_| {
-            ApiError::bad_request(format!(
-                "the body is cut off, or has more than {MAX_COMPOSE_BODY} bytes"
-            ))
-        })?;
+pub(super) async fn compose(Extension(sandbox): Extension<Arc<Sandbox>>, body: Body) -> Result<Response, ApiError> {
+    let bytes = axum::body::to_bytes(body, MAX_COMPOSE_BODY).await.map_err(|_| {
+        ApiError::bad_request(format!("the body is cut off, or has more than {MAX_COMPOSE_BODY} bytes"))
+    })?;
     let request: Compose = serde_json::from_slice(&bytes)
         .map_err(|error| ApiError::bad_request(format!("the body is not valid: {error}")))?;
     if request.source_paths.is_empty() || request.source_paths.len() > MAX_SOURCES {
-        return Err(ApiError::bad_request(format!(
-            "source_paths must have 1 to {MAX_SOURCES} paths"
-        )));
+        return Err(ApiError::bad_request(format!("source_paths must have 1 to {MAX_SOURCES} paths")));
     }
     if request.source_paths.contains(&request.destination) {
-        return Err(ApiError::bad_request(
-            "the destination is one of the sources",
-        ));
+        return Err(ApiError::bad_request("the destination is one of the sources"));
     }
-    let user = request
-        .username
-        .as_deref()
-        .filter(|name| !name.is_empty())
-        .unwrap_or(DEFAULT_USER);
+    let user = request.username.as_deref().filter(|name| !name.is_empty()).unwrap_or(DEFAULT_USER);
     for path in &request.source_paths {
         open(&sandbox, user, FileOp::Read { path: path.clone() }).await?;
     }
-    let write = FileOp::Write {
-        path: request.destination,
-        metadata: BTreeMap::new(),
-    };
+    let write = FileOp::Write { path: request.destination, metadata: BTreeMap::new() };
     let (entry, mut target) = open(&sandbox, user, write).await?;
     for path in &request.source_paths {
         let (_, mut source) = open(&sandbox, user, FileOp::Read { path: path.clone() }).await?;
-        tokio::io::copy(&mut source, &mut target)
-            .await
-            .map_err(|error| broken(&error))?;
+        tokio::io::copy(&mut source, &mut target).await.map_err(|error| broken(&error))?;
     }
     target.flush().await.map_err(|error| broken(&error))?;
     for path in request.source_paths {

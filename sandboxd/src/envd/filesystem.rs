@@ -49,28 +49,12 @@ async fn make_dir(Extension(sandbox): Caller, headers: HeaderMap, body: Body) ->
 
 async fn rename(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> Unary {
     let request: PathRequest = connect::read_unary(&headers, body).await?;
-    perform(
-        &sandbox,
-        &headers,
-        FileOp::Move {
-            source: request.source,
-            destination: request.destination,
-        },
-    )
-    .await
+    perform(&sandbox, &headers, FileOp::Move { source: request.source, destination: request.destination }).await
 }
 
 async fn list_dir(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> Unary {
     let request: PathRequest = connect::read_unary(&headers, body).await?;
-    perform(
-        &sandbox,
-        &headers,
-        FileOp::List {
-            path: request.path,
-            depth: request.depth,
-        },
-    )
-    .await
+    perform(&sandbox, &headers, FileOp::List { path: request.path, depth: request.depth }).await
 }
 
 async fn remove(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> Unary {
@@ -95,9 +79,8 @@ async fn perform(sandbox: &Sandbox, headers: &HeaderMap, op: FileOp) -> Unary {
         (Reply::Entry(entry), _) => Ok(connect::unary(&EntryResponse { entry: *entry })),
         (Reply::Entries(entries), _) => Ok(connect::unary(&ListResponse { entries })),
         (Reply::Done, _) => Ok(connect::unary(&Empty {})),
-        (Reply::Spawned { .. }, _) => Err(ConnectError::new(
-            Code::Internal,
-            "the sandbox gave an answer to another question",
-        )),
+        (Reply::Spawned { .. }, _) => {
+            Err(ConnectError::new(Code::Internal, "the sandbox gave an answer to another question"))
+        }
     }
 }

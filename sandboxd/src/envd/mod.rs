@@ -38,30 +38,13 @@ const CORS_AGE: std::time::Duration = std::time::Duration::from_hours(2);
 
 /// Routes of the daemon. Each request must carry its `Arc<Sandbox>` as an extension.
 pub(crate) fn router() -> Router {
-    let methods = [
-        Method::HEAD,
-        Method::GET,
-        Method::POST,
-        Method::PUT,
-        Method::PATCH,
-        Method::DELETE,
-    ];
-    let cors = CorsLayer::new()
-        .allow_origin(Any)
-        .allow_headers(Any)
-        .allow_methods(methods)
-        .max_age(CORS_AGE);
+    let methods = [Method::HEAD, Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+    let cors = CorsLayer::new().allow_origin(Any).allow_headers(Any).allow_methods(methods).max_age(CORS_AGE);
     let files = Router::new()
         .route("/files", get(files::download).post(files::upload))
         // Bounded by the disk, as a file written from inside is.
         .layer(DefaultBodyLimit::disable())
-        .layer(
-            RequestDecompressionLayer::new()
-                .no_br()
-                .no_deflate()
-                .no_zstd()
-                .pass_through_unaccepted(false),
-        );
+        .layer(RequestDecompressionLayer::new().no_br().no_deflate().no_zstd().pass_through_unaccepted(false));
     Router::new()
         .merge(process::routes())
         .merge(filesystem::routes())
@@ -77,11 +60,7 @@ pub(crate) fn router() -> Router {
 }
 
 /// Every route but file contents needs the sandbox's token; those take a signature as well.
-async fn authenticate(
-    Extension(sandbox): Extension<Arc<Sandbox>>,
-    request: Request,
-    next: Next,
-) -> Response {
+async fn authenticate(Extension(sandbox): Extension<Arc<Sandbox>>, request: Request, next: Next) -> Response {
     let token = request.headers().get("x-access-token");
     let authentic = match token {
         Some(token) => secret::same(sandbox.token.as_bytes(), token.as_bytes()),
@@ -91,11 +70,7 @@ async fn authenticate(
     if authentic {
         return next.run(request).await;
     }
-    let message = if token.is_some() {
-        "invalid access token"
-    } else {
-        "unauthorized: send the header X-Access-Token"
-    };
+    let message = if token.is_some() { "invalid access token" } else { "unauthorized: send the header X-Access-Token" };
     ApiError::new(StatusCode::UNAUTHORIZED, message).into_response()
 }
 
@@ -105,15 +80,9 @@ async fn envs(Extension(sandbox): Extension<Arc<Sandbox>>) -> Json<BTreeMap<Stri
 
 /// The acting user: the name in Basic credentials, whose password is not looked at.
 fn acting_user(headers: &HeaderMap) -> String {
-    let basic = headers
-        .get(http::header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok()?.strip_prefix("Basic "));
-    let credentials =
-        basic.and_then(|basic| String::from_utf8(STANDARD.decode(basic.trim()).ok()?).ok());
-    match credentials
-        .as_deref()
-        .and_then(|text| text.split(':').next())
-    {
+    let basic = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Basic "));
+    let credentials = basic.and_then(|basic| String::from_utf8(STANDARD.decode(basic.trim()).ok()?).ok());
+    match credentials.as_deref().and_then(|text| text.split(':').next()) {
         Some("") | None => DEFAULT_USER.to_owned(),
         Some(name) => name.to_owned(),
     }

@@ -54,19 +54,14 @@ struct ProcessConfig {
     cmd: String,
     #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
     args: Vec<String>,
-    #[serde(
-        deserialize_with = "nullable",
-        skip_serializing_if = "BTreeMap::is_empty"
-    )]
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "BTreeMap::is_empty")]
     envs: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cwd: Option<String>,
 }
 
 /// In proto3 JSON `null` is the same as an absent member.
-fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
-    deserializer: D,
-) -> Result<T, D::Error> {
+fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
@@ -85,10 +80,7 @@ struct Size {
 
 impl Size {
     /// Cut to 16 bits, as the daemon does.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the protocol's own behaviour"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "the protocol's own behaviour")]
     fn cut(&self) -> (u16, u16) {
         (self.cols as u16, self.rows as u16)
     }
@@ -106,10 +98,9 @@ impl ProcessSelector {
         match self {
             Self { pid: Some(pid), .. } => Ok(Selector::Pid(pid)),
             Self { tag: Some(tag), .. } => Ok(Selector::Tag(tag)),
-            Self { .. } => Err(ConnectError::new(
-                Code::InvalidArgument,
-                "the request names no process: give pid or tag",
-            )),
+            Self { .. } => {
+                Err(ConnectError::new(Code::InvalidArgument, "the request names no process: give pid or tag"))
+            }
         }
     }
 }
@@ -199,21 +190,13 @@ async fn list(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> Una
             envs: description.envs.into_iter().collect(),
             cwd: description.cwd,
         };
-        ProcessInfo {
-            config,
-            pid: process.pid,
-            tag: description.tag,
-        }
+        ProcessInfo { config, pid: process.pid, tag: description.tag }
     });
-    Ok(connect::unary(&ListResponse {
-        processes: processes.collect(),
-    }))
+    Ok(connect::unary(&ListResponse { processes: processes.collect() }))
 }
 
 async fn start(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> Response {
-    start_stream(&sandbox, &headers, body)
-        .await
-        .unwrap_or_else(ConnectError::into_stream)
+    start_stream(&sandbox, &headers, body).await.unwrap_or_else(ConnectError::into_stream)
 }
 
 async fn start_stream(sandbox: &Sandbox, headers: &HeaderMap, body: Body) -> Unary {
@@ -225,48 +208,30 @@ async fn start_stream(sandbox: &Sandbox, headers: &HeaderMap, body: Body) -> Una
             let (cols, rows) = pty.size.map_or(DEFAULT_SIZE, |size| size.cut());
             SpawnIo::Pty { cols, rows }
         }
-        None => SpawnIo::Pipes {
-            stdin: request.stdin.unwrap_or(true),
-        },
+        None => SpawnIo::Pipes { stdin: request.stdin.unwrap_or(true) },
     };
     let own: Vec<(String, String)> = config.envs.into_iter().collect();
     let spawn = Spawn {
         user: super::acting_user(headers),
         cmd: config.cmd,
         args: config.args,
-        envs: sandbox
-            .environment()
-            .into_iter()
-            .chain(own.iter().cloned())
-            .collect(),
+        envs: sandbox.environment().into_iter().chain(own.iter().cloned()).collect(),
         cwd: config.cwd.filter(|cwd| !cwd.is_empty()),
         io,
     };
-    let subscription = sandbox
-        .processes
-        .start(spawn, own, request.tag, timeout)
-        .await?;
-    Ok(connect::streaming(Body::new(
-        subscription.into_body(connect::keepalive(headers), timeout),
-    )))
+    let subscription = sandbox.processes.start(spawn, own, request.tag, timeout).await?;
+    Ok(connect::streaming(Body::new(subscription.into_body(connect::keepalive(headers), timeout))))
 }
 
 async fn attach(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> Response {
-    attach_stream(&sandbox, &headers, body)
-        .await
-        .unwrap_or_else(ConnectError::into_stream)
+    attach_stream(&sandbox, &headers, body).await.unwrap_or_else(ConnectError::into_stream)
 }
 
 async fn attach_stream(sandbox: &Sandbox, headers: &HeaderMap, body: Body) -> Unary {
     let timeout = connect::timeout(headers)?;
     let request: ProcessRequest = connect::read_stream_request(headers, body).await?;
-    let subscription = sandbox
-        .processes
-        .connect(&selector(request.process)?)
-        .await?;
-    Ok(connect::streaming(Body::new(
-        subscription.into_body(connect::keepalive(headers), timeout),
-    )))
+    let subscription = sandbox.processes.connect(&selector(request.process)?).await?;
+    Ok(connect::streaming(Body::new(subscription.into_body(connect::keepalive(headers), timeout))))
 }
 
 async fn update(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> Unary {
@@ -286,25 +251,13 @@ async fn send_input(Extension(sandbox): Caller, headers: HeaderMap, body: Body) 
     Ok(connect::unary(&Empty {}))
 }
 
-async fn write(
-    sandbox: &Sandbox,
-    selector: &Selector,
-    input: Option<Input>,
-) -> Result<(), ConnectError> {
+async fn write(sandbox: &Sandbox, selector: &Selector, input: Option<Input>) -> Result<(), ConnectError> {
     let process = sandbox.processes.find(selector)?;
     let (terminal, encoded) = match input {
-        Some(Input {
-            pty: Some(encoded), ..
-        }) => (true, encoded),
-        Some(Input {
-            stdin: Some(encoded),
-            ..
-        }) => (false, encoded),
+        Some(Input { pty: Some(encoded), .. }) => (true, encoded),
+        Some(Input { stdin: Some(encoded), .. }) => (false, encoded),
         _ => {
-            return Err(ConnectError::new(
-                Code::Unimplemented,
-                "the request holds no input: give pty or stdin",
-            ));
+            return Err(ConnectError::new(Code::Unimplemented, "the request holds no input: give pty or stdin"));
         }
     };
     let bytes = decode(encoded)?;
@@ -320,9 +273,7 @@ fn decode(mut encoded: String) -> Result<Vec<u8>, ConnectError> {
     if encoded.contains(['-', '_']) {
         encoded = encoded.replace('-', "+").replace('_', "/");
     }
-    ENGINE
-        .decode(encoded)
-        .map_err(|_| ConnectError::new(Code::InvalidArgument, "the input is not base64"))
+    ENGINE.decode(encoded).map_err(|_| ConnectError::new(Code::InvalidArgument, "the input is not base64"))
 }
 
 async fn stream_input(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> Response {
@@ -336,11 +287,7 @@ async fn stream_input(Extension(sandbox): Caller, headers: HeaderMap, body: Body
     }
 }
 
-async fn stream_input_to_the_end(
-    sandbox: &Sandbox,
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<(), ConnectError> {
+async fn stream_input_to_the_end(sandbox: &Sandbox, headers: &HeaderMap, body: Body) -> Result<(), ConnectError> {
     let mut messages = Messages::new(headers, body)?;
     let mut target = None;
     while let Some(StreamInputRequest { start, data }) = messages.next().await? {
@@ -348,9 +295,8 @@ async fn stream_input_to_the_end(
             target = Some(selector(start.process)?);
         }
         if let Some(data) = data {
-            let target = target.as_ref().ok_or_else(|| {
-                ConnectError::new(Code::InvalidArgument, "data came before start")
-            })?;
+            let target =
+                target.as_ref().ok_or_else(|| ConnectError::new(Code::InvalidArgument, "data came before start"))?;
             write(sandbox, target, data.input).await?;
         }
     }
@@ -365,25 +311,15 @@ async fn send_signal(Extension(sandbox): Caller, headers: HeaderMap, body: Body)
         Signal::Number(9) => ProcessSignal::Kill,
         Signal::Number(15) => ProcessSignal::Terminate,
         _ => {
-            return Err(ConnectError::new(
-                Code::Unimplemented,
-                "only SIGNAL_SIGKILL and SIGNAL_SIGTERM are supported",
-            ));
+            return Err(ConnectError::new(Code::Unimplemented, "only SIGNAL_SIGKILL and SIGNAL_SIGTERM are supported"));
         }
     };
-    sandbox
-        .processes
-        .signal(&selector(request.process)?, signal)
-        .await?;
+    sandbox.processes.signal(&selector(request.process)?, signal).await?;
     Ok(connect::unary(&Empty {}))
 }
 
 async fn close_stdin(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> Unary {
     let request: ProcessRequest = connect::read_unary(&headers, body).await?;
-    sandbox
-        .processes
-        .find(&selector(request.process)?)?
-        .close_stdin()
-        .await?;
+    sandbox.processes.find(&selector(request.process)?)?.close_stdin().await?;
     Ok(connect::unary(&Empty {}).into_response())
 }

@@ -33,23 +33,9 @@ pub(crate) enum SignatureError {
 }
 
 /// Checks a signature against a sandbox's token, in constant time.
-pub(crate) fn check(
-    signed: Signed<'_>,
-    operation: Operation,
-    token: &str,
-    now: i64,
-) -> Result<(), SignatureError> {
-    let wanted = sign(
-        signed.path,
-        operation,
-        signed.username,
-        token,
-        signed.expiration,
-    );
-    if !secret::same(
-        wanted.as_bytes(),
-        signed.signature.trim_end_matches('=').as_bytes(),
-    ) {
+pub(crate) fn check(signed: Signed<'_>, operation: Operation, token: &str, now: i64) -> Result<(), SignatureError> {
+    let wanted = sign(signed.path, operation, signed.username, token, signed.expiration);
+    if !secret::same(wanted.as_bytes(), signed.signature.trim_end_matches('=').as_bytes()) {
         return Err(SignatureError::Invalid);
     }
     match signed.expiration {
@@ -58,13 +44,7 @@ pub(crate) fn check(
     }
 }
 
-fn sign(
-    path: &str,
-    operation: Operation,
-    username: &str,
-    token: &str,
-    expiration: Option<i64>,
-) -> String {
+fn sign(path: &str, operation: Operation, username: &str, token: &str, expiration: Option<i64>) -> String {
     let operation = match operation {
         Operation::Read => "read",
         Operation::Write => "write",
@@ -85,41 +65,17 @@ mod tests {
     fn agrees_with_the_sdks() {
         let token = "0tQG31xiMp0IOQfaz9dcwi72L1CPo8e0";
         let signature = "v1_gUtH/s9YCJWgCizjfUxuWfhFE4QSydOWEIIvfLwDr6E";
-        let signed = Signed {
-            path: "hello.txt",
-            username: "user",
-            signature,
-            expiration: None,
-        };
+        let signed = Signed { path: "hello.txt", username: "user", signature, expiration: None };
         assert_eq!(check(signed, Operation::Read, token, 0), Ok(()));
+        assert_eq!(check(signed, Operation::Write, token, 0), Err(SignatureError::Invalid));
         assert_eq!(
-            check(signed, Operation::Write, token, 0),
-            Err(SignatureError::Invalid)
-        );
-        assert_eq!(
-            check(
-                Signed {
-                    expiration: Some(1),
-                    ..signed
-                },
-                Operation::Read,
-                token,
-                0
-            ),
+            check(Signed { expiration: Some(1), ..signed }, Operation::Read, token, 0),
             Err(SignatureError::Invalid)
         );
 
         let signature = sign("a", Operation::Write, "", token, Some(100));
-        let signed = Signed {
-            path: "a",
-            username: "",
-            signature: &signature,
-            expiration: Some(100),
-        };
+        let signed = Signed { path: "a", username: "", signature: &signature, expiration: Some(100) };
         assert_eq!(check(signed, Operation::Write, token, 100), Ok(()));
-        assert_eq!(
-            check(signed, Operation::Write, token, 101),
-            Err(SignatureError::Expired)
-        );
+        assert_eq!(check(signed, Operation::Write, token, 101), Err(SignatureError::Expired));
     }
 }

@@ -32,10 +32,7 @@ pub(super) fn routes() -> Router {
     Router::new()
         .route("/filesystem.Filesystem/WatchDir", post(watch_dir))
         .route("/filesystem.Filesystem/CreateWatcher", post(create_watcher))
-        .route(
-            "/filesystem.Filesystem/GetWatcherEvents",
-            post(get_watcher_events),
-        )
+        .route("/filesystem.Filesystem/GetWatcherEvents", post(get_watcher_events))
         .route("/filesystem.Filesystem/RemoveWatcher", post(remove_watcher))
 }
 
@@ -108,26 +105,13 @@ struct Events {
 }
 
 impl Events {
-    async fn begin(
-        sandbox: Arc<Sandbox>,
-        headers: &HeaderMap,
-        request: WatchRequest,
-    ) -> Result<Self, ConnectError> {
+    async fn begin(sandbox: Arc<Sandbox>, headers: &HeaderMap, request: WatchRequest) -> Result<Self, ConnectError> {
         let user = super::acting_user(headers);
-        let op = FileOp::OpenDir {
-            path: request.path.clone(),
-            allow_network_mounts: request.allow_network_mounts,
-        };
+        let op = FileOp::OpenDir { path: request.path.clone(), allow_network_mounts: request.allow_network_mounts };
         let (_, root) = sandbox.file(&user, op).await?;
-        let root = root
-            .ok_or_else(|| ConnectError::new(Code::Internal, "the sandbox opened no directory"))?;
+        let root = root.ok_or_else(|| ConnectError::new(Code::Internal, "the sandbox opened no directory"))?;
         let watch = Watch::begin(root, request.recursive).await?;
-        Ok(Self {
-            sandbox,
-            user,
-            request,
-            watch,
-        })
+        Ok(Self { sandbox, user, request, watch })
     }
 
     /// The next event; cancelling it loses none.
@@ -135,23 +119,14 @@ impl Events {
         let change = self.watch.next().await?;
         let entry = self.entry(&change).await;
         self.watch.taken();
-        Ok(FilesystemEvent {
-            name: change.name,
-            kind: change.kind,
-            entry,
-        })
+        Ok(FilesystemEvent { name: change.name, kind: change.kind, entry })
     }
 
     async fn entry(&self, change: &Change) -> Option<Box<EntryInfo>> {
-        if !self.request.include_entry
-            || !matches!(change.kind, Kind::Create | Kind::Write | Kind::Chmod)
-        {
+        if !self.request.include_entry || !matches!(change.kind, Kind::Create | Kind::Write | Kind::Chmod) {
             return None;
         }
-        let path = Path::new(&self.request.path)
-            .join(&change.name)
-            .to_string_lossy()
-            .into_owned();
+        let path = Path::new(&self.request.path).join(&change.name).to_string_lossy().into_owned();
         match self.sandbox.file(&self.user, FileOp::Stat { path }).await {
             Ok((Reply::Entry(entry), _)) => Some(entry),
             _ => None,
@@ -160,9 +135,7 @@ impl Events {
 }
 
 async fn watch_dir(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> Response {
-    watch_stream(sandbox, &headers, body)
-        .await
-        .unwrap_or_else(ConnectError::into_stream)
+    watch_stream(sandbox, &headers, body).await.unwrap_or_else(ConnectError::into_stream)
 }
 
 async fn watch_stream(sandbox: Arc<Sandbox>, headers: &HeaderMap, body: Body) -> Unary {
@@ -197,9 +170,7 @@ async fn watch_stream(sandbox: Arc<Sandbox>, headers: &HeaderMap, body: Body) ->
             }
         }
     });
-    Ok(connect::streaming(Body::new(
-        stream.into_body(connect::keepalive(headers), timeout),
-    )))
+    Ok(connect::streaming(Body::new(stream.into_body(connect::keepalive(headers), timeout))))
 }
 
 async fn create_watcher(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> Unary {
@@ -209,22 +180,12 @@ async fn create_watcher(Extension(sandbox): Caller, headers: HeaderMap, body: Bo
     let stop = CancellationToken::new();
     let watcher_id = format!("w{}", secret::sandbox_id());
     {
-        let mut watchers = sandbox
-            .watchers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut watchers = sandbox.watchers.lock().unwrap_or_else(PoisonError::into_inner);
         if watchers.len() >= MAX_WATCHERS {
-            let message =
-                format!("the sandbox has {MAX_WATCHERS} watchers already: remove one first");
+            let message = format!("the sandbox has {MAX_WATCHERS} watchers already: remove one first");
             return Err(ConnectError::new(Code::ResourceExhausted, message));
         }
-        watchers.insert(
-            watcher_id.clone(),
-            Watcher {
-                queue: queue.clone(),
-                stop: stop.clone(),
-            },
-        );
+        watchers.insert(watcher_id.clone(), Watcher { queue: queue.clone(), stop: stop.clone() });
     }
     let gone = sandbox.gone.clone();
     tokio::spawn(async move {
@@ -263,13 +224,8 @@ async fn get_watcher_events(Extension(sandbox): Caller, headers: HeaderMap, body
         events: VecDeque<FilesystemEvent>,
     }
     let WatcherName { watcher_id } = connect::read_unary(&headers, body).await?;
-    let watchers = sandbox
-        .watchers
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    let watcher = watchers
-        .get(&watcher_id)
-        .ok_or_else(|| no_watcher(&watcher_id))?;
+    let watchers = sandbox.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+    let watcher = watchers.get(&watcher_id).ok_or_else(|| no_watcher(&watcher_id))?;
     let mut queue = watcher.queue.lock().unwrap_or_else(PoisonError::into_inner);
     let events = std::mem::take(&mut queue.events);
     match &queue.failure {
@@ -280,12 +236,7 @@ async fn get_watcher_events(Extension(sandbox): Caller, headers: HeaderMap, body
 
 async fn remove_watcher(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> Unary {
     let WatcherName { watcher_id } = connect::read_unary(&headers, body).await?;
-    let mut watchers = sandbox
-        .watchers
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    watchers
-        .remove(&watcher_id)
-        .ok_or_else(|| no_watcher(&watcher_id))?;
+    let mut watchers = sandbox.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+    watchers.remove(&watcher_id).ok_or_else(|| no_watcher(&watcher_id))?;
     Ok(connect::unary(&serde_json::json!({})))
 }

@@ -53,30 +53,15 @@ pub(super) fn perform(user: &str, op: FileOp) -> Result<(Reply, Option<OwnedFd>)
     let user = users::find(user)?;
     match op {
         FileOp::Stat { path } => stat(&resolve(&path, &user)).map(|reply| (reply, None)),
-        FileOp::MakeDir { path } => {
-            make_dir(&resolve(&path, &user), &user).map(|reply| (reply, None))
+        FileOp::MakeDir { path } => make_dir(&resolve(&path, &user), &user).map(|reply| (reply, None)),
+        FileOp::Move { source, destination } => {
+            rename(&resolve(&source, &user), &resolve(&destination, &user), &user).map(|reply| (reply, None))
         }
-        FileOp::Move {
-            source,
-            destination,
-        } => rename(
-            &resolve(&source, &user),
-            &resolve(&destination, &user),
-            &user,
-        )
-        .map(|reply| (reply, None)),
-        FileOp::List { path, depth } => {
-            list(&resolve(&path, &user), depth).map(|reply| (reply, None))
-        }
+        FileOp::List { path, depth } => list(&resolve(&path, &user), depth).map(|reply| (reply, None)),
         FileOp::Remove { path } => remove(&resolve(&path, &user)).map(|reply| (reply, None)),
         FileOp::Read { path } => open_for_reading(&resolve(&path, &user)),
-        FileOp::Write { path, metadata } => {
-            open_for_writing(&resolve(&path, &user), &user, &metadata)
-        }
-        FileOp::OpenDir {
-            path,
-            allow_network_mounts,
-        } => open_directory(&resolve(&path, &user), allow_network_mounts),
+        FileOp::Write { path, metadata } => open_for_writing(&resolve(&path, &user), &user, &metadata),
+        FileOp::OpenDir { path, allow_network_mounts } => open_directory(&resolve(&path, &user), allow_network_mounts),
     }
 }
 
@@ -94,15 +79,12 @@ fn make_dir(path: &str, user: &User) -> Result<Reply, Failure> {
             });
         }
         Ok(_) => {
-            return Err(invalid(format!(
-                "path already exists but it is not a directory: {path}"
-            )));
+            return Err(invalid(format!("path already exists but it is not a directory: {path}")));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failure(&error, "make the directory", path)),
     }
-    make_parents(Path::new(path), user)
-        .map_err(|error| failure(&error, "make the directory", path))?;
+    make_parents(Path::new(path), user).map_err(|error| failure(&error, "make the directory", path))?;
     stat(path)
 }
 
@@ -131,8 +113,7 @@ fn own(path: &Path, user: &User) -> io::Result<()> {
 fn rename(source: &str, destination: &str, user: &User) -> Result<Reply, Failure> {
     fs::symlink_metadata(source).map_err(|error| failure(&error, "move", source))?;
     if let Some(parent) = Path::new(destination).parent() {
-        make_parents(parent, user)
-            .map_err(|error| failure(&error, "make the directory", &parent.to_string_lossy()))?;
+        make_parents(parent, user).map_err(|error| failure(&error, "make the directory", &parent.to_string_lossy()))?;
     }
     fs::rename(source, destination).map_err(|error| failure(&error, "move", source))?;
     stat(destination)
@@ -150,34 +131,23 @@ fn list(path: &str, depth: u32) -> Result<Reply, Failure> {
 }
 
 /// Adds what is under `directory` in the order of names, each directory before its content. Links are not followed.
-fn walk(
-    directory: &Path,
-    depth: u32,
-    names: &Names,
-    entries: &mut Vec<EntryInfo>,
-) -> Result<(), Failure> {
-    let children = fs::read_dir(directory)
-        .map_err(|error| failure(&error, "list", &directory.to_string_lossy()))?;
-    let mut children: Vec<PathBuf> = children
-        .filter_map(|child| Some(child.ok()?.path()))
-        .take(MAX_ENTRIES + 1)
-        .collect();
+fn walk(directory: &Path, depth: u32, names: &Names, entries: &mut Vec<EntryInfo>) -> Result<(), Failure> {
+    let children = fs::read_dir(directory).map_err(|error| failure(&error, "list", &directory.to_string_lossy()))?;
+    let mut children: Vec<PathBuf> =
+        children.filter_map(|child| Some(child.ok()?.path())).take(MAX_ENTRIES + 1).collect();
     children.sort();
     for child in children {
         if entries.len() >= MAX_ENTRIES {
             return Err(Failure {
                 kind: FailureKind::ResourceExhausted,
-                message: format!(
-                    "more than {MAX_ENTRIES} entries; list a smaller directory or a smaller depth"
-                ),
+                message: format!("more than {MAX_ENTRIES} entries; list a smaller directory or a smaller depth"),
             });
         }
         // One that vanished since is no error of the listing.
         let Ok(entry) = describe(&child.to_string_lossy(), names) else {
             continue;
         };
-        let descend =
-            depth > 1 && entry.symlink_target.is_none() && entry.kind == Some(FileType::Directory);
+        let descend = depth > 1 && entry.symlink_target.is_none() && entry.kind == Some(FileType::Directory);
         entries.push(entry);
         if descend {
             walk(&child, depth - 1, names, entries)?;
@@ -193,9 +163,7 @@ fn remove(path: &str) -> Result<Reply, Failure> {
         Err(error) => Err(error),
     };
     match result {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(failure(&error, "remove", path))
-        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failure(&error, "remove", path)),
         _ => Ok(Reply::Done),
     }
 }
@@ -222,8 +190,7 @@ fn open_for_writing(
         return Err(invalid(format!("path is a directory: {path}")));
     }
     if let Some(parent) = target.parent() {
-        make_parents(parent, user)
-            .map_err(|error| failure(&error, "make the directory", &parent.to_string_lossy()))?;
+        make_parents(parent, user).map_err(|error| failure(&error, "make the directory", &parent.to_string_lossy()))?;
     }
     let new = !target.exists();
     let file = fs::OpenOptions::new()
@@ -239,24 +206,18 @@ fn open_for_writing(
         std::os::unix::fs::fchown(&file, Some(user.uid), Some(user.gid))
             .map_err(|error| failure(&error, "own", path))?;
     }
-    replace_metadata(&file, metadata)
-        .map_err(|error| failure(&error, "set the metadata of", path))?;
+    replace_metadata(&file, metadata).map_err(|error| failure(&error, "set the metadata of", path))?;
     let entry = describe(path, &Names::load()).map_err(|error| failure(&error, "write", path))?;
     Ok((Reply::Entry(Box::new(entry)), Some(file.into())))
 }
 
-fn open_directory(
-    path: &str,
-    allow_network_mounts: bool,
-) -> Result<(Reply, Option<OwnedFd>), Failure> {
+fn open_directory(path: &str, allow_network_mounts: bool) -> Result<(Reply, Option<OwnedFd>), Failure> {
     let directory = File::open(path).map_err(|error| failure(&error, "watch", path))?;
     if !directory.metadata().is_ok_and(|found| found.is_dir()) {
         return Err(invalid(format!("path {path} is not a directory")));
     }
     if !allow_network_mounts && on_network_mount(&directory) {
-        return Err(invalid(format!(
-            "cannot watch path on network filesystem: {path}"
-        )));
+        return Err(invalid(format!("cannot watch path on network filesystem: {path}")));
     }
     Ok((Reply::Done, Some(directory.into())))
 }
@@ -268,8 +229,7 @@ fn on_network_mount(file: &File) -> bool {
     const CIFS: i64 = 0xff53_4d42;
     const SMB2: i64 = 0xfe53_4d42;
     const FUSE: i64 = 0x6573_5546;
-    rustix::fs::fstatfs(file)
-        .is_ok_and(|found| [NFS, SMB, CIFS, SMB2, FUSE].contains(&(found.f_type & 0xffff_ffff)))
+    rustix::fs::fstatfs(file).is_ok_and(|found| [NFS, SMB, CIFS, SMB2, FUSE].contains(&(found.f_type & 0xffff_ffff)))
 }
 
 fn regular(file: &File, path: &str) -> Result<(), Failure> {
@@ -291,10 +251,7 @@ fn describe(path: &str, names: &Names) -> io::Result<EntryInfo> {
     let link = own.is_symlink();
     let (found, symlink_target) = if link {
         let target = fs::canonicalize(path).or_else(|_| fs::read_link(path))?;
-        (
-            fs::metadata(path).unwrap_or(own),
-            Some(target.to_string_lossy().into_owned()),
-        )
+        (fs::metadata(path).unwrap_or(own), Some(target.to_string_lossy().into_owned()))
     } else {
         (own, None)
     };
@@ -308,10 +265,7 @@ fn describe(path: &str, names: &Names) -> io::Result<EntryInfo> {
         None
     };
     Ok(EntryInfo {
-        name: Path::new(path).file_name().map_or_else(
-            || "/".to_owned(),
-            |name| name.to_string_lossy().into_owned(),
-        ),
+        name: Path::new(path).file_name().map_or_else(|| "/".to_owned(), |name| name.to_string_lossy().into_owned()),
         kind,
         path: path.to_owned(),
         size: (found.len() > 0).then(|| found.len().to_string()),
@@ -319,16 +273,9 @@ fn describe(path: &str, names: &Names) -> io::Result<EntryInfo> {
         permissions: permissions(&found),
         owner: names.user(found.uid()),
         group: names.group(found.gid()),
-        modified_time: found
-            .modified()
-            .ok()
-            .and_then(|time| jiff::Timestamp::try_from(time).ok()),
+        modified_time: found.modified().ok().and_then(|time| jiff::Timestamp::try_from(time).ok()),
         symlink_target,
-        metadata: if found.is_file() {
-            read_metadata(path)
-        } else {
-            BTreeMap::new()
-        },
+        metadata: if found.is_file() { read_metadata(path) } else { BTreeMap::new() },
     })
 }
 
@@ -356,11 +303,7 @@ fn permissions(found: &Metadata) -> String {
         text.push('-');
     }
     for (bit, letter) in "rwxrwxrwx".chars().enumerate() {
-        text.push(if mode & (0o400 >> bit) == 0 {
-            '-'
-        } else {
-            letter
-        });
+        text.push(if mode & (0o400 >> bit) == 0 { '-' } else { letter });
     }
     text
 }
@@ -375,12 +318,7 @@ fn metadata_names(path: &str) -> Vec<String> {
     };
     list[..length]
         .split(|byte| *byte == 0)
-        .filter_map(|name| {
-            std::str::from_utf8(name)
-                .ok()?
-                .strip_prefix(METADATA_PREFIX)
-                .map(str::to_owned)
-        })
+        .filter_map(|name| std::str::from_utf8(name).ok()?.strip_prefix(METADATA_PREFIX).map(str::to_owned))
         .collect()
 }
 
@@ -388,9 +326,7 @@ fn read_metadata(path: &str) -> BTreeMap<String, String> {
     let mut metadata = BTreeMap::new();
     for name in metadata_names(path) {
         let mut value = vec![0_u8; MAX_METADATA];
-        if let Ok(length) =
-            rustix::fs::getxattr(path, format!("{METADATA_PREFIX}{name}"), &mut value[..])
-        {
+        if let Ok(length) = rustix::fs::getxattr(path, format!("{METADATA_PREFIX}{name}"), &mut value[..]) {
             value.truncate(length);
             metadata.insert(name, String::from_utf8_lossy(&value).into_owned());
         }
@@ -407,51 +343,32 @@ fn replace_metadata(file: &File, metadata: &BTreeMap<String, String>) -> io::Res
         }
     }
     for (name, value) in metadata {
-        rustix::fs::fsetxattr(
-            file,
-            format!("{METADATA_PREFIX}{name}"),
-            value.as_bytes(),
-            XattrFlags::empty(),
-        )?;
+        rustix::fs::fsetxattr(file, format!("{METADATA_PREFIX}{name}"), value.as_bytes(), XattrFlags::empty())?;
     }
     Ok(())
 }
 
 fn invalid(message: String) -> Failure {
-    Failure {
-        kind: FailureKind::InvalidArgument,
-        message,
-    }
+    Failure { kind: FailureKind::InvalidArgument, message }
 }
 
 fn failure(error: &io::Error, what: &str, path: &str) -> Failure {
     let (kind, message) = match error.kind() {
-        io::ErrorKind::NotFound => (
-            FailureKind::NotFound,
-            format!("path '{path}' does not exist"),
-        ),
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => (
-            FailureKind::PermissionDenied,
-            format!("cannot {what} '{path}': {error}"),
-        ),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (
-            FailureKind::NoSpace,
-            format!("cannot {what} '{path}': not enough disk space"),
-        ),
+        io::ErrorKind::NotFound => (FailureKind::NotFound, format!("path '{path}' does not exist")),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            (FailureKind::PermissionDenied, format!("cannot {what} '{path}': {error}"))
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            (FailureKind::NoSpace, format!("cannot {what} '{path}': not enough disk space"))
+        }
         io::ErrorKind::AlreadyExists
         | io::ErrorKind::NotADirectory
         | io::ErrorKind::IsADirectory
         | io::ErrorKind::DirectoryNotEmpty
         | io::ErrorKind::InvalidInput
         | io::ErrorKind::InvalidFilename
-        | io::ErrorKind::CrossesDevices => (
-            FailureKind::InvalidArgument,
-            format!("cannot {what} '{path}': {error}"),
-        ),
-        _ => (
-            FailureKind::Internal,
-            format!("cannot {what} '{path}': {error}"),
-        ),
+        | io::ErrorKind::CrossesDevices => (FailureKind::InvalidArgument, format!("cannot {what} '{path}': {error}")),
+        _ => (FailureKind::Internal, format!("cannot {what} '{path}': {error}")),
     };
     Failure { kind, message }
 }

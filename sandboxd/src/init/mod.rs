@@ -32,10 +32,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitOptions};
 
-use crate::wire::{
-    self, ExitStatus, Failure, FailureKind, FromInit, Inbox, ProcessSignal, Reply, ToInit,
-    WireError,
-};
+use crate::wire::{self, ExitStatus, Failure, FailureKind, FromInit, Inbox, ProcessSignal, Reply, ToInit, WireError};
 
 /// The hidden first argument that turns the embedding binary into the init of a sandbox.
 pub const ARGUMENT: &str = "sandboxd-init";
@@ -61,28 +58,15 @@ fn run() -> Result<(), WireError> {
     close_inherited()?;
     let signals = signal_descriptor()?;
     let socket = take_socket()?;
-    let outbox = Outbox {
-        socket: Arc::new(Mutex::new(socket.try_clone().map_err(into_errno)?)),
-    };
+    let outbox = Outbox { socket: Arc::new(Mutex::new(socket.try_clone().map_err(into_errno)?)) };
     let me = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
-    outbox.send(
-        &FromInit::Hello {
-            version: wire::VERSION,
-        },
-        &[me.as_fd()],
-    )?;
+    outbox.send(&FromInit::Hello { version: wire::VERSION }, &[me.as_fd()])?;
     drop(me);
 
-    let mut init = Init {
-        outbox,
-        children: HashSet::new(),
-    };
+    let mut init = Init { outbox, children: HashSet::new() };
     let mut inbox = Inbox::default();
     loop {
-        let mut ready = [
-            PollFd::new(&socket, PollFlags::IN),
-            PollFd::new(&signals, PollFlags::IN),
-        ];
+        let mut ready = [PollFd::new(&socket, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
         match poll(&mut ready, None) {
             Err(Errno::INTR) => continue,
             other => other?,
@@ -122,18 +106,14 @@ fn close_inherited() -> Result<(), Errno> {
 fn signal_descriptor() -> Result<SignalFd, Errno> {
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD);
-    mask.thread_block()
-        .map_err(|errno| Errno::from_raw_os_error(errno as i32))?;
+    mask.thread_block().map_err(|errno| Errno::from_raw_os_error(errno as i32))?;
     SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .map_err(|errno| Errno::from_raw_os_error(errno as i32))
 }
 
 /// Moves the socket away from descriptor 0 and lets go of the server's standard output and error.
 fn take_socket() -> Result<OwnedFd, Errno> {
-    let socket = std::io::stdin()
-        .as_fd()
-        .try_clone_to_owned()
-        .map_err(into_errno)?;
+    let socket = std::io::stdin().as_fd().try_clone_to_owned().map_err(into_errno)?;
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
@@ -156,23 +136,10 @@ impl Init {
             ToInit::Spawn { id, spawn } => match spawn::spawn(&spawn) {
                 Ok((pid, descriptors)) => {
                     self.children.insert(pid);
-                    let descriptors: Vec<BorrowedFd<'_>> =
-                        descriptors.iter().map(AsFd::as_fd).collect();
-                    self.outbox.send(
-                        &FromInit::Reply {
-                            id,
-                            result: Ok(Reply::Spawned { pid }),
-                        },
-                        &descriptors,
-                    )
+                    let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+                    self.outbox.send(&FromInit::Reply { id, result: Ok(Reply::Spawned { pid }) }, &descriptors)
                 }
-                Err(failure) => self.outbox.send(
-                    &FromInit::Reply {
-                        id,
-                        result: Err(failure),
-                    },
-                    &[],
-                ),
+                Err(failure) => self.outbox.send(&FromInit::Reply { id, result: Err(failure) }, &[]),
             },
             ToInit::Signal { pid, signal } => {
                 // An unreaped child keeps its pid, so this cannot hit a stranger.
@@ -195,22 +162,13 @@ impl Init {
                         Ok((reply, descriptor)) => (Ok(reply), descriptor),
                         Err(failure) => (Err(failure), None),
                     };
-                    let descriptors: Vec<BorrowedFd<'_>> =
-                        descriptor.iter().map(AsFd::as_fd).collect();
-                    if let Err(WireError::TooLarge(size)) =
-                        outbox.send(&FromInit::Reply { id, result }, &descriptors)
-                    {
+                    let descriptors: Vec<BorrowedFd<'_>> = descriptor.iter().map(AsFd::as_fd).collect();
+                    if let Err(WireError::TooLarge(size)) = outbox.send(&FromInit::Reply { id, result }, &descriptors) {
                         let failure = Failure {
                             kind: FailureKind::ResourceExhausted,
                             message: format!("the answer of {size} bytes is too large"),
                         };
-                        let _ = outbox.send(
-                            &FromInit::Reply {
-                                id,
-                                result: Err(failure),
-                            },
-                            &[],
-                        );
+                        let _ = outbox.send(&FromInit::Reply { id, result: Err(failure) }, &[]);
                     }
                 };
                 if let Err(error) = std::thread::Builder::new().spawn(work) {
@@ -218,13 +176,7 @@ impl Init {
                         kind: FailureKind::ResourceExhausted,
                         message: format!("no thread for the request: {error}"),
                     };
-                    return self.outbox.send(
-                        &FromInit::Reply {
-                            id,
-                            result: Err(failure),
-                        },
-                        &[],
-                    );
+                    return self.outbox.send(&FromInit::Reply { id, result: Err(failure) }, &[]);
                 }
                 Ok(())
             }

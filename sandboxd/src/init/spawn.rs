@@ -39,11 +39,7 @@ pub(super) fn spawn(spawn: &Spawn) -> Result<(u32, Vec<OwnedFd>), Failure> {
 
     let mut command = Command::new(&spawn.cmd);
     command.args(&spawn.args).env_clear().current_dir(&cwd);
-    command
-        .env("PATH", PATH)
-        .env("HOME", &user.home)
-        .env("USER", &user.name)
-        .env("LOGNAME", &user.name);
+    command.env("PATH", PATH).env("HOME", &user.home).env("USER", &user.name).env("LOGNAME", &user.name);
     for (name, value) in &spawn.envs {
         if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
             return Err(invalid(format!(
@@ -54,18 +50,12 @@ pub(super) fn spawn(spawn: &Spawn) -> Result<(u32, Vec<OwnedFd>), Failure> {
         command.env(name, value);
     }
 
-    let (mine, theirs) = descriptors(spawn.io, &user)
-        .map_err(|error| exhausted_or_invalid(&error, "cannot make its descriptors"))?;
-    command
-        .stdin(theirs.stdin)
-        .stdout(theirs.stdout)
-        .stderr(theirs.stderr);
+    let (mine, theirs) =
+        descriptors(spawn.io, &user).map_err(|error| exhausted_or_invalid(&error, "cannot make its descriptors"))?;
+    command.stdin(theirs.stdin).stdout(theirs.stdout).stderr(theirs.stderr);
 
     let identity = rustix::process::geteuid().is_root().then(|| {
-        let groups: Vec<Gid> = users::groups_of(&user)
-            .into_iter()
-            .map(Gid::from_raw)
-            .collect();
+        let groups: Vec<Gid> = users::groups_of(&user).into_iter().map(Gid::from_raw).collect();
         (Uid::from_raw(user.uid), Gid::from_raw(user.gid), groups)
     });
     let terminal = matches!(spawn.io, SpawnIo::Pty { .. });
@@ -78,9 +68,7 @@ pub(super) fn spawn(spawn: &Spawn) -> Result<(u32, Vec<OwnedFd>), Failure> {
             }
             // What programs expect; the server itself may have more.
             let mut files = rustix::process::getrlimit(Resource::Nofile);
-            files.current = files
-                .maximum
-                .map_or(Some(OPEN_FILES), |most| Some(most.min(OPEN_FILES)));
+            files.current = files.maximum.map_or(Some(OPEN_FILES), |most| Some(most.min(OPEN_FILES)));
             rustix::process::setrlimit(Resource::Nofile, files)?;
             // No core files: they would land in the user's directories.
             let mut core = rustix::process::getrlimit(Resource::Core);
@@ -94,9 +82,8 @@ pub(super) fn spawn(spawn: &Spawn) -> Result<(u32, Vec<OwnedFd>), Failure> {
             Ok(())
         });
     }
-    let child = command
-        .spawn()
-        .map_err(|error| exhausted_or_invalid(&error, &format!("cannot start '{}'", spawn.cmd)))?;
+    let child =
+        command.spawn().map_err(|error| exhausted_or_invalid(&error, &format!("cannot start '{}'", spawn.cmd)))?;
     Ok((child.id(), mine))
 }
 
@@ -113,31 +100,16 @@ fn descriptors(kind: SpawnIo, user: &users::User) -> io::Result<(Vec<OwnedFd>, T
             let master = rustix::pty::openpt(flags)?;
             rustix::pty::unlockpt(&master)?;
             let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags)?;
-            rustix::termios::tcsetwinsize(
-                &slave,
-                Winsize {
-                    ws_col: cols,
-                    ws_row: rows,
-                    ws_xpixel: 0,
-                    ws_ypixel: 0,
-                },
-            )?;
+            rustix::termios::tcsetwinsize(&slave, Winsize { ws_col: cols, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 })?;
             let mut modes = rustix::termios::tcgetattr(&slave)?;
             // Lets the line editor of the kernel erase a whole character.
             modes.input_modes |= InputModes::IUTF8;
             rustix::termios::tcsetattr(&slave, OptionalActions::Now, &modes)?;
             if rustix::process::geteuid().is_root() {
-                rustix::fs::fchown(
-                    &slave,
-                    Some(Uid::from_raw(user.uid)),
-                    Some(Gid::from_raw(TTY_GROUP)),
-                )?;
+                rustix::fs::fchown(&slave, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(TTY_GROUP)))?;
             }
-            let theirs = Theirs {
-                stdin: slave.try_clone()?.into(),
-                stdout: slave.try_clone()?.into(),
-                stderr: slave.into(),
-            };
+            let theirs =
+                Theirs { stdin: slave.try_clone()?.into(), stdout: slave.try_clone()?.into(), stderr: slave.into() };
             Ok((vec![master], theirs))
         }
         SpawnIo::Pipes { stdin } => {
@@ -151,14 +123,7 @@ fn descriptors(kind: SpawnIo, user: &users::User) -> io::Result<(Vec<OwnedFd>, T
             } else {
                 Stdio::null()
             };
-            Ok((
-                mine,
-                Theirs {
-                    stdin,
-                    stdout: stdout.into(),
-                    stderr: stderr.into(),
-                },
-            ))
+            Ok((mine, Theirs { stdin, stdout: stdout.into(), stderr: stderr.into() }))
         }
     }
 }
@@ -168,10 +133,7 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 fn invalid(message: String) -> Failure {
-    Failure {
-        kind: FailureKind::InvalidArgument,
-        message,
-    }
+    Failure { kind: FailureKind::InvalidArgument, message }
 }
 
 fn exhausted_or_invalid(error: &io::Error, what: &str) -> Failure {
@@ -183,8 +145,5 @@ fn exhausted_or_invalid(error: &io::Error, what: &str) -> Failure {
         _ if Errno::from_io_error(error) == Some(Errno::MFILE) => FailureKind::ResourceExhausted,
         _ => FailureKind::InvalidArgument,
     };
-    Failure {
-        kind,
-        message: format!("{what}: {error}"),
-    }
+    Failure { kind, message: format!("{what}: {error}") }
 }

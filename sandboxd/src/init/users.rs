@@ -18,21 +18,15 @@ pub(super) struct User {
 /// Finds a user by name.
 pub(super) fn find(name: &str) -> Result<User, Failure> {
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let user = passwd
-        .lines()
-        .filter_map(parse_user)
-        .find(|user| user.name == name)
-        .ok_or_else(|| Failure {
-            kind: FailureKind::Unauthenticated,
-            message: format!("invalid username: user '{name}' does not exist"),
-        })?;
+    let user = passwd.lines().filter_map(parse_user).find(|user| user.name == name).ok_or_else(|| Failure {
+        kind: FailureKind::Unauthenticated,
+        message: format!("invalid username: user '{name}' does not exist"),
+    })?;
     let me = rustix::process::geteuid();
     if !me.is_root() && user.uid != me.as_raw() {
         return Err(Failure {
             kind: FailureKind::Unauthenticated,
-            message: format!(
-                "invalid username: user '{name}' cannot be used, because the server does not run as root"
-            ),
+            message: format!("invalid username: user '{name}' cannot be used, because the server does not run as root"),
         });
     }
     Ok(user)
@@ -44,21 +38,13 @@ fn parse_user(line: &str) -> Option<User> {
     let uid = fields.nth(1)?.parse().ok()?;
     let gid = fields.next()?.parse().ok()?;
     let home = fields.nth(1)?.to_owned();
-    Some(User {
-        name,
-        uid,
-        gid,
-        home,
-    })
+    Some(User { name, uid, gid, home })
 }
 
 /// The groups that a user belongs to, its own first.
 pub(super) fn groups_of(user: &User) -> Vec<u32> {
     let mut groups = vec![user.gid];
-    for line in std::fs::read_to_string("/etc/group")
-        .unwrap_or_default()
-        .lines()
-    {
+    for line in std::fs::read_to_string("/etc/group").unwrap_or_default().lines() {
         let fields: Vec<&str> = line.split(':').collect();
         if let [_, _, gid, members] = fields[..]
             && let Ok(gid) = gid.parse()
@@ -80,24 +66,15 @@ pub(super) struct Names {
 
 impl Names {
     pub(super) fn load() -> Self {
-        Self {
-            users: numbers("/etc/passwd"),
-            groups: numbers("/etc/group"),
-        }
+        Self { users: numbers("/etc/passwd"), groups: numbers("/etc/group") }
     }
 
     pub(super) fn user(&self, uid: u32) -> String {
-        self.users
-            .get(&uid)
-            .cloned()
-            .unwrap_or_else(|| uid.to_string())
+        self.users.get(&uid).cloned().unwrap_or_else(|| uid.to_string())
     }
 
     pub(super) fn group(&self, gid: u32) -> String {
-        self.groups
-            .get(&gid)
-            .cloned()
-            .unwrap_or_else(|| gid.to_string())
+        self.groups.get(&gid).cloned().unwrap_or_else(|| gid.to_string())
     }
 }
 

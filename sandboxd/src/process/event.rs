@@ -32,9 +32,7 @@ pub(super) fn data(channel: Channel, bytes: &[u8]) -> Bytes {
     frame.put_slice(prefix);
     let start = frame.len();
     frame.resize(start + encoded, 0);
-    STANDARD
-        .encode_slice(bytes, &mut frame[start..])
-        .expect("the space was computed for it");
+    STANDARD.encode_slice(bytes, &mut frame[start..]).expect("the space was computed for it");
     frame.put_slice(SUFFIX);
     frame.freeze()
 }
@@ -96,10 +94,7 @@ mod tests {
     /// Promise: the frames have the bytes that were recorded from a real server.
     #[test]
     fn frames_match_the_recorded_ones() {
-        assert_eq!(
-            &data(Channel::Pty, b"hi\n")[5..],
-            br#"{"event":{"data":{"pty":"aGkK"}}}"#
-        );
+        assert_eq!(&data(Channel::Pty, b"hi\n")[5..], br#"{"event":{"data":{"pty":"aGkK"}}}"#);
         assert_eq!(&start(42)[5..], br#"{"event":{"start":{"pid":42}}}"#);
         assert_eq!(&keepalive()[5..], br#"{"event":{"keepalive":{}}}"#);
         for frame in [

@@ -111,16 +111,12 @@ impl Process {
             match (&self.input, terminal) {
                 (Input::Terminal(master, turn), true) => {
                     let _turn = turn.lock().await;
-                    write_all(master, bytes)
-                        .await
-                        .map_err(|source| ProcessError::Write { pid, source })
+                    write_all(master, bytes).await.map_err(|source| ProcessError::Write { pid, source })
                 }
                 (Input::Pipe(stdin), false) => {
                     let stdin = stdin.lock().await;
                     let stdin = stdin.as_ref().ok_or(ProcessError::StdinClosed(pid))?;
-                    write_all(stdin, bytes)
-                        .await
-                        .map_err(|source| ProcessError::Write { pid, source })
+                    write_all(stdin, bytes).await.map_err(|source| ProcessError::Write { pid, source })
                 }
                 (Input::Terminal(..), false) => Err(ProcessError::OnTerminal(pid)),
                 (Input::Pipe(_), true) => Err(ProcessError::NoTerminal(pid)),
@@ -149,26 +145,16 @@ impl Process {
         let Input::Terminal(master, _) = &self.input else {
             return Err(ProcessError::NoTerminal(self.pid));
         };
-        let size = Winsize {
-            ws_col: cols,
-            ws_row: rows,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        rustix::termios::tcsetwinsize(master.get_ref(), size).map_err(|error| ProcessError::Write {
-            pid: self.pid,
-            source: error.into(),
-        })
+        let size = Winsize { ws_col: cols, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(master.get_ref(), size)
+            .map_err(|error| ProcessError::Write { pid: self.pid, source: error.into() })
     }
 }
 
 async fn write_all(descriptor: &AsyncFd<OwnedFd>, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        let written = descriptor
-            .async_io(Interest::WRITABLE, |descriptor| {
-                Ok(rustix::io::write(descriptor, bytes)?)
-            })
-            .await?;
+        let written =
+            descriptor.async_io(Interest::WRITABLE, |descriptor| Ok(rustix::io::write(descriptor, bytes)?)).await?;
         bytes = &bytes[written..];
     }
     Ok(())
@@ -200,11 +186,7 @@ struct Ended {
 
 impl Processes {
     pub(crate) fn new(link: Link, gone: CancellationToken) -> Self {
-        Self {
-            link,
-            gone,
-            table: Mutex::default(),
-        }
+        Self { link, gone, table: Mutex::default() }
     }
 
     /// Starts a process and listens to it from its first byte. `own_envs` is what `List` shows; `kill_after` is the most it
@@ -245,28 +227,16 @@ impl Processes {
     ) -> Result<EventStream, ProcessError> {
         let pid = spawned.pid;
         let wrong = |source| ProcessError::Write { pid, source };
-        let mut descriptors = spawned
-            .descriptors
-            .into_iter()
-            .map(|descriptor| register(descriptor).map_err(wrong));
-        let mut next = || {
-            descriptors
-                .next()
-                .unwrap_or_else(|| Err(wrong(io::ErrorKind::UnexpectedEof.into())))
-        };
+        let mut descriptors = spawned.descriptors.into_iter().map(|descriptor| register(descriptor).map_err(wrong));
+        let mut next = || descriptors.next().unwrap_or_else(|| Err(wrong(io::ErrorKind::UnexpectedEof.into())));
         let (input, sources) = match io {
             SpawnIo::Pty { .. } => {
                 let master = Arc::new(next()?);
-                (
-                    Input::Terminal(master.clone(), tokio::sync::Mutex::default()),
-                    vec![(event::Channel::Pty, master)],
-                )
+                (Input::Terminal(master.clone(), tokio::sync::Mutex::default()), vec![(event::Channel::Pty, master)])
             }
             SpawnIo::Pipes { stdin } => {
-                let sources = vec![
-                    (event::Channel::Stdout, Arc::new(next()?)),
-                    (event::Channel::Stderr, Arc::new(next()?)),
-                ];
+                let sources =
+                    vec![(event::Channel::Stdout, Arc::new(next()?)), (event::Channel::Stderr, Arc::new(next()?))];
                 let stdin = if stdin { Some(next()?) } else { None };
                 (Input::Pipe(tokio::sync::Mutex::new(stdin)), sources)
             }
@@ -274,13 +244,7 @@ impl Processes {
         let (first, stream) = pair(pid);
         let (joins, waiting) = mpsc::channel(JOINS);
         let ended = CancellationToken::new();
-        let process = Arc::new(Process {
-            pid,
-            description,
-            input,
-            joins,
-            ended: ended.clone(),
-        });
+        let process = Arc::new(Process { pid, description, input, joins, ended: ended.clone() });
         place.fill(process);
         let pump = Pump::new(self.clone(), pid, sources, waiting, first, ended.clone());
         tokio::spawn(pump.run(spawned.exit));
@@ -322,14 +286,9 @@ impl Processes {
         let table = self.lock();
         let found = match selector {
             Selector::Pid(pid) => table.live.get(pid),
-            Selector::Tag(tag) => table
-                .live
-                .values()
-                .find(|process| process.description.tag.as_ref() == Some(tag)),
+            Selector::Tag(tag) => table.live.values().find(|process| process.description.tag.as_ref() == Some(tag)),
         };
-        found
-            .cloned()
-            .ok_or_else(|| ProcessError::NotFound(selector.clone()))
+        found.cloned().ok_or_else(|| ProcessError::NotFound(selector.clone()))
     }
 
     /// The live processes in the order of their pids.
@@ -340,11 +299,7 @@ impl Processes {
     }
 
     /// Signals the process itself, not its children.
-    pub(crate) async fn signal(
-        &self,
-        selector: &Selector,
-        signal: ProcessSignal,
-    ) -> Result<(), ProcessError> {
+    pub(crate) async fn signal(&self, selector: &Selector, signal: ProcessSignal) -> Result<(), ProcessError> {
         let process = self.find(selector)?;
         Ok(self.link.signal(process.pid, signal).await?)
     }
@@ -354,20 +309,10 @@ impl Processes {
         let mut table = self.lock();
         let process = table.live.remove(&pid);
         let tag = process.and_then(|process| process.description.tag.clone());
-        while table.ended.len() >= MAX_ENDS
-            || table
-                .ended
-                .front()
-                .is_some_and(|ended| ended.at.elapsed() >= END_KEPT)
-        {
+        while table.ended.len() >= MAX_ENDS || table.ended.front().is_some_and(|ended| ended.at.elapsed() >= END_KEPT) {
             table.ended.pop_front();
         }
-        table.ended.push_back(Ended {
-            pid,
-            tag,
-            at: Instant::now(),
-            event,
-        });
+        table.ended.push_back(Ended { pid, tag, at: Instant::now(), event });
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Table> {

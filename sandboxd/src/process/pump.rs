@@ -64,14 +64,7 @@ impl Pump {
         first: Producer,
         ended: CancellationToken,
     ) -> Self {
-        Self {
-            processes,
-            pid,
-            sources,
-            joins,
-            listeners: vec![first],
-            ended,
-        }
+        Self { processes, pid, sources, joins, listeners: vec![first], ended }
     }
 
     /// Runs until the end has been delivered, or the sandbox is gone.
@@ -89,10 +82,7 @@ impl Pump {
                 self.listeners.push(late);
             }
             for listener in self.listeners {
-                listener.fail(ConnectError::new(
-                    Code::Unavailable,
-                    "the sandbox ended before the stream completed",
-                ));
+                listener.fail(ConnectError::new(Code::Unavailable, "the sandbox ended before the stream completed"));
             }
         }
     }
@@ -126,8 +116,7 @@ impl Pump {
     }
 
     fn admit(&mut self, listener: Producer) {
-        self.listeners
-            .retain(|listener| !listener.queue.is_closed());
+        self.listeners.retain(|listener| !listener.queue.is_closed());
         if self.listeners.len() < MAX_LISTENERS {
             self.listeners.push(listener);
         } else {
@@ -199,10 +188,7 @@ impl Pump {
 
 /// Waits for output and takes what there is, up to a chunk. `None` if there is nothing to deliver: the output is not
 /// `wanted`, or a source ended and was removed.
-async fn next_output(
-    sources: &mut Vec<(Channel, Arc<AsyncFd<OwnedFd>>)>,
-    wanted: bool,
-) -> Option<Bytes> {
+async fn next_output(sources: &mut Vec<(Channel, Arc<AsyncFd<OwnedFd>>)>, wanted: bool) -> Option<Bytes> {
     std::future::poll_fn(|context| {
         for index in 0..sources.len() {
             let (channel, source) = &sources[index];
@@ -229,12 +215,7 @@ enum Output {
     End,
 }
 
-fn poll_source(
-    channel: Channel,
-    source: &AsyncFd<OwnedFd>,
-    wanted: bool,
-    context: &mut Context<'_>,
-) -> Poll<Output> {
+fn poll_source(channel: Channel, source: &AsyncFd<OwnedFd>, wanted: bool, context: &mut Context<'_>) -> Poll<Output> {
     loop {
         let mut ready = match source.poll_read_ready(context) {
             Poll::Pending => return Poll::Pending,
@@ -261,9 +242,7 @@ fn poll_source(
             match filled {
                 0 if ended => Some(Output::End),
                 0 => None,
-                _ => Some(Output::Some(
-                    wanted.then(|| event::data(channel, &scratch[..filled])),
-                )),
+                _ => Some(Output::Some(wanted.then(|| event::data(channel, &scratch[..filled])))),
             }
         });
         if let Some(output) = output {

@@ -27,10 +27,7 @@ pub(crate) fn is_root() -> bool {
 }
 
 /// Waits until a condition gives something.
-pub(crate) async fn until<T, F: Future<Output = Option<T>>>(
-    what: &str,
-    mut condition: impl FnMut() -> F,
-) -> T {
+pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut condition: impl FnMut() -> F) -> T {
     let end = Instant::now() + DEADLINE;
     loop {
         if let Some(found) = condition().await {
@@ -52,55 +49,33 @@ pub(crate) struct Api {
 impl Api {
     pub(crate) fn new(url: String, state_dir: &Path) -> Self {
         let key = std::fs::read_to_string(state_dir.join("api-key")).unwrap();
-        Self {
-            http: Client::new(),
-            url,
-            key,
-        }
+        Self { http: Client::new(), url, key }
     }
 
     pub(crate) fn get(&self, path: &str) -> RequestBuilder {
-        self.http
-            .get(format!("{}{path}", self.url))
-            .header("x-api-key", &self.key)
+        self.http.get(format!("{}{path}", self.url)).header("x-api-key", &self.key)
     }
 
     pub(crate) fn post(&self, path: &str, body: &Value) -> RequestBuilder {
-        self.http
-            .post(format!("{}{path}", self.url))
-            .header("x-api-key", &self.key)
-            .json(body)
+        self.http.post(format!("{}{path}", self.url)).header("x-api-key", &self.key).json(body)
     }
 
     pub(crate) fn delete(&self, path: &str) -> RequestBuilder {
-        self.http
-            .delete(format!("{}{path}", self.url))
-            .header("x-api-key", &self.key)
+        self.http.delete(format!("{}{path}", self.url)).header("x-api-key", &self.key)
     }
 
     /// Makes a sandbox with further members beside the template.
     pub(crate) async fn create(&self, more: Value) -> Sandbox {
         let mut body = json!({ "templateID": "base" });
-        body.as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let (status, answer) = json_of(self.post("/v2/sandboxes", &body)).await;
         assert_eq!(status, 201, "{answer}");
         let text = |name: &str| answer[name].as_str().unwrap().to_owned();
-        Sandbox {
-            api: self.clone(),
-            id: text("sandboxID"),
-            token: text("envdAccessToken"),
-        }
+        Sandbox { api: self.clone(), id: text("sandboxID"), token: text("envdAccessToken") }
     }
 
     pub(crate) async fn kill(&self, id: &str) -> u16 {
-        self.delete(&format!("/sandboxes/{id}"))
-            .send()
-            .await
-            .unwrap()
-            .status()
-            .as_u16()
+        self.delete(&format!("/sandboxes/{id}")).send().await.unwrap().status().as_u16()
     }
 }
 
@@ -109,14 +84,7 @@ pub(crate) async fn json_of(request: RequestBuilder) -> (u16, Value) {
     let response = request.send().await.unwrap();
     let status = response.status().as_u16();
     let text = response.text().await.unwrap();
-    (
-        status,
-        if text.is_empty() {
-            Value::Null
-        } else {
-            serde_json::from_str(&text).unwrap_or(Value::String(text))
-        },
-    )
+    (status, if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap_or(Value::String(text)) })
 }
 
 /// A server in this process.
@@ -154,11 +122,7 @@ impl TestServer {
         change(&mut options);
         let server = Server::bind(options).await.unwrap();
         let api = Api::new(format!("http://{}", server.addr()), directory.path());
-        Self {
-            api,
-            server,
-            directory,
-        }
+        Self { api, server, directory }
     }
 
     pub(crate) async fn end(self) {
@@ -192,15 +156,8 @@ impl TestProgram {
         })
         .await;
         assert_eq!(announced["pid"].as_u64(), child.id().map(u64::from));
-        let api = Api::new(
-            announced["url"].as_str().unwrap().to_owned(),
-            directory.path(),
-        );
-        Self {
-            api,
-            child,
-            directory,
-        }
+        let api = Api::new(announced["url"].as_str().unwrap().to_owned(), directory.path());
+        Self { api, child, directory }
     }
 }
 
@@ -224,11 +181,7 @@ impl Sandbox {
 
     /// A unary call.
     pub(crate) async fn call(&self, method: &str, message: Value) -> (u16, Value) {
-        json_of(
-            self.request(reqwest::Method::POST, &format!("/{method}"))
-                .json(&message),
-        )
-        .await
+        json_of(self.request(reqwest::Method::POST, &format!("/{method}")).json(&message)).await
     }
 
     /// A unary call that succeeds.
@@ -251,39 +204,22 @@ impl Sandbox {
             .body(envelope(message));
         let response = change(request).send().await.unwrap();
         assert_eq!(response.status(), 200);
-        assert_eq!(
-            response.headers()["content-type"],
-            "application/connect+json"
-        );
-        Events {
-            response,
-            buffer: BytesMut::new(),
-            ended: false,
-        }
+        assert_eq!(response.headers()["content-type"], "application/connect+json");
+        Events { response, buffer: BytesMut::new(), ended: false }
     }
 
     pub(crate) async fn start(&self, message: Value) -> Process {
-        let mut events = self
-            .stream("process.Process/Start", &message, |request| request)
-            .await;
+        let mut events = self.stream("process.Process/Start", &message, |request| request).await;
         let first = events.next().await.unwrap();
-        let pid = first["event"]["start"]["pid"]
-            .as_u64()
-            .unwrap_or_else(|| panic!("no start: {first}"));
-        Process {
-            pid,
-            events,
-            sandbox: self.clone(),
-        }
+        let pid = first["event"]["start"]["pid"].as_u64().unwrap_or_else(|| panic!("no start: {first}"));
+        Process { pid, events, sandbox: self.clone() }
     }
 
     /// An interactive shell on a terminal.
     pub(crate) async fn shell(&self) -> Process {
         let envs = json!({ "TERM": "dumb", "PS1": "$ " });
-        let process =
-            json!({ "cmd": "/bin/bash", "args": ["--norc", "--noprofile", "-i"], "envs": envs });
-        self.start(json!({ "process": process, "pty": { "size": { "cols": 80, "rows": 24 } } }))
-            .await
+        let process = json!({ "cmd": "/bin/bash", "args": ["--norc", "--noprofile", "-i"], "envs": envs });
+        self.start(json!({ "process": process, "pty": { "size": { "cols": 80, "rows": 24 } } })).await
     }
 
     /// Runs a shell command on pipes to its end: exit code, stdout, stderr.
@@ -293,13 +229,11 @@ impl Sandbox {
 
     /// The most that a process of the sandbox can be: its root, if it has one.
     pub(crate) async fn run_as_root(&self, command: &str) -> (i64, String, String) {
-        self.run_as(if is_root() { "root" } else { "user" }, command)
-            .await
+        self.run_as(if is_root() { "root" } else { "user" }, command).await
     }
 
     async fn run_as(&self, user: &str, command: &str) -> (i64, String, String) {
-        let message =
-            json!({ "process": { "cmd": "/bin/bash", "args": ["-c", command] }, "stdin": false });
+        let message = json!({ "process": { "cmd": "/bin/bash", "args": ["-c", command] }, "stdin": false });
         let credentials = STANDARD.encode(format!("{user}:"));
         let mut events = self
             .stream("process.Process/Start", &message, |request| {
@@ -310,19 +244,12 @@ impl Sandbox {
         assert_eq!(output.error, None);
         let end = output.end.expect("an end event");
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        (
-            end["exitCode"].as_i64().unwrap_or(0),
-            text(output.stdout),
-            text(output.stderr),
-        )
+        (end["exitCode"].as_i64().unwrap_or(0), text(output.stdout), text(output.stderr))
     }
 
     /// Whether a path exists.
     pub(crate) async fn exists(&self, path: &str) -> bool {
-        self.call("filesystem.Filesystem/Stat", json!({ "path": path }))
-            .await
-            .0
-            == 200
+        self.call("filesystem.Filesystem/Stat", json!({ "path": path })).await.0 == 200
     }
 }
 
@@ -344,23 +271,15 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) async fn input(&self, bytes: impl AsRef<[u8]>) {
-        let input =
-            json!({ "process": { "pid": self.pid }, "input": { "pty": STANDARD.encode(bytes) } });
-        assert_eq!(
-            self.sandbox.ok("process.Process/SendInput", input).await,
-            json!({})
-        );
+        let input = json!({ "process": { "pid": self.pid }, "input": { "pty": STANDARD.encode(bytes) } });
+        assert_eq!(self.sandbox.ok("process.Process/SendInput", input).await, json!({}));
     }
 
     /// Reads until the terminal showed a text; returns what was shown until then.
     pub(crate) async fn shows(&mut self, text: &str) -> String {
         let mut shown = String::new();
         while !shown.contains(text) {
-            let event = self
-                .events
-                .next()
-                .await
-                .unwrap_or_else(|| panic!("the stream ended, shown: {shown:?}"));
+            let event = self.events.next().await.unwrap_or_else(|| panic!("the stream ended, shown: {shown:?}"));
             let data = event["event"]["data"]["pty"].as_str().unwrap_or_default();
             shown.push_str(&String::from_utf8_lossy(&STANDARD.decode(data).unwrap()));
         }
@@ -409,17 +328,11 @@ impl Events {
                     });
                 }
             }
-            let chunk = tokio::time::timeout(DEADLINE, self.response.chunk())
-                .await
-                .expect("a chunk in time")
-                .unwrap();
+            let chunk = tokio::time::timeout(DEADLINE, self.response.chunk()).await.expect("a chunk in time").unwrap();
             match chunk {
                 Some(chunk) => self.buffer.extend_from_slice(&chunk),
                 None => {
-                    assert!(
-                        self.ended,
-                        "the stream ended without an end-of-stream message"
-                    );
+                    assert!(self.ended, "the stream ended without an end-of-stream message");
                     assert!(self.buffer.is_empty());
                     return None;
                 }
@@ -439,11 +352,9 @@ impl Events {
                 continue;
             }
             let event = &message["event"];
-            for (name, bytes) in [
-                ("pty", &mut output.pty),
-                ("stdout", &mut output.stdout),
-                ("stderr", &mut output.stderr),
-            ] {
+            for (name, bytes) in
+                [("pty", &mut output.pty), ("stdout", &mut output.stdout), ("stderr", &mut output.stderr)]
+            {
                 if let Some(data) = event["data"][name].as_str() {
                     bytes.extend(STANDARD.decode(data).unwrap());
                 }
@@ -452,11 +363,7 @@ impl Events {
                 output.end = Some(end.clone());
             }
         }
-        assert!(
-            output.late.is_empty(),
-            "messages after the end: {:?}",
-            output.late
-        );
+        assert!(output.late.is_empty(), "messages after the end: {:?}", output.late);
         output
     }
 }

@@ -8,20 +8,10 @@ use crate::client::{TestServer, is_root, processes_with, until};
 #[tokio::test(flavor = "multi_thread")]
 async fn the_environment_is_exact() {
     let server = TestServer::start().await;
-    let sandbox = server
-        .create(json!({ "envVars": { "GIVEN": "1", "HOME": "/workspace" } }))
-        .await;
+    let sandbox = server.create(json!({ "envVars": { "GIVEN": "1", "HOME": "/workspace" } })).await;
     let process = json!({ "cmd": "env", "envs": { "GIVEN": "2", "OWN": "x" } });
-    let output = sandbox
-        .start(json!({ "process": process }))
-        .await
-        .events
-        .rest()
-        .await;
-    let mut lines: Vec<&str> = std::str::from_utf8(&output.stdout)
-        .unwrap()
-        .lines()
-        .collect();
+    let output = sandbox.start(json!({ "process": process })).await.events.rest().await;
+    let mut lines: Vec<&str> = std::str::from_utf8(&output.stdout).unwrap().lines().collect();
     lines.sort_unstable();
     let id = format!("E2B_SANDBOX_ID={}", sandbox.id);
     let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -46,14 +36,8 @@ async fn the_environment_is_exact() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sandbox_sees_only_itself() {
     let server = TestServer::start().await;
-    let (sandbox, other) = (
-        server.create(json!({})).await,
-        server.create(json!({})).await,
-    );
-    assert_eq!(
-        sandbox.run("id -un; id -gn; id -u; pwd; hostname").await.1,
-        "user\nuser\n1000\n/home/user\nsandbox\n"
-    );
+    let (sandbox, other) = (server.create(json!({})).await, server.create(json!({})).await);
+    assert_eq!(sandbox.run("id -un; id -gn; id -u; pwd; hostname").await.1, "user\nuser\n1000\n/home/user\nsandbox\n");
     let (_, processes, _) = sandbox.run("ls /proc | grep -c '^[0-9]'").await;
     assert!(processes.trim().parse::<u32>().unwrap() < 10, "{processes}");
     let state = server.directory.path().display();
@@ -68,24 +52,13 @@ async fn a_sandbox_sees_only_itself() {
         assert_eq!(found, 1, "{hidden}");
     }
     for place in ["/home/user", "/workspace", "/tmp", "/var/tmp", "/dev/shm"] {
-        assert_eq!(
-            sandbox
-                .run(&format!("echo mine > {place}/x && cat {place}/x"))
-                .await
-                .1,
-            "mine\n",
-            "{place}"
-        );
+        assert_eq!(sandbox.run(&format!("echo mine > {place}/x && cat {place}/x")).await.1, "mine\n", "{place}");
         assert!(!other.exists(&format!("{place}/x")).await, "{place}");
     }
     // Without root there is one user only, who owns the whole tree of the sandbox, but still not the host's.
     let closed = ["/usr/bin/x", "/etc/ssl/certs/x", "/x", "/etc/x", "/root/x"];
     for place in if is_root() { &closed[..] } else { &closed[..2] } {
-        assert_ne!(
-            sandbox.run(&format!("touch {place} 2>/dev/null")).await.0,
-            0,
-            "{place}"
-        );
+        assert_ne!(sandbox.run(&format!("touch {place} 2>/dev/null")).await.0, 0, "{place}");
     }
     for forbidden in [
         "touch /usr/bin/x",
@@ -94,26 +67,13 @@ async fn a_sandbox_sees_only_itself() {
         "hostname other",
         "ip link add x type dummy",
     ] {
-        assert_ne!(
-            sandbox
-                .run_as_root(&format!("{forbidden} 2>/dev/null"))
-                .await
-                .0,
-            0,
-            "{forbidden}"
-        );
+        assert_ne!(sandbox.run_as_root(&format!("{forbidden} 2>/dev/null")).await.0, 0, "{forbidden}");
     }
     if is_root() {
-        let accounts = sandbox
-            .run_as_root("grep -c . /etc/passwd /etc/shadow")
-            .await
-            .1;
+        let accounts = sandbox.run_as_root("grep -c . /etc/passwd /etc/shadow").await.1;
         assert_eq!(accounts, "/etc/passwd:3\n/etc/shadow:2\n");
         assert_eq!(
-            sandbox
-                .run_as_root("touch /root/x /etc/x && chown user /root/x && su user -c 'id -u'")
-                .await
-                .1,
+            sandbox.run_as_root("touch /root/x /etc/x && chown user /root/x && su user -c 'id -u'").await.1,
             "1000\n"
         );
     }
@@ -124,19 +84,11 @@ async fn a_sandbox_sees_only_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn network_can_be_refused() {
     let server = TestServer::start().await;
-    for more in [
-        json!({ "allow_internet_access": false }),
-        json!({ "network": { "denyOut": ["0.0.0.0/0"] } }),
-    ] {
+    for more in [json!({ "allow_internet_access": false }), json!({ "network": { "denyOut": ["0.0.0.0/0"] } })] {
         let sandbox = server.create(more).await;
-        let (_, devices, _) = sandbox
-            .run("tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '")
-            .await;
+        let (_, devices, _) = sandbox.run("tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '").await;
         assert_eq!(devices, "lo\n");
-        let reach = format!(
-            "exec 3<>/dev/tcp/{}",
-            server.server.addr().to_string().replace(':', "/")
-        );
+        let reach = format!("exec 3<>/dev/tcp/{}", server.server.addr().to_string().replace(':', "/"));
         assert_ne!(sandbox.run(&format!("{reach} 2>/dev/null")).await.0, 0);
     }
     server.end().await;
@@ -148,23 +100,19 @@ async fn a_kill_leaves_nothing() {
     let server = TestServer::start().await;
     let sandbox = server.create(json!({})).await;
     let marker = format!("marker-{}", sandbox.id);
-    let stubborn =
-        format!("bash -c 'trap \"\" TERM HUP INT; while :; do sleep 1000; done' {marker}");
+    let stubborn = format!("bash -c 'trap \"\" TERM HUP INT; while :; do sleep 1000; done' {marker}");
     let mut shell = sandbox.shell().await;
-    shell.input(format!("{stubborn} &\n(setsid {stubborn} >/dev/null 2>&1 </dev/null &)\nnohup {stubborn} &\necho up:$((1+1))\n")).await;
+    shell
+        .input(format!(
+            "{stubborn} &\n(setsid {stubborn} >/dev/null 2>&1 </dev/null &)\nnohup {stubborn} &\necho up:$((1+1))\n"
+        ))
+        .await;
     shell.shows("up:2").await;
     let root = format!("(setsid {stubborn} >/dev/null 2>&1 </dev/null &)");
     assert_eq!(sandbox.run_as_root(&root).await.0, 0);
-    until("all four", || async {
-        (processes_with(&marker).len() >= 4).then_some(())
-    })
-    .await;
+    until("all four", || async { (processes_with(&marker).len() >= 4).then_some(()) }).await;
     assert_eq!(server.kill(&sandbox.id).await, 204);
-    assert_eq!(
-        processes_with(&marker),
-        [0_u32; 0],
-        "none is left when the kill is answered"
-    );
+    assert_eq!(processes_with(&marker), [0_u32; 0], "none is left when the kill is answered");
     let output = shell.events.rest().await;
     assert_eq!(output.error.unwrap()["code"], "unavailable");
     until("its files are gone", || async {
@@ -182,32 +130,19 @@ async fn a_dead_init_ends_the_sandbox() {
     let sandbox = server.create(json!({})).await;
     let mut shell = sandbox.shell().await;
     // From outside: inside, nobody can kill process 1.
-    assert_ne!(
-        sandbox
-            .run_as_root("kill -9 1; kill -0 1 && exit 5")
-            .await
-            .0,
-        0
-    );
+    assert_ne!(sandbox.run_as_root("kill -9 1; kill -0 1 && exit 5").await.0, 0);
     let (_, namespace, _) = sandbox.run("readlink /proc/self/ns/pid").await;
     let inits: Vec<u32> = processes_with(sandboxd::init::ARGUMENT)
         .into_iter()
         .filter(|pid| {
-            std::fs::read_link(format!("/proc/{pid}/ns/pid"))
-                .is_ok_and(|link| link.to_str() == Some(namespace.trim()))
+            std::fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|link| link.to_str() == Some(namespace.trim()))
         })
         .collect();
     assert_eq!(inits.len(), 1);
     let pid = rustix::process::Pid::from_raw(i32::try_from(inits[0]).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-    assert_eq!(
-        shell.events.rest().await.error.unwrap()["code"],
-        "unavailable"
-    );
-    until("it is gone", || async {
-        (server.server.sandboxes() == 0).then_some(())
-    })
-    .await;
+    assert_eq!(shell.events.rest().await.error.unwrap()["code"], "unavailable");
+    until("it is gone", || async { (server.server.sandboxes() == 0).then_some(()) }).await;
     assert_eq!(server.kill(&sandbox.id).await, 404);
     server.end().await;
 }
@@ -220,9 +155,7 @@ async fn fifty_at_once() {
     let all = (0..50).map(|number: u32| {
         let api = api.clone();
         tokio::spawn(async move {
-            let sandbox = api
-                .create(json!({ "envVars": { "NUMBER": number.to_string() } }))
-                .await;
+            let sandbox = api.create(json!({ "envVars": { "NUMBER": number.to_string() } })).await;
             let mut shell = sandbox.shell().await;
             shell.input("echo is:$NUMBER\n").await;
             shell.shows(&format!("is:{number}")).await;

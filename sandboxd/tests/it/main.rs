@@ -1,9 +1,6 @@
 //! One real server on a free port per test, driven from outside over HTTP.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a failure here is the result, with its place"
-)]
+#![allow(clippy::unwrap_used, reason = "a failure here is the result, with its place")]
 
 mod client;
 mod control;

@@ -28,10 +28,7 @@ async fn drive(mut command: Command) {
         .stdin(Stdio::null())
         .kill_on_drop(true);
     let output = command.output().await.unwrap();
-    let (stdout, stderr) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{stdout}\n{stderr}");
     assert!(stdout.contains("ok a killed sandbox is gone"), "{stdout}");
     assert_eq!(server.server.sandboxes(), 0);
@@ -39,9 +36,7 @@ async fn drive(mut command: Command) {
 }
 
 fn script(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/sdk")
-        .join(path)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk").join(path)
 }
 
 /// Promise: the SDK from npm works.

@@ -1,0 +1,70 @@
+/**
+ * The way of output to the terminal: keeps at most a window of it inside xterm.js, which draws it in slices between frames, and the
+ * rest in a bounded queue. A browser cannot pause a WebSocket, so a flood that is faster than the page can draw ends at the bound:
+ * then the oldest waiting output is left out, and the terminal says how much.
+ */
+
+/** Most text inside xterm.js at a time, in UTF-16 units. xterm.js throws away beyond 50 million; this keeps keys quick too. */
+const WINDOW = 1024 * 1024;
+/** Most text that waits for the window, in UTF-16 units: some seconds of drawing. */
+export const MAX_HELD = 64 * 1024 * 1024;
+
+/** Ends any escape sequence that the gap cut (CAN), and any colour. */
+const RESYNC = "\x18\x1b[0m\r\n";
+
+export class Inbox {
+  #held: string[] = [];
+  #heldChars = 0;
+  #drawing = 0;
+  #skipped = 0;
+
+  /** `draw` takes text and calls back once it is on the screen's model: `Terminal.write`. */
+  constructor(private readonly draw: (text: string, done: () => void) => void) {}
+
+  /** Text that has come and is not drawn yet, in UTF-16 units. */
+  get pending(): number {
+    return this.#heldChars + this.#drawing;
+  }
+
+  /** Draws the text in its turn. */
+  push(text: string): void {
+    this.#held.push(text);
+    this.#heldChars += text.length;
+    if (this.#heldChars > MAX_HELD) this.#skip();
+    this.#pump();
+  }
+
+  #pump(): void {
+    while (this.#drawing < WINDOW && this.#held.length > 0) {
+      const text = this.#notice() ?? this.#take();
+      this.#drawing += text.length;
+      this.draw(text, () => {
+        this.#drawing -= text.length;
+        this.#pump();
+      });
+    }
+  }
+
+  #take(): string {
+    const text = this.#held.shift() ?? "";
+    this.#heldChars -= text.length;
+    return text;
+  }
+
+  #notice(): string | undefined {
+    if (this.#skipped === 0) return undefined;
+    const megabytes = (this.#skipped / 1e6).toFixed(1);
+    this.#skipped = 0;
+    return `${RESYNC}\x1b[7m ${megabytes} MB of output left out: it came faster than this browser can draw \x1b[0m\r\n`;
+  }
+
+  /** Leaves out the oldest half, so that a long flood makes few gaps and not one for each frame. */
+  #skip(): void {
+    let index = 0;
+    let chars = 0;
+    while (index < this.#held.length - 1 && this.#heldChars - chars > MAX_HELD / 2) chars += this.#held[index++]?.length ?? 0;
+    this.#held.splice(0, index);
+    this.#heldChars -= chars;
+    this.#skipped += chars;
+  }
+}

@@ -1,0 +1,22 @@
+/** What the keys of the on-screen bar send. Pure: names and modes in, bytes out. */
+
+export type SoftKey = "escape" | "tab" | "up" | "down" | "left" | "right";
+
+const ARROWS: Readonly<Partial<Record<SoftKey, string>>> = { up: "A", down: "B", right: "C", left: "D" };
+
+/** The bytes of one key. `application`: the program asked for application cursor keys (DECCKM). */
+export function keySequence(key: SoftKey, modes: { application: boolean; ctrl: boolean }): string {
+  if (key === "escape") return "\x1b";
+  if (key === "tab") return "\t";
+  const final = ARROWS[key] ?? "";
+  if (modes.ctrl) return `\x1b[1;5${final}`;
+  return modes.application ? `\x1bO${final}` : `\x1b[${final}`;
+}
+
+/** The control character of a typed character, as Ctrl held down would give it; the text itself where there is none. */
+export function withCtrl(text: string): string {
+  if (text === "?") return "\x7f";
+  if (text === " ") return "\0";
+  if (!/^[@-_a-z]$/.test(text)) return text;
+  return String.fromCharCode(text.charCodeAt(0) & 0x1f);
+}

@@ -1,0 +1,46 @@
+/** What a person chose for this page, kept in this browser. Works, without memory, where storage is refused. */
+
+export type Appearance = "auto" | "light" | "dark";
+
+export interface Preferences {
+  appearance: Appearance;
+  /** Terminal text, in CSS pixels. */
+  fontSize: number;
+  screenReader: boolean;
+}
+
+export const MIN_FONT = 9;
+export const MAX_FONT = 32;
+const KEY = "sandbox-broker.preferences";
+
+/** The stored preferences, each checked, or their defaults. */
+export function loadPreferences(fallbackFont: number): Preferences {
+  const stored = read();
+  const { appearance, fontSize, screenReader } = stored;
+  return {
+    appearance: appearance === "light" || appearance === "dark" ? appearance : "auto",
+    fontSize: typeof fontSize === "number" ? clampFont(fontSize) : fallbackFont,
+    screenReader: screenReader === true,
+  };
+}
+
+export function savePreferences(preferences: Preferences): void {
+  try {
+    localStorage.setItem(KEY, JSON.stringify(preferences));
+  } catch {
+    // Private windows and full disks: the choice lasts as long as the page.
+  }
+}
+
+export function clampFont(size: number): number {
+  return Math.min(MAX_FONT, Math.max(MIN_FONT, Math.round(size) || MIN_FONT));
+}
+
+function read(): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(localStorage.getItem(KEY) ?? "{}");
+    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
+  } catch {
+    return {};
+  }
+}

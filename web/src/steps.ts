@@ -1,0 +1,89 @@
+/**
+ * The list of provisioning steps, built from `status` frames. Pure: a list, a frame and the time give the next list. A server that
+ * tells stages is shown stage by stage with its own times; one that only sends messages is shown message by message, each timed until
+ * the next.
+ */
+import type { StatusFrame } from "./protocol";
+
+export interface Step {
+  /** The server's name for it; none where it is only a message. */
+  readonly stage?: string;
+  readonly label: string;
+  /** What the server says about this step, if it says more than the label. */
+  readonly detail?: string;
+  readonly state: "active" | "done" | "failed";
+  /** When it began, in milliseconds of the page's clock. */
+  readonly since: number;
+  /** How long it took, in milliseconds: the server's figure, else measured here. */
+  readonly ms?: number;
+}
+
+export type Steps = readonly Step[];
+
+/** Most steps kept. A server that tells more has its oldest forgotten. */
+const MAX_STEPS = 40;
+
+const STAGES: ReadonlyMap<string, string> = new Map([
+  ["plugin", "Load the provider"],
+  ["create", "Create the sandbox"],
+  ["mount", "Mount storage"],
+  ["shell", "Start the shell"],
+]);
+
+/** The list after one status frame. */
+export function addStatus(steps: Steps, frame: StatusFrame, now: number): Steps {
+  const next = frame.stage === undefined ? addMessage(steps, frame.message, now) : addStage(steps, frame, frame.stage, now);
+  return next.slice(-MAX_STEPS);
+}
+
+/** The list when nothing more can happen to it: what was under way ended as `state`. */
+export function settle(steps: Steps, state: "done" | "failed", now: number): Steps {
+  return steps.map((step) => (step.state === "active" ? end(step, state, now) : step));
+}
+
+/** How long all of it took, from the first step's begin to `now`, in milliseconds. */
+export function total(steps: Steps, now: number): number {
+  return steps[0] === undefined ? 0 : Math.max(0, now - steps[0].since);
+}
+
+function addStage(steps: Steps, frame: StatusFrame, stage: string, now: number): Steps {
+  const at = steps.findLastIndex((step) => step.stage === stage && step.state === "active");
+  const before = steps[at];
+  const label = STAGES.get(stage) ?? (frame.message || stage);
+  const detail = frame.message && frame.message !== label ? frame.message : before?.detail;
+  const base: Step = {
+    stage,
+    label,
+    state: "active",
+    since: before?.since ?? now - (frame.ms ?? 0),
+    ...(detail === undefined ? {} : { detail }),
+  };
+  const step = frame.state === "done" || frame.state === "failed" ? end(base, frame.state, now, frame.ms) : base;
+  if (before !== undefined) return steps.with(at, step);
+  return [...endMessages(steps, now), step];
+}
+
+function addMessage(steps: Steps, message: string, now: number): Steps {
+  const last = steps.at(-1);
+  const staged = steps.some((step) => step.stage !== undefined);
+  // Beside stages a bare message is a remark on the stage under way, or on the one just done.
+  if (staged && last !== undefined) return steps.with(-1, { ...last, detail: message });
+  return [...endMessages(steps, now), { label: message, state: "active", since: now }];
+}
+
+function endMessages(steps: Steps, now: number): Steps {
+  return steps.map((step) => (step.state === "active" && step.stage === undefined ? end(step, "done", now) : step));
+}
+
+function end(step: Step, state: "done" | "failed", now: number, ms = Math.max(0, now - step.since)): Step {
+  return { ...step, state, ms };
+}
+
+/** A duration for people: `840 ms`, `3.2 s`, `1 min 05 s`. */
+export function formatMs(ms: number): string {
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  const tenths = Math.round(ms / 100);
+  if (tenths < 600) return `${(tenths / 10).toFixed(1)} s`;
+  const seconds = Math.round(ms / 1000);
+  return `${Math.floor(seconds / 60)} min ${String(seconds % 60).padStart(2, "0")} s`;
+}

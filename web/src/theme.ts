@@ -1,0 +1,62 @@
+/** The terminal's colours, dark and light, matching the page's. xterm.js raises the contrast of what a program picks on top of them. */
+import type { ITheme } from "@xterm/xterm";
+
+const DARK: ITheme = {
+  background: "#11141a",
+  foreground: "#d7dce5",
+  cursor: "#8ab4ff",
+  cursorAccent: "#11141a",
+  selectionBackground: "#2f4468",
+  selectionInactiveBackground: "#2a3345",
+  scrollbarSliderBackground: "#ffffff1f",
+  scrollbarSliderHoverBackground: "#ffffff38",
+  scrollbarSliderActiveBackground: "#ffffff4d",
+  black: "#2a303c",
+  red: "#f2777a",
+  green: "#8fcf8a",
+  yellow: "#e6c07b",
+  blue: "#7fb0ff",
+  magenta: "#c792ea",
+  cyan: "#6fcfd6",
+  white: "#c9cfda",
+  brightBlack: "#6d7688",
+  brightRed: "#ff9a9c",
+  brightGreen: "#abe3a6",
+  brightYellow: "#f5d79c",
+  brightBlue: "#a5c8ff",
+  brightMagenta: "#dcb4f5",
+  brightCyan: "#97e3e8",
+  brightWhite: "#f4f6fa",
+};
+
+const LIGHT: ITheme = {
+  background: "#ffffff",
+  foreground: "#252a33",
+  cursor: "#1f5fd0",
+  cursorAccent: "#ffffff",
+  selectionBackground: "#c9dcff",
+  selectionInactiveBackground: "#e0e6ef",
+  scrollbarSliderBackground: "#0000001f",
+  scrollbarSliderHoverBackground: "#00000038",
+  scrollbarSliderActiveBackground: "#0000004d",
+  black: "#252a33",
+  red: "#c4293d",
+  green: "#237a3b",
+  yellow: "#8a5a00",
+  blue: "#1f5fd0",
+  magenta: "#8a3fb0",
+  cyan: "#0b7480",
+  white: "#6b7482",
+  brightBlack: "#586170",
+  brightRed: "#d93a4d",
+  brightGreen: "#2f8a49",
+  brightYellow: "#9a6a10",
+  brightBlue: "#3b78e0",
+  brightMagenta: "#9d57c2",
+  brightCyan: "#1f8792",
+  brightWhite: "#3d4552",
+};
+
+export function terminalTheme(dark: boolean): ITheme {
+  return dark ? DARK : LIGHT;
+}

@@ -1,0 +1,165 @@
+/**
+ * The page around the terminal: draws a `Session`, and nothing that is not in it. Touches an element only when what it shows has
+ * changed, so that nothing flickers and screen readers hear each thing once. Decides nothing.
+ */
+import type { Session } from "./session";
+import { formatMs, type Step, type Steps } from "./steps";
+
+const STATES: Readonly<Record<Session["phase"], string>> = {
+  checking: "Connecting",
+  signin: "Signed out",
+  starting: "Starting",
+  live: "Live",
+  ended: "Ended",
+};
+
+/** How long a passing notice stays, in milliseconds: long enough to read two lines. */
+const NOTICE_MS = 6000;
+/** How long a bell is seen, in milliseconds. */
+const BELL_MS = 300;
+
+export function element<T extends HTMLElement = HTMLElement>(id: string): T {
+  const found = document.getElementById(id);
+  if (found === null) throw new Error(`index.html has no element #${id}`);
+  return found as T;
+}
+
+export class View {
+  readonly #app = element("app");
+  readonly #details = element("details");
+  #noticeTimer: ReturnType<typeof setTimeout> | undefined;
+  #bellTimer: ReturnType<typeof setTimeout> | undefined;
+  #shown: Session | undefined;
+
+  /** Draws the session as it is at `now`, in milliseconds of the page's clock. */
+  render(session: Session, title: string, now: number): void {
+    const { phase, ending } = session;
+    const failedStart = phase === "ended" && session.readyAt === undefined;
+    if (this.#app.dataset["phase"] !== phase) this.#app.dataset["phase"] = phase;
+    this.#app.dataset["tone"] = ending?.tone ?? "";
+
+    text("state", failedStart ? "Not started" : STATES[phase]);
+    text("provider", session.provider ?? "");
+    text("isolation", session.isolation ?? "");
+    text("title", title);
+    text("elapsed", session.readyAt === undefined ? "" : clock((session.endedAt ?? now) - session.readyAt));
+    document.title = [title, session.provider, "Sandbox"].filter(Boolean).join(" · ");
+
+    show("new-button", phase === "live" || phase === "starting");
+    show("signin", phase === "signin");
+    show("starting", phase === "starting" || failedStart);
+    show("trouble", failedStart);
+    show("ended", phase === "ended" && !failedStart);
+
+    text("signin-error", session.signInError ?? "");
+    text("starting-title", failedStart ? (ending?.title ?? "") : "Starting your sandbox");
+    text("trouble-detail", ending?.detail ?? "");
+    text("trouble-advice", ending?.advice ?? "");
+    text("ended-title", ending?.title ?? "");
+    text("ended-detail", ending?.detail ?? "");
+    text("ended-advice", ending?.advice ?? "");
+
+    for (const list of this.#app.querySelectorAll<HTMLElement>("ol.steps")) drawSteps(list, session.steps, now);
+    if (this.#shown !== session) {
+      drawFacts(this.#details, session);
+      this.#announce(session);
+      this.#shown = session;
+    }
+  }
+
+  /** A passing word at the edge of the terminal. An empty one takes the last away. */
+  notice(words: string, stay = false): void {
+    clearTimeout(this.#noticeTimer);
+    text("notice", words);
+    show("notice", words !== "");
+    if (words !== "" && !stay) this.#noticeTimer = setTimeout(() => show("notice", false), NOTICE_MS);
+  }
+
+  /** Where the link under the pointer leads. */
+  link(url: string | undefined): void {
+    text("link", url ?? "");
+    show("link", url !== undefined);
+  }
+
+  bell(): void {
+    clearTimeout(this.#bellTimer);
+    this.#app.classList.add("bell");
+    this.#bellTimer = setTimeout(() => this.#app.classList.remove("bell"), BELL_MS);
+  }
+
+  #announce(session: Session): void {
+    const before = this.#shown;
+    if (session.phase === before?.phase) {
+      const done = session.steps.find((step, index) => step.state !== "active" && before.steps[index]?.state === "active");
+      if (session.phase === "starting" && done) text("live", `${done.label}: ${done.state}`);
+      return;
+    }
+    const on = session.provider === undefined ? "" : ` on ${session.provider}`;
+    if (session.phase === "starting") text("live", "Starting a sandbox");
+    if (session.phase === "live") text("live", `Terminal ready${on}`);
+    const { ending } = session;
+    text("alarm", ending ? [ending.title, ending.detail, ending.advice].filter(Boolean).join(". ") : "");
+  }
+}
+
+function drawSteps(list: HTMLElement, steps: Steps, now: number): void {
+  while (list.children.length > steps.length) list.lastElementChild?.remove();
+  steps.forEach((step, index) => drawStep(list.children[index] ?? list.appendChild(newStep()), step, now));
+}
+
+function newStep(): HTMLElement {
+  const item = document.createElement("li");
+  const words = document.createElement("span");
+  words.append(document.createElement("b"), document.createElement("small"));
+  item.append(document.createElement("i"), words, document.createElement("time"));
+  return item;
+}
+
+function drawStep(item: Element, step: Step, now: number): void {
+  const [label, detail, time] = [item.querySelector("b"), item.querySelector("small"), item.querySelector("time")];
+  if (item.className !== step.state) item.className = step.state;
+  set(label, step.label);
+  set(detail, step.detail ?? "");
+  set(time, formatMs(step.ms ?? Math.max(0, now - step.since)));
+}
+
+function drawFacts(details: HTMLElement, session: Session): void {
+  const facts: [string, string | undefined][] = [
+    ["Provider", session.provider],
+    ["Isolation", session.isolation],
+    ["Session", session.id],
+    ["Ready after", session.readyMs === undefined ? undefined : formatMs(session.readyMs)],
+    ["Broker", session.version],
+  ];
+  const nodes = facts.flatMap(([name, value]) => {
+    if (value === undefined) return [];
+    const [term, words] = [document.createElement("dt"), document.createElement("dd")];
+    term.textContent = name;
+    words.textContent = value;
+    return [term, words];
+  });
+  details.querySelector("dl")?.replaceChildren(...nodes);
+}
+
+function text(id: string, words: string): void {
+  const node = element(id);
+  set(node, words);
+  if (node.matches("#provider, #isolation, .detail")) node.hidden = words === "";
+}
+
+function set(node: Element | null, words: string): void {
+  if (node !== null && node.textContent !== words) node.textContent = words;
+}
+
+function show(id: string, on: boolean): void {
+  const node = element(id);
+  if (node.hidden === on) node.hidden = !on;
+}
+
+/** `0:07`, `12:34`, `1:02:03`. */
+function clock(ms: number): string {
+  const seconds = Math.max(0, Math.floor(ms / 1000));
+  const [h, m, s] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
+  const two = (n: number) => String(n).padStart(2, "0");
+  return h > 0 ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
+}

@@ -1,0 +1,84 @@
+//! `cargo xtask bench`: the broker beside other terminals in a browser, those
+//! that this machine can have.
+//!
+//! Knows how to get each peer and the variable by which the benchmark finds it.
+//! A peer that cannot be had is named with the reason and left out.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use crate::command::find_program;
+use crate::plugins;
+use crate::setup::{debian, python};
+use crate::web;
+use crate::workspace::Workspace;
+
+/// wetty compiles its PTY; tty-web is a Rust program of 200 crates.
+const BUILD_DEADLINE: Duration = Duration::from_secs(900);
+
+const WETTY: &str = "wetty@3.2.0";
+const TTY_WEB: &str = "tty-web@0.16.4";
+
+/// Gets the peers and runs the benchmark `terminal` of the host.
+pub(crate) fn bench(ws: &Workspace, name: Option<&str>) -> Result<()> {
+    plugins::build(ws)?;
+    web::build(ws)?;
+    let mut vars = vec![plugins::env_var(ws)];
+    for (var, peer) in [
+        ("PEER_TTYD", ttyd(ws)),
+        ("PEER_WETTY", wetty(ws)),
+        ("PEER_TERMINADO", terminado(ws)),
+        ("PEER_TTY_WEB", tty_web(ws)),
+    ] {
+        match peer {
+            Ok(path) => vars.push((var, path)),
+            Err(error) => eprintln!("left out: {var}: {error:#}"),
+        }
+    }
+    ws.cargo().args(["bench", "--package=sandbox-broker", "--bench=terminal", "--"]).args(name).envs(&vars).run()
+}
+
+fn ttyd(ws: &Workspace) -> Result<OsString> {
+    if find_program(&["ttyd"]).is_none() {
+        debian::install(ws, &["ttyd"])?;
+    }
+    let path = find_program(&["ttyd"]).context("the package ttyd brought no ttyd")?;
+    Ok(path.into())
+}
+
+fn wetty(ws: &Workspace) -> Result<OsString> {
+    let prefix = ws.path("target/peers/wetty");
+    let program = prefix.join("node_modules/.bin/wetty");
+    if !program.is_file() || !ws.is_stamped("wetty", WETTY) {
+        web::npm(ws, &ws.root)?
+            .args(["install", "--no-save", "--no-audit", "--no-fund", "--prefix"])
+            .arg(&prefix)
+            .arg(WETTY)
+            .deadline(BUILD_DEADLINE)
+            .run()?;
+        ws.stamp("wetty", WETTY)?;
+    }
+    Ok(program.into())
+}
+
+fn terminado(ws: &Workspace) -> Result<OsString> {
+    let venv = python::venv(ws, "target/peers/python", &["xtask/python/peers.txt"])?;
+    Ok(venv.program("python").into())
+}
+
+fn tty_web(ws: &Workspace) -> Result<OsString> {
+    let root = ws.path("target/peers");
+    let program = root.join("bin/tty-web");
+    if !program.is_file() || !ws.is_stamped("tty-web", TTY_WEB) {
+        ws.cargo()
+            .args(["install", "--locked", "--target-dir=target/peers/build", "--root"])
+            .arg(&root)
+            .arg(TTY_WEB)
+            .deadline(BUILD_DEADLINE)
+            .run()?;
+        ws.stamp("tty-web", TTY_WEB)?;
+    }
+    Ok(program.into())
+}

@@ -1,0 +1,34 @@
+//! `cargo xtask run`: builds what the broker consists of and becomes the broker.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::plugins;
+use crate::setup::{self, debian};
+use crate::web;
+use crate::workspace::Workspace;
+
+/// Builds plugins, page and program, then becomes the broker, so that signals
+/// and the exit status are its own. Returns only on failure.
+pub(crate) fn run(ws: &Workspace, release: bool, args: &[String]) -> Result<()> {
+    // Another provider than `local` runs without it.
+    if let Err(error) = debian::ensure(ws, &[&setup::BUBBLEWRAP]) {
+        eprintln!("warning: {error:#}");
+    }
+    plugins::build(ws)?;
+    web::build(ws)?;
+    let broker = build_broker(ws, release)?;
+    Err(ws.cmd(broker).shown_as("broker").args(args).envs(&[plugins::env_var(ws)]).replace_this_process())
+}
+
+/// Builds the broker and returns the program's path. The page must be built.
+pub(crate) fn build_broker(ws: &Workspace, release: bool) -> Result<PathBuf> {
+    let profile = if release { "release" } else { "dev" };
+    ws.cargo()
+        .args(["build", "--package=sandbox-broker", "--bin=broker", "--profile", profile])
+        .args(["--target-dir=target"])
+        .run()?;
+    let folder = if release { "release" } else { "debug" };
+    Ok(ws.path("target").join(folder).join("broker"))
+}

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, missing_docs, reason = "a test has no public interface")]
 
 mod cleanup;
+mod e2b;
 mod hostile;
 mod reload;
 mod support;

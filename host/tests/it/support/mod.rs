@@ -1,6 +1,7 @@
 //! What the tests stand on: the real `broker` program, a real `sandboxd`, and
 //! a typed client. Waits for conditions with a deadline, never for a time.
 
+pub mod awkward;
 mod broker;
 mod client;
 mod sandboxd;

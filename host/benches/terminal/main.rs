@@ -5,8 +5,10 @@
 //! this; a peer whose variable is not set is left out. Ratios within one run
 //! are what counts: the machine's clock differs between runs.
 
+#![allow(clippy::unwrap_used, unreachable_pub, missing_docs, reason = "a benchmark stops at the first surprise")]
+
 #[path = "../../tests/it/support/mod.rs"]
-#[allow(dead_code, reason = "a benchmark uses a part of it")]
+#[allow(dead_code, unused_imports, reason = "a benchmark uses a part of it")]
 mod support;
 
 mod bare;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -516,8 +517,11 @@ fn spec() -> Spec {
     Spec { labels: BTreeMap::from([("b".into(), "1".into())]), ttl: Duration::from_millis(60_001), ..Spec::default() }
 }
 
-/// A server that gives these answers one after the other.
-async fn script(answers: Vec<(&'static str, fn() -> Response)>) -> Awkward {
+type Answer = fn() -> Response;
+
+/// A server that gives these answers one after the other, each to a request
+/// whose line begins so.
+async fn script(answers: Vec<(&'static str, Answer)>) -> Awkward {
     let next = Arc::new(AtomicU32::new(0));
     Awkward::start(move |line, _| {
         let n = next.fetch_add(1, Ordering::SeqCst) as usize;
@@ -712,7 +716,7 @@ async fn a_part_of_a_file_comes_also_from_a_server_that_sends_all_of_it() {
     assert_eq!(server.seen("GET /files?path=%2Fw%2Fa")[0].header("range"), Some("bytes=3-6"));
 
     let part = Awkward::start(async |_, _| {
-        (axum::http::StatusCode::PARTIAL_CONTENT, [("content-range", "bytes 3-6/10")], "3456").into_response()
+        (StatusCode::PARTIAL_CONTENT, [("content-range", "bytes 3-6/10")], "3456").into_response()
     })
     .await;
     let (text, done) = read(&part, 3, Some(4)).await.unwrap();
@@ -723,7 +727,7 @@ async fn a_part_of_a_file_comes_also_from_a_server_that_sends_all_of_it() {
 #[tokio::test]
 async fn the_end_of_a_file_is_not_beyond_it() {
     let server = Awkward::start(async |_, _| {
-        (axum::http::StatusCode::RANGE_NOT_SATISFIABLE, [("content-range", "bytes */10")], "").into_response()
+        (StatusCode::RANGE_NOT_SATISFIABLE, [("content-range", "bytes */10")], "").into_response()
     })
     .await;
     let (text, done) = read(&server, 10, None).await.unwrap();

@@ -1,10 +1,12 @@
 //! The broker from outside: the real program, real sandboxes, real plugins.
 
 #![allow(unreachable_pub, missing_docs, reason = "a test has no public interface")]
+#![allow(clippy::unwrap_used, reason = "a surprise fails the test")]
 
 mod cleanup;
 mod e2b;
 mod hostile;
 mod reload;
+#[allow(dead_code, reason = "the benchmark uses the rest")]
 mod support;
 mod terminal;

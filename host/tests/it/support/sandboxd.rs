@@ -62,10 +62,6 @@ impl Sandboxd {
              [providers.{name}.config]\napi_url = \"{url}\"\nsandbox_url = \"{url}\"\n"
         )
     }
-
-    pub fn directory(&self) -> &Path {
-        self.directory.path()
-    }
 }
 
 impl Drop for Sandboxd {

@@ -231,7 +231,7 @@ impl Broker {
 
         let (watcher, changes) = Watcher::new(loader.files(&config)).context("cannot watch the configuration")?;
         tracing::info!("configuration: {}", config.summary());
-        tracing::info!(%address, ms = started.elapsed().as_millis() as u64, "listening");
+        tracing::info!(url = %format_args!("http://{address}"), ms = started.elapsed().as_millis() as u64, "listening");
         let live = Live { loader, config, fingerprint, broker_id, embedded, blueprint, settings, status, relog };
         let reloading = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(live.follow(watcher, changes)));
         Ok(Broker { address, sessions, stop, serving, _reloading: reloading })

@@ -1,6 +1,7 @@
 //! `broker schema`: the JSON Schema of the configuration and of the built-in
 //! plugins' sections, for editors.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use crate::broker::{Loader, Surroundings};
@@ -9,6 +10,7 @@ use crate::config;
 pub(super) async fn run(surroundings: Surroundings) -> anyhow::Result<ExitCode> {
     let _ = super::serve::log("error");
     let plugins = Loader::new(surroundings)?.schemas().await;
-    println!("{:#}", config::schema(&plugins));
+    // A reader that has enough, such as `head`, is no reason to panic.
+    writeln!(std::io::stdout(), "{:#}", config::schema(&plugins))?;
     Ok(ExitCode::SUCCESS)
 }

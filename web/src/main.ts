@@ -120,7 +120,7 @@ async function admit(mine: number): Promise<void> {
 function connect(access: { provider?: string; version?: string }): void {
   const url = new URL("terminal", document.baseURI);
   url.protocol = url.protocol.replace("http", "ws");
-  on({ kind: "connect", ...access });
+  on({ ...access, kind: "connect" });
   const inbox = new Inbox((text, done) => terminal.write(text, done));
   connection = new Connection(url, {
     frame: (frame) => (frame.type === "output" ? inbox.push(frame.data) : on({ kind: "frame", frame })),

@@ -338,7 +338,7 @@ mod tests {
         let path = Path::new("x.wasm");
         for (bytes, words) in [
             (&b"hello"[..], "not a WebAssembly component"),
-            (&b"\0asm\x01\0\0\0"[..], "no usable component type"),
+            (&b"\0asm\x01\0\0\0"[..], "no interface of sandbox-broker:plugin"),
             (&b"\0asm\x0d\0\x01\0"[..], "no interface of sandbox-broker:plugin"),
         ] {
             let error = compile(&engine.engine, &engine.linker, path, bytes.to_vec()).err().unwrap().to_string();

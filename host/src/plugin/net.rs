@@ -80,7 +80,13 @@ impl Sender {
         Ok(Self::with_tls(allow, allow_private, grants, tls))
     }
 
-    fn with_tls(allow: Vec<Grant>, allow_private: bool, grants: Arc<Grants>, tls: rustls::ClientConfig) -> Self {
+    /// A sender that trusts what `tls` says.
+    pub(super) fn with_tls(
+        allow: Vec<Grant>,
+        allow_private: bool,
+        grants: Arc<Grants>,
+        tls: rustls::ClientConfig,
+    ) -> Self {
         let allow: Arc<[Grant]> = allow.into();
         let connector = Connector { allow: allow.clone(), allow_private };
         let connector = HttpsConnectorBuilder::new()

@@ -364,3 +364,6 @@ impl Provider for ComponentProvider {
             .map(convert::entry)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,9 @@ use std::future::pending;
 use std::hint::black_box;
 
 use sandbox_broker_sdk::stream::{StreamReader, StreamResult, bytes, outcome};
-use sandbox_broker_sdk::{Call, Code, Error, Exit, SandboxRef, exec, files, http, log, manifest, sandbox, secrets, terminal};
+use sandbox_broker_sdk::{
+    Call, Code, Error, Exit, SandboxRef, exec, files, http, log, manifest, sandbox, secrets, terminal,
+};
 use serde::Deserialize;
 
 struct Plugin;
@@ -107,7 +109,9 @@ impl manifest::Guest for Plugin {
 
     fn validate(text: String) -> Vec<manifest::Diagnostic> {
         match config(&text).harm.as_str() {
-            "refused" => vec![manifest::Diagnostic { pointer: "/harm".into(), message: "refused by the plugin".into() }],
+            "refused" => {
+                vec![manifest::Diagnostic { pointer: "/harm".into(), message: "refused by the plugin".into() }]
+            }
             "loop-in-validate" => loop {
                 black_box(());
             },
@@ -138,12 +142,7 @@ impl sandbox::Guest for Plugin {
         if c.when == "kill" { harm(&c).await } else { Ok(()) }
     }
 
-    async fn list(
-        _: Call,
-        _: String,
-        _: Vec<(String, String)>,
-        _: Option<String>,
-    ) -> Result<sandbox::Page, Error> {
+    async fn list(_: Call, _: String, _: Vec<(String, String)>, _: Option<String>) -> Result<sandbox::Page, Error> {
         Ok(sandbox::Page { sandboxes: Vec::new(), next: None })
     }
 }

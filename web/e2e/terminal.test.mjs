@@ -144,6 +144,8 @@ describe("a terminal", () => {
       await terminal.until(/^phone-42$/m);
       await page.getByRole("button", { name: "Up", exact: true }).tap();
       await terminal.until(/[$#] echo phone-\S+$/);
+      await page.keyboard.press("Enter");
+      await terminal.until(/^phone-42\n[^\n]*\nphone-42$/m);
       await terminal.picture("phone");
       assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "nothing sticks out sideways");
     },

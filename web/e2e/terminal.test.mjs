@@ -28,7 +28,7 @@ function onTerminal(promise, body, options) {
       await body(terminal);
       passed = true;
     } finally {
-      if (!passed) await terminal.picture("failed");
+      if (!passed) await terminal.picture(`failed-${promise.replace(/\W+/g, "-")}`);
       await (passed ? terminal.close() : terminal.page.context().close());
     }
   });
@@ -187,18 +187,6 @@ describe("a page from another origin", () => {
         (response) => `${response.type} ${response.status}`,
         () => "failed",
       ),
-      new Promise((resolve) => {
-        const frame = document.createElement("iframe");
-        frame.onload = () => {
-          try {
-            resolve(frame.contentDocument?.querySelector("#app") ? "framed" : "refused");
-          } catch {
-            resolve("refused");
-          }
-        };
-        frame.src = broker;
-        document.body.append(frame);
-      }),
     ]);
 
   /** @type {import("node:http").Server} */

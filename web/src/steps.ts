@@ -49,8 +49,11 @@ export function total(steps: Steps, now: number): number {
 function addStage(steps: Steps, frame: StatusFrame, stage: string, now: number): Steps {
   const at = steps.findLastIndex((step) => step.stage === stage && step.state === "active");
   const before = steps[at];
-  const label = STAGES.get(stage) ?? (frame.message || stage);
-  const detail = frame.message && frame.message !== label ? frame.message : before?.detail;
+  const known = STAGES.get(stage);
+  const label = known ?? (frame.message || stage);
+  // "Sandbox created in 0.06 s" says no more than the label, its tick and its time.
+  const plain = known !== undefined && frame.state === "done";
+  const detail = plain ? undefined : frame.message && frame.message !== label ? frame.message : before?.detail;
   const base: Step = {
     stage,
     label,

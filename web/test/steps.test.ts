@@ -11,13 +11,19 @@ describe("a server that tells stages", () => {
   it("shows each stage once, with the server's own time", () => {
     const steps = after(
       [0, { message: "Creating", stage: "create", state: "begin" }],
-      [900, { message: "Created", stage: "create", state: "done", ms: 850 }],
+      [900, { message: "Created in 0.85 s", stage: "create", state: "done", ms: 850 }],
       [910, { message: "", stage: "shell", state: "begin" }],
     );
     expect(steps).toEqual([
-      { stage: "create", label: "Create the sandbox", detail: "Created", state: "done", since: 0, ms: 850 },
+      { stage: "create", label: "Create the sandbox", state: "done", since: 0, ms: 850 },
       { stage: "shell", label: "Start the shell", state: "active", since: 910 },
     ]);
+  });
+
+  it("shows what the server says about a stage until it is done, and why it failed", () => {
+    const begin = { message: "Creating", stage: "create", state: "begin" } as const;
+    expect(after([0, begin])).toMatchObject([{ detail: "Creating" }]);
+    expect(after([0, begin], [9, { ...begin, message: "no quota", state: "failed" }])).toMatchObject([{ detail: "no quota", state: "failed" }]);
   });
 
   it("measures a stage itself where the server tells no time", () => {

@@ -41,7 +41,7 @@ impl Surroundings {
     /// The places given, or where they usually are.
     ///
     /// # Errors
-    /// When there is no place for the state.
+    /// When there is no place for the state, or no working directory.
     pub fn find(config: PathBuf, plugins: Option<PathBuf>, state: Option<PathBuf>) -> anyhow::Result<Self> {
         let beside = || {
             let program = std::env::current_exe().unwrap_or_default();
@@ -57,6 +57,7 @@ impl Surroundings {
                 .context("there is no home directory: give --state-dir")?
                 .join("sandbox-broker"),
         };
+        let state = std::path::absolute(state)?;
         Ok(Surroundings { config, plugins: plugins.map_or_else(beside, |p| vec![p]), state })
     }
 

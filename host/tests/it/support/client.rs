@@ -61,11 +61,14 @@ impl Client {
 
     /// The next frame, or how the server closed.
     pub async fn next(&mut self) -> Result<Frame, Closed> {
+        // Around pings too: a server that only pings says nothing.
+        let next = tokio::time::timeout(DEADLINE, self.receive()).await;
+        next.unwrap_or_else(|_| panic!("no frame for {DEADLINE:?}; said {:?}; screen {:?}", self.said, self.screen))
+    }
+
+    async fn receive(&mut self) -> Result<Frame, Closed> {
         loop {
-            let message = tokio::time::timeout(DEADLINE, self.socket.next()).await.unwrap_or_else(|_| {
-                panic!("no frame for {DEADLINE:?}; said {:?}; screen {:?}", self.said, self.screen)
-            });
-            match message {
+            match self.socket.next().await {
                 Some(Ok(Message::Text(text))) => {
                     let value: Value = serde_json::from_str(&text).unwrap();
                     let text = |name: &str| value[name].as_str().unwrap().to_owned();
@@ -105,7 +108,9 @@ impl Client {
 
     /// Reads until the output holds `text`; forgets the output up to its end.
     pub async fn expect(&mut self, text: &str) {
+        let began = tokio::time::Instant::now();
         loop {
+            assert!(began.elapsed() < DEADLINE, "no {text:?} for {DEADLINE:?}; screen {:?}", self.screen);
             if let Some(at) = self.screen.find(text) {
                 self.screen.drain(..at + text.len());
                 return;

@@ -92,7 +92,9 @@ describe("a terminal", () => {
   });
 
   onTerminal("takes a large paste whole", async (terminal) => {
-    await terminal.enter("stty -echo; wc -c; stty echo");
+    await terminal.enter("stty -echo; echo go-$((1+1)); wc -c; stty echo");
+    // Until then the shell has bracketed paste on, and the brackets would be counted too.
+    await terminal.until(/^go-2$/m);
     const lines = "0123456789abcde\n".repeat(20_000);
     await terminal.page.locator(".xterm-helper-textarea").evaluate((area, text) => {
       const data = new DataTransfer();
@@ -124,6 +126,7 @@ describe("a terminal", () => {
     await terminal.until(/^first-2$/m);
     await page.locator("#new-button").click();
     await page.getByRole("button", { name: "Keep it" }).click();
+    await page.locator(".xterm-helper-textarea:focus").waitFor({ state: "attached" });
     await terminal.enter("echo kept-$((1+1))");
     await terminal.until(/^kept-2$/m);
     await page.locator("#new-button").click();

@@ -258,11 +258,12 @@ impl Live {
             let files = match self.reload().await {
                 Ok(()) => self.loader.files(&self.config),
                 Err(refused) => {
+                    // Before the log: who reads there that it is refused finds it in the status.
+                    self.status.send_modify(|status| status.error = Some(refused.text.clone()));
                     for line in refused.lines() {
                         tracing::error!("{line}");
                     }
                     tracing::error!("the change is refused; the configuration before it stays in force");
-                    self.status.send_modify(|status| status.error = Some(refused.text));
                     refused.files
                 }
             };

@@ -23,7 +23,7 @@ pub(crate) fn run(ws: &Workspace, release: bool, args: &[String]) -> Result<()> 
 }
 
 /// Builds the broker and returns the program's path. The page must be built.
-pub(crate) fn build_broker(ws: &Workspace, release: bool) -> Result<PathBuf> {
+fn build_broker(ws: &Workspace, release: bool) -> Result<PathBuf> {
     let profile = if release { "release" } else { "dev" };
     ws.cargo()
         .args(["build", "--package=sandbox-broker", "--bin=broker", "--profile", profile])

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,6 @@ use anyhow::{Context as _, Result, bail};
 use crate::command::stop;
 use crate::plugins;
 use crate::report::Report;
-use crate::run::build_broker;
 use crate::setup::{self, TestParts};
 use crate::web;
 use crate::workspace::Workspace;
@@ -55,7 +54,7 @@ pub(crate) fn rust(ws: &Workspace, parts: &TestParts, filter: Option<&str>) -> R
 pub(crate) fn browser(ws: &Workspace, parts: &TestParts) -> Result<()> {
     let web = web::folder(ws)?;
     web::packages(ws, &web)?;
-    let program = build_broker(ws, false)?;
+    let program = tested_broker(ws)?;
     let state = ws.path("target/e2e");
     fs::create_dir_all(&state).with_context(|| format!("making {}", state.display()))?;
     let broker = ws
@@ -86,6 +85,13 @@ pub(crate) fn browser(ws: &Workspace, parts: &TestParts) -> Result<()> {
         bail!("the broker did not end well on SIGTERM ({ended}); see target/e2e/broker.log");
     }
     Ok(())
+}
+
+/// The program that the Rust tests drive. Built as they build it: alone it has
+/// fewer features of its dependencies, and wasmtime would be compiled again.
+fn tested_broker(ws: &Workspace) -> Result<PathBuf> {
+    ws.cargo().args(["test", "--workspace", "--no-run", "--target-dir=target"]).run()?;
+    Ok(ws.path("target/debug/broker"))
 }
 
 /// A broker that ends with this value.

@@ -17,7 +17,7 @@
 //! | 11 | [`terminal`] outbound pump | reads from its own offset, joins, sends | a slow browser lags alone |
 //!
 //! Dependencies point one way, checked by `cargo xtask tidy`:
-//! `main → cli → broker → {terminal, http, plugin, config} → session → sandbox`.
+//! `main → cli → broker → {terminal, http, plugin, config} → session → {storage, sandbox}`.
 
 pub mod broker;
 pub mod cli;
@@ -28,4 +28,5 @@ pub mod plugin;
 pub mod sandbox;
 pub mod secret;
 pub mod session;
+pub mod storage;
 pub mod terminal;

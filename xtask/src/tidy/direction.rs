@@ -6,20 +6,21 @@
 use super::rust::{Path, line, paths};
 
 /// Module, the modules it may name, and why no others.
-const EDGES: [(&str, &[&str], &str); 11] = [
+const EDGES: [(&str, &[&str], &str); 12] = [
     ("main", &["cli"], "main only parses, runs and exits"),
     ("cli", &["broker", "config", "embedded"], "a command starts the broker or asks about its configuration"),
     (
         "broker",
-        &["config", "embedded", "http", "plugin", "sandbox", "session", "terminal"],
+        &["config", "embedded", "http", "plugin", "sandbox", "session", "storage", "terminal"],
         "the composition root joins the parts and has no policy",
     ),
     ("config", &["secret"], "a configuration is data: it starts nothing and knows no plugin"),
     ("embedded", &["secret"], "the server is a process behind a key"),
     ("http", &["session", "terminal"], "HTTP hands a session over and knows no provider"),
     ("terminal", &["sandbox", "session"], "frames speak of a session, whoever provides it"),
-    ("plugin", &["config", "sandbox", "secret"], "plugins implement the port and know no session"),
-    ("session", &["sandbox"], "a session knows the port alone, so that it is tested in memory"),
+    ("plugin", &["config", "sandbox", "secret", "storage"], "plugins implement the ports and know no session"),
+    ("session", &["sandbox", "storage"], "a session knows the ports alone, so that it is tested in memory"),
+    ("storage", &["sandbox"], "a mount happens in a sandbox and has its errors"),
     ("sandbox", &[], "the port speaks only domain words"),
     ("secret", &[], "a secret knows nobody that could tell it"),
 ];

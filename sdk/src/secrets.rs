@@ -1,6 +1,6 @@
 //! Use of secrets that only the host holds.
 
-pub use crate::__bindings::host::sandbox_broker::plugin::secrets::{hmac_sha256, reveal};
+pub use crate::__bindings::host::sandbox_broker::plugin::secrets::{KeyForm, hmac_sha256, reveal};
 
 /// The text that stands for a secret in a request header; the host fills the
 /// secret in when the request leaves for an allowed origin.

@@ -195,13 +195,13 @@ impl WasiClocksView for State {
 impl types::Host for State {}
 
 impl secrets::Host for State {
-    fn hmac_sha256(&mut self, name: String, message: Vec<u8>) -> Result<Vec<u8>, types::Error> {
+    fn hmac_sha256(&mut self, name: String, form: secrets::KeyForm, message: Vec<u8>) -> Result<Vec<u8>, types::Error> {
         let key = self.secret(&name)?;
-        let key = match key.strip_prefix("base64:") {
-            None => key.as_bytes().to_vec(),
-            Some(text) => {
+        let key = match form {
+            secrets::KeyForm::Text => key.as_bytes().to_vec(),
+            secrets::KeyForm::Base64 => {
                 use base64::Engine as _;
-                base64::engine::general_purpose::STANDARD.decode(text).map_err(|_| {
+                base64::engine::general_purpose::STANDARD.decode(key).map_err(|_| {
                     denial(types::Code::FailedPrecondition, format!("the secret `{name}` is not valid base64"))
                 })?
             }

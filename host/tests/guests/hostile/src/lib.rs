@@ -61,7 +61,7 @@ async fn harm(c: &Config) -> Result<(), Error> {
             let answer = request.header("authorization", secrets::placeholder("of_another")).send().await?;
             Err(Error::new(Code::Internal, format!("answered {}", answer.status)))
         }
-        "foreign-hmac" => secrets::hmac_sha256("of_another", b"x").map(drop),
+        "foreign-hmac" => secrets::hmac_sha256("of_another", secrets::KeyForm::Text, b"x").map(drop),
         "reveal" => secrets::reveal("own").map(drop),
         "scan" => {
             let request = http::Request::new(http::Method::Get, &c.url);

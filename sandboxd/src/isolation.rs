@@ -2,7 +2,8 @@
 //!
 //! What this promises: it stops accidents, not attackers. A sandbox has its own processes, mounts, host name, IPC and
 //! terminals; it sees the host's programs read-only and none of its home directories, sockets or secrets. It shares the
-//! host's kernel, network and resources. Knows nothing of leases or of the API.
+//! host's kernel, network and resources. One that may mount file systems in user space does so in a user namespace that its
+//! init makes (`init::namespace`). Knows nothing of leases or of the API.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, Permissions};
@@ -73,8 +74,11 @@ const ETC: &[&str] = &[
 /// What is `/dev/shm` inside: on disk, so that no sandbox fills the host's memory with files.
 const SHARED_MEMORY: &str = "var/shm";
 
+/// The device of file systems in user space.
+pub(crate) const FUSE: &str = "/dev/fuse";
+
 /// What root inside a sandbox may do; none of it reaches the host's devices, mounts or network set-up.
-const CAPABILITIES: &[&str] = &[
+pub(crate) const CAPABILITIES: &[&str] = &[
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_FOWNER",
@@ -86,6 +90,39 @@ const CAPABILITIES: &[&str] = &[
     "CAP_SYS_CHROOT",
 ];
 
+/// What the init of a sandbox that may mount needs besides, to give it a user namespace of its own; nothing of it stays.
+const TO_MAKE_A_NAMESPACE: &[&str] = &["CAP_SETFCAP", "CAP_SYS_ADMIN"];
+
+/// Why no sandbox here can mount.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FuseError {
+    #[error(
+        "{FUSE} is missing: load the kernel's module fuse, or give the device to the container that the server runs in"
+    )]
+    Missing,
+    #[error(
+        "this server does not run as root, and its user may not open {FUSE}: give it read and write access, or run the server as root"
+    )]
+    Forbidden,
+    #[error("cannot open {FUSE}")]
+    Open(#[source] io::Error),
+}
+
+/// Whether sandboxes made by this process can mount file systems in user space.
+///
+/// # Errors
+/// [`FuseError`], with what to do.
+pub(crate) fn check_fuse() -> Result<(), FuseError> {
+    match fs::File::options().read(true).write(true).open(FUSE) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(match error.kind() {
+            io::ErrorKind::NotFound => FuseError::Missing,
+            io::ErrorKind::PermissionDenied if !is_root() => FuseError::Forbidden,
+            _ => FuseError::Open(error),
+        }),
+    }
+}
+
 /// What differs between sandboxes.
 #[derive(Debug)]
 pub(crate) struct Walls<'a> {
@@ -95,15 +132,15 @@ pub(crate) struct Walls<'a> {
     pub(crate) init: &'a Path,
     /// Whether it shares the host's network; else it has a loopback only.
     pub(crate) network: bool,
-    /// Whether it may use `/dev/fuse`.
+    /// Whether it may mount file systems in user space.
     pub(crate) fuse: bool,
 }
 
-/// Makes the tree that becomes `/` of a sandbox. All that a sandbox writes is in there.
+/// Makes the tree that becomes `/` of a sandbox, of one that may mount if `fuse`. All that a sandbox writes is in there.
 ///
 /// # Errors
 /// Those of the file system; what was made until then is left to the caller.
-pub(crate) fn make_root(root: &Path) -> io::Result<()> {
+pub(crate) fn make_root(root: &Path, fuse: bool) -> io::Result<()> {
     directory(root, 0o755)?;
     for name in
         ["etc", "home", "mnt", "opt", "proc", "dev", "run", "srv", "usr", "var", "var/lib", "var/cache", "var/log"]
@@ -120,8 +157,9 @@ pub(crate) fn make_root(root: &Path) -> io::Result<()> {
             symlink(target, root.join(path.trim_start_matches('/')))?;
         }
     }
-    write(&root.join("etc/passwd"), &passwd())?;
-    write(&root.join("etc/group"), &group())?;
+    write(&root.join("etc/passwd"), &passwd(fuse))?;
+    write(&root.join("etc/group"), &group(fuse))?;
+    symlink("/proc/self/mounts", root.join("etc/mtab"))?;
     // Without it `su` finds no account. Nobody has a password.
     write(&root.join("etc/shadow"), &format!("root:*:1::::::\n{DEFAULT_USER}:*:1::::::\n"))?;
     fs::set_permissions(root.join("etc/shadow"), Permissions::from_mode(0o600))?;
@@ -132,6 +170,11 @@ pub(crate) fn make_root(root: &Path) -> io::Result<()> {
         "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
     )?;
 
+    if fuse {
+        // What one user has mounted is there for the others if the mount says so.
+        write(&root.join("etc/fuse.conf"), "user_allow_other\n")?;
+    }
+
     let home = root.join("home").join(DEFAULT_USER);
     directory(&home, 0o755)?;
     directory(&root.join("workspace"), 0o755)?;
@@ -140,36 +183,38 @@ pub(crate) fn make_root(root: &Path) -> io::Result<()> {
         if from.is_file() {
             let to = home.join(name);
             fs::copy(from, &to)?;
-            own(&to)?;
+            own(&to, fuse)?;
         }
     }
-    own(&home)?;
-    own(&root.join("workspace"))
+    own(&home, fuse)?;
+    own(&root.join("workspace"), fuse)
 }
 
-fn passwd() -> String {
-    let (uid, gid) = identity();
+fn passwd(fuse: bool) -> String {
+    let (uid, gid) = identity(fuse);
     let root = "root:x:0:0:root:/root:/bin/bash\n";
     format!(
         "{root}{DEFAULT_USER}:x:{uid}:{gid}:,,,:/home/{DEFAULT_USER}:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
     )
 }
 
-fn group() -> String {
-    format!("root:x:0:\ntty:x:5:\n{DEFAULT_USER}:x:{}:\nnogroup:x:65534:\n", identity().1)
+fn group(fuse: bool) -> String {
+    format!("root:x:0:\ntty:x:5:\n{DEFAULT_USER}:x:{}:\nnogroup:x:65534:\n", identity(fuse).1)
 }
 
 /// Uid and gid of the default user inside, which are also those of its files on the host when the server is root.
-fn identity() -> (u32, u32) {
-    (DEFAULT_UID, DEFAULT_UID)
+///
+/// Without root there is one user only, and programs that mount insist on being root.
+fn identity(fuse: bool) -> (u32, u32) {
+    if fuse && !is_root() { (0, 0) } else { (DEFAULT_UID, DEFAULT_UID) }
 }
 
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-fn own(path: &Path) -> io::Result<()> {
-    let (uid, gid) = identity();
+fn own(path: &Path, fuse: bool) -> io::Result<()> {
+    let (uid, gid) = identity(fuse);
     if is_root() { chown(path, Some(uid), Some(gid)) } else { Ok(()) }
 }
 
@@ -197,14 +242,16 @@ pub(crate) fn arguments(walls: &Walls<'_>) -> Vec<OsString> {
         for capability in CAPABILITIES {
             arguments.add(["--cap-add", capability]);
         }
-        if walls.fuse {
-            arguments.add(["--cap-add", "CAP_SYS_ADMIN"]);
-        }
     } else {
-        let (uid, gid) = identity();
+        let (uid, gid) = identity(walls.fuse);
         arguments.add(["--unshare-user", "--uid", &uid.to_string(), "--gid", &gid.to_string()]);
         if walls.fuse {
-            arguments.add(["--cap-add", "CAP_SYS_ADMIN"]);
+            arguments.add(["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]);
+        }
+    }
+    if walls.fuse {
+        for capability in TO_MAKE_A_NAMESPACE {
+            arguments.add(["--cap-add", capability]);
         }
     }
     arguments.bind("--bind", walls.root, "/");
@@ -221,10 +268,13 @@ pub(crate) fn arguments(walls: &Walls<'_>) -> Vec<OsString> {
     arguments.add(["--dev", "/dev", "--proc", "/proc"]);
     arguments.bind("--bind", &walls.root.join(SHARED_MEMORY), "/dev/shm");
     if walls.fuse {
-        arguments.bind("--dev-bind-try", Path::new("/dev/fuse"), "/dev/fuse");
+        arguments.bind("--dev-bind", Path::new(FUSE), FUSE);
     }
     arguments.bind("--ro-bind", walls.init, INIT_INSIDE);
     arguments.add(["--chdir", "/", "--clearenv", "--", INIT_INSIDE, crate::init::ARGUMENT]);
+    if walls.fuse {
+        arguments.add([crate::init::MAY_MOUNT]);
+    }
     arguments.0
 }
 

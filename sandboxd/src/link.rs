@@ -55,12 +55,12 @@ pub(crate) struct Spawned {
     pub(crate) exit: oneshot::Receiver<ExitStatus>,
 }
 
-type FileResult = Result<(Reply, Option<OwnedFd>), Failure>;
+type Answer = Result<(Reply, Option<OwnedFd>), Failure>;
 
 #[derive(Debug)]
 enum Waiter {
     Spawn(oneshot::Sender<Result<Spawned, Failure>>),
-    File(oneshot::Sender<FileResult>),
+    Answer(oneshot::Sender<Answer>),
 }
 
 #[derive(Debug, Default)]
@@ -103,10 +103,20 @@ impl Link {
     }
 
     /// Does one thing in the sandbox's file system.
-    pub(crate) async fn file(&self, user: &str, op: FileOp) -> FileResult {
+    pub(crate) async fn file(&self, user: &str, op: FileOp) -> Answer {
+        self.ask(|id| ToInit::File { id, user: user.to_owned(), op }).await
+    }
+
+    /// Ends all programs, unmounts file systems in user space, and lets their daemons end.
+    pub(crate) async fn close(&self, within: Duration) -> Result<(), Failure> {
+        let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        self.ask(|id| ToInit::Close { id, within_ms }).await.map(drop)
+    }
+
+    async fn ask(&self, message: impl FnOnce(u64) -> ToInit) -> Answer {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (waiter, reply) = oneshot::channel();
-        self.request(id, Waiter::File(waiter), &ToInit::File { id, user: user.to_owned(), op }).await?;
+        self.request(id, Waiter::Answer(waiter), &message(id)).await?;
         reply.await.unwrap_or_else(|_| Err(gone()))
     }
 
@@ -213,7 +223,7 @@ impl Waiting {
                     }
                 }
                 (Some(Waiter::Spawn(waiter)), Err(failure)) => drop(waiter.send(Err(failure))),
-                (Some(Waiter::File(waiter)), result) => {
+                (Some(Waiter::Answer(waiter)), result) => {
                     drop(waiter.send(result.map(|reply| (reply, descriptors.pop()))))
                 }
                 (Some(Waiter::Spawn(_)) | None, _) => {}

@@ -46,13 +46,14 @@ pub struct Options {
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, default_value = "86400")]
     pub max_timeout: Duration,
 
-    /// Further template names to accept beside `base`. Every name gives the same sandbox: the system of this machine.
+    /// Further template names to accept beside `base`. Each gives the same sandbox: the system of this machine.
     #[arg(long = "template", value_name = "NAME")]
     pub templates: Vec<String>,
 
-    /// Let sandboxes use /dev/fuse, with the right to mount. Weakens the isolation of processes that run as root.
-    #[arg(long)]
-    pub allow_fuse: bool,
+    /// Further template names whose sandboxes get /dev/fuse and may mount file systems inside. They are isolated less: see
+    /// the README.
+    #[arg(long = "fuse-template", value_name = "NAME")]
+    pub fuse_templates: Vec<String>,
 
     /// The bubblewrap program.
     #[arg(long, value_name = "PROGRAM", default_value = "bwrap")]
@@ -75,7 +76,7 @@ impl Default for Options {
             max_sandboxes: DEFAULT_MAX_SANDBOXES,
             max_timeout: DEFAULT_MAX_TIMEOUT,
             templates: Vec::new(),
-            allow_fuse: false,
+            fuse_templates: Vec::new(),
             bwrap: PathBuf::from("bwrap"),
             init_program: None,
         }

@@ -122,12 +122,12 @@ impl Registry {
         true
     }
 
-    /// Refuses new sandboxes, ends all and waits until they are gone.
+    /// Refuses new sandboxes, ends all as at the end of their leases, and waits until they are gone.
     pub(crate) async fn close(&self) {
         self.0.places.close();
         let live: Vec<Arc<Sandbox>> = self.lock().drain().map(|(_, sandbox)| sandbox).collect();
         for sandbox in &live {
-            sandbox.stop.cancel();
+            sandbox.close.cancel();
         }
         self.0.keepers.close();
         self.0.keepers.wait().await;
@@ -141,22 +141,26 @@ impl Registry {
     /// The task of one sandbox, from its creation to its end.
     async fn keep(self, sandbox: Arc<Sandbox>, remains: Remains, place: Place) {
         let mut lease = sandbox.lease.subscribe();
-        let reason = loop {
+        let (reason, in_order) = loop {
             let until = lease.borrow_and_update().until;
             tokio::select! {
                 biased;
-                () = sandbox.stop.cancelled() => break "killed",
-                () = remains.died() => break "its init died",
+                () = sandbox.stop.cancelled() => break ("killed", false),
+                () = remains.died() => break ("its init died", false),
+                () = sandbox.close.cancelled() => break ("the server ends", true),
                 _ = lease.changed() => {}
                 () = tokio::time::sleep_until(until) => {
                     if self.remove_if_due(&sandbox) {
-                        break "its lease ended";
+                        break ("its lease ended", true);
                     }
                 }
             }
         };
         let begun = Instant::now();
         self.lock().remove(&sandbox.id);
+        if in_order {
+            sandbox.wind_down().await;
+        }
         remains.take_down().await;
         drop(place);
         sandbox.gone.cancel();

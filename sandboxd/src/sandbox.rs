@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::envd::Watcher;
-use crate::isolation::{self, Walls};
+use crate::isolation::{self, FuseError, Walls};
 use crate::link::{Link, LinkError};
 use crate::process::{self, Processes};
 use crate::wire::{Failure, FileOp, Reply};
@@ -34,9 +34,17 @@ const MAX_COMPLAINT: u64 = 4096;
 /// How long the kernel may take to end all processes of a sandbox. Longer only when one hangs in a file system.
 const DEATH_DEADLINE: Duration = Duration::from_secs(10);
 
+/// How long a sandbox that may mount is given to end in order: what was written is on its way out of the machine then.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How much later than that its init may say how it went.
+const CLOSE_SLACK: Duration = Duration::from_secs(1);
+
 /// Why a sandbox could not be made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MakeError {
+    #[error("this server cannot make sandboxes that mount file systems")]
+    Fuse(#[from] FuseError),
     #[error("cannot make the sandbox's directory {path}")]
     Directory { path: PathBuf, source: io::Error },
     #[error("cannot make the socket to the sandbox's init")]
@@ -58,6 +66,8 @@ pub(crate) struct Plan {
     /// What a request to it must carry.
     pub(crate) token: String,
     pub(crate) network: bool,
+    /// Whether it may mount file systems in user space.
+    pub(crate) fuse: bool,
     pub(crate) lease: Duration,
 }
 
@@ -71,7 +81,6 @@ pub(crate) struct Ground {
     pub(crate) sandboxes: PathBuf,
     /// Holds what is being removed.
     pub(crate) trash: PathBuf,
-    pub(crate) fuse: bool,
 }
 
 /// The end of a sandbox's life, by the clock that only goes forward and by the calendar.
@@ -97,6 +106,7 @@ pub(crate) struct Sandbox {
     pub(crate) envs: BTreeMap<String, String>,
     pub(crate) token: String,
     pub(crate) network: bool,
+    pub(crate) fuse: bool,
     pub(crate) started: jiff::Timestamp,
     pub(crate) lease: watch::Sender<Lease>,
     pub(crate) link: Link,
@@ -104,8 +114,10 @@ pub(crate) struct Sandbox {
     pub(crate) file_operations: Semaphore,
     /// Watchers that clients poll, by their id.
     pub(crate) watchers: Mutex<HashMap<String, Watcher>>,
-    /// Asks the keeper to end it.
+    /// Asks the keeper to end it at once.
     pub(crate) stop: CancellationToken,
+    /// Asks the keeper to end it as at the end of its lease.
+    pub(crate) close: CancellationToken,
     /// Set once no process of it is left and its directory is out of the way.
     pub(crate) gone: CancellationToken,
 }
@@ -124,10 +136,13 @@ impl Sandbox {
     /// # Errors
     /// [`MakeError`]; nothing of it is left then. Cancelling it has the same effect.
     pub(crate) async fn make(ground: &Ground, plan: Plan) -> Result<(Self, Remains), MakeError> {
+        if plan.fuse {
+            isolation::check_fuse()?;
+        }
         let directory =
             Directory { path: ground.sandboxes.join(&plan.id), trash: ground.trash.join(&plan.id), removed: false };
-        let path = directory.path.clone();
-        tokio::task::spawn_blocking(move || isolation::make_root(&path))
+        let (path, fuse) = (directory.path.clone(), plan.fuse);
+        tokio::task::spawn_blocking(move || isolation::make_root(&path, fuse))
             .await
             .expect("making directories does not panic")
             .map_err(|source| MakeError::Directory { path: directory.path.clone(), source })?;
@@ -135,7 +150,7 @@ impl Sandbox {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(MakeError::Socket)?;
         ours.set_nonblocking(true).map_err(MakeError::Socket)?;
         let ours = UnixStream::from_std(ours).map_err(MakeError::Socket)?;
-        let walls = Walls { root: &directory.path, init: &ground.init, network: plan.network, fuse: ground.fuse };
+        let walls = Walls { root: &directory.path, init: &ground.init, network: plan.network, fuse: plan.fuse };
         let mut command = Command::new(&ground.bwrap);
         command.args(isolation::arguments(&walls)).stdin(Stdio::from(OwnedFd::from(theirs)));
         command.stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -163,6 +178,7 @@ impl Sandbox {
             envs: plan.envs,
             token: plan.token,
             network: plan.network,
+            fuse: plan.fuse,
             started: jiff::Timestamp::now(),
             lease: watch::Sender::new(Lease::of(plan.lease)),
             processes: Arc::new(Processes::new(link.clone(), gone.clone())),
@@ -170,6 +186,7 @@ impl Sandbox {
             file_operations: Semaphore::new(MAX_FILE_OPERATIONS),
             watchers: Mutex::default(),
             stop: CancellationToken::new(),
+            close: CancellationToken::new(),
             gone,
         };
         Ok((sandbox, Remains { child, init, directory }))
@@ -190,6 +207,25 @@ impl Sandbox {
     pub(crate) async fn file(&self, user: &str, op: FileOp) -> Result<(Reply, Option<OwnedFd>), Failure> {
         let _turn = self.file_operations.acquire().await.expect("the semaphore is never closed");
         self.link.file(user, op).await
+    }
+
+    /// Ends the programs of a sandbox that may mount and then its mounts, so that what programs wrote is out of it before
+    /// its last process is killed. Nothing waits in other sandboxes. Takes at most [`CLOSE_DEADLINE`] and a little more.
+    pub(crate) async fn wind_down(&self) {
+        if !self.fuse {
+            return;
+        }
+        let begun = Instant::now();
+        let failure = match tokio::time::timeout(CLOSE_DEADLINE + CLOSE_SLACK, self.link.close(CLOSE_DEADLINE)).await {
+            Ok(Ok(())) => {
+                let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+                tracing::info!(sandbox = %self.id, duration_ms, "mounts of a sandbox unmounted");
+                return;
+            }
+            Ok(Err(failure)) => failure.message,
+            Err(_) => "its init did not answer in time".to_owned(),
+        };
+        tracing::warn!(sandbox = %self.id, failure, "a sandbox is killed before all that it wrote is known to be stored");
     }
 }
 

@@ -182,7 +182,6 @@ impl Server {
             init,
             sandboxes: state_dir.join("sandboxes"),
             trash: state_dir.join("trash"),
-            fuse: options.allow_fuse,
         };
         let registry = Registry::new(ground, options.max_sandboxes);
         let activity = Arc::new(Activity::new());
@@ -191,6 +190,7 @@ impl Server {
             key,
             max_timeout: options.max_timeout,
             templates: options.templates,
+            fuse_templates: options.fuse_templates,
             machine: machine::describe(&state_dir),
             activity: activity.clone(),
         }));
@@ -212,7 +212,6 @@ impl Server {
             api_key_file = %key_file.display(),
             max_sandboxes = options.max_sandboxes,
             max_timeout_s = options.max_timeout.as_secs(),
-            allow_fuse = options.allow_fuse,
             "listening"
         );
         Ok(Self { address, shared, announcement: options.announce, stop_accepting, connections, _lock: lock })

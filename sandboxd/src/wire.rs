@@ -19,7 +19,7 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 
 /// Version of the messages below. Differs only when the binary was replaced under a running server.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// Bytes of one frame's JSON: what 65 536 directory entries need, with room.
 pub(crate) const MAX_FRAME: usize = 32 * 1024 * 1024;
@@ -38,6 +38,9 @@ pub(crate) enum ToInit {
     Signal { pid: u32, signal: ProcessSignal },
     /// Do one thing in the sandbox's file system.
     File { id: u64, user: String, op: FileOp },
+    /// End all programs, unmount file systems in user space, and let their daemons end; answered by [`Reply::Done`] within
+    /// that time.
+    Close { id: u64, within_ms: u64 },
 }
 
 /// Init to server.

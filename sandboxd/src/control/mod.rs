@@ -23,7 +23,7 @@ use self::error::ApiError;
 use self::model::{Connect, Create, Created, Detail, Listed, Refresh, Timeout};
 use crate::machine::Machine;
 use crate::registry::{CreateError, Registry, extended};
-use crate::sandbox::{Lease, Plan, Sandbox};
+use crate::sandbox::{Lease, MakeError, Plan, Sandbox};
 use crate::secret::{self, Secret};
 
 /// Bytes of a request's body: what 256 pairs of environment need, with room.
@@ -46,6 +46,8 @@ pub(crate) struct Control {
     pub(crate) key: Secret,
     pub(crate) max_timeout: Duration,
     pub(crate) templates: Vec<String>,
+    /// Those whose sandboxes may mount.
+    pub(crate) fuse_templates: Vec<String>,
     pub(crate) machine: Machine,
     /// Told of each authenticated request.
     pub(crate) activity: Arc<crate::activity::Activity>,
@@ -105,9 +107,10 @@ async fn create_v1(State(control): State<Arc<Control>>, body: Body) -> Answer {
 async fn create_with(control: &Control, body: Body, default_timeout: i64) -> Answer {
     let request: Create = read(body, false).await?;
     request.check()?;
-    if request.template_id != BASE_TEMPLATE && !control.templates.contains(&request.template_id) {
+    let fuse = control.fuse_templates.contains(&request.template_id);
+    if request.template_id != BASE_TEMPLATE && !fuse && !control.templates.contains(&request.template_id) {
         let known = std::iter::once(BASE_TEMPLATE)
-            .chain(control.templates.iter().map(String::as_str))
+            .chain(control.templates.iter().chain(&control.fuse_templates).map(String::as_str))
             .collect::<Vec<_>>()
             .join(", ");
         let message = format!("template '{}' not found: this server has {known}", request.template_id);
@@ -120,6 +123,7 @@ async fn create_with(control: &Control, body: Body, default_timeout: i64) -> Ans
     let plan = Plan {
         id: secret::sandbox_id(),
         network: request.wants_network(),
+        fuse,
         template: request.template_id,
         metadata: request.metadata.unwrap_or_default(),
         envs: request.env_vars.unwrap_or_default(),
@@ -130,6 +134,7 @@ async fn create_with(control: &Control, body: Body, default_timeout: i64) -> Ans
         let status = match &error {
             CreateError::Full { .. } => StatusCode::TOO_MANY_REQUESTS,
             CreateError::Closing => StatusCode::SERVICE_UNAVAILABLE,
+            CreateError::Make(MakeError::Fuse(_)) => StatusCode::BAD_REQUEST,
             CreateError::Make(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         ApiError::new(status, with_causes(&error))

@@ -123,7 +123,8 @@ pub(super) async fn download(
     authorize(&sandbox, &headers, &query, Operation::Read)?;
     let path = query.path.clone().unwrap_or_default();
     let (entry, mut file) = open(&sandbox, query.user(), FileOp::Read { path }).await?;
-    let size = file.metadata().await.map_err(|error| broken(&error))?.len();
+    // As seen inside: a file system that is mounted there does not describe its files to this process.
+    let size = entry.size.as_deref().and_then(|size| size.parse().ok()).unwrap_or(0);
     let range = headers.get(RANGE).and_then(|value| parse_range(value.to_str().ok()?, size));
     let (status, start, length) = match range {
         None => (StatusCode::OK, 0, size),

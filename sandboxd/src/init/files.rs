@@ -104,7 +104,7 @@ fn make_parents(path: &Path, user: &User) -> io::Result<()> {
 }
 
 fn own(path: &Path, user: &User) -> io::Result<()> {
-    if rustix::process::geteuid().is_root() {
+    if users::are_several() {
         std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid))?;
     }
     Ok(())
@@ -176,7 +176,10 @@ fn open_for_reading(path: &str) -> Result<(Reply, Option<OwnedFd>), Failure> {
         .open(path)
         .map_err(|error| failure(&error, "read", path))?;
     regular(&file, path)?;
-    let entry = describe(path, &Names::load()).map_err(|error| failure(&error, "read", path))?;
+    let mut entry = describe(path, &Names::load()).map_err(|error| failure(&error, "read", path))?;
+    // Of what was opened, whatever leads to it.
+    let size = file.metadata().map_err(|error| failure(&error, "read", path))?.len();
+    entry.size = Some(size.to_string());
     Ok((Reply::Entry(Box::new(entry)), Some(file.into())))
 }
 
@@ -202,7 +205,7 @@ fn open_for_writing(
         .open(path)
         .map_err(|error| failure(&error, "write", path))?;
     regular(&file, path)?;
-    if new && rustix::process::geteuid().is_root() {
+    if new && users::are_several() {
         std::os::unix::fs::fchown(&file, Some(user.uid), Some(user.gid))
             .map_err(|error| failure(&error, "own", path))?;
     }

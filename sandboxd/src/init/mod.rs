@@ -16,7 +16,9 @@
 //! The init ends when the server closes the socket or dies, and with it, being process 1 of its namespace, every process of
 //! the sandbox.
 
+mod closing;
 mod files;
+mod namespace;
 mod spawn;
 mod users;
 
@@ -24,6 +26,7 @@ use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -36,6 +39,9 @@ use crate::wire::{self, ExitStatus, Failure, FailureKind, FromInit, Inbox, Proce
 
 /// The hidden first argument that turns the embedding binary into the init of a sandbox.
 pub const ARGUMENT: &str = "sandboxd-init";
+
+/// The second argument of the init of a sandbox that may mount.
+pub(crate) const MAY_MOUNT: &str = "may-mount";
 
 /// `oom_score_adj` of a sandbox's processes: the kernel takes them before the server.
 const OOM_SCORE_ADJUSTMENT: &str = "100";
@@ -50,6 +56,13 @@ pub fn main() -> ! {
 }
 
 fn run() -> Result<(), WireError> {
+    if std::env::args_os().nth(2).is_some_and(|argument| argument == MAY_MOUNT)
+        && let Err(error) = namespace::enter()
+    {
+        // The server reads it here, as it reads what `bwrap` complains about.
+        eprintln!("cannot make the user namespace in which a sandbox may mount: {error}");
+        return Err(into_errno(error).into());
+    }
     // A process of the same user must not reach into the init and its socket.
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJUSTMENT);
@@ -154,33 +167,43 @@ impl Init {
                 }
                 Ok(())
             }
-            ToInit::File { id, user, op } => {
-                // A thread each, because a file system in user space may block for ever. The server bounds their number.
-                let outbox = self.outbox.clone();
-                let work = move || {
-                    let (result, descriptor) = match files::perform(&user, op) {
-                        Ok((reply, descriptor)) => (Ok(reply), descriptor),
-                        Err(failure) => (Err(failure), None),
-                    };
-                    let descriptors: Vec<BorrowedFd<'_>> = descriptor.iter().map(AsFd::as_fd).collect();
-                    if let Err(WireError::TooLarge(size)) = outbox.send(&FromInit::Reply { id, result }, &descriptors) {
-                        let failure = Failure {
-                            kind: FailureKind::ResourceExhausted,
-                            message: format!("the answer of {size} bytes is too large"),
-                        };
-                        let _ = outbox.send(&FromInit::Reply { id, result: Err(failure) }, &[]);
-                    }
-                };
-                if let Err(error) = std::thread::Builder::new().spawn(work) {
-                    let failure = Failure {
-                        kind: FailureKind::ResourceExhausted,
-                        message: format!("no thread for the request: {error}"),
-                    };
-                    return self.outbox.send(&FromInit::Reply { id, result: Err(failure) }, &[]);
-                }
-                Ok(())
-            }
+            ToInit::File { id, user, op } => self.answer_later(id, move || files::perform(&user, op)),
+            ToInit::Close { id, within_ms } => self.answer_later(id, move || {
+                closing::close(Duration::from_millis(within_ms)).map(|()| (Reply::Done, None))
+            }),
         }
+    }
+
+    /// Works in a thread of its own, because a file system in user space may block for ever. The server bounds their
+    /// number.
+    fn answer_later(
+        &self,
+        id: u64,
+        work: impl FnOnce() -> Result<(Reply, Option<OwnedFd>), Failure> + Send + 'static,
+    ) -> Result<(), WireError> {
+        let outbox = self.outbox.clone();
+        let work = move || {
+            let (result, descriptor) = match work() {
+                Ok((reply, descriptor)) => (Ok(reply), descriptor),
+                Err(failure) => (Err(failure), None),
+            };
+            let descriptors: Vec<BorrowedFd<'_>> = descriptor.iter().map(AsFd::as_fd).collect();
+            if let Err(WireError::TooLarge(size)) = outbox.send(&FromInit::Reply { id, result }, &descriptors) {
+                let failure = Failure {
+                    kind: FailureKind::ResourceExhausted,
+                    message: format!("the answer of {size} bytes is too large"),
+                };
+                let _ = outbox.send(&FromInit::Reply { id, result: Err(failure) }, &[]);
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().spawn(work) {
+            let failure = Failure {
+                kind: FailureKind::ResourceExhausted,
+                message: format!("no thread for the request: {error}"),
+            };
+            return self.outbox.send(&FromInit::Reply { id, result: Err(failure) }, &[]);
+        }
+        Ok(())
     }
 
     /// Reaps every ended process: our children, and orphans that became ours because we are process 1.

@@ -54,7 +54,7 @@ pub(super) fn spawn(spawn: &Spawn) -> Result<(u32, Vec<OwnedFd>), Failure> {
         descriptors(spawn.io, &user).map_err(|error| exhausted_or_invalid(&error, "cannot make its descriptors"))?;
     command.stdin(theirs.stdin).stdout(theirs.stdout).stderr(theirs.stderr);
 
-    let identity = rustix::process::geteuid().is_root().then(|| {
+    let identity = users::are_several().then(|| {
         let groups: Vec<Gid> = users::groups_of(&user).into_iter().map(Gid::from_raw).collect();
         (Uid::from_raw(user.uid), Gid::from_raw(user.gid), groups)
     });
@@ -105,7 +105,7 @@ fn descriptors(kind: SpawnIo, user: &users::User) -> io::Result<(Vec<OwnedFd>, T
             // Lets the line editor of the kernel erase a whole character.
             modes.input_modes |= InputModes::IUTF8;
             rustix::termios::tcsetattr(&slave, OptionalActions::Now, &modes)?;
-            if rustix::process::geteuid().is_root() {
+            if users::are_several() {
                 rustix::fs::fchown(&slave, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(TTY_GROUP)))?;
             }
             let theirs =

@@ -22,14 +22,20 @@ pub(super) fn find(name: &str) -> Result<User, Failure> {
         kind: FailureKind::Unauthenticated,
         message: format!("invalid username: user '{name}' does not exist"),
     })?;
-    let me = rustix::process::geteuid();
-    if !me.is_root() && user.uid != me.as_raw() {
+    if !are_several() && user.uid != rustix::process::geteuid().as_raw() {
         return Err(Failure {
             kind: FailureKind::Unauthenticated,
             message: format!("invalid username: user '{name}' cannot be used, because the server does not run as root"),
         });
     }
     Ok(user)
+}
+
+/// Whether the init can act as each of them, which it can only where the server runs as root.
+pub(super) fn are_several() -> bool {
+    // Root of a user namespace that has one user may not set groups.
+    let groups = || std::fs::read_to_string("/proc/self/setgroups");
+    rustix::process::geteuid().is_root() && groups().is_ok_and(|may| may.trim_end() == "allow")
 }
 
 fn parse_user(line: &str) -> Option<User> {

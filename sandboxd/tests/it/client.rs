@@ -139,9 +139,16 @@ pub(crate) struct TestProgram {
 
 impl TestProgram {
     pub(crate) async fn start(arguments: &[&str]) -> Self {
+        let (program, pid) = Self::start_by(Command::new(PROGRAM), arguments).await;
+        assert_eq!(pid, program.child.id());
+        program
+    }
+
+    /// By a command that becomes the program or starts it; also its pid.
+    pub(crate) async fn start_by(mut command: Command, arguments: &[&str]) -> (Self, Option<u32>) {
         let directory = tempfile::tempdir().unwrap();
         let announcement = directory.path().join("announcement");
-        let child = Command::new(PROGRAM)
+        let child = command
             .args(["--listen", "127.0.0.1:0", "--state-dir"])
             .arg(directory.path())
             .arg("--announce")
@@ -155,9 +162,9 @@ impl TestProgram {
             Some(serde_json::from_slice(&std::fs::read(&announcement).ok()?).unwrap())
         })
         .await;
-        assert_eq!(announced["pid"].as_u64(), child.id().map(u64::from));
         let api = Api::new(announced["url"].as_str().unwrap().to_owned(), directory.path());
-        Self { api, child, directory }
+        let pid = announced["pid"].as_u64().and_then(|pid| pid.try_into().ok());
+        (Self { api, child, directory }, pid)
     }
 }
 
@@ -209,7 +216,11 @@ impl Sandbox {
     }
 
     pub(crate) async fn start(&self, message: Value) -> Process {
-        let mut events = self.stream("process.Process/Start", &message, |request| request).await;
+        self.start_as("user", message).await
+    }
+
+    pub(crate) async fn start_as(&self, user: &str, message: Value) -> Process {
+        let mut events = self.stream("process.Process/Start", &message, |request| acting(request, user)).await;
         let first = events.next().await.unwrap();
         let pid = first["event"]["start"]["pid"].as_u64().unwrap_or_else(|| panic!("no start: {first}"));
         Process { pid, events, sandbox: self.clone() }
@@ -227,19 +238,14 @@ impl Sandbox {
         self.run_as("user", command).await
     }
 
-    /// The most that a process of the sandbox can be: its root, if it has one.
+    /// The same as [`most_mighty`].
     pub(crate) async fn run_as_root(&self, command: &str) -> (i64, String, String) {
-        self.run_as(if is_root() { "root" } else { "user" }, command).await
+        self.run_as(most_mighty(), command).await
     }
 
     async fn run_as(&self, user: &str, command: &str) -> (i64, String, String) {
         let message = json!({ "process": { "cmd": "/bin/bash", "args": ["-c", command] }, "stdin": false });
-        let credentials = STANDARD.encode(format!("{user}:"));
-        let mut events = self
-            .stream("process.Process/Start", &message, |request| {
-                request.header("authorization", format!("Basic {credentials}"))
-            })
-            .await;
+        let mut events = self.stream("process.Process/Start", &message, |request| acting(request, user)).await;
         let output = events.rest().await;
         assert_eq!(output.error, None);
         let end = output.end.expect("an end event");
@@ -251,6 +257,15 @@ impl Sandbox {
     pub(crate) async fn exists(&self, path: &str) -> bool {
         self.call("filesystem.Filesystem/Stat", json!({ "path": path })).await.0 == 200
     }
+}
+
+/// The most that a process of a sandbox can be: its root, if it has one.
+pub(crate) fn most_mighty() -> &'static str {
+    if is_root() { "root" } else { "user" }
+}
+
+fn acting(request: RequestBuilder, user: &str) -> RequestBuilder {
+    request.header("authorization", format!("Basic {}", STANDARD.encode(format!("{user}:"))))
 }
 
 pub(crate) fn envelope(message: &Value) -> Vec<u8> {

@@ -5,6 +5,7 @@
 mod client;
 mod control;
 mod files;
+mod fuse;
 mod isolation;
 mod process;
 mod sdk;

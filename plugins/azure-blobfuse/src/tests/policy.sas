@@ -1,0 +1,1 @@
+sv=2022-11-02&se=2026-12-31T00%3A00%3A00Z&sr=c&si=sb.p1&sig=m3iNYarZpzo%2Fl%2FgsjBG%2F6zd9HwEulqQpIIZGVZ0YUcE%3D

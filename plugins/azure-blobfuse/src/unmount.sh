@@ -1,0 +1,106 @@
+# Ends what uses the mount, sees that everything closed is in the storage, and
+# unmounts.
+#   $1 mount point  $2 workspace
+mount=$1 workspace=$2
+
+# Sends signal $1 to the processes of this user with a file, a directory or a
+# map in the mount, and prints them. A script of its own: in a sandbox root may
+# not look into other users' processes, so each user looks at his.
+signal='
+    mount=$2 pattern=$(printf %s "$2" | sed "s/[][*?\\\\]/\\\\&/g")
+    {
+        find /proc/[0-9]*/fd /proc/[0-9]*/cwd /proc/[0-9]*/root /proc/[0-9]*/exe -maxdepth 1 \
+            \( -lname "$pattern" -o -lname "$pattern/*" \)
+        grep -lF -- " $mount/" /proc/[0-9]*/maps
+    } 2>/dev/null | cut -d / -f 3 | sort -u | while read -r pid; do
+        [ "$pid" = "$$" ] || { echo "$pid"; kill "-$1" "$pid"; }
+    done 2>/dev/null
+'
+holders() {
+    sh -c "$signal" signal "$1" "$mount"
+    # The group counts too for whether one may look.
+    for user in $(stat -c %u:%g /proc/[0-9]* 2>/dev/null | sort -u); do
+        [ "$user" = 0:0 ] ||
+            setpriv --reuid="${user%:*}" --regid="${user#*:}" --clear-groups sh -c "$signal" signal "$1" "$mount" 2>/dev/null
+    done
+}
+
+# Ends the holders by a signal and waits until there are none, $2 tenths of a
+# second at most. One that ends uploads what it had open before it is gone.
+end() {
+    [ -n "$(holders "$1")" ] || return 0
+    wait=$2
+    while [ -n "$(holders 0)" ]; do
+        [ "$wait" -gt 0 ] || return 1
+        wait=$((wait - 1))
+        sleep 0.1
+    done
+}
+
+# The names in lines of the log between $1 and $2.
+logged() {
+    cat "$workspace"/blobfuse2.log* 2>/dev/null | sed -n "s/^.*$1\(.*\)$2.*\$/\1/p" | sort -u
+}
+
+# Has a file uploaded again whose program closed it in vain: its first byte is
+# written once more. An empty one gets a byte for a moment.
+store() {
+    if [ -s "$1" ]; then
+        dd if="$1" of="$1" bs=1 count=1 conv=notrunc,fsync
+    else
+        printf x | dd of="$1" conv=notrunc,fsync && truncate -s 0 -- "$1"
+    fi
+}
+
+detach() {
+    if command -v fusermount3 >/dev/null; then fusermount3 -u -- "$mount"; else umount -- "$mount"; fi
+}
+
+cd "$workspace" || exit 1
+umask 077
+end TERM 20 || end KILL 400
+# What the kernel still has of maps; everything else went with its close.
+within 100 sync -f "$mount"
+
+# Whoever unmounts empties the cache, and nobody is told what was not stored. So
+# a failed upload is tried once more before, and kept if it fails again.
+kept= lost=
+tries=200
+failed=$(logged 'FileCache::FlushFile : ' ' upload failed \[')
+while IFS= read -r name; do
+    [ -n "$name" ] && [ -f "cache/$name" ] || continue
+    if [ "$tries" -gt 0 ]; then
+        within "$tries" store "$mount/$name"
+        case $? in
+        0) continue ;;
+        # One that hangs would let all others hang too.
+        124) tries=0 ;;
+        esac
+    fi
+    if mkdir -p "unsent/$(dirname -- "$name")" && mv -- "cache/$name" "unsent/$name"; then
+        kept="$kept $name"
+    else
+        lost="$lost $name"
+    fi
+done <<END
+$failed
+END
+
+wait=100
+until said=$(detach 2>&1); do
+    case $said in
+    # Where nobody may unmount, nothing is mounted.
+    *'not found'* | *'not mounted'* | *'nvalid argument'* | *'not permitted'*) break ;;
+    esac
+    [ "$wait" -gt 0 ] || { echo "unmount: it stays busy: $said" >&2; exit 1; }
+    wait=$((wait - 1))
+    holders KILL >/dev/null
+    sleep 0.1
+done
+
+# A file that found no room in the cache was stored as far as it went.
+cut=$(logged 'FileCache::WriteFile : failed to write ' ' \[no space left on device\]' | tr '\n' ' ')
+[ -z "$kept" ] || echo "unmount: not in the storage, but kept in $workspace/unsent until the sandbox ends:$kept" >&2
+[ -z "$lost" ] || echo "unmount: not in the storage and lost:$lost" >&2
+[ -z "$cut" ] || echo "unmount: cut off in the storage, because the sandbox's disk was full: $cut" >&2
+[ -z "$kept$lost$cut" ]

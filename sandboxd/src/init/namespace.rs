@@ -1,0 +1,96 @@
+//! A user namespace and a mount namespace of its own for a sandbox that may mount.
+//!
+//! Who mounts needs `CAP_SYS_ADMIN` over the mounts, and with that in the namespace that `bwrap` made, root could make the
+//! host's directories writable again. In a namespace below that one the kernel holds on to every mount that was there
+//! before, and to its flags (mount_namespaces(7), "Restrictions"); only new ones can be made and taken away. Owns that step
+//! and the capabilities after it. Knows nothing of file systems.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use nix::unistd::ForkResult;
+use rustix::io::Errno;
+use rustix::pipe::PipeFlags;
+use rustix::process::{Pid, WaitOptions};
+use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
+
+use crate::isolation::CAPABILITIES;
+
+/// Moves this process into new namespaces with the same users, where it and its children have [`CAPABILITIES`] and may
+/// mount. Must come before the first thread.
+///
+/// # Errors
+/// Those of the kernel, mostly because the host allows no user namespaces.
+pub(super) fn enter() -> io::Result<()> {
+    let me = rustix::process::getpid();
+    let (wait, go) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    // Users are mapped from outside: who is inside may map only itself.
+    // SAFETY: this process has one thread, so the child may do anything.
+    let helper = match unsafe { nix::unistd::fork() }? {
+        ForkResult::Child => {
+            drop(go);
+            let failure = match map_users(&wait, me) {
+                Ok(()) => 0,
+                Err(error) => error.raw_os_error().unwrap_or(Errno::IO.raw_os_error()),
+            };
+            std::process::exit(failure);
+        }
+        ForkResult::Parent { child } => Pid::from_raw(child.as_raw()),
+    };
+    drop(wait);
+    // SAFETY: with these flags no descriptor and no other thread changes.
+    let unshared = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNS) };
+    if unshared.is_ok() {
+        rustix::io::write(&go, &[1])?;
+    }
+    drop(go);
+    let ended = loop {
+        match rustix::process::waitpid(helper, WaitOptions::empty()) {
+            Err(Errno::INTR) => {}
+            other => break other?,
+        }
+    };
+    unshared?;
+    match ended.and_then(|(_, status)| status.exit_status()) {
+        Some(0) => drop_capabilities(),
+        Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+        None => Err(io::Error::other("the process that maps its users was killed")),
+    }
+}
+
+/// Once `wait` has a byte, gives the process `inside` the users that this one has; nothing when it never has.
+fn map_users(wait: &OwnedFd, inside: Pid) -> io::Result<()> {
+    if rustix::io::read(wait, &mut [0])? == 0 {
+        return Ok(());
+    }
+    for name in ["uid_map", "gid_map"] {
+        let own = fs::read_to_string(format!("/proc/self/{name}"))?;
+        let same = own.lines().filter_map(|line| {
+            let mut numbers = line.split_whitespace();
+            let (first, count) = (numbers.next()?, numbers.nth(1)?);
+            Some(format!("{first} {first} {count}\n"))
+        });
+        fs::write(format!("/proc/{}/{name}", inside.as_raw_pid()), same.collect::<String>())?;
+    }
+    Ok(())
+}
+
+/// A new user namespace begins with all capabilities; most are of no use in it but to attack the kernel.
+fn drop_capabilities() -> io::Result<()> {
+    let inside = CAPABILITIES
+        .iter()
+        .filter_map(|name| CapabilitySet::from_name(name.trim_start_matches("CAP_")))
+        .fold(CapabilitySet::SYS_ADMIN, CapabilitySet::union);
+    for capability in CapabilitySet::all().difference(inside).iter() {
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            // An older kernel does not have it.
+            Ok(()) | Err(Errno::INVAL) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    // The init itself must see who holds the device, whoever it runs as. Its children lose it when they become a program.
+    let own = inside | CapabilitySet::SYS_PTRACE;
+    let sets = CapabilitySets { effective: own, permitted: own, inheritable: CapabilitySet::empty() };
+    Ok(rustix::thread::set_capabilities(None, sets)?)
+}

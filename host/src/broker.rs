@@ -2,6 +2,8 @@
 //! and shuts down. The only module that sees all others; deliberately holds
 //! no policy of its own.
 
+mod desk;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -12,6 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
+use futures_util::future::join_all;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -19,12 +22,16 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{
     self, Config, Embedded as EmbeddedKind, Fingerprint, Grant, Mistake, Mistakes, PluginSource, Watcher,
 };
-use crate::embedded::Embedded;
+use crate::embedded::{Embedded, FUSE_TEMPLATE};
+use crate::heap;
 use crate::http::{self, App, ConfigStatus, Settings};
-use crate::plugin::{ComponentProvider, Engine, Plugin, Section};
+use crate::plugin::{ComponentMounter, ComponentProvider, Engine, LiveMounts, Plugin, Section};
 use crate::sandbox::{Command, Provider};
-use crate::session::{Blueprint, Sessions};
+use crate::session::{Blueprint, Mount, Sessions};
+use crate::storage::Mounter;
 use crate::terminal;
+
+pub use desk::Desk;
 
 /// What people are told about sandboxes of the embedded server.
 const EMBEDDED_ISOLATION: &str = "shares this machine's kernel: stops accidents, not attackers";
@@ -75,6 +82,9 @@ impl Surroundings {
     }
 }
 
+/// Of each provider: its plugin and its settings, as the plugin wants them.
+type Providers = BTreeMap<String, (Arc<Plugin>, serde_json::Value)>;
+
 /// A configuration of which every part was checked, plugins included.
 #[derive(Debug)]
 pub struct Checked {
@@ -82,7 +92,7 @@ pub struct Checked {
     pub config: Config,
     /// Of each provider: its plugin and its settings, as the plugin wants
     /// them.
-    pub providers: BTreeMap<String, (Arc<Plugin>, serde_json::Value)>,
+    pub providers: Providers,
 }
 
 /// Reads and checks a configuration and the plugins that it names.
@@ -118,14 +128,19 @@ impl Loader {
         let config = config::load(&self.surroundings.config, &|name| std::env::var(name).ok())?;
         let mut providers = BTreeMap::new();
         let mut mistakes = Vec::new();
-        for (name, section) in &config.providers {
-            match self.check(&config, name, section).await {
+        // At the same time: a plugin takes milliseconds, and the first time
+        // seconds.
+        let checks =
+            config.providers.iter().map(async |(name, section)| (name, self.check(&config, name, section).await));
+        for (name, checked) in join_all(checks).await {
+            match checked {
                 Ok(checked) => {
                     providers.insert(name.clone(), checked);
                 }
                 Err(found) => mistakes.extend(found),
             }
         }
+        mistakes.extend(wrong_kinds(&config, &providers));
         if mistakes.is_empty() {
             return Ok(Checked { config, providers });
         }
@@ -145,7 +160,11 @@ impl Loader {
         let settings = config.check_provider_config(name, &plugin.schema).map_err(|found| found.list().to_vec())?;
         let found = plugin.validate(&settings.to_string()).await.map_err(|e| wrong(e.to_string()))?;
         if !found.is_empty() {
-            return Err(found.iter().map(|(at, message)| config.mistake_at(name, at, message)).collect());
+            let found: Vec<Mistake> =
+                found.iter().filter_map(|(at, message)| config.mistake_at(name, at, message)).collect();
+            if !found.is_empty() {
+                return Err(found);
+            }
         }
         Ok((plugin, settings))
     }
@@ -171,6 +190,18 @@ impl Loader {
     }
 }
 
+/// Keys that name a provider whose plugin is of another kind than they need.
+fn wrong_kinds(config: &Config, providers: &Providers) -> Vec<Mistake> {
+    let kind = |name: &str| Some(providers.get(name)?.0.description.kind);
+    let wrong = |of: config::Use<'_>| {
+        let found = kind(of.provider).filter(|found| *found != of.kind)?;
+        let fitting: Vec<&str> =
+            providers.keys().map(String::as_str).filter(|name| kind(name) == Some(of.kind)).collect();
+        Some(config.wrong_kind(of, found, &fitting))
+    };
+    config.uses().filter_map(wrong).collect()
+}
+
 /// Changes what is logged, by directives of the configuration.
 pub type Relog = Box<dyn Fn(&str) + Send + Sync>;
 
@@ -182,6 +213,7 @@ pub struct Broker {
     stop: CancellationToken,
     serving: tokio::task::JoinHandle<usize>,
     _reloading: tokio_util::task::AbortOnDropHandle<()>,
+    _heap: tokio_util::task::AbortOnDropHandle<()>,
 }
 
 /// What a reload swaps.
@@ -191,6 +223,7 @@ struct Live {
     fingerprint: Fingerprint,
     broker_id: String,
     embedded: Option<Arc<Embedded>>,
+    live_mounts: LiveMounts,
     blueprint: watch::Sender<Arc<Blueprint>>,
     settings: watch::Sender<Arc<Settings>>,
     status: watch::Sender<ConfigStatus>,
@@ -208,6 +241,8 @@ impl Broker {
         let fingerprint = Fingerprint::of(&loader.files(&checked.config));
         let embedded = embedded_for(&checked.config, &loader.surroundings, None).await?;
         let provider = provider(&checked, embedded.as_deref())?;
+        let live_mounts = LiveMounts::default();
+        let mounts = mounts(&checked, &live_mounts)?;
         let config = checked.config;
         for warning in config.warnings() {
             tracing::warn!("{warning}");
@@ -218,7 +253,7 @@ impl Broker {
         let address = listener.local_addr()?;
 
         let generation = 1;
-        let (blueprint, current) = watch::channel(Arc::new(plan(&config, provider, &broker_id, generation)));
+        let (blueprint, current) = watch::channel(Arc::new(plan(&config, provider, mounts, &broker_id, generation)));
         let (settings, who) = watch::channel(Arc::new(access(&config)));
         let (status, told) = watch::channel(ConfigStatus { generation, error: None });
         let sessions = Sessions::new(current);
@@ -233,9 +268,12 @@ impl Broker {
         let (watcher, changes) = Watcher::new(loader.files(&config)).context("cannot watch the configuration")?;
         tracing::info!("configuration: {}", config.summary());
         tracing::info!(url = %format_args!("http://{address}"), ms = started.elapsed().as_millis() as u64, "listening");
-        let live = Live { loader, config, fingerprint, broker_id, embedded, blueprint, settings, status, relog };
+        let live =
+            Live { loader, config, fingerprint, broker_id, embedded, live_mounts, blueprint, settings, status, relog };
         let reloading = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(live.follow(watcher, changes)));
-        Ok(Broker { address, sessions, stop, serving, _reloading: reloading })
+        let counted = sessions.clone();
+        let heap = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(heap::keep_small(move || counted.count())));
+        Ok(Broker { address, sessions, stop, serving, _reloading: reloading, _heap: heap })
     }
 
     /// Tells clients, ends every sandbox, closes the listener. Returns when
@@ -289,13 +327,14 @@ impl Live {
         let embedded = embedded_for(&checked.config, &self.loader.surroundings, self.embedded.clone());
         let embedded = embedded.await.map_err(failed)?;
         let provider = provider(&checked, embedded.as_deref()).map_err(failed)?;
+        let mounts = mounts(&checked, &self.live_mounts).map_err(failed)?;
         for warning in checked.config.warnings() {
             tracing::warn!("{warning}");
         }
 
         // Nothing below can fail.
         let generation = self.status.borrow().generation + 1;
-        self.blueprint.send_replace(Arc::new(plan(&checked.config, provider, &self.broker_id, generation)));
+        self.blueprint.send_replace(Arc::new(plan(&checked.config, provider, mounts, &self.broker_id, generation)));
         self.settings.send_replace(Arc::new(access(&checked.config)));
         self.status.send_replace(ConfigStatus { generation, error: None });
         (self.relog)(&checked.config.server.log);
@@ -342,19 +381,7 @@ async fn embedded_for(
 
 /// The provider of new sessions.
 fn provider(checked: &Checked, embedded: Option<&Embedded>) -> anyhow::Result<Arc<dyn Provider>> {
-    let name = &checked.config.sandbox.provider;
-    let section = &checked.config.providers[name];
-    let (plugin, settings) = &checked.providers[name];
-    let mut new = Section {
-        name: name.clone(),
-        config: settings.clone(),
-        allow: section.allow.clone(),
-        allow_private: section.allow_private,
-        secrets: section.secrets.clone(),
-        reveal: section.reveal.clone(),
-        limits: section.limits.clone(),
-        isolation: None,
-    };
+    let (plugin, mut new) = section(checked, &checked.config.sandbox.provider);
     if let Some(Embedded { url, key, .. }) = embedded {
         // What an operator would write for a server of their own.
         for key in ["api_url", "sandbox_url"] {
@@ -363,20 +390,64 @@ fn provider(checked: &Checked, embedded: Option<&Embedded>) -> anyhow::Result<Ar
         new.allow.push(Grant::parse(url).context("the embedded server announced no URL")?);
         new.secrets.insert("api_key".to_owned(), key.clone());
         new.isolation = Some(EMBEDDED_ISOLATION.to_owned());
+        if !checked.config.storage.is_empty() {
+            new.config["template"] = FUSE_TEMPLATE.into();
+        }
     }
-    let provider = ComponentProvider::new(plugin.clone(), new).context("cannot read the system's root certificates")?;
-    Ok(Arc::new(provider))
+    Ok(Arc::new(ComponentProvider::new(plugin, new)?))
+}
+
+/// The storage of new sessions. Mounts of one section share a mounter.
+fn mounts(checked: &Checked, live: &LiveMounts) -> anyhow::Result<Vec<Mount>> {
+    let mut mounters: BTreeMap<&str, Arc<dyn Mounter>> = BTreeMap::new();
+    let mut mounts = Vec::new();
+    for config::Mount { provider, path, read_only, .. } in &checked.config.storage {
+        let mounter = match mounters.get(provider.as_str()) {
+            Some(mounter) => mounter.clone(),
+            None => {
+                let (plugin, section) = section(checked, provider);
+                let mounter: Arc<dyn Mounter> = Arc::new(ComponentMounter::new(plugin, section, live.clone())?);
+                mounters.insert(provider, mounter.clone());
+                mounter
+            }
+        };
+        mounts.push(Mount { mounter, path: path.clone(), read_only: *read_only });
+    }
+    Ok(mounts)
+}
+
+/// A provider's plugin, and what the configuration says of it.
+fn section(checked: &Checked, name: &str) -> (Arc<Plugin>, Section) {
+    let section = &checked.config.providers[name];
+    let (plugin, settings) = &checked.providers[name];
+    let section = Section {
+        name: name.to_owned(),
+        config: settings.clone(),
+        allow: section.allow.clone(),
+        allow_private: section.allow_private,
+        secrets: section.secrets.clone(),
+        reveal: section.reveal.clone(),
+        limits: section.limits.clone(),
+        isolation: None,
+    };
+    (plugin.clone(), section)
 }
 
 /// What sessions from now on are made of.
-fn plan(config: &Config, provider: Arc<dyn Provider>, broker_id: &str, generation: u64) -> Blueprint {
+fn plan(
+    config: &Config,
+    provider: Arc<dyn Provider>,
+    mounts: Vec<Mount>,
+    broker_id: &str,
+    generation: u64,
+) -> Blueprint {
     let sandbox = &config.sandbox;
     Blueprint {
         provider,
         broker_id: broker_id.to_owned(),
         command: Command {
             argv: sandbox.shell.clone(),
-            cwd: sandbox.workdir.clone(),
+            cwd: mounts.first().map(|mount| mount.path.clone()).or_else(|| sandbox.workdir.clone()),
             env: TERMINAL_ENV.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
             user: sandbox.user.clone(),
         },
@@ -385,6 +456,7 @@ fn plan(config: &Config, provider: Arc<dyn Provider>, broker_id: &str, generatio
         lease: sandbox.lease,
         generation,
         max_sessions: sandbox.max_sessions,
+        mounts,
     }
 }
 

@@ -23,6 +23,8 @@ use crate::secret::Secret;
 
 /// The hidden subcommand that runs the server.
 pub const SUBCOMMAND: &str = "sandboxd";
+/// The template whose sandboxes may mount file systems.
+pub const FUSE_TEMPLATE: &str = "fuse";
 /// Without requests and sandboxes the server ends after this time.
 const IDLE_EXIT: Duration = Duration::from_secs(60);
 /// A third of it, so that two lost requests in a row do no harm.
@@ -134,6 +136,7 @@ impl Place {
             .arg(self.file("announce.json"))
             .args(["--exit-when-idle", &IDLE_EXIT.as_secs().to_string()])
             .args(["--max-sandboxes", &self.sandboxes.to_string()])
+            .args(["--fuse-template", FUSE_TEMPLATE])
             // Of the broker's environment, which holds its secrets, nothing
             // but what finds programs and sets the log.
             .env_clear()

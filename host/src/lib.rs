@@ -23,6 +23,7 @@ pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod embedded;
+pub mod heap;
 pub mod http;
 pub mod plugin;
 pub mod sandbox;

@@ -113,13 +113,14 @@ pub struct Plan {
     pub mount: Vec<Step>,
     /// Proves that the mount is real; repeated while it fails.
     pub verify: Vec<Command>,
-    /// Bounds `mount` and `verify` together.
+    /// Bounds `mount` and `verify` together; a minute at most.
     pub mount_timeout: Duration,
     /// Looks whether a live mount still works.
     pub watch: Vec<Command>,
     /// Flushes and unmounts.
     pub unmount: Vec<Step>,
-    /// Bounds `unmount` and the end of the supervised process after it.
+    /// Bounds `unmount` and the end of the supervised process after it; two
+    /// minutes at most, less while the broker shuts down.
     pub unmount_timeout: Duration,
     /// Clears away what a mount that died has left.
     pub clear: Vec<Step>,

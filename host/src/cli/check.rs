@@ -13,7 +13,7 @@ pub(super) async fn run(surroundings: Surroundings) -> anyhow::Result<ExitCode> 
                 eprintln!("warning: {warning}");
             }
             for (name, (plugin, _)) in &checked.providers {
-                let selected = if *name == checked.config.sandbox.provider { " (selected)" } else { "" };
+                let selected = if checked.config.uses().any(|of| of.provider == name) { " (selected)" } else { "" };
                 println!("{name}: {} {}{selected}", plugin.description.title, plugin.description.version);
             }
             Ok(ExitCode::SUCCESS)

@@ -4,6 +4,7 @@
 mod check;
 mod schema;
 mod serve;
+mod storage;
 mod token;
 
 use std::path::PathBuf;
@@ -45,6 +46,9 @@ enum Command {
     Check,
     /// Prints the JSON Schema of the configuration, for editors.
     Schema,
+    /// Shows and proves what `[storage]` would mount.
+    #[command(subcommand)]
+    Storage(storage::Action),
     /// Makes a token for `[auth]` and prints it with its line.
     Token {
         /// Whose token it is.
@@ -70,6 +74,7 @@ impl Arguments {
             Command::Serve(options) => serve::run(self.surroundings()?, options).await,
             Command::Check => check::run(self.surroundings()?).await,
             Command::Schema => schema::run(self.surroundings()?).await,
+            Command::Storage(action) => storage::run(self.surroundings()?, action).await,
             Command::Token { name } => token::run(&name),
             Command::Sandboxd(options) => {
                 let _ = serve::log("info");

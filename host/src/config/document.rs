@@ -32,6 +32,8 @@ pub(super) struct Mark {
     pub(super) value: Position,
     /// What was filled into the string, if anything.
     pub(super) sources: Vec<Source>,
+    /// It is a string, and empty.
+    pub(super) empty: bool,
     /// The whole string was one reference, so it takes the type that the key
     /// wants.
     pub(super) whole: bool,
@@ -41,7 +43,7 @@ pub(super) struct Mark {
 
 impl Mark {
     fn new(key: Position, value: Position) -> Self {
-        Mark { key, value, sources: Vec::new(), whole: false, list: false }
+        Mark { key, value, sources: Vec::new(), empty: false, whole: false, list: false }
     }
 }
 
@@ -195,6 +197,7 @@ impl Reader<'_> {
                 .map_err(|e| e.to_string())
                 .map(|filled| {
                     mark.whole = filled.whole;
+                    mark.empty = filled.text.is_empty();
                     mark.sources = filled.sources;
                     Value::String(filled.text)
                 }),

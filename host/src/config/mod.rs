@@ -41,14 +41,14 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use check::Checker;
-use document::{SourceMap, join};
+use document::{Mark, SourceMap, join};
 
 pub use fingerprint::Fingerprint;
 pub use grant::{Grant, HostPattern, Scheme};
 pub use interpolate::{Environment, MAX_REFERENCED_BYTES};
 pub use mistake::{Mistake, Mistakes, Position};
 pub use schema::schema;
-pub use types::{Auth, Embedded, Limits, PluginSource, Provider, Sandbox, Server, Token};
+pub use types::{Auth, Embedded, Kind, Limits, Mount, PluginSource, Provider, Sandbox, Server, Token, Use};
 pub use value::Origin;
 pub use watch::Watcher;
 
@@ -72,7 +72,11 @@ pub struct Config {
     pub auth: Option<Auth>,
     /// The sandbox that a terminal gets.
     pub sandbox: Sandbox,
-    /// Providers by name. [`Sandbox::provider`] is among them.
+    /// What is mounted in it, in this order; nothing while storage is not
+    /// enabled. No paths overlap.
+    pub storage: Vec<Mount>,
+    /// Providers by name. [`Sandbox::provider`] and [`Mount::provider`] are
+    /// among them.
     pub providers: BTreeMap<String, Provider>,
     path: PathBuf,
     map: SourceMap,
@@ -137,8 +141,8 @@ pub fn parse(path: &Path, text: &str, env: Environment<'_>) -> Result<Config, Mi
     if !mistakes.is_empty() {
         return Err(Mistakes::new(mistakes, files));
     }
-    let validate::Parts { server, auth, sandbox, providers } = config;
-    Ok(Config { server, auth, sandbox, providers, path: path.to_owned(), map, files, warnings })
+    let validate::Parts { server, auth, sandbox, storage, providers } = config;
+    Ok(Config { server, auth, sandbox, storage, providers, path: path.to_owned(), map, files, warnings })
 }
 
 impl Config {
@@ -158,20 +162,42 @@ impl Config {
         &self.warnings
     }
 
+    /// Every key that names a provider, the sandbox's first. A provider that
+    /// none of them names is not in use.
+    pub fn uses(&self) -> impl Iterator<Item = Use<'_>> {
+        let sandbox = Use { provider: &self.sandbox.provider, kind: Kind::Sandbox, named: "/sandbox/provider" };
+        let storage = self.storage.iter();
+        let storage = storage.map(|m| Use { provider: &m.provider, kind: Kind::Storage, named: &m.named });
+        std::iter::once(sandbox).chain(storage)
+    }
+
+    /// The mistake of a key that names a provider of another kind than it
+    /// needs; `fitting` are those of the kind.
+    pub fn wrong_kind(&self, of: Use<'_>, found: Kind, fitting: &[&str]) -> Mistake {
+        let name = check::found(&Value::from(of.provider), self.map.mark(of.named), of.named, true);
+        let fitting = if fitting.is_empty() { "of which there is none".into() } else { fitting.join(", ") };
+        let (found, kind) = (found.as_str(), of.kind.as_str());
+        let message =
+            format!("found {name}, whose plugin is of kind {found}, expected a provider of kind {kind}: {fitting}");
+        self.map.at(of.named, message)
+    }
+
     /// A provider's `config` after a check against the schema that its plugin
     /// exports: this is what to hand to the plugin. References have taken the
     /// types that the schema wants. A provider that does not exist has an
-    /// empty one.
+    /// empty one. A setting that its references left empty is no mistake while
+    /// the provider is not in use.
     pub fn check_provider_config(&self, provider: &str, schema: &Value) -> Result<Value, Mistakes> {
         let at = format!("{}/config", join("/providers", provider));
         let mut value = Value::Object(self.providers.get(provider).map(|p| p.config.0.clone()).unwrap_or_default());
-        let mistakes = match Checker::new(schema.clone()) {
+        let mut mistakes = match Checker::new(schema.clone()) {
             Ok(checker) => checker.check(&mut value, &self.map, &at),
             Err(reason) => {
                 let message = format!("the plugin exports no valid JSON Schema for this section: {}", tame(&reason));
                 vec![(at.clone(), self.map.at(&at, message))]
             }
         };
+        mistakes.retain_mut(|(pointer, mistake)| self.counts(provider, pointer, mistake));
         if mistakes.is_empty() {
             return Ok(value);
         }
@@ -179,10 +205,30 @@ impl Config {
     }
 
     /// A mistake in a provider's section: `pointer` is a JSON Pointer into its
-    /// `config`, as a plugin gives it, and `message` the plugin's words.
-    pub fn mistake_at(&self, provider: &str, pointer: &str, message: &str) -> Mistake {
+    /// `config`, as a plugin gives it, and `message` the plugin's words. None
+    /// where [`check_provider_config`](Self::check_provider_config) would find
+    /// none either.
+    pub fn mistake_at(&self, provider: &str, pointer: &str, message: &str) -> Option<Mistake> {
         let pointer = if pointer.starts_with('/') { pointer } else { "" };
-        self.map.at(&format!("{}/config{pointer}", join("/providers", provider)), tame(message))
+        let pointer = format!("{}/config{pointer}", join("/providers", provider));
+        let mut mistake = self.map.at(&pointer, tame(message));
+        self.counts(provider, &pointer, &mut mistake).then_some(mistake)
+    }
+
+    /// Whether a mistake in a provider's section is one. A text that its
+    /// references left empty is simply not set: no matter in a provider that
+    /// is not in use, and otherwise the variable is what to talk about.
+    fn counts(&self, provider: &str, pointer: &str, mistake: &mut Mistake) -> bool {
+        // Not one about the key itself, such as one that is not known.
+        let at_value = |mark: &&Mark| mistake.position == Some(mark.value);
+        let mark = self.map.mark(pointer).filter(|mark| !mark.sources.is_empty() && mark.empty).filter(at_value);
+        if mark.is_none() {
+            return true;
+        }
+        if let Some(message) = validate::missing(mark) {
+            mistake.message = message;
+        }
+        self.uses().any(|of| of.provider == provider)
     }
 
     /// A mistake about a provider's plugin itself, such as a file that is no
@@ -213,6 +259,19 @@ impl Config {
             write!(line, " auth={}", if tokens.is_empty() { "none".into() } else { format!("[{}]", tokens.join(" ")) });
         let _ = write!(line, " provider={} timeout={:?} lease={:?}", sandbox.provider, sandbox.timeout, sandbox.lease);
         let _ = write!(line, " max_sessions={}", sandbox.max_sessions);
+        let mounts: Vec<String> = self
+            .storage
+            .iter()
+            .map(|mount| {
+                let mode = if mount.read_only { ":ro" } else { "" };
+                format!("{:?}={}{mode}", mount.path, mount.provider)
+            })
+            .collect();
+        let _ = write!(
+            line,
+            " storage={}",
+            if mounts.is_empty() { "none".into() } else { format!("[{}]", mounts.join(" ")) }
+        );
         let _ = write!(line, " env=[{}]", sandbox.env.keys().map(String::as_str).collect::<Vec<_>>().join(" "));
         for provider in self.providers.values() {
             let _ = write!(line, " {}={{plugin=", provider.name);

@@ -137,16 +137,36 @@ impl Default for Sandbox {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Storage {
-    /// Whether to mount it. This version cannot yet and refuses `true`.
+    /// Whether to mount it. A session whose storage cannot be mounted fails;
+    /// it never goes on without.
     pub(super) enabled: bool,
     /// Which of `[providers]` mounts it.
     #[schemars(schema_with = "name_schema")]
-    #[allow(dead_code, reason = "checked by the schema; read when storage can be mounted")]
     pub(super) provider: Option<String>,
-    /// Where in the sandbox it appears.
-    #[schemars(schema_with = "path_schema")]
-    #[allow(dead_code, reason = "checked by the schema; read when storage can be mounted")]
+    /// Where in the sandbox it appears. The shell starts there.
+    #[schemars(schema_with = "mount_schema")]
     pub(super) path: Option<String>,
+    /// Whether writing to it is refused.
+    pub(super) read_only: bool,
+    /// Several mounts, instead of the keys above. The shell starts in the
+    /// first.
+    #[schemars(length(max = 8))]
+    pub(super) mounts: Vec<Mount>,
+}
+
+/// One of several mounts.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["provider", "path"]))]
+pub(super) struct Mount {
+    /// Which of `[providers]` mounts it.
+    #[schemars(schema_with = "name_schema")]
+    pub(super) provider: Option<String>,
+    /// Where in the sandbox it appears. Not in another mount.
+    #[schemars(schema_with = "mount_schema")]
+    pub(super) path: Option<String>,
+    /// Whether writing to it is refused.
+    pub(super) read_only: bool,
 }
 
 /// A provider: a plugin, what it may reach, and its own settings.

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::grant::Grant;
@@ -63,6 +64,51 @@ pub struct Sandbox {
     pub env: BTreeMap<String, Secret>,
     /// Whose processes they are.
     pub user: Option<String>,
+}
+
+/// Storage mounted in every sandbox.
+#[derive(Clone, Debug)]
+pub struct Mount {
+    /// A key of [`super::Config::providers`].
+    pub provider: String,
+    /// Absolute path without `.` and `..`, in no other mount and no system
+    /// directory.
+    pub path: String,
+    /// Whether writing to it is refused.
+    pub read_only: bool,
+    /// Pointer of the key that names the provider.
+    pub(super) named: String,
+}
+
+/// What a provider provides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// It makes sandboxes.
+    Sandbox,
+    /// It plans mounts.
+    Storage,
+}
+
+impl Kind {
+    /// Its name, as plugins say it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Sandbox => "sandbox",
+            Kind::Storage => "storage",
+        }
+    }
+}
+
+/// A key that names a provider, which is in use by that.
+#[derive(Clone, Copy, Debug)]
+pub struct Use<'a> {
+    /// A key of [`super::Config::providers`].
+    pub provider: &'a str,
+    /// What it has to provide.
+    pub kind: Kind,
+    /// Pointer of the key.
+    pub(super) named: &'a str,
 }
 
 /// One section of `[providers]`.

@@ -14,11 +14,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::check::found;
-use super::document::{SourceMap, join};
+use super::document::{Mark, SourceMap, join};
 use super::grant::{Grant, HostPattern, Scheme};
 use super::interpolate::Source;
 use super::mistake::{Mistake, meant};
-use super::types::{Auth, Embedded, Limits, PluginSource, Provider, Sandbox, Server, Settings, Token};
+use super::types::{Auth, Embedded, Limits, Mount, PluginSource, Provider, Sandbox, Server, Settings, Token};
 use super::value::{self, Origin};
 use super::{Config, raw};
 use crate::secret::Secret;
@@ -68,12 +68,13 @@ pub(super) struct Parts {
     pub(super) server: Server,
     pub(super) auth: Option<Auth>,
     pub(super) sandbox: Sandbox,
+    pub(super) storage: Vec<Mount>,
     pub(super) providers: BTreeMap<String, Provider>,
 }
 
 /// Applies every rule to what was read.
 pub(super) fn validate(file: raw::File, context: &Context<'_>) -> Outcome {
-    let mut rules = Rules { context, mistakes: Vec::new(), warnings: Vec::new() };
+    let mut rules = Rules { context, used: BTreeSet::new(), mistakes: Vec::new(), warnings: Vec::new() };
     let auth = rules.auth(file.auth);
     let server = rules.server(file.server, auth.is_some());
     let mut providers = BTreeMap::new();
@@ -82,19 +83,25 @@ pub(super) fn validate(file: raw::File, context: &Context<'_>) -> Outcome {
         providers.insert(name, provider);
     }
     let sandbox = rules.sandbox(file.sandbox, &providers);
-    if file.storage.enabled {
-        let mark = rules.context.map.mark("/storage/enabled");
-        let found = found(&Value::Bool(true), mark, "/storage/enabled", true);
-        rules.mistake(
-            "/storage/enabled",
-            format!("found {found}, expected false: this version of the broker cannot mount storage yet"),
-        );
+    let storage = rules.storage(file.storage, &providers);
+    let config = Parts { server, auth, sandbox, storage, providers };
+    Outcome { config, mistakes: rules.mistakes, warnings: rules.warnings }
+}
+
+/// What is missing where a text is empty, as far as its reference tells.
+pub(super) fn missing(mark: Option<&Mark>) -> Option<String> {
+    match mark?.sources.as_slice() {
+        [Source::Variable(variable) | Source::Default(variable)] => {
+            Some(format!("Missing required environment variable: {variable}"))
+        }
+        _ => None,
     }
-    Outcome { config: Parts { server, auth, sandbox, providers }, mistakes: rules.mistakes, warnings: rules.warnings }
 }
 
 struct Rules<'a> {
     context: &'a Context<'a>,
+    /// Providers in use.
+    used: BTreeSet<String>,
     mistakes: Vec<Mistake>,
     warnings: Vec<Mistake>,
 }
@@ -182,11 +189,7 @@ impl Rules<'_> {
             self.within("/sandbox/timeout", &sandbox.timeout, value::duration, &TIMEOUT, "a duration of 1s to 720h");
         let lease = self.within("/sandbox/lease", &sandbox.lease, value::duration, &LEASE, "a duration of 3s to 24h");
         let provider = sandbox.provider.unwrap_or_default();
-        match providers.get(&provider) {
-            Some(provider) => self.in_use(provider),
-            None if self.is_wrong("/sandbox/provider") || self.context.providers.contains(&provider) => {}
-            None => self.unknown_provider(&provider),
-        }
+        self.names("/sandbox/provider", &provider, providers);
         let env = sandbox.env.into_iter().filter(|(_, text)| !text.is_empty());
         Sandbox {
             provider,
@@ -200,9 +203,69 @@ impl Rules<'_> {
         }
     }
 
-    fn unknown_provider(&mut self, name: &str) {
+    /// The storage of every sandbox; none while it is not enabled, and then no
+    /// rule but those of single keys applies.
+    fn storage(&mut self, storage: raw::Storage, providers: &BTreeMap<String, Provider>) -> Vec<Mount> {
+        if !storage.enabled {
+            return Vec::new();
+        }
+        let listed = !storage.mounts.is_empty() || self.is_wrong("/storage/mounts");
+        let written = |key: &&str| self.context.map.mark(&format!("/storage/{key}")).is_some();
+        let single = ["provider", "path", "read_only"].into_iter().find(written);
+        let mounts = match single {
+            _ if !listed => vec![("/storage".to_owned(), self.only_mount(storage))],
+            None => storage.mounts.into_iter().enumerate().map(|(i, m)| (format!("/storage/mounts/{i}"), m)).collect(),
+            Some(key) => {
+                let message = "found this key beside a list of mounts, expected it in each [[storage.mounts]]";
+                self.mistake(&format!("/storage/{key}"), message);
+                Vec::new()
+            }
+        };
+        let mut done: Vec<Mount> = Vec::new();
+        for (at, mount) in mounts {
+            let (named, placed) = (format!("{at}/provider"), format!("{at}/path"));
+            let (Some(provider), Some(path)) = (mount.provider, mount.path) else { continue };
+            self.names(&named, &provider, providers);
+            if done.iter().any(|other| value::overlap(&other.path, &path)) {
+                let found = self.text(&placed, &path);
+                self.mistake(
+                    &placed,
+                    format!("found {found}, which overlaps another mount, expected a path beside it"),
+                );
+            }
+            done.push(Mount { provider, path, read_only: mount.read_only, named });
+        }
+        done
+    }
+
+    /// The mount of a section without a list of them.
+    fn only_mount(&mut self, storage: raw::Storage) -> raw::Mount {
+        let raw::Storage { provider, path, read_only, .. } = storage;
+        for (key, there, expected) in [
+            ("provider", provider.is_some(), "the name of a [providers.NAME] section"),
+            ("path", path.is_some(), value::MOUNT.expected),
+        ] {
+            let pointer = format!("/storage/{key}");
+            if !there && !self.is_wrong(&pointer) {
+                self.mistake(&pointer, format!("found nothing, expected {expected}: storage is enabled"));
+            }
+        }
+        raw::Mount { provider, path, read_only }
+    }
+
+    /// A key at `pointer` names a provider, which is in use by that.
+    fn names(&mut self, pointer: &str, name: &str, providers: &BTreeMap<String, Provider>) {
+        match providers.get(name) {
+            Some(provider) if self.used.insert(name.to_owned()) => self.in_use(provider),
+            Some(_) => {}
+            None if self.is_wrong(pointer) || self.context.providers.iter().any(|known| known == name) => {}
+            None => self.unknown_provider(pointer, name),
+        }
+    }
+
+    fn unknown_provider(&mut self, pointer: &str, name: &str) {
         let known: Vec<&str> = self.context.providers.iter().map(String::as_str).collect();
-        let found = self.text("/sandbox/provider", name);
+        let found = self.text(pointer, name);
         let mut message = match known.as_slice() {
             [] => format!("found {found}, expected the name of a [providers.NAME] section, of which there is none"),
             known => format!("found {found}, expected the name of a [providers.NAME] section: {}", known.join(", ")),
@@ -210,20 +273,18 @@ impl Rules<'_> {
         if let Some(meant) = meant(name, known) {
             message.push_str(&format!("; did you mean {meant}?"));
         }
-        self.mistake("/sandbox/provider", message);
+        self.mistake(pointer, message);
     }
 
-    /// What only the provider in use must fulfil.
+    /// What only a provider in use must fulfil.
     fn in_use(&mut self, provider: &Provider) {
         for name in provider.secrets.iter().filter(|(_, secret)| secret.is_empty()).map(|(name, _)| name) {
             let pointer = format!("/providers/{}/secrets/{name}", provider.name);
-            let message = match self.context.map.mark(&pointer).map(|mark| mark.sources.as_slice()) {
-                Some([Source::Variable(variable) | Source::Default(variable)]) => {
-                    format!("Missing required environment variable: {variable}")
-                }
+            let mark = self.context.map.mark(&pointer);
+            let message = missing(mark).unwrap_or_else(|| match mark.map(|mark| mark.sources.as_slice()) {
                 Some([Source::File(path)]) => format!("found an empty file {path:?}, expected the secret in it"),
                 _ => "found empty text, expected the secret: this provider is in use".to_owned(),
-            };
+            });
             if !self.is_wrong(&pointer) {
                 self.mistake(&pointer, message);
             }

@@ -82,6 +82,8 @@ formats! {
         Some("^[A-Za-z_][A-Za-z0-9_]*$"), is_variable;
     PATH, path_schema: "broker-path", "an absolute path such as \"/workspace\"",
         Some("^/"), |t| t.starts_with('/') && !t.contains('\0');
+    MOUNT, mount_schema: "broker-mount", "an absolute path for the mount such as \"/workspace/files\", without . and .. and a / at its end, and in no system directory",
+        Some("^/[^/]"), is_mount_path;
     TEXT, text_schema: "broker-text", "text that is not empty",
         Some("[\\s\\S]"), |t| !t.is_empty() && !t.contains('\0');
 }
@@ -158,6 +160,31 @@ fn is_variable(text: &str) -> bool {
     first && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
+/// Directories of the system, in and over which nothing is mounted: a sandbox
+/// could not work.
+const SYSTEM: &[&str] =
+    &["bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "run", "sbin", "sys", "usr", "var"];
+
+/// Directories over which nothing is mounted, but perhaps in them.
+const SHARED: &[&str] = &["home", "root", "tmp"];
+
+/// Bytes of a mount's path. Far below what Linux takes, so that a file in it
+/// still has a path.
+const MOUNT_PATH_BYTES: usize = 1024;
+
+fn is_mount_path(text: &str) -> bool {
+    let Some(parts) = text.strip_prefix('/').map(|rest| rest.split('/').collect::<Vec<_>>()) else { return false };
+    let plain = parts.iter().all(|part| !matches!(*part, "" | "." | "..")) && !text.contains(char::is_control);
+    let system = SYSTEM.contains(&parts[0]) || (SHARED.contains(&parts[0]) && parts.len() == 1);
+    plain && !system && text.len() <= MOUNT_PATH_BYTES
+}
+
+/// Whether one path is the other or in it.
+pub(super) fn overlap(a: &str, b: &str) -> bool {
+    let inside = |a: &str, b: &str| a.strip_prefix(b).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    inside(a, b) || inside(b, a)
+}
+
 /// The origin of web pages (RFC 6454), in the form in which browsers send it:
 /// lower case, no default port, no slash at the end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -223,6 +250,46 @@ mod tests {
     }
 
     #[test]
+    fn a_mount_has_a_path_of_its_own() {
+        for good in ["/workspace", "/workspace/files", "/mnt", "/home/ada/files", "/tmp/x", "/etcetera", "/a b/é"] {
+            assert!(is_mount_path(good), "{good}");
+        }
+        for wrong in [
+            "",
+            "/",
+            "//",
+            "files",
+            "./files",
+            "/a/",
+            "/a//b",
+            "/a/./b",
+            "/a/../b",
+            "/..",
+            "/etc",
+            "/etc/x",
+            "/usr/local/x",
+            "/proc",
+            "/run/x",
+            "/var/lib/x",
+            "/home",
+            "/tmp",
+            "/a\nb",
+            "/a\0",
+        ] {
+            assert!(!is_mount_path(wrong), "{wrong:?}");
+        }
+        assert!(!is_mount_path(&format!("/{}", "x".repeat(MOUNT_PATH_BYTES))));
+    }
+
+    #[test]
+    fn paths_overlap_by_whole_parts() {
+        for (a, b) in [("/a", "/a"), ("/a", "/a/b"), ("/a/b/c", "/a")] {
+            assert!(overlap(a, b), "{a} {b}");
+        }
+        assert!(!overlap("/a", "/ab") && !overlap("/a/b", "/a/c"));
+    }
+
+    #[test]
     fn a_hash_has_64_digits() {
         let text = "00ff".repeat(16);
         assert_eq!(sha256(&text).map(|h| (h[0], h[1])), Some((0, 255)));
@@ -277,6 +344,7 @@ mod tests {
             "./a.wasm",
             "/a/b.wasm",
             "/workspace",
+            "/workspace/files",
             "A_B",
             "api_key",
             "x\ny",

@@ -8,8 +8,9 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
-    ACCESS_CONTROL_REQUEST_METHOD, HOST, HeaderName, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HOST, HeaderName, ORIGIN,
+    VARY,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tracing::warn;
@@ -20,6 +21,12 @@ use super::{Settings, Shared, refuse};
 
 /// Characters of a foreign `Host` or `Origin` that an answer repeats, at most.
 const MAX_QUOTED: usize = 100;
+
+/// Fields that the frontend's pages may send, beyond those that any page may.
+const READER_SENDS: &str = "authorization, content-type, if-none-match, range";
+
+/// Fields that the frontend's pages may read, beyond those that any page may.
+const READER_READS: &str = "accept-ranges, content-disposition, content-range, etag, retry-after";
 
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
@@ -56,8 +63,8 @@ pub(super) async fn guard(State(shared): State<Shared>, request: Request, next: 
     let reader = frontend(&settings, request.headers());
     let mut response = if reader.is_some() && is_preflight(&request) {
         let allowed = [
-            (ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET")),
-            (ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("authorization")),
+            (ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE")),
+            (ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(READER_SENDS)),
             (ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600")),
         ];
         (StatusCode::NO_CONTENT, allowed).into_response()
@@ -67,6 +74,7 @@ pub(super) async fn guard(State(shared): State<Shared>, request: Request, next: 
     response.headers_mut().append(VARY, HeaderValue::from_static("origin"));
     if let Some(origin) = reader {
         response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        response.headers_mut().insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(READER_READS));
     }
     response
 }

@@ -2,10 +2,13 @@
 //!
 //! Owns the table of routes and the order in which a request is judged: is its
 //! connection within bounds (`serve`), does its page belong to us (`guard`),
-//! who asks (`auth`), what is answered (`routes`, `page`). Deliberately knows
-//! no frame of the terminal, no plugin and no file of the configuration.
+//! who asks (`auth`), what is answered (`routes`, `files`, `page`).
+//! Deliberately knows no frame of the terminal, no plugin and no file of the
+//! configuration.
 
 mod auth;
+mod conditions;
+mod files;
 mod guard;
 mod linger;
 mod origin;
@@ -34,11 +37,13 @@ pub use serve::{Connection, Limits, serve, serve_connection};
 use crate::session::Sessions;
 use crate::terminal;
 
-/// Bytes of a request's body, at most. Only the sign-in form has one.
+/// Bytes of a request's body, at most. Only the sign-in form has one, besides
+/// what goes into files.
 const MAX_BODY: usize = 4 * 1024;
 
-/// Time in which a request is answered, its body read included. Nothing here
-/// waits for anything but the peer.
+/// Time in which a request is answered, its body read included. It waits for
+/// nothing but the peer. What is about files waits for a sandbox, and has
+/// deadlines of its own.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// What the routes stand on.
@@ -84,6 +89,7 @@ type Shared = Arc<State>;
 struct State {
     app: App,
     auth: Arc<auth::Auth>,
+    files: files::Slots,
     started: Instant,
 }
 
@@ -95,7 +101,7 @@ impl State {
 
 /// Every route. The router is built from it and a test walks it.
 fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
-    vec![
+    let mut routes = vec![
         ("/", get(page::index)),
         ("/assets/{*path}", get(page::asset)),
         ("/health", get(routes::health)),
@@ -104,7 +110,9 @@ fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/api/session", get(routes::session)),
         ("/api/status", get(routes::status)),
         ("/terminal", get(routes::terminal)),
-    ]
+    ];
+    routes.extend(files::routes());
+    routes
 }
 
 /// What is served without credentials. `GET /api/session` is, too, but only to
@@ -117,16 +125,21 @@ const OPEN: [(Method, &str); 5] = [
     (Method::POST, "/sign-in"),
 ];
 
+fn matched(request: &Request) -> Option<&str> {
+    request.extensions().get::<MatchedPath>().map(MatchedPath::as_str)
+}
+
 fn is_open(request: &Request) -> bool {
-    let Some(path) = request.extensions().get::<MatchedPath>() else { return false };
+    let Some(path) = matched(request) else { return false };
     let method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
-    OPEN.iter().any(|(open, at)| open == method && *at == path.as_str())
+    OPEN.iter().any(|(open, at)| open == method && *at == path)
 }
 
 /// The broker's HTTP interface. Every request must carry a [`Connection`],
 /// which [`serve`] adds.
 pub fn router(app: App) -> Router {
-    let shared = Arc::new(State { app, auth: Arc::new(auth::Auth::new()), started: Instant::now() });
+    let (auth, files) = (Arc::new(auth::Auth::new()), files::Slots::default());
+    let shared = Arc::new(State { app, auth, files, started: Instant::now() });
     let mut router = Router::new().fallback(routes::unknown).method_not_allowed_fallback(routes::wrong_method);
     for (path, methods) in routes() {
         router = router.route(path, methods);
@@ -142,21 +155,25 @@ pub fn router(app: App) -> Router {
 }
 
 async fn within_time(request: Request, next: Next) -> Response {
+    if matched(&request).is_some_and(|path| path.starts_with(files::PREFIX)) {
+        return next.run(request).await;
+    }
     match tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await {
         Ok(response) => response,
         Err(_) => refuse(StatusCode::REQUEST_TIMEOUT, "the request's body did not come in time"),
     }
 }
 
-/// Fields of every answer. They confine the page to its own origin, so that a
-/// fault in it cannot load or tell anything elsewhere, and nobody can frame it.
-/// `connect-src 'self'` covers the page's own WebSocket (CSP level 3, section
-/// 6.7.2.8). The terminal sets styles on its elements, hence `unsafe-inline`.
+/// Fields of every answer that has none of its own. They confine the page to
+/// its own origin, so that a fault in it cannot load or tell anything elsewhere,
+/// and nobody can frame it. `connect-src 'self'` covers the page's own WebSocket
+/// (CSP level 3, section 6.7.2.8). The terminal sets styles on its elements,
+/// hence `unsafe-inline`; `blob:` are pictures that the page has fetched to show.
 const HARDENED: [(HeaderName, HeaderValue); 6] = [
     (
         CONTENT_SECURITY_POLICY,
         HeaderValue::from_static(
-            "default-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; img-src 'self' data:; \
+            "default-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; img-src 'self' data: blob:; \
              font-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
         ),
     ),
@@ -170,7 +187,9 @@ const HARDENED: [(HeaderName, HeaderValue); 6] = [
 async fn harden(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    headers.extend(HARDENED);
+    for (name, value) in HARDENED {
+        headers.entry(name).or_insert(value);
+    }
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }

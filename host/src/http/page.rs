@@ -6,10 +6,10 @@
 
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use super::refuse;
+use super::{conditions, refuse};
 
 #[derive(rust_embed::Embed)]
 #[folder = "../web/dist"]
@@ -30,11 +30,7 @@ pub(super) async fn index(headers: HeaderMap) -> Response {
     };
     let hash = &file.metadata.sha256_hash()[..16];
     let etag = format!("\"{:032x}\"", u128::from_be_bytes(hash.try_into().expect("16 bytes")));
-    let known = headers.get_all(IF_NONE_MATCH).iter().any(|value| {
-        value.to_str().is_ok_and(|tags| {
-            tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag || tag.trim() == "*")
-        })
-    });
+    let known = conditions::is_known(&headers, &etag);
     let kept = [(CACHE_CONTROL, ASK_AGAIN), (ETAG, HeaderValue::try_from(etag).expect("hexadecimal"))];
     if known {
         return (StatusCode::NOT_MODIFIED, kept).into_response();

@@ -60,6 +60,7 @@ pub(super) async fn status(State(shared): State<Shared>) -> Response {
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "uptime": uptime(&shared),
+        "tasks": tokio::runtime::Handle::current().metrics().num_alive_tasks(),
         "config": { "generation": config.generation, "error": config.error },
         "provider": settings.provider,
         "sessions": sessions,

@@ -19,7 +19,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -38,7 +38,8 @@ pub struct Limits {
     /// closing connection lingers, a slow handshake is gone within 10 s.
     pub head: Duration,
     /// Time for everything over plain HTTP on one connection; then it gets no
-    /// further request. A connection that became a terminal is not measured.
+    /// further request. A connection that became a terminal is not measured,
+    /// and one with a `Transfer` may end it.
     pub connection: Duration,
     /// Time to take the last answer, after [`Limits::connection`] or when the
     /// broker stops.
@@ -84,6 +85,53 @@ pub struct Connection {
     /// The connection's place among [`Limits::connections`]. Whoever takes the
     /// connection over holds a clone of it as long as it is open.
     pub place: Arc<OwnedSemaphorePermit>,
+    transfers: Arc<Transfers>,
+}
+
+impl Connection {
+    /// A connection without a transfer.
+    pub fn new(local: SocketAddr, peer: SocketAddr, place: Arc<OwnedSemaphorePermit>) -> Self {
+        let transfers = Transfers { running: watch::Sender::new(0), cut: CancellationToken::new() };
+        Connection { local, peer, place, transfers: Arc::new(transfers) }
+    }
+
+    /// Begins an exchange that takes as long as its bytes move, beyond
+    /// [`Limits::connection`]. Whoever begins it watches that they do.
+    pub(super) fn transfer(&self) -> Transfer {
+        self.transfers.running.send_modify(|running| *running += 1);
+        Transfer(self.transfers.clone())
+    }
+}
+
+/// The exchanges on one connection that may take long.
+#[derive(Debug)]
+struct Transfers {
+    running: watch::Sender<usize>,
+    cut: CancellationToken,
+}
+
+/// An exchange that may take long; it ends when dropped.
+#[derive(Debug)]
+pub(super) struct Transfer(Arc<Transfers>);
+
+impl Transfer {
+    /// Ends the connection at once, whatever it is doing.
+    pub(super) fn cut(&self) {
+        self.0.cut.cancel();
+    }
+}
+
+impl Clone for Transfer {
+    fn clone(&self) -> Self {
+        self.0.running.send_modify(|running| *running += 1);
+        Transfer(self.0.clone())
+    }
+}
+
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        self.0.running.send_modify(|running| *running -= 1);
+    }
 }
 
 /// Serves `router` until `stop` is cancelled, then lets open connections end
@@ -130,7 +178,7 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<(
     stream.set_nodelay(true)?;
     #[cfg(target_os = "linux")]
     rustix::net::sockopt::set_tcp_user_timeout(&stream, UNACKNOWLEDGED.as_millis() as u32)?;
-    let connection = Connection { local: stream.local_addr()?, peer, place: Arc::new(place) };
+    let connection = Connection::new(stream.local_addr()?, peer, Arc::new(place));
     Ok((stream, connection))
 }
 
@@ -151,6 +199,7 @@ pub async fn serve_connection<Io>(
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let peer = connection.peer;
+    let transfers = connection.transfers.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(connection.clone());
         router.clone().oneshot(request.map(Body::new))
@@ -165,8 +214,10 @@ pub async fn serve_connection<Io>(
         .with_upgrades();
     // On the heap, so that the task of a terminal, which outlives it, is small.
     let mut http = Box::pin(http);
+    let stalled = || info!(%peer, "cut a connection whose peer did not take its answer");
     let ended = tokio::select! {
         ended = &mut http => Some(ended),
+        () = transfers.cut.cancelled() => return stalled(),
         () = stop.cancelled() => None,
         () = sleep(limits.connection) => None,
     };
@@ -174,9 +225,18 @@ pub async fn serve_connection<Io>(
         Some(ended) => ended,
         None => {
             http.as_mut().graceful_shutdown();
-            match timeout(limits.stop, http).await {
-                Ok(ended) => ended,
-                Err(_) => return info!(%peer, "cut a connection that did not take its answer"),
+            let mut running = transfers.running.subscribe();
+            let late = async {
+                tokio::select! {
+                    _ = running.wait_for(|running| *running == 0) => {}
+                    () = stop.cancelled() => {}
+                }
+                sleep(limits.stop).await;
+            };
+            tokio::select! {
+                ended = http => ended,
+                () = transfers.cut.cancelled() => return stalled(),
+                () = late => return stalled(),
             }
         }
     };

@@ -4,15 +4,18 @@
 //! here, ids and states are bounded here, and nowhere else.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
 use super::bindings::guest::{exec, files, sandbox as wit_sandbox, terminal};
 use super::bindings::host::types as wit;
+use super::bindings::storage::mounter;
 use crate::sandbox::{
     Call, Code, Command, Entry, EntryKind, Error, Exit, Fault, Listed, Location, Page, Result, SandboxRef, Size, Spec,
 };
+use crate::storage;
 
 /// Bytes of a message from a guest that are kept.
 pub(super) const MESSAGE_BYTES: usize = 1024;
@@ -26,6 +29,28 @@ const ID_BYTES: usize = 256;
 const STATE_BYTES: usize = 4 * 1024;
 /// Sandboxes in one page of a listing.
 const PAGE_ENTRIES: usize = 10_000;
+/// Bytes of a plan's title that are kept: it stands in one line of a page.
+const TITLE_BYTES: usize = 64;
+/// Steps of one list of a plan. An honest one has about five.
+const STEPS: usize = 32;
+/// Arguments of a step's process, and variables of its environment.
+const ARGUMENTS: usize = 64;
+/// Bytes of one argument or variable. The longest honest one is a script.
+const ARGUMENT_BYTES: usize = 16 * 1024;
+/// Known failures of a step's process.
+const EXPLANATIONS: usize = 64;
+/// Bytes of a path, as many as Linux takes.
+const PATH_BYTES: usize = 4096;
+/// How long a step of a plan may take: from what a process needs to start to
+/// what nobody waits for.
+const STEP_TIME: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(120);
+/// How long mounting may take as a whole. The port names it.
+const MOUNT_TIME: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
+/// How long unmounting may take as a whole. The port names it.
+const UNMOUNT_TIME: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(120);
+/// When credentials are renewed: not so often that a sandbox does little else,
+/// and at most after 30 days, far from overflow.
+const RENEWAL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3600);
 
 /// A stranger's text for one line: control characters become spaces, the rest
 /// is cut at a character boundary.
@@ -45,7 +70,7 @@ fn millis(d: Duration) -> u64 {
     u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn broken(what: &str) -> Error {
+pub(super) fn broken(what: &str) -> Error {
     Error::new(Fault::Plugin, Code::Internal, format!("the plugin broke its contract: {what}"))
 }
 
@@ -57,9 +82,10 @@ pub(super) fn call(id: String, call: &Call) -> wit::Call {
     wit::Call { id, session: call.session.clone(), attrs: Vec::new() }
 }
 
-pub(super) fn error(e: wit::Error) -> Error {
+/// A code, and whose turn it is.
+fn code(code: wit::Code) -> (Code, Fault) {
     use wit::Code as C;
-    let (code, fault) = match e.code {
+    match code {
         C::InvalidArgument => (Code::InvalidArgument, Fault::Operator),
         C::Unauthenticated => (Code::Unauthenticated, Fault::Operator),
         C::PermissionDenied => (Code::PermissionDenied, Fault::Operator),
@@ -76,7 +102,11 @@ pub(super) fn error(e: wit::Error) -> Error {
         C::DataLoss => (Code::DataLoss, Fault::Provider),
         C::Internal => (Code::Internal, Fault::Provider),
         C::Unknown => (Code::Unknown, Fault::Provider),
-    };
+    }
+}
+
+pub(super) fn error(e: wit::Error) -> Error {
+    let (code, fault) = code(e.code);
     let message = clean(&e.message, MESSAGE_BYTES);
     Error {
         fault,
@@ -193,6 +223,120 @@ pub(super) fn entry(e: files::Entry) -> Entry {
         mode: e.mode,
         modified: time(e.modified_unix_ms),
     }
+}
+
+pub(super) fn to_target(t: &storage::Target, live: String) -> mounter::MountTarget {
+    mounter::MountTarget {
+        id: t.id.clone(),
+        path: t.path.clone(),
+        workspace: t.workspace.clone(),
+        read_only: t.read_only,
+        user: t.user.clone(),
+        attrs: vec![("broker".to_owned(), t.broker.clone()), ("live".to_owned(), live)],
+    }
+}
+
+/// The host's clock, as guests read it.
+pub(super) fn now() -> u64 {
+    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+pub(super) fn title(text: &str) -> String {
+    clean(text, TITLE_BYTES)
+}
+
+pub(super) fn grant(bytes: Vec<u8>) -> Result<storage::Grant> {
+    if bytes.len() > storage::GRANT_BYTES {
+        return Err(broken("a grant is larger than 4 KiB"));
+    }
+    Ok(storage::Grant(Bytes::from(bytes)))
+}
+
+pub(super) fn plan(p: mounter::MountPlan) -> Result<storage::Plan> {
+    Ok(storage::Plan {
+        title: title(&p.title),
+        mount: steps(p.mount)?,
+        verify: commands("verify", p.verify)?,
+        mount_timeout: within(p.mount_timeout_ms, &MOUNT_TIME),
+        watch: commands("watch", p.watch)?,
+        unmount: steps(p.unmount)?,
+        unmount_timeout: within(p.unmount_timeout_ms, &UNMOUNT_TIME),
+        clear: steps(p.clear)?,
+        renew_after: p.renew_after_ms.map(|ms| within(ms, &RENEWAL)),
+    })
+}
+
+pub(super) fn renewal(r: mounter::Renewal) -> Result<storage::Renewal> {
+    Ok(storage::Renewal { steps: steps(r.steps)?, renew_after: r.renew_after_ms.map(|ms| within(ms, &RENEWAL)) })
+}
+
+/// A time of a guest, taken to the nearest that makes sense.
+fn within(ms: u64, bounds: &RangeInclusive<Duration>) -> Duration {
+    Duration::from_millis(ms).clamp(*bounds.start(), *bounds.end())
+}
+
+fn steps(steps: Vec<mounter::Step>) -> Result<Vec<storage::Step>> {
+    if steps.len() > STEPS {
+        return Err(broken("a list of a plan has more than 32 steps"));
+    }
+    let step = |step| {
+        Ok(match step {
+            mounter::Step::WriteFile(f) => storage::Step::WriteFile(file(f)?),
+            mounter::Step::Run(c) => storage::Step::Run(command(c)?),
+            mounter::Step::Supervise(c) => storage::Step::Supervise(command(c)?),
+        })
+    };
+    steps.into_iter().map(step).collect()
+}
+
+/// Steps of a list that may hold only processes that end.
+fn commands(list: &str, given: Vec<mounter::Step>) -> Result<Vec<storage::Command>> {
+    let only = |step| match step {
+        storage::Step::Run(command) => Ok(command),
+        _ => Err(broken(&format!("`{list}` of a plan has a step that is not `run`"))),
+    };
+    steps(given)?.into_iter().map(only).collect()
+}
+
+fn file(f: mounter::File) -> Result<storage::File> {
+    if f.content.len() > storage::FILE_BYTES {
+        return Err(broken("a file of a plan is larger than 64 KiB"));
+    }
+    if f.mode > 0o777 {
+        return Err(broken("a file of a plan has more than permission bits in its mode"));
+    }
+    let absolute = f.path.starts_with('/') && !f.path.contains('\0') && f.path.len() <= PATH_BYTES;
+    if !absolute || f.path.split('/').any(|part| part == "..") {
+        return Err(broken("a file of a plan has no absolute path of at most 4,096 bytes"));
+    }
+    Ok(storage::File { path: f.path, content: Bytes::from(f.content), mode: f.mode })
+}
+
+fn command(c: mounter::Command) -> Result<storage::Command> {
+    let fits = |text: &String| text.len() <= ARGUMENT_BYTES && !text.contains('\0');
+    let named = |(name, value): &(String, String)| !name.is_empty() && !name.contains('=') && fits(name) && fits(value);
+    if c.argv.first().is_none_or(String::is_empty) || c.argv.len() > ARGUMENTS || !c.argv.iter().all(fits) {
+        return Err(broken("a process of a plan has 1 to 64 arguments of at most 16 KiB each"));
+    }
+    if c.env.len() > ARGUMENTS || !c.env.iter().all(named) {
+        return Err(broken("a process of a plan has at most 64 variables of at most 16 KiB each"));
+    }
+    if c.explain.len() > EXPLANATIONS
+        || c.explain.iter().any(|e| e.pattern.is_empty() || e.pattern.len() > MESSAGE_BYTES)
+    {
+        return Err(broken("a process of a plan has at most 64 explanations, each with a pattern of 1 to 1,024 bytes"));
+    }
+    let explain = |e: mounter::Explanation| {
+        let error = error(denial(e.code, e.message));
+        storage::Explanation { pattern: e.pattern, code: error.code, message: error.message }
+    };
+    Ok(storage::Command {
+        argv: c.argv,
+        env: c.env.into_iter().collect(),
+        user: c.user.map(id).transpose()?,
+        timeout: within(c.timeout_ms, &STEP_TIME),
+        explain: c.explain.into_iter().map(explain).collect(),
+    })
 }
 
 #[cfg(test)]

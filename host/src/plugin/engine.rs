@@ -7,17 +7,19 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use tokio::sync::Mutex;
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Cache, CacheConfig, Config};
 
-use super::bindings::{self, SandboxProviderPre, guest::manifest};
+use super::bindings::about::{AboutPre, manifest};
+use super::bindings::storage::StorageProviderPre;
+use super::bindings::{self, SandboxProviderPre};
 use super::state::{Cell, Grants, State, TICK};
+use crate::config::Kind;
 
 /// Largest plugin file. The largest known, a Python one, has 22 MB.
 const PLUGIN_BYTES: u64 = 64 << 20;
@@ -27,7 +29,9 @@ const MANIFEST_DEADLINE: Duration = Duration::from_secs(5);
 const MANIFEST_MEMORY: usize = 64 << 20;
 /// CPU time of one such call.
 const MANIFEST_CPU: Duration = Duration::from_secs(1);
-/// The version of `sandbox-broker:plugin` that this host speaks.
+/// How the names of the contract's interfaces begin.
+const PACKAGE: &str = "sandbox-broker:plugin/";
+/// The version of the contract that this host speaks.
 const CONTRACT: &str = "0.1";
 
 /// Why a plugin cannot be used.
@@ -48,6 +52,19 @@ pub enum LoadError {
     /// It is no component, or not one for this host.
     #[error("{0}")]
     Invalid(String),
+    /// It is good, and of another kind than is needed.
+    #[error("the plugin `{plugin}` is of kind `{}`, not `{}`", found.as_str(), wanted.as_str())]
+    Kind {
+        /// The plugin's id.
+        plugin: String,
+        /// What it is.
+        found: Kind,
+        /// What is needed.
+        wanted: Kind,
+    },
+    /// The system's root certificates cannot be read.
+    #[error("cannot read the system's root certificates: {0}")]
+    Certificates(std::io::Error),
     /// Its own description cannot be had.
     #[error("the plugin's {what} failed: {cause}")]
     Manifest {
@@ -67,8 +84,8 @@ pub struct Description {
     pub version: String,
     /// Name for people.
     pub title: String,
-    /// `sandbox` or `storage`.
-    pub kind: String,
+    /// What it provides. Its exports are those of this kind.
+    pub kind: Kind,
     /// Secrets that it will ask for.
     #[serde(default)]
     pub secrets: Vec<String>,
@@ -86,7 +103,28 @@ pub struct Plugin {
     /// SHA-256 of the file, hexadecimal.
     pub digest: String,
     pub(super) engine: wasmtime::Engine,
-    pub(super) pre: SandboxProviderPre<State>,
+    component: Linked,
+}
+
+/// A component with its imports linked and its exports found.
+struct Linked {
+    about: AboutPre<State>,
+    provides: Provides,
+}
+
+/// The exports of one kind.
+enum Provides {
+    Sandbox(Box<SandboxProviderPre<State>>),
+    Storage(StorageProviderPre<State>),
+}
+
+impl Provides {
+    fn kind(&self) -> Kind {
+        match self {
+            Provides::Sandbox(_) => Kind::Sandbox,
+            Provides::Storage(_) => Kind::Storage,
+        }
+    }
 }
 
 impl std::fmt::Debug for Plugin {
@@ -98,10 +136,21 @@ impl std::fmt::Debug for Plugin {
 /// Compiles and links plugins. One per process.
 pub struct Engine {
     engine: wasmtime::Engine,
-    linker: Linker<State>,
+    linkers: Linkers,
     stop: Arc<AtomicBool>,
-    /// By digest, so that a reload takes an unchanged plugin as it is.
-    loaded: Mutex<BTreeMap<String, Weak<Plugin>>>,
+    /// By digest, so that a reload takes an unchanged plugin as it is, and two
+    /// sections with the same one compile it once.
+    loaded: Mutex<BTreeMap<String, Slot>>,
+}
+
+/// Locked while its plugin is being made.
+type Slot = Arc<tokio::sync::Mutex<Weak<Plugin>>>;
+
+/// What each kind may import.
+#[derive(Clone)]
+struct Linkers {
+    sandbox: Linker<State>,
+    storage: Linker<State>,
 }
 
 impl Drop for Engine {
@@ -131,11 +180,10 @@ impl Engine {
             config.cache(Some(Cache::new(settings).map_err(invalid)?));
         }
         let engine = wasmtime::Engine::new(&config).map_err(invalid)?;
-        let mut linker = Linker::new(&engine);
-        link(&mut linker).map_err(invalid)?;
+        let linkers = Linkers::new(&engine).map_err(invalid)?;
         let stop = Arc::new(AtomicBool::new(false));
         tick(&engine, stop.clone());
-        Ok(Engine { engine, linker, stop, loaded: Mutex::default() })
+        Ok(Engine { engine, linkers, stop, loaded: Mutex::default() })
     }
 
     /// Reads, compiles, links and questions a plugin. Accepts a component, or
@@ -149,38 +197,48 @@ impl Engine {
     pub async fn load(&self, path: &Path) -> Result<Arc<Plugin>, LoadError> {
         let started = Instant::now();
         let (bytes, digest) = read(path)?;
-        let mut loaded = self.loaded.lock().await;
-        if let Some(plugin) = loaded.get(&digest).and_then(Weak::upgrade) {
+        let slot = self.slot(&digest);
+        let mut slot = slot.lock().await;
+        if let Some(plugin) = slot.upgrade() {
             return Ok(plugin);
         }
-        let (engine, linker, named) = (self.engine.clone(), self.linker.clone(), path.to_owned());
-        let pre = tokio::task::spawn_blocking(move || compile(&engine, &linker, &named, bytes))
+        let (engine, linkers, named) = (self.engine.clone(), self.linkers.clone(), path.to_owned());
+        let component = tokio::task::spawn_blocking(move || compile(&engine, &linkers, &named, bytes))
             .await
             .expect("compiling does not panic")?;
-        let (description, schema) = self.question(&pre).await?;
+        let (description, schema) = self.question(&component).await?;
         tracing::info!(
             plugin = %description.id, version = %description.version, digest = &digest[..16],
             path = %path.display(), ms = started.elapsed().as_millis() as u64, "plugin loaded"
         );
-        let plugin = Arc::new(Plugin { description, schema, digest, engine: self.engine.clone(), pre });
-        loaded.retain(|_, plugin| plugin.strong_count() > 0);
-        loaded.insert(plugin.digest.clone(), Arc::downgrade(&plugin));
+        let plugin = Arc::new(Plugin { description, schema, digest, engine: self.engine.clone(), component });
+        *slot = Arc::downgrade(&plugin);
         Ok(plugin)
     }
 
-    async fn question(&self, pre: &SandboxProviderPre<State>) -> Result<(Description, serde_json::Value), LoadError> {
+    /// The slot of a plugin. Forgets those of plugins that are gone.
+    fn slot(&self, digest: &str) -> Slot {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.retain(|_, slot| {
+            slot.try_lock().is_ok_and(|plugin| plugin.strong_count() > 0) || Arc::strong_count(slot) > 1
+        });
+        loaded.entry(digest.to_owned()).or_default().clone()
+    }
+
+    async fn question(&self, component: &Linked) -> Result<(Description, serde_json::Value), LoadError> {
         let failed = |what| move |cause: String| LoadError::Manifest { what, cause };
+        let Linked { about, provides } = component;
         let text =
-            ask(&self.engine, pre, |m, acc| Box::pin(m.call_describe(acc))).await.map_err(failed("`describe`"))?;
+            ask(&self.engine, about, |m, acc| Box::pin(m.call_describe(acc))).await.map_err(failed("`describe`"))?;
         let description: Description =
             serde_json::from_str(&text).map_err(|e| failed("`describe`")(format!("its JSON is wrong: {e}")))?;
-        if description.kind != "sandbox" {
+        if description.kind != provides.kind() {
+            let (id, says, exports) = (&description.id, description.kind.as_str(), provides.kind().as_str());
             return Err(LoadError::Invalid(format!(
-                "the plugin `{}` is of kind `{}`; a section of providers needs kind `sandbox`",
-                description.id, description.kind
+                "the plugin `{id}` says that it is of kind `{says}` and exports what one of kind `{exports}` does"
             )));
         }
-        let text = ask(&self.engine, pre, |m, acc| Box::pin(m.call_config_schema(acc)))
+        let text = ask(&self.engine, about, |m, acc| Box::pin(m.call_config_schema(acc)))
             .await
             .map_err(failed("`config-schema`"))?;
         let schema =
@@ -190,6 +248,26 @@ impl Engine {
 }
 
 impl Plugin {
+    /// The exports of a plugin of kind `sandbox`.
+    pub(super) fn sandbox(&self) -> Result<&SandboxProviderPre<State>, LoadError> {
+        match &self.component.provides {
+            Provides::Sandbox(exports) => Ok(exports),
+            Provides::Storage(_) => Err(self.not(Kind::Sandbox)),
+        }
+    }
+
+    /// The exports of a plugin of kind `storage`.
+    pub(super) fn storage(&self) -> Result<&StorageProviderPre<State>, LoadError> {
+        match &self.component.provides {
+            Provides::Storage(exports) => Ok(exports),
+            Provides::Sandbox(_) => Err(self.not(Kind::Storage)),
+        }
+    }
+
+    fn not(&self, wanted: Kind) -> LoadError {
+        LoadError::Kind { plugin: self.description.id.clone(), found: self.description.kind, wanted }
+    }
+
     /// What the plugin finds wrong with a configuration that fits its schema:
     /// JSON Pointer and message of each mistake.
     ///
@@ -197,7 +275,7 @@ impl Plugin {
     /// When the plugin traps or does not answer.
     pub async fn validate(&self, config: &str) -> Result<Vec<(String, String)>, LoadError> {
         let config = config.to_owned();
-        let found = ask(&self.engine, &self.pre, move |m, acc| Box::pin(m.call_validate(acc, config)))
+        let found = ask(&self.engine, &self.component.about, move |m, acc| Box::pin(m.call_validate(acc, config)))
             .await
             .map_err(|cause| LoadError::Manifest { what: "`validate`", cause })?;
         Ok(found
@@ -213,14 +291,14 @@ type Asked<'a, R> = std::pin::Pin<Box<dyn Future<Output = wasmtime::Result<R>> +
 /// Calls one pure function in a fresh instance that is granted nothing.
 async fn ask<R: Send + 'static>(
     engine: &wasmtime::Engine,
-    pre: &SandboxProviderPre<State>,
+    about: &AboutPre<State>,
     f: impl for<'a> FnOnce(&'a manifest::Guest, &'a wasmtime::component::Accessor<State>) -> Asked<'a, R> + Send,
 ) -> Result<R, String> {
     let grants = Arc::new(Grants { memory: MANIFEST_MEMORY, cpu: MANIFEST_CPU, ..Grants::default() });
     let mut cell = Cell::new(engine, grants, None);
     let meter = cell.meter.clone();
     let work = async {
-        let guest = pre.instantiate_async(&mut cell.store).await?;
+        let guest = about.instantiate_async(&mut cell.store).await?;
         cell.store.run_concurrent(async |acc| f(guest.sandbox_broker_plugin_manifest(), acc).await).await?
     };
     match tokio::time::timeout(MANIFEST_DEADLINE, meter.watch(work)).await {
@@ -246,13 +324,17 @@ fn config() -> Config {
     config
 }
 
-fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    wasmtime_wasi_http::p3::add_to_linker(linker)?;
-    wasmtime_wasi::p3::clocks::add_to_linker(linker)?;
-    bindings::host::types::add_to_linker::<_, HasSelf<_>>(linker, |s| s)?;
-    bindings::host::secrets::add_to_linker::<_, HasSelf<_>>(linker, |s| s)?;
-    bindings::host::log::add_to_linker::<_, HasSelf<_>>(linker, |s| s)?;
-    Ok(())
+impl Linkers {
+    fn new(engine: &wasmtime::Engine) -> wasmtime::Result<Self> {
+        let mut storage = Linker::new(engine);
+        bindings::host::types::add_to_linker::<_, HasSelf<_>>(&mut storage, |s| s)?;
+        bindings::host::secrets::add_to_linker::<_, HasSelf<_>>(&mut storage, |s| s)?;
+        bindings::host::log::add_to_linker::<_, HasSelf<_>>(&mut storage, |s| s)?;
+        let mut sandbox = storage.clone();
+        wasmtime_wasi_http::p3::add_to_linker(&mut sandbox)?;
+        wasmtime_wasi::p3::clocks::add_to_linker(&mut sandbox)?;
+        Ok(Linkers { sandbox, storage })
+    }
 }
 
 /// Advances the epoch on a thread of its own, so that it also advances while
@@ -285,12 +367,7 @@ fn read(path: &Path) -> Result<(Vec<u8>, String), LoadError> {
     Ok((bytes, digest))
 }
 
-fn compile(
-    engine: &wasmtime::Engine,
-    linker: &Linker<State>,
-    path: &Path,
-    mut bytes: Vec<u8>,
-) -> Result<SandboxProviderPre<State>, LoadError> {
+fn compile(engine: &wasmtime::Engine, linkers: &Linkers, path: &Path, mut bytes: Vec<u8>) -> Result<Linked, LoadError> {
     let invalid = |what: &str, e: String| LoadError::Invalid(format!("{}: {what}: {e}", path.display()));
     // Byte 4 to 8 of the preamble: version 1, layer 0 is a core module.
     if bytes.starts_with(b"\0asm\x01\0\0\0") {
@@ -302,10 +379,55 @@ fn compile(
     let component =
         Component::new(engine, &bytes).map_err(|e| invalid("not a WebAssembly component", format!("{e:#}")))?;
     check_contract(engine, &component).map_err(|e| invalid("wrong contract", e))?;
+    let kind = kind(engine, &component).map_err(|e| invalid("wrong contract", e))?;
+    let linker = match kind {
+        Kind::Sandbox => &linkers.sandbox,
+        Kind::Storage => &linkers.storage,
+    };
+    check_imports(engine, &component, kind).map_err(|e| invalid("it imports too much", e))?;
     let pre = linker
         .instantiate_pre(&component)
         .map_err(|e| invalid("it imports what this host does not offer", format!("{:#}", e.root_cause())))?;
-    SandboxProviderPre::new(pre).map_err(|e| invalid("it is no sandbox provider", format!("{e:#}")))
+    let lacks = |e: wasmtime::Error| invalid(&format!("it is no {} provider", kind.as_str()), format!("{e:#}"));
+    Ok(Linked {
+        about: AboutPre::new(pre.clone()).map_err(lacks)?,
+        provides: match kind {
+            Kind::Sandbox => Provides::Sandbox(Box::new(SandboxProviderPre::new(pre).map_err(lacks)?)),
+            Kind::Storage => Provides::Storage(StorageProviderPre::new(pre).map_err(lacks)?),
+        },
+    })
+}
+
+/// The kind that a component's exports speak of.
+fn kind(engine: &wasmtime::Engine, component: &Component) -> Result<Kind, String> {
+    let ty = component.component_type();
+    let exports = |interface: &str| {
+        let name = format!("{PACKAGE}{interface}@");
+        ty.exports(engine).any(|(export, _)| export.starts_with(&name))
+    };
+    match (exports("sandbox"), exports("mounter")) {
+        (true, false) => Ok(Kind::Sandbox),
+        (false, true) => Ok(Kind::Storage),
+        (false, false) => Err("it exports neither `sandbox` nor `mounter`, so it provides nothing".to_owned()),
+        (true, true) => Err("it exports both `sandbox` and `mounter`; a plugin is of one kind".to_owned()),
+    }
+}
+
+/// Names what a storage plugin may not import before linking refuses the first
+/// of it with less clear words.
+fn check_imports(engine: &wasmtime::Engine, component: &Component, kind: Kind) -> Result<(), String> {
+    let ty = component.component_type();
+    let foreign: Vec<&str> = match kind {
+        Kind::Sandbox => return Ok(()),
+        Kind::Storage => ty.imports(engine).map(|(name, _)| name).filter(|name| !name.starts_with(PACKAGE)).collect(),
+    };
+    match foreign.as_slice() {
+        [] => Ok(()),
+        names => Err(format!(
+            "{}; a storage plugin reaches nothing by itself, the host sends its requests",
+            names.join(", ")
+        )),
+    }
 }
 
 /// Refuses another minor version of the contract before linking does so with
@@ -315,7 +437,7 @@ fn check_contract(engine: &wasmtime::Engine, component: &Component) -> Result<()
     let names = ty.imports(engine).map(|(n, _)| n.to_owned()).chain(ty.exports(engine).map(|(n, _)| n.to_owned()));
     let mut found = false;
     for name in names.collect::<Vec<_>>() {
-        let Some(rest) = name.strip_prefix("sandbox-broker:plugin/") else { continue };
+        let Some(rest) = name.strip_prefix(PACKAGE) else { continue };
         found = true;
         let version = rest.split_once('@').map_or("", |(_, v)| v);
         if !version.starts_with(CONTRACT) || version[CONTRACT.len()..].chars().next().is_some_and(|c| c != '.') {
@@ -341,7 +463,7 @@ mod tests {
             (&b"\0asm\x01\0\0\0"[..], "no interface of sandbox-broker:plugin"),
             (&b"\0asm\x0d\0\x01\0"[..], "no interface of sandbox-broker:plugin"),
         ] {
-            let error = compile(&engine.engine, &engine.linker, path, bytes.to_vec()).err().unwrap().to_string();
+            let error = compile(&engine.engine, &engine.linkers, path, bytes.to_vec()).err().unwrap().to_string();
             assert!(error.contains(words), "{error}");
         }
     }

@@ -1,19 +1,24 @@
-//! Sandbox providers as WebAssembly components: the only place that knows
-//! wasmtime and the contract's generated types.
+//! Providers as WebAssembly components: the only place that knows wasmtime
+//! and the contract's generated types.
 //!
-//! [`Engine`] compiles and checks a plugin, [`ComponentProvider`] is one
-//! configured section of it and implements the port. Every operation runs in
-//! a Store of its own: a trap, an endless loop or a call that never returns
-//! costs that operation and nothing else.
+//! [`Engine`] compiles and checks a plugin; [`ComponentProvider`] and
+//! [`ComponentMounter`] are one configured section of it and implement the
+//! ports. Every operation runs in a Store of its own: a trap, an endless loop
+//! or a call that never returns costs that operation and nothing else.
 
 mod bindings;
+mod call;
 mod convert;
 mod engine;
+mod exchange;
+mod mounter;
 mod net;
 mod provider;
 mod service;
 mod state;
 mod streams;
 
+pub use call::Section;
 pub use engine::{Description, Engine, LoadError, Plugin};
-pub use provider::{ComponentProvider, Section};
+pub use mounter::{ComponentMounter, LiveMounts};
+pub use provider::ComponentProvider;

@@ -48,6 +48,9 @@ const UPLOAD_CHUNK: usize = 64 << 10;
 /// Largest head of an answer, bytes.
 const HEAD_BYTES: usize = 64 << 10;
 
+/// How a placeholder for a secret begins in a header; it ends with `}}`.
+pub(super) const OPEN: &str = "{{secret:";
+
 type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
 /// Sends requests of one provider section.
@@ -103,7 +106,12 @@ impl Sender {
         Sender { client, allow, grants }
     }
 
-    async fn send(
+    /// Sends what a grant allows and fills in secrets. The body of an answer
+    /// ends with it.
+    ///
+    /// # Errors
+    /// As a guest of `wasi:http` would see them.
+    pub(super) async fn send(
         &self,
         request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
@@ -164,7 +172,6 @@ impl Sender {
 
     /// The header's value with secrets filled in; none when it holds none.
     fn fill(&self, name: &http::HeaderName, value: &http::HeaderValue) -> Result<Option<http::HeaderValue>, Error> {
-        const OPEN: &str = "{{secret:";
         let Ok(mut rest) = value.to_str() else { return Ok(None) };
         if !rest.contains(OPEN) {
             return Ok(None);

@@ -14,9 +14,9 @@ use tokio_util::task::AbortOnDropHandle;
 use wasmtime::component::{Accessor, FutureReader, ResourceAny, StreamReader};
 
 use super::bindings::guest::{exec, files, terminal as wit_terminal};
-use super::bindings::{SandboxProvider, host::types as wit};
+use super::bindings::{SandboxProvider, SandboxProviderPre, host::types as wit};
+use super::call::{Broken, Caller, Guest};
 use super::convert;
-use super::provider::{Broken, ComponentProvider, Guest};
 use super::state::State;
 use super::streams::{Given, Inward, Outcome, Outward};
 use crate::sandbox::{
@@ -24,12 +24,13 @@ use crate::sandbox::{
     Terminal, Upload,
 };
 
+type Sandboxes = Caller<SandboxProviderPre<State>>;
 type WitResult<T> = std::result::Result<T, wit::Error>;
 type WitExit = WitResult<wit::Exit>;
 
 /// A terminal of `start`, running.
 pub(super) async fn terminal<F>(
-    provider: &ComponentProvider,
+    caller: &Sandboxes,
     what: &'static str,
     input: mpsc::Receiver<Bytes>,
     start: F,
@@ -46,7 +47,7 @@ where
     let (out_tx, output) = mpsc::channel(PIPE_CHUNKS);
     let (done_tx, done) = oneshot::channel();
     let (control, requests) = Control::new();
-    let (pty, lifetime) = serve(provider, what, done_tx, move |acc, guest, up| {
+    let (pty, lifetime) = serve(caller, what, done_tx, move |acc, guest, up| {
         Box::pin(async move {
             let input = acc.with(|mut a| StreamReader::new(&mut a, Inward::new(input)))?;
             let live = match start(acc, guest, input).await? {
@@ -67,7 +68,7 @@ where
 }
 
 /// A process of `start`, running.
-pub(super) async fn process<F>(provider: &ComponentProvider, stdin: mpsc::Receiver<Bytes>, start: F) -> Result<Process>
+pub(super) async fn process<F>(caller: &Sandboxes, stdin: mpsc::Receiver<Bytes>, start: F) -> Result<Process>
 where
     F: for<'a> FnOnce(
             &'a Accessor<State>,
@@ -81,7 +82,7 @@ where
     let (err_tx, stderr) = mpsc::channel(PIPE_CHUNKS);
     let (done_tx, done) = oneshot::channel();
     let (control, requests) = Control::new();
-    let (id, lifetime) = serve(provider, "run", done_tx, move |acc, guest, up| {
+    let (id, lifetime) = serve(caller, "run", done_tx, move |acc, guest, up| {
         Box::pin(async move {
             let stdin = acc.with(|mut a| StreamReader::new(&mut a, Inward::new(stdin)))?;
             let live = match start(acc, guest, stdin).await? {
@@ -103,7 +104,7 @@ where
 }
 
 /// A file of `start`, on its way out.
-pub(super) async fn download<F>(provider: &ComponentProvider, start: F) -> Result<Download>
+pub(super) async fn download<F>(caller: &Sandboxes, start: F) -> Result<Download>
 where
     F: for<'a> FnOnce(
             &'a Accessor<State>,
@@ -114,7 +115,7 @@ where
 {
     let (tx, data) = mpsc::channel(PIPE_CHUNKS);
     let (done_tx, done) = oneshot::channel();
-    let ((), lifetime) = serve(provider, "read", done_tx, move |acc, guest, up| {
+    let ((), lifetime) = serve(caller, "read", done_tx, move |acc, guest, up| {
         Box::pin(async move {
             let (stream, end) = match start(acc, guest).await? {
                 Ok(live) => live,
@@ -133,7 +134,7 @@ where
 }
 
 /// A file on its way in; returns when the plugin has it whole.
-pub(super) async fn upload<F>(provider: &ComponentProvider, upload: Upload, start: F) -> Result<Entry>
+pub(super) async fn upload<F>(caller: &Sandboxes, upload: Upload, start: F) -> Result<Entry>
 where
     F: for<'a> FnOnce(
             &'a Accessor<State>,
@@ -145,7 +146,7 @@ where
         + Send
         + 'static,
 {
-    let instance = provider.instance().await?;
+    let instance = caller.instance().await?;
     let meter = instance.meter();
     let written = instance
         .run(move |acc, guest| {
@@ -170,7 +171,7 @@ where
     match written {
         Ok(Ok(entry)) => Ok(convert::entry(entry)),
         Ok(Err(e)) => Err(convert::error(e)),
-        Err(e) => Err(provider.trapped("write", &meter, &e)),
+        Err(e) => Err(caller.trapped("write", &meter, &e)),
     }
 }
 
@@ -192,7 +193,7 @@ impl<R> Up<R> {
 /// Runs `body` in a task with a Store of its own and waits until it says that
 /// the service is up. How it ends goes to `done`.
 async fn serve<R, D, F>(
-    provider: &ComponentProvider,
+    caller: &Sandboxes,
     what: &'static str,
     done: oneshot::Sender<Result<D>>,
     body: F,
@@ -202,9 +203,9 @@ where
     D: Send + 'static,
     F: for<'a> FnOnce(&'a Accessor<State>, &'a SandboxProvider, Up<R>) -> Guest<'a, Option<Result<D>>> + Send + 'static,
 {
-    let instance = provider.instance().await?;
+    let instance = caller.instance().await?;
     let (tx, rx) = oneshot::channel();
-    let (name, plugin) = provider.id();
+    let (name, plugin) = caller.id();
     let task = AbortOnDropHandle::new(tokio::spawn(async move {
         let meter = instance.meter();
         let ended = instance.run(move |acc, guest| body(acc, guest, Up(tx))).await;
@@ -222,10 +223,10 @@ where
         // Dropped when the caller gave up; then nobody asks.
         let _ = done.send(ended);
     }));
-    match tokio::time::timeout(provider.deadline(), rx).await {
+    match tokio::time::timeout(caller.deadline(), rx).await {
         Ok(Ok(up)) => Ok((up?, task)),
         Ok(Err(_)) => Err(Error::new(Fault::Plugin, Code::Internal, STOPPED)),
-        Err(_) => Err(provider.late(what)),
+        Err(_) => Err(caller.late(what)),
     }
 }
 

@@ -18,12 +18,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use super::handle::{Phase, Shared, Wishes};
+use super::handle::{Phase, Shared, Wishes, Workspace};
 use super::log::{Appender, Readiness};
+use super::mount::{News, Order, Storage};
 use super::state::{Effect, Event, Machine};
 use super::{Blueprint, LABEL_BROKER, LABEL_SESSION, Outcome, cleanup, lease};
 use crate::sandbox::{
-    Call, Code, Control, Error, Exit, Fault, Lifetime, PIPE_CHUNKS, Provider, Result, SandboxRef, Size, Spec, Terminal,
+    Call, Code, Command, Control, Error, Exit, Fault, Lifetime, PIPE_CHUNKS, Provider, Result, SandboxRef, Size, Spec,
+    Terminal,
 };
 
 /// How long a resize may take before the next one is tried.
@@ -40,9 +42,12 @@ pub(super) struct Driver {
     log: Appender,
     inbox: mpsc::Receiver<Bytes>,
     wishes: watch::Receiver<Wishes>,
-    /// Create, then open, then kill: one after the other.
+    /// Create, then open, then kill: one after the other, and none while the
+    /// storage is mounted or unmounted.
     lifecycle: Option<BoxFuture<'static, Answer>>,
     lease: Option<BoxFuture<'static, Answer>>,
+    /// None before Prepare, and where there is none.
+    storage: Option<Storage>,
     resize: Option<BoxFuture<'static, Answer>>,
     terminal: Option<Live>,
     /// Towards the shell. None before the shell is asked for, and after it.
@@ -74,6 +79,7 @@ enum Answer {
 /// Why the loop turns.
 enum Turn {
     Answer(Answer),
+    Storage(News),
     Wishes,
     Input(Bytes),
     /// The pipe has room, or its reader is gone.
@@ -92,7 +98,8 @@ impl Driver {
     ) -> Self {
         let wishes = shared.wishes.subscribe();
         let size = wishes.borrow().size;
-        let (machine, first) = Machine::start(size, blueprint.idle_timeout, Instant::now());
+        let storage = !blueprint.mounts.is_empty();
+        let (machine, first) = Machine::start(size, blueprint.idle_timeout, storage, Instant::now());
         let call = Call { session: Some(shared.id.to_string()) };
         Driver {
             shared,
@@ -105,6 +112,7 @@ impl Driver {
             wishes,
             lifecycle: None,
             lease: None,
+            storage: None,
             resize: None,
             terminal: None,
             pipe: None,
@@ -138,6 +146,7 @@ impl Driver {
             answer = answer(&mut self.lifecycle) => Turn::Answer(answer),
             answer = answer(&mut self.lease) => Turn::Answer(answer),
             answer = answer(&mut self.resize) => Turn::Answer(answer),
+            news = told(&mut self.storage) => Turn::Storage(news),
             Ok(()) = self.wishes.changed() => Turn::Wishes,
             Some(bytes) = self.inbox.recv(), if takes_input => Turn::Input(bytes),
             open = room_in(self.pipe.as_ref()), if waits_for_pipe => Turn::Pipe(open),
@@ -150,8 +159,17 @@ impl Driver {
     fn handle(&mut self, turn: Turn) {
         match turn {
             Turn::Answer(answer) => self.answered(answer),
+            Turn::Storage(News::Prepared(result)) => self.step(Event::Prepared(result)),
+            Turn::Storage(News::Mounted(result)) => self.step(Event::Mounted(result)),
+            Turn::Storage(News::Tell(stage)) => self.step(Event::News(stage)),
+            Turn::Storage(News::Unmounted) => self.step(Event::Unmounted),
+            Turn::Storage(News::Released) => {
+                self.storage = None;
+                self.step(Event::Released);
+            }
             Turn::Wishes => {
-                let Wishes { size, clients, shutdown } = *self.wishes.borrow_and_update();
+                let Wishes { size, clients, shutdown, touched } = *self.wishes.borrow_and_update();
+                self.step(Event::Touched(touched));
                 if clients == 0 {
                     self.step(Event::ClientsGone);
                 }
@@ -190,7 +208,7 @@ impl Driver {
         match answer {
             Answer::Created(result) => {
                 if let Ok(sandbox) = &result {
-                    self.shared.set_sandbox(&sandbox.id);
+                    self.shared.set_sandbox(sandbox.clone());
                 }
                 self.step(Event::Created(result));
             }
@@ -228,11 +246,28 @@ impl Driver {
 
     fn apply(&mut self, effect: Effect) {
         match effect {
-            Effect::Create => self.lifecycle = Some(self.create()),
+            Effect::Prepare => {
+                self.shared.set_phase(Phase::Preparing);
+                self.storage = Some(Storage::start(&self.blueprint, &self.call, self.wishes.clone()));
+            }
+            Effect::Create => {
+                self.shared.set_phase(Phase::Creating);
+                self.lifecycle = Some(self.create());
+            }
             Effect::KeepAlive(sandbox) => {
                 let keep = lease::keep(self.provider(), self.call.clone(), sandbox, self.blueprint.lease);
                 self.lease = Some(keep.map(Answer::LeaseLost).boxed());
             }
+            Effect::Mount(sandbox) => {
+                self.shared.set_phase(Phase::Mounting);
+                self.order(Order::Mount(sandbox));
+            }
+            Effect::Unmount => {
+                self.shared.set_phase(Phase::Ending);
+                self.lifecycle = None;
+                self.order(Order::Unmount);
+            }
+            Effect::Release => self.order(Order::Release),
             Effect::Open(sandbox, size) => {
                 self.shared.set_phase(Phase::Opening);
                 self.lifecycle = Some(self.open(sandbox, size));
@@ -257,7 +292,7 @@ impl Driver {
             Effect::FindAndKill => self.lifecycle = Some(self.find_and_kill()),
             Effect::Stage(stage) => self.log.stage(stage),
             Effect::Ready(size) => {
-                self.shared.set_phase(Phase::Running);
+                self.shared.set_running(|sandbox| self.workspace(sandbox));
                 self.log.ready(Readiness {
                     session: Arc::clone(&self.shared.id),
                     provider: Arc::clone(&self.shared.provider),
@@ -274,6 +309,12 @@ impl Driver {
                 }
                 self.log.end(outcome);
             }
+        }
+    }
+
+    fn order(&self, order: Order) {
+        if let Some(storage) = &self.storage {
+            storage.order(order);
         }
     }
 
@@ -315,6 +356,14 @@ impl Driver {
         Arc::clone(&self.blueprint.provider)
     }
 
+    fn workspace(&self, sandbox: SandboxRef) -> Workspace {
+        let Command { cwd, user, .. } = &self.blueprint.command;
+        let mounts: Vec<_> = self.blueprint.mounts.iter().map(|mount| mount.path.clone()).collect();
+        let mut roots = mounts.clone();
+        roots.extend(cwd.clone().filter(|cwd| !mounts.contains(cwd)));
+        Workspace { provider: self.provider(), sandbox, call: self.call.clone(), roots, mounts, user: user.clone() }
+    }
+
     fn labels(&self) -> BTreeMap<String, String> {
         BTreeMap::from([
             (LABEL_BROKER.to_owned(), self.blueprint.broker_id.clone()),
@@ -339,12 +388,15 @@ impl Driver {
 
     fn open(&mut self, sandbox: SandboxRef, size: Size) -> BoxFuture<'static, Answer> {
         let (provider, call) = (self.provider(), self.call.clone());
-        let blueprint = Arc::clone(&self.blueprint);
+        let mut command = self.blueprint.command.clone();
+        if let Some(first) = self.blueprint.mounts.first() {
+            command.cwd = Some(first.path.clone());
+        }
         let (pipe, input) = mpsc::channel(PIPE_CHUNKS);
         self.pipe = Some(pipe);
         async move {
             let began = Instant::now();
-            let result = provider.open(&call, &sandbox, &blueprint.command, size, input).await;
+            let result = provider.open(&call, &sandbox, &command, size, input).await;
             match &result {
                 Ok(terminal) => info!(sandbox = sandbox.id, pty = terminal.pty, elapsed = ?began.elapsed(),
                     "shell started"),
@@ -401,6 +453,14 @@ async fn answer(call: &mut Option<BoxFuture<'static, Answer>>) -> Answer {
     answer
 }
 
+/// Waits for news of the storage, if there is some.
+async fn told(storage: &mut Option<Storage>) -> News {
+    match storage {
+        Some(storage) => storage.next().await,
+        None => pending().await,
+    }
+}
+
 /// Waits for room in the pipe to the shell; false when nobody reads it.
 async fn room_in(pipe: Option<&mpsc::Sender<Bytes>>) -> bool {
     match pipe {
@@ -432,6 +492,6 @@ async fn fired(timer: &mut Option<Pin<Box<Sleep>>>) {
     }
 }
 
-fn failed(what: &str, error: &Error) {
+pub(super) fn failed(what: &str, error: &Error) {
     warn!(fault = ?error.fault, code = ?error.code, attrs = ?error.attrs, %error, "{what}");
 }

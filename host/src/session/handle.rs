@@ -4,7 +4,7 @@
 //! the latest counts. Deliberately decides nothing; the driver does.
 
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::log::{Reader, Source};
-use crate::sandbox::{CHUNK_BYTES, Size};
+use crate::sandbox::{CHUNK_BYTES, Call, Provider, SandboxRef, Size};
 
 /// Chunks of input that wait for the driver, each of at most [`CHUNK_BYTES`].
 /// Beyond it [`Session::input`] waits. Small, because the pipe to the shell
@@ -27,13 +27,17 @@ pub struct Ended;
 /// Where a session is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// The storage is looked at.
+    Preparing,
     /// The provider makes the sandbox.
     Creating,
+    /// The storage is mounted in it.
+    Mounting,
     /// The shell starts.
     Opening,
     /// The shell runs.
     Running,
-    /// The shell has ended; its sandbox is being ended.
+    /// The shell has ended; its storage is saved and its sandbox ended.
     Ending,
 }
 
@@ -41,7 +45,9 @@ impl Phase {
     /// Its name for a person or a status page.
     pub fn as_str(self) -> &'static str {
         match self {
+            Phase::Preparing => "preparing",
             Phase::Creating => "creating",
+            Phase::Mounting => "mounting",
             Phase::Opening => "opening",
             Phase::Running => "running",
             Phase::Ending => "ending",
@@ -66,12 +72,41 @@ pub struct Summary {
     pub age: Duration,
 }
 
+/// What it takes to work on a session's files beside its shell.
+#[derive(Clone, Debug)]
+pub struct Workspace {
+    /// Reaches the sandbox; the one that the session began with.
+    pub provider: Arc<dyn Provider>,
+    /// Where the shell runs.
+    pub sandbox: SandboxRef,
+    /// Names the session in every request.
+    pub call: Call,
+    /// Absolute paths below which the session's files are: its mounts in their
+    /// order, then the shell's directory where it is another one.
+    pub roots: Vec<String>,
+    /// Those of `roots` that are storage.
+    pub mounts: Vec<String>,
+    /// Whose files; the sandbox's default user when none.
+    pub user: Option<String>,
+}
+
 /// What clients wish of the driver; only the latest counts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wishes {
     pub(super) size: Size,
     pub(super) clients: usize,
     pub(super) shutdown: bool,
+    /// When somebody last used the session other than through its terminal.
+    pub(super) touched: Instant,
+}
+
+/// What the driver tells about itself.
+#[derive(Debug)]
+struct Status {
+    phase: Phase,
+    sandbox: Option<SandboxRef>,
+    /// While the shell runs.
+    workspace: Option<Workspace>,
 }
 
 /// What a session's handles and its driver have in common.
@@ -84,7 +119,7 @@ pub(super) struct Shared {
     pub(super) wishes: watch::Sender<Wishes>,
     mailbox: mpsc::Sender<Bytes>,
     output: Source,
-    status: Mutex<(Phase, Option<String>)>,
+    status: Mutex<Status>,
 }
 
 impl Shared {
@@ -97,35 +132,50 @@ impl Shared {
         output: Source,
     ) -> (Arc<Self>, mpsc::Receiver<Bytes>) {
         let (mailbox, inbox) = mpsc::channel(MAILBOX);
+        let opened = Instant::now();
         let shared = Shared {
             id,
             provider,
             generation,
-            opened: Instant::now(),
-            wishes: watch::Sender::new(Wishes { size, clients: 1, shutdown: false }),
+            opened,
+            wishes: watch::Sender::new(Wishes { size, clients: 1, shutdown: false, touched: opened }),
             mailbox,
             output,
-            status: Mutex::new((Phase::Creating, None)),
+            status: Mutex::new(Status { phase: Phase::Creating, sandbox: None, workspace: None }),
         };
         (Arc::new(shared), inbox)
     }
 
-    pub(super) fn set_phase(&self, phase: Phase) {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).0 = phase;
+    /// A panic elsewhere must not spread to those who ask.
+    fn status(&self) -> MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn set_sandbox(&self, id: &str) {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).1 = Some(id.to_owned());
+    /// From any phase but Running, which is [`Shared::set_running`].
+    pub(super) fn set_phase(&self, phase: Phase) {
+        let mut status = self.status();
+        (status.phase, status.workspace) = (phase, None);
+    }
+
+    pub(super) fn set_sandbox(&self, sandbox: SandboxRef) {
+        self.status().sandbox = Some(sandbox);
+    }
+
+    /// The shell runs. `workspace` makes what it takes to work beside it.
+    pub(super) fn set_running(&self, workspace: impl FnOnce(SandboxRef) -> Workspace) {
+        let mut status = self.status();
+        status.phase = Phase::Running;
+        status.workspace = status.sandbox.clone().map(workspace);
     }
 
     pub(super) fn summary(&self) -> Summary {
-        let (phase, sandbox) = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let status = self.status();
         Summary {
             id: Arc::clone(&self.id),
             provider: Arc::clone(&self.provider),
             generation: self.generation,
-            phase,
-            sandbox,
+            phase: status.phase,
+            sandbox: status.sandbox.as_ref().map(|sandbox| sandbox.id.clone()),
             age: self.opened.elapsed(),
         }
     }
@@ -160,6 +210,19 @@ impl Session {
     /// Never waits; the latest wins, and one that the terminal has is not sent.
     pub fn resize(&self, size: Size) {
         self.0.wishes.send_modify(|wishes| wishes.size = size);
+    }
+
+    /// Counts as use of the session, as a key does: its time without use
+    /// begins anew. Never waits.
+    pub fn touch(&self) {
+        self.0.wishes.send_modify(|wishes| wishes.touched = Instant::now());
+    }
+
+    /// What it takes to work on the session's files; some while its shell
+    /// runs. What was begun with it may outlive that by as long as the sandbox
+    /// does, and then fails.
+    pub fn workspace(&self) -> Option<Workspace> {
+        self.0.status().workspace.clone()
     }
 
     /// Reads what the session tells, from the oldest output that is still

@@ -1,8 +1,8 @@
 //! What the clients of a session read: its stages, its readiness, its output
-//! and its end, in that order.
+//! with news between it, and its end, in that order.
 //!
 //! Owns the output as an append-only sequence with absolute byte offsets, and
-//! the place of each reader in it. One source serves any number of readers,
+//! the place of each reader in it. News stands between two bytes of it. One source serves any number of readers,
 //! so there is no seam between old and new output. Deliberately knows neither
 //! where bytes come from nor who reads them.
 //!
@@ -35,11 +35,18 @@ pub const WINDOW: u64 = 512 * 1024;
 /// bytes costs no more than about 256 KiB of bookkeeping.
 pub const WINDOW_CHUNKS: usize = 4096;
 
-/// What a reader is told. All `Stage` come before `Ready`, that before
-/// `Output`, that before `Ended`; each of `Ready` and `Ended` at most once.
+/// News that the log holds for a reader that does not read. What is told of a
+/// live session is little and late news matters most: beyond it the oldest
+/// goes.
+const NEWS: usize = 64;
+
+/// What a reader is told. `Ready` comes before `Output`, that before `Ended`;
+/// each of `Ready` and `Ended` at most once. `Stage` may come at any time
+/// before `Ended`, after `Ready` at the place in the output at which it was
+/// told.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// News of a step on the way to the shell.
+    /// News of a step on the way to the shell, or of a live session's storage.
     Stage(Stage),
     /// The shell runs.
     Ready {
@@ -92,12 +99,26 @@ struct Inner {
     /// one's offset to `end`.
     chunks: VecDeque<(u64, Bytes)>,
     end: u64,
-    /// Where each reader is.
-    readers: Vec<(ReaderId, u64)>,
+    /// Stages told after `ready`, each with the offset of the byte that it
+    /// comes before. At most [`NEWS`].
+    news: VecDeque<(u64, Stage)>,
+    /// How many news were let go.
+    old_news: u64,
+    readers: Vec<Place>,
     next_reader: ReaderId,
 }
 
 type ReaderId = u64;
+
+/// Where a reader is.
+#[derive(Debug)]
+struct Place {
+    id: ReaderId,
+    /// Of the next byte.
+    offset: u64,
+    /// News passed, counted from the first of the session.
+    news: u64,
+}
 
 impl Log {
     /// A panic elsewhere must not spread to the drops that come here.
@@ -126,7 +147,7 @@ impl Inner {
 
     /// Where the slowest reader is; without one, where a new one would begin.
     fn slowest(&self) -> u64 {
-        self.readers.iter().map(|(_, offset)| *offset).min().unwrap_or_else(|| self.start())
+        self.readers.iter().map(|place| place.offset).min().unwrap_or_else(|| self.start())
     }
 
     fn has_room(&self) -> bool {
@@ -143,24 +164,50 @@ impl Inner {
         while self.chunks.front().is_some_and(|(offset, chunk)| offset + chunk.len() as u64 <= slowest) {
             self.chunks.pop_front();
         }
+        let told = self.readers.iter().map(|place| place.news).min();
+        while told.is_some_and(|told| self.old_news < told) && self.news.pop_front().is_some() {
+            self.old_news += 1;
+        }
     }
 
-    fn offset_of(&mut self, reader: ReaderId) -> &mut u64 {
-        let place = self.readers.iter_mut().find(|(id, _)| *id == reader);
-        &mut place.expect("a reader is listed until it is dropped").1
+    fn place(&mut self, reader: ReaderId) -> &mut Place {
+        let place = self.readers.iter_mut().find(|place| place.id == reader);
+        place.expect("a reader is listed until it is dropped")
     }
 
-    /// At most `max` bytes of the chunk at the reader's offset.
+    /// Which of `news` stands before the reader's next byte, if one does.
+    fn due(&mut self, reader: ReaderId) -> Option<usize> {
+        if self.news.is_empty() {
+            return None;
+        }
+        let old = self.old_news;
+        let place = self.place(reader);
+        place.news = place.news.max(old);
+        let (offset, next) = (place.offset, (place.news - old) as usize);
+        self.news.get(next).filter(|(at, _)| *at <= offset).map(|_| next)
+    }
+
+    /// The news that stands before the reader's next byte.
+    fn take_news(&mut self, reader: ReaderId) -> Option<Stage> {
+        let next = self.due(reader)?;
+        let stage = self.news[next].1.clone();
+        self.place(reader).news += 1;
+        self.trim();
+        Some(stage)
+    }
+
+    /// At most `max` bytes of the chunk at the reader's offset, if no news
+    /// stands before it: news stands between chunks, never within one.
     fn take(&mut self, reader: ReaderId, max: usize) -> Option<(u64, Bytes)> {
-        let offset = *self.offset_of(reader);
-        if offset == self.end || max == 0 {
+        let offset = self.place(reader).offset;
+        if offset == self.end || max == 0 || self.due(reader).is_some() {
             return None;
         }
         let next = self.chunks.partition_point(|(start, _)| *start <= offset);
         let (start, chunk) = &self.chunks[next - 1];
         let skip = (offset - start) as usize;
         let bytes = chunk.slice(skip..chunk.len().min(skip.saturating_add(max)));
-        *self.offset_of(reader) += bytes.len() as u64;
+        self.place(reader).offset += bytes.len() as u64;
         self.trim();
         Some((offset, bytes))
     }
@@ -177,8 +224,11 @@ impl Inner {
             && let Some(Readiness { session, provider, isolation, size }) = self.ready.clone()
         {
             cursor.ready = true;
-            let offset = *self.offset_of(cursor.id);
+            let offset = self.place(cursor.id).offset;
             return Poll::Ready(Some(Event::Ready { session, offset, provider, isolation, size }));
+        }
+        if let Some(stage) = self.take_news(cursor.id) {
+            return Poll::Ready(Some(Event::Stage(stage)));
         }
         if let Some((offset, bytes)) = self.take(cursor.id, usize::MAX) {
             return Poll::Ready(Some(Event::Output { offset, bytes }));
@@ -207,9 +257,22 @@ impl Appender {
         Source(Arc::clone(&self.0))
     }
 
-    /// Tells a stage; before `ready`.
+    /// Tells a stage, after all output until now. On the way to the shell
+    /// there are as many as there are steps; later ones are bounded.
     pub(super) fn stage(&self, stage: Stage) {
-        self.0.lock().stages.push(stage);
+        {
+            let mut inner = self.0.lock();
+            if inner.ready.is_none() {
+                inner.stages.push(stage);
+            } else {
+                let end = inner.end;
+                inner.news.push_back((end, stage));
+                if inner.news.len() > NEWS {
+                    inner.news.pop_front();
+                    inner.old_news += 1;
+                }
+            }
+        }
         self.0.grown.notify_waiters();
     }
 
@@ -287,8 +350,8 @@ impl Source {
         let mut inner = self.0.lock();
         let id = inner.next_reader;
         inner.next_reader += 1;
-        let start = inner.start();
-        inner.readers.push((id, start));
+        let (offset, news) = (inner.start(), inner.old_news);
+        inner.readers.push(Place { id, offset, news });
         Reader { log: Arc::clone(&self.0), cursor: Cursor { id, stages: 0, ready: false, ended: false } }
     }
 }
@@ -343,7 +406,7 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         self.log.read(|inner| {
-            inner.readers.retain(|(id, _)| *id != self.cursor.id);
+            inner.readers.retain(|place| place.id != self.cursor.id);
             if inner.readers.is_empty() && inner.outcome.is_some() {
                 inner.chunks = VecDeque::new();
             }

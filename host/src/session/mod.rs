@@ -13,6 +13,7 @@
 //! | `state` | the policy, pure, with the drawing of its states |
 //! | `log` | what clients read, each from its own offset |
 //! | `lease` | keeps the sandbox alive while the session lives |
+//! | `mount` | carries storage's plans out in the sandbox, and keeps them true |
 //! | `cleanup` | ends the sandbox for certain, found by label if need be |
 
 mod cleanup;
@@ -20,6 +21,7 @@ mod driver;
 mod handle;
 mod lease;
 mod log;
+mod mount;
 mod sessions;
 mod state;
 #[cfg(test)]
@@ -31,9 +33,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::sandbox::{Command, Error, Exit, Provider};
+use crate::storage::Mounter;
 
-pub use handle::{Client, Ended, Phase, Session, Summary};
+pub use handle::{Client, Ended, Phase, Session, Summary, Workspace};
 pub use log::{Event, Reader, WINDOW, WINDOW_CHUNKS};
+pub use mount::WORKSPACES;
 pub use sessions::{Refused, SHUTDOWN_DEADLINE, Sessions};
 pub use state::PENDING_INPUT;
 
@@ -64,13 +68,32 @@ pub struct Blueprint {
     pub generation: u64,
     /// Sessions at once, those included whose sandbox is still being ended.
     pub max_sessions: usize,
+    /// Storage in every sandbox, in the order in which it is mounted. The
+    /// shell starts in the first one.
+    pub mounts: Vec<Mount>,
 }
 
-/// A step on the way to a running shell.
+/// Storage at a path.
+#[derive(Clone, Debug)]
+pub struct Mount {
+    /// Plans it.
+    pub mounter: Arc<dyn Mounter>,
+    /// Absolute path of the mount point.
+    pub path: String,
+    /// Whether writing is refused.
+    pub read_only: bool,
+}
+
+/// A step on the way to a running shell, or what becomes of it later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// The storage is looked at, before there is a sandbox.
+    Storage,
     /// The provider makes the sandbox.
     Create,
+    /// The storage is mounted in it. Told of a live session too: when a mount
+    /// is lost and found again, and when its files are saved at the end.
+    Mount,
     /// The shell starts in it.
     Shell,
 }
@@ -79,7 +102,9 @@ impl Step {
     /// Its name on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
+            Step::Storage => "storage",
             Step::Create => "create",
+            Step::Mount => "mount",
             Step::Shell => "shell",
         }
     }
@@ -92,7 +117,7 @@ pub enum Progress {
     Started,
     /// It is done.
     Done,
-    /// It failed; the session ends.
+    /// It failed. Before the shell runs the session ends with it.
     Failed,
 }
 
@@ -118,6 +143,22 @@ pub struct Stage {
     pub elapsed: Duration,
     /// One line for a person.
     pub message: String,
+}
+
+impl Stage {
+    fn started(name: Step, message: impl Into<String>) -> Self {
+        Stage { name, state: Progress::Started, elapsed: Duration::ZERO, message: message.into() }
+    }
+
+    /// `what` is done, and how long it took.
+    fn done(name: Step, what: &str, elapsed: Duration) -> Self {
+        let message = format!("{what} in {:.2} s", elapsed.as_secs_f64());
+        Stage { name, state: Progress::Done, elapsed, message }
+    }
+
+    fn failed(name: Step, message: impl Into<String>, elapsed: Duration) -> Self {
+        Stage { name, state: Progress::Failed, elapsed, message: message.into() }
+    }
 }
 
 /// How a session ended. `Display` is one line for the person at the terminal.
@@ -149,6 +190,12 @@ impl fmt::Display for Outcome {
             Outcome::Detached => f.write_str("the last client left"),
         }
     }
+}
+
+/// Says first what failed.
+fn during(what: &str, mut error: Error) -> Error {
+    error.message = format!("{what}: {}", error.message);
+    error
 }
 
 /// A duration in the largest unit that divides it.

@@ -14,12 +14,13 @@ use tracing::{Instrument, error, info, info_span};
 
 use super::Blueprint;
 use super::driver::Driver;
-use super::handle::{Client, Shared, Summary};
+use super::handle::{Client, Session, Shared, Summary};
 use super::log::Appender;
 use crate::sandbox::Size;
 
-/// How long [`Sessions::shutdown`] waits for sandboxes to be ended. With what
-/// comes before and after it, within the 20 s that a supervisor grants.
+/// How long [`Sessions::shutdown`] waits for storage to be saved, of all
+/// sessions at the same time, and for sandboxes to be ended. With what comes
+/// before and after it, within the 20 s that a supervisor grants.
 pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(15);
 
 /// Why a session was not opened.
@@ -88,6 +89,11 @@ impl Sessions {
         Ok(Client::first(shared))
     }
 
+    /// The one with this id, as long as it or its sandbox lives.
+    pub fn get(&self, id: &str) -> Option<Session> {
+        self.0.lock().sessions.get(id).map(|shared| Session(Arc::clone(shared)))
+    }
+
     /// How many there are, those included whose sandbox is being ended.
     pub fn count(&self) -> usize {
         self.0.lock().sessions.len()
@@ -150,7 +156,7 @@ impl Drop for Seat {
 }
 
 /// 128 random bits: nobody guesses another's session.
-fn new_id() -> Arc<str> {
+pub(super) fn new_id() -> Arc<str> {
     let mut bits = [0; 16];
     getrandom::fill(&mut bits).expect("the system has a source of random numbers");
     format!("{:032x}", u128::from_be_bytes(bits)).into()

@@ -3,39 +3,55 @@
 //! Owns every decision about a session's life. Pure: no IO, no task, no
 //! clock; the driver tells what happened and when, and does what it is told.
 //!
-//! Two lives run side by side. The shell, which is what clients see:
+//! Three lives run side by side. The shell, which is what clients see, in
+//! brackets what there is only with storage:
 //!
 //! ```text
-//!            created              opened              exited
-//!  Creating ─────────▶ Opening ───────────▶ Running ─────────▶ Draining
-//!     │                   │                    │                   │
-//!     │  failed · last client gone · shutdown · lease lost · idle  │ drained
-//!     └───────────────────┴─────────┬──────────┴───────────────────┘
-//!                                   ▼
-//!                                 Over        the outcome is told here, once
+//!   prepared          created             mounted             opened              exited
+//! [Preparing ───▶] Creating ───▶ [Mounting ───────▶] Opening ───────▶ Running ───────▶ Draining
+//!      │              │              │                  │                │  idle          │
+//!      │              │              │                  │                │  shutdown ────▶│
+//!      │ failed · last client gone · shutdown · sandbox lost             │                │ drained
+//!      └──────────────┴──────────────┴─────────┬────────┴────────────────┘                │ [and unmounted]
+//!                                              ▼                                          │
+//!                                            Over  ◀──────────────────────────────────────┘
+//!                                              the outcome is told here, once
 //! ```
 //!
-//! and the sandbox, which must not outlive it:
+//! Without storage Draining on idle and shutdown takes no time. The sandbox,
+//! which must not outlive the shell:
 //!
 //! ```text
-//!          created            the shell ended, or is Over
-//!  Making ─────────▶ Made ─────────────── Kill ──────────────┐
-//!    ├── created, but the shell is Over ─── Kill ────────────┤
-//!    ├── failed, yet it may exist ────── FindAndKill ────────┤
-//!    │                                                       ▼
-//!    │                                                   Cleaning
-//!    │                                                       │ cleaned
-//!    └── failed, and surely none was made ─────────────────▶ Gone
+//!                    created            the shell ended, or is Over,
+//! [Unmade ──▶] Making ─────▶ Made ────── [and all is unmounted] ── Kill ──┐
+//!    │           ├── created, but the shell is Over ───────────── Kill ───┤
+//!    │           ├── failed, yet it may exist ──────────── FindAndKill ───┤
+//!    │           │                                                        ▼
+//!    │           │                                                    Cleaning
+//!    │ Over      │                                                        │ cleaned
+//!    │           └── failed, and surely none was made ───────────────┐    │
+//!    └───────────────────────────────────────────────────────────────┴──▶ Gone
 //! ```
 //!
-//! The session is finished when the shell is Over and the sandbox Gone.
+//! And the storage, which must be let go of while there is a sandbox:
+//!
+//! ```text
+//!            prepared             created             the shell ended, or is Over
+//!  Preparing ───────▶ Prepared ──── Mount ──▶ Mounted ──── Unmount ──▶ Unmounting
+//!     │ Over             │ Over                  │ sandbox lost            │ unmounted
+//!     └──────────────────┴─────────── Release ───┴─────────────────────────┤ sandbox lost
+//!                                                                          ▼
+//!                          Gone ◀──────────── released ───────────────  Releasing
+//! ```
+//!
+//! The session is finished when the shell is Over and the others are Gone.
 
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
-use super::{Outcome, Progress, Stage, Step};
+use super::{Outcome, Stage, Step, during};
 use crate::sandbox::{CHUNK_BYTES, Code, Error, Exit, Fault, Result, SandboxRef, Size};
 
 /// Bytes of input kept until the shell runs. What somebody types or pastes
@@ -46,8 +62,18 @@ pub const PENDING_INPUT: usize = 64 * 1024;
 /// What happened.
 #[derive(Debug)]
 pub(super) enum Event {
+    /// The storage is there, or cannot be used.
+    Prepared(Result<()>),
     /// The create has answered.
     Created(Result<SandboxRef>),
+    /// All storage is mounted, or some cannot be.
+    Mounted(Result<()>),
+    /// News of the storage for clients.
+    News(Stage),
+    /// All storage is unmounted, as far as it could be.
+    Unmounted,
+    /// Release is done, or has given up.
+    Released,
     /// The shell runs, or could not start.
     Opened(Result<()>),
     /// A client typed.
@@ -56,6 +82,9 @@ pub(super) enum Event {
     Resize(Size),
     /// The resize has answered.
     Resized(Result<()>),
+    /// Somebody used the session at this time other than through its
+    /// terminal.
+    Touched(Instant),
     /// The shell printed something.
     Output,
     /// All output there will ever be was printed.
@@ -77,10 +106,14 @@ pub(super) enum Event {
 /// What to do.
 #[derive(Debug)]
 pub(super) enum Effect {
+    /// Look at the storage and get what mounting it takes.
+    Prepare,
     /// Make the sandbox.
     Create,
     /// Renew the sandbox's lease until Kill.
     KeepAlive(SandboxRef),
+    /// Mount the storage and keep it mounted until Unmount.
+    Mount(SandboxRef),
     /// Start the shell.
     Open(SandboxRef, Size),
     /// Send input to the shell, at most [`CHUNK_BYTES`].
@@ -91,6 +124,10 @@ pub(super) enum Effect {
     CloseInput,
     /// Let go of the terminal; what it has already delivered still counts.
     HangUp,
+    /// Save what is in the storage and unmount it; gives up an unanswered Open.
+    Unmount,
+    /// Take back what Prepare got; gives up everything else about the storage.
+    Release,
     /// End the sandbox for certain; gives up an unanswered Open.
     Kill(SandboxRef),
     /// End whatever the failed create has made.
@@ -105,18 +142,41 @@ pub(super) enum Effect {
 
 #[derive(Debug)]
 enum Shell {
+    Preparing,
     Creating,
-    Opening { size: Size },
-    Running { drained: bool },
-    Draining(Outcome),
+    Mounting,
+    Opening {
+        size: Size,
+    },
+    Running {
+        drained: bool,
+    },
+    /// It has ended, or has to. Once `drained` the terminal is let go of.
+    Draining {
+        outcome: Outcome,
+        drained: bool,
+    },
     Over,
 }
 
 #[derive(Debug)]
 enum Sandbox {
+    Unmade,
     Making,
     Made(SandboxRef),
     Cleaning,
+    Gone,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Storage {
+    Preparing,
+    Prepared,
+    /// Mounting has begun.
+    Mounted,
+    Unmounting,
+    Releasing,
+    /// Let go of, or there is none.
     Gone,
 }
 
@@ -125,6 +185,7 @@ enum Sandbox {
 pub(super) struct Machine {
     shell: Shell,
     sandbox: Sandbox,
+    storage: Storage,
     idle_timeout: Duration,
     /// When somebody last typed or the shell last printed.
     active: Instant,
@@ -141,11 +202,12 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// A new session, and what to do first.
-    pub(super) fn start(size: Size, idle_timeout: Duration, now: Instant) -> (Self, Vec<Effect>) {
-        let machine = Machine {
-            shell: Shell::Creating,
-            sandbox: Sandbox::Making,
+    /// A new session, with storage or without, and what to do first.
+    pub(super) fn start(size: Size, idle_timeout: Duration, storage: bool, now: Instant) -> (Self, Vec<Effect>) {
+        let mut machine = Machine {
+            shell: Shell::Preparing,
+            sandbox: Sandbox::Unmade,
+            storage: Storage::Gone,
             idle_timeout,
             active: now,
             step_began: now,
@@ -154,21 +216,29 @@ impl Machine {
             asked: None,
             resizing: false,
         };
-        let stage = started(Step::Create, "Initializing sandbox...");
-        (machine, vec![Effect::Stage(stage), Effect::Create])
+        let mut effects = Vec::new();
+        if storage {
+            machine.storage = Storage::Preparing;
+            effects.push(Effect::Prepare);
+        } else {
+            machine.create(now, &mut effects);
+        }
+        (machine, effects)
     }
 
     /// Whether there is nothing left to do or to wait for.
     pub(super) fn is_finished(&self) -> bool {
-        matches!((&self.shell, &self.sandbox), (Shell::Over, Sandbox::Gone))
+        matches!((&self.shell, &self.sandbox, &self.storage), (Shell::Over, Sandbox::Gone, Storage::Gone))
     }
 
     /// Whether the next input may be brought.
     pub(super) fn wants_input(&self) -> bool {
         match self.shell {
-            Shell::Creating | Shell::Opening { .. } => self.pending.len() < PENDING_INPUT,
+            Shell::Preparing | Shell::Creating | Shell::Mounting | Shell::Opening { .. } => {
+                self.pending.len() < PENDING_INPUT
+            }
             Shell::Running { .. } => true,
-            Shell::Draining(_) | Shell::Over => false,
+            Shell::Draining { .. } | Shell::Over => false,
         }
     }
 
@@ -176,8 +246,10 @@ impl Machine {
     /// only, so a timer may be set once and asked again when it fires.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.shell {
-            Shell::Running { .. } | Shell::Draining(_) => self.active.checked_add(self.idle_timeout),
-            Shell::Creating | Shell::Opening { .. } | Shell::Over => None,
+            Shell::Running { .. } | Shell::Draining { drained: false, .. } => {
+                self.active.checked_add(self.idle_timeout)
+            }
+            _ => None,
         }
     }
 
@@ -185,7 +257,16 @@ impl Machine {
     pub(super) fn step(&mut self, event: Event, now: Instant) -> Vec<Effect> {
         let mut effects = Vec::new();
         match event {
+            Event::Prepared(result) => self.prepared(result, now, &mut effects),
             Event::Created(result) => self.created(result, now, &mut effects),
+            Event::Mounted(result) => self.mounted(result, now, &mut effects),
+            Event::News(stage) => {
+                if !matches!(self.shell, Shell::Over) {
+                    effects.push(Effect::Stage(stage));
+                }
+            }
+            Event::Unmounted => self.unmounted(&mut effects),
+            Event::Released => self.storage = Storage::Gone,
             Event::Opened(result) => self.opened(result, now, &mut effects),
             Event::Input(bytes) => self.input(bytes, now, &mut effects),
             Event::Resize(size) => {
@@ -200,23 +281,43 @@ impl Machine {
                     self.resize(&mut effects);
                 }
             }
+            Event::Touched(at) => self.active = self.active.max(at),
             Event::Output => self.active = now,
             Event::Drained => self.drained(&mut effects),
             Event::Exited(result) => self.exited(result, &mut effects),
-            Event::LeaseLost(error) => {
-                let error = during("Lost the sandbox", error);
-                self.over(Outcome::Failed(error), &mut effects);
-            }
+            Event::LeaseLost(error) => self.lost(error, &mut effects),
             Event::ClientsGone => self.over(Outcome::Detached, &mut effects),
-            Event::Shutdown => self.over(Outcome::Shutdown, &mut effects),
+            Event::Shutdown => self.end(Outcome::Shutdown, &mut effects),
             Event::Time => {
                 if self.deadline().is_some_and(|deadline| now >= deadline) {
-                    self.over(Outcome::Idle(self.idle_timeout), &mut effects);
+                    self.end(Outcome::Idle(self.idle_timeout), &mut effects);
                 }
             }
             Event::Cleaned => self.sandbox = Sandbox::Gone,
         }
         effects
+    }
+
+    /// From Preparing; later it was too late.
+    fn prepared(&mut self, result: Result<()>, now: Instant, effects: &mut Vec<Effect>) {
+        if self.storage != Storage::Preparing {
+            return;
+        }
+        match result {
+            Ok(()) => {
+                self.storage = Storage::Prepared;
+                self.create(now, effects);
+            }
+            Err(error) => self.over(Outcome::Failed(error), effects),
+        }
+    }
+
+    fn create(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        self.shell = Shell::Creating;
+        self.sandbox = Sandbox::Making;
+        self.step_began = now;
+        effects.push(Effect::Stage(Stage::started(Step::Create, "Initializing sandbox...")));
+        effects.push(Effect::Create);
     }
 
     /// From Making, whatever the shell is.
@@ -225,16 +326,19 @@ impl Machine {
         match result {
             Ok(sandbox) if over => {
                 self.sandbox = Sandbox::Made(sandbox);
-                self.kill(effects);
+                self.leave(effects);
             }
             Ok(sandbox) => {
-                effects.push(Effect::Stage(self.finished(Step::Create, "Sandbox created", now)));
+                effects.push(Effect::Stage(Stage::done(Step::Create, "Sandbox created", now - self.step_began)));
                 effects.push(Effect::KeepAlive(sandbox.clone()));
-                self.step_began = now;
-                effects.push(Effect::Stage(started(Step::Shell, "Starting the shell...")));
-                effects.push(Effect::Open(sandbox.clone(), self.size));
-                self.sandbox = Sandbox::Made(sandbox);
-                self.shell = Shell::Opening { size: self.size };
+                self.sandbox = Sandbox::Made(sandbox.clone());
+                if self.storage == Storage::Prepared {
+                    self.shell = Shell::Mounting;
+                    self.storage = Storage::Mounted;
+                    effects.push(Effect::Mount(sandbox));
+                } else {
+                    self.open(sandbox, now, effects);
+                }
             }
             Err(error) => {
                 if may_exist(&error) {
@@ -250,6 +354,22 @@ impl Machine {
         }
     }
 
+    /// From Mounting; later it was too late.
+    fn mounted(&mut self, result: Result<()>, now: Instant, effects: &mut Vec<Effect>) {
+        let (Shell::Mounting, Sandbox::Made(sandbox)) = (&self.shell, &self.sandbox) else { return };
+        match result {
+            Ok(()) => self.open(sandbox.clone(), now, effects),
+            Err(error) => self.over(Outcome::Failed(error), effects),
+        }
+    }
+
+    fn open(&mut self, sandbox: SandboxRef, now: Instant, effects: &mut Vec<Effect>) {
+        self.step_began = now;
+        effects.push(Effect::Stage(Stage::started(Step::Shell, "Starting the shell...")));
+        effects.push(Effect::Open(sandbox, self.size));
+        self.shell = Shell::Opening { size: self.size };
+    }
+
     /// From Opening.
     fn opened(&mut self, result: Result<()>, now: Instant, effects: &mut Vec<Effect>) {
         let Shell::Opening { size } = self.shell else { return };
@@ -258,7 +378,7 @@ impl Machine {
                 self.shell = Shell::Running { drained: false };
                 self.active = now;
                 self.asked = Some(size);
-                effects.push(Effect::Stage(self.finished(Step::Shell, "Shell started", now)));
+                effects.push(Effect::Stage(Stage::done(Step::Shell, "Shell started", now - self.step_began)));
                 effects.push(Effect::Ready(size));
                 self.resize(effects);
                 let mut pending = std::mem::take(&mut self.pending).freeze();
@@ -272,12 +392,14 @@ impl Machine {
 
     fn input(&mut self, bytes: Bytes, now: Instant, effects: &mut Vec<Effect>) {
         match self.shell {
-            Shell::Creating | Shell::Opening { .. } => self.pending.extend_from_slice(&bytes),
+            Shell::Preparing | Shell::Creating | Shell::Mounting | Shell::Opening { .. } => {
+                self.pending.extend_from_slice(&bytes);
+            }
             Shell::Running { .. } => {
                 self.active = now;
                 effects.push(Effect::Write(bytes));
             }
-            Shell::Draining(_) | Shell::Over => {}
+            Shell::Draining { .. } | Shell::Over => {}
         }
     }
 
@@ -290,8 +412,8 @@ impl Machine {
         }
     }
 
-    /// From Running. The sandbox goes at once; a client that reads slowly
-    /// does not keep it.
+    /// From Running. The sandbox goes as soon as its storage is unmounted; a
+    /// client that reads slowly does not keep it.
     fn exited(&mut self, result: Result<Exit>, effects: &mut Vec<Effect>) {
         let Shell::Running { drained } = self.shell else { return };
         let outcome = match result {
@@ -299,76 +421,122 @@ impl Machine {
             Err(error) => Outcome::Failed(during("Lost the terminal", error)),
         };
         effects.push(Effect::CloseInput);
-        self.shell = Shell::Draining(outcome);
         if drained {
-            self.drained(effects);
+            effects.push(Effect::HangUp);
         }
-        self.kill(effects);
+        self.shell = Shell::Draining { outcome, drained };
+        self.leave(effects);
     }
 
     /// From Running or Draining.
     fn drained(&mut self, effects: &mut Vec<Effect>) {
         match &mut self.shell {
             Shell::Running { drained } => *drained = true,
-            Shell::Draining(outcome) => {
-                let outcome = outcome.clone();
-                self.over(outcome, effects);
+            Shell::Draining { drained: drained @ false, .. } => {
+                *drained = true;
+                effects.push(Effect::HangUp);
+                self.leave(effects);
             }
-            Shell::Creating | Shell::Opening { .. } | Shell::Over => {}
+            _ => {}
         }
     }
 
-    /// From any state but Over. The outcome of a shell that has ended stands.
+    /// Ends a shell that runs, and tells so when nothing is left to save. One
+    /// that does not run has nothing to save. The outcome of a shell that has
+    /// ended stands.
+    fn end(&mut self, outcome: Outcome, effects: &mut Vec<Effect>) {
+        match &self.shell {
+            Shell::Running { .. } => {
+                effects.extend([Effect::CloseInput, Effect::HangUp]);
+                self.shell = Shell::Draining { outcome, drained: true };
+                self.leave(effects);
+            }
+            Shell::Draining { .. } => self.drained(effects),
+            _ => self.over(outcome, effects),
+        }
+    }
+
+    /// From Draining or Over.
+    fn unmounted(&mut self, effects: &mut Vec<Effect>) {
+        if self.storage == Storage::Unmounting {
+            self.release(effects);
+            self.leave(effects);
+        }
+    }
+
+    /// The sandbox is gone, and with it what could have been saved.
+    fn lost(&mut self, error: Error, effects: &mut Vec<Effect>) {
+        let over = matches!(self.shell, Shell::Over);
+        if matches!(self.storage, Storage::Mounted | Storage::Unmounting) {
+            if matches!(self.shell, Shell::Running { .. } | Shell::Draining { .. }) {
+                let message = "The sandbox was lost with its storage mounted: files that were still open are not saved";
+                effects.push(Effect::Stage(Stage::failed(Step::Mount, message, Duration::ZERO)));
+            }
+            self.release(effects);
+        }
+        self.over(Outcome::Failed(during("Lost the sandbox", error)), effects);
+        if over {
+            self.leave(effects);
+        }
+    }
+
+    /// Tells the outcome, whatever is still to be saved. From any state but
+    /// Over. The outcome of a shell that has ended stands.
     fn over(&mut self, outcome: Outcome, effects: &mut Vec<Effect>) {
         let outcome = match std::mem::replace(&mut self.shell, Shell::Over) {
             Shell::Over => return,
-            Shell::Draining(exited) => exited,
-            Shell::Creating | Shell::Opening { .. } | Shell::Running { .. } => {
-                effects.push(Effect::CloseInput);
+            Shell::Draining { outcome, drained } => {
+                if !drained {
+                    effects.push(Effect::HangUp);
+                }
+                outcome
+            }
+            _ => {
+                effects.extend([Effect::CloseInput, Effect::HangUp]);
                 outcome
             }
         };
         self.pending = BytesMut::new();
-        effects.extend([Effect::HangUp, Effect::End(outcome)]);
-        self.kill(effects);
+        effects.push(Effect::End(outcome));
+        self.leave(effects);
     }
 
     fn fail(&mut self, step: Step, what: &str, error: Error, now: Instant, effects: &mut Vec<Effect>) {
         let error = during(what, error);
-        let elapsed = now - self.step_began;
-        effects.push(Effect::Stage(Stage {
-            name: step,
-            state: Progress::Failed,
-            elapsed,
-            message: error.message.clone(),
-        }));
+        effects.push(Effect::Stage(Stage::failed(step, error.message.clone(), now - self.step_began)));
         self.over(Outcome::Failed(error), effects);
     }
 
-    /// From Made; else it is on its way already, or there is none.
-    fn kill(&mut self, effects: &mut Vec<Effect>) {
-        if matches!(self.sandbox, Sandbox::Made(_))
-            && let Sandbox::Made(sandbox) = std::mem::replace(&mut self.sandbox, Sandbox::Cleaning)
-        {
-            effects.push(Effect::Kill(sandbox));
+    /// What is next when the shell needs its storage and its sandbox no more,
+    /// in Draining and Over: unmount, then tell, then kill. What is on its way
+    /// already stays so.
+    fn leave(&mut self, effects: &mut Vec<Effect>) {
+        match self.storage {
+            Storage::Preparing | Storage::Prepared => self.release(effects),
+            Storage::Mounted => {
+                self.storage = Storage::Unmounting;
+                effects.push(Effect::Unmount);
+            }
+            Storage::Unmounting | Storage::Releasing | Storage::Gone => {}
+        }
+        if self.storage == Storage::Unmounting {
+            return;
+        }
+        if let Shell::Draining { outcome, drained: true } = &self.shell {
+            effects.push(Effect::End(outcome.clone()));
+            self.shell = Shell::Over;
+        }
+        match std::mem::replace(&mut self.sandbox, Sandbox::Cleaning) {
+            Sandbox::Made(sandbox) => effects.push(Effect::Kill(sandbox)),
+            Sandbox::Unmade => self.sandbox = Sandbox::Gone,
+            other => self.sandbox = other,
         }
     }
 
-    fn finished(&self, name: Step, what: &str, now: Instant) -> Stage {
-        let elapsed = now - self.step_began;
-        let message = format!("{what} in {:.2} s", elapsed.as_secs_f64());
-        Stage { name, state: Progress::Done, elapsed, message }
+    fn release(&mut self, effects: &mut Vec<Effect>) {
+        self.storage = Storage::Releasing;
+        effects.push(Effect::Release);
     }
-}
-
-fn started(name: Step, message: &str) -> Stage {
-    Stage { name, state: Progress::Started, elapsed: Duration::ZERO, message: message.to_owned() }
-}
-
-/// Says first what failed.
-fn during(what: &str, mut error: Error) -> Error {
-    error.message = format!("{what}: {}", error.message);
-    error
 }
 
 /// Whether a sandbox may have been made in spite of this error of `create`.

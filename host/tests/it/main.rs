@@ -3,10 +3,15 @@
 #![allow(unreachable_pub, missing_docs, reason = "a test has no public interface")]
 #![allow(clippy::unwrap_used, reason = "a surprise fails the test")]
 
+mod azurite;
 mod cleanup;
 mod e2b;
+mod files;
 mod hostile;
+mod mount;
 mod reload;
+mod storage;
+mod storage_plugin;
 #[allow(dead_code, reason = "the benchmark uses the rest")]
 mod support;
 mod terminal;

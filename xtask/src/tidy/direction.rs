@@ -6,17 +6,26 @@
 use super::rust::{Path, line, paths};
 
 /// Module, the modules it may name, and why no others.
-const EDGES: [(&str, &[&str], &str); 12] = [
+const EDGES: [(&str, &[&str], &str); 13] = [
     ("main", &["cli"], "main only parses, runs and exits"),
-    ("cli", &["broker", "config", "embedded"], "a command starts the broker or asks about its configuration"),
+    (
+        "cli",
+        &["broker", "config", "embedded", "storage"],
+        "a command starts the broker, asks about its configuration or shows a plan",
+    ),
     (
         "broker",
-        &["config", "embedded", "http", "plugin", "sandbox", "session", "storage", "terminal"],
+        &["config", "embedded", "heap", "http", "plugin", "sandbox", "session", "storage", "terminal"],
         "the composition root joins the parts and has no policy",
     ),
     ("config", &["secret"], "a configuration is data: it starts nothing and knows no plugin"),
     ("embedded", &["secret"], "the server is a process behind a key"),
-    ("http", &["session", "terminal"], "HTTP hands a session over and knows no provider"),
+    ("heap", &[], "memory is memory, whoever freed it"),
+    (
+        "http",
+        &["sandbox", "session", "terminal"],
+        "HTTP hands a session over, or works on its files through the port; it knows no provider",
+    ),
     ("terminal", &["sandbox", "session"], "frames speak of a session, whoever provides it"),
     ("plugin", &["config", "sandbox", "secret", "storage"], "plugins implement the ports and know no session"),
     ("session", &["sandbox", "storage"], "a session knows the ports alone, so that it is tested in memory"),
@@ -148,7 +157,7 @@ mod tests {
             ("host/src/main.rs", "use sandbox_broker::config::Config;"),
             ("host/src/session/lease.rs", "use super::super::plugin::Engine;"),
             ("host/src/secret.rs", "use super::config::Config;"),
-            ("host/src/http/guard.rs", "use crate::sandbox::Provider;"),
+            ("host/src/http/guard.rs", "use crate::plugin::Engine;"),
         ] {
             assert_eq!(edges(path, code).len(), 1, "{path}: {code}");
         }

@@ -32,6 +32,12 @@ user = "ada"
 enabled = false
 provider = "azure"
 path = "/workspace/files"
+read_only = false
+
+[[storage.mounts]]
+provider = "azure"
+path = "/workspace/more"
+read_only = true
 
 [providers.local]
 plugin = "e2b"
@@ -64,6 +70,7 @@ const SHA256: &str = "64 hexadecimal digits, as `broker token` prints them";
 const PLUGIN: &str = r#"the name of a built-in plugin such as "e2b", or a path to a .wasm file"#;
 const SIZE: &str = r#"a size such as "64MiB""#;
 const PATH: &str = r#"an absolute path such as "/workspace""#;
+const MOUNT: &str = r#"an absolute path for the mount such as "/workspace/files", without . and .. and a / at its end, and in no system directory"#;
 const FILLED: &str = "text that is not empty";
 
 /// Section, line, the key's full name, what it expects when the type is wrong.
@@ -84,7 +91,11 @@ const KEYS: &[(&str, &str, &str, &str)] = &[
     ("[sandbox]", "user", "sandbox.user", FILLED),
     ("[storage]", "enabled", "storage.enabled", "true or false"),
     ("[storage]", "provider", "storage.provider", NAME),
-    ("[storage]", "path", "storage.path", PATH),
+    ("[storage]", "path", "storage.path", MOUNT),
+    ("[storage]", "read_only", "storage.read_only", "true or false"),
+    ("[[storage.mounts]]", "provider", "storage.mounts[0].provider", NAME),
+    ("[[storage.mounts]]", "path", "storage.mounts[0].path", MOUNT),
+    ("[[storage.mounts]]", "read_only", "storage.mounts[0].read_only", "true or false"),
     ("[providers.local]", "embedded", "providers.local.embedded", "text"),
     ("[providers.cloud]", "plugin", "providers.cloud.plugin", PLUGIN),
     ("[providers.cloud]", "allow", "providers.cloud.allow", "a list"),
@@ -195,7 +206,9 @@ fn a_key_that_is_missing_is_refused_only_where_there_is_no_default() {
         ("auth.tokens[0].name", "7:1", NAME),
         ("auth.tokens[0].sha256", "7:1", SHA256),
         ("sandbox.provider", "15:1", NAME),
-        ("providers.cloud.plugin", "34:1", PLUGIN),
+        ("storage.mounts[0].provider", "31:1", NAME),
+        ("storage.mounts[0].path", "31:1", MOUNT),
+        ("providers.cloud.plugin", "40:1", PLUGIN),
     ];
     for (section, line, key, _) in KEYS {
         let (text, _) = with_line(section, line, "");
@@ -311,14 +324,18 @@ const VALUES: &[(&str, &str, &str, &str)] = &[
     ),
     ("user = \"ada\"", "user = \"\"", "\"", "sandbox.user: found \"\", expected text that is not empty"),
     // Storage.
-    (
-        "enabled = false",
-        "enabled = true",
-        "true",
-        "storage.enabled: found true, expected false: this version of the broker cannot mount storage yet",
-    ),
     ("enabled = false", "enabled = \"false\"", "\"", "storage.enabled: found text, expected true or false"),
-    ("\"/workspace/files\"", "\"files\"", "\"", "storage.path: found \"files\", expected PATH"),
+    ("\"/workspace/files\"", "\"files\"", "\"", "storage.path: found \"files\", expected MOUNT"),
+    ("\"/workspace/files\"", "\"/\"", "\"", "storage.path: found \"/\", expected MOUNT"),
+    ("\"/workspace/files\"", "\"/etc/files\"", "\"", "storage.path: found \"/etc/files\", expected MOUNT"),
+    ("\"/workspace/files\"", "\"/a/../usr\"", "\"", "storage.path: found \"/a/../usr\", expected MOUNT"),
+    ("\"/workspace/more\"", "\"/workspace/\"", "\"", "storage.mounts[0].path: found \"/workspace/\", expected MOUNT"),
+    (
+        "path = \"/workspace/more\"",
+        "paht = \"/workspace/more\"\npath = \"/a\"",
+        "paht",
+        "storage.mounts[0].paht: found an unknown key, expected one of path, provider, read_only; did you mean path?",
+    ),
     // Providers.
     ("[providers.local]", "[providers.Local]", "Local", "providers.Local: found this name, expected NAME"),
     ("[providers.local]", "[providers.\"a b\"]", "\"", "providers.\"a b\": found this name, expected NAME"),
@@ -419,7 +436,7 @@ const VALUES: &[(&str, &str, &str, &str)] = &[
         "[storage]",
         "[storage.azure]",
         "azure",
-        "storage.azure: found an unknown key, expected one of enabled, path, provider",
+        "storage.azure: found an unknown key, expected one of enabled, mounts, path, provider, read_only",
     ),
     (
         "[providers.cloud.limits]",
@@ -445,6 +462,7 @@ fn every_wrong_value_is_refused_with_its_place_and_in_words() {
         ("SHA256", SHA256),
         ("DURATION", DURATION),
         ("PATH", PATH),
+        ("MOUNT", MOUNT),
         ("PLUGIN", PLUGIN),
         ("GRANT", GRANT),
         ("SIZE", SIZE),

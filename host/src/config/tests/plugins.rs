@@ -46,37 +46,37 @@ fn good_settings_come_out_with_their_types() {
 #[test]
 fn wrong_settings_are_placed_and_their_text_is_not_shown() {
     for (settings, expected) in [
-        ("", "46:1: providers.cloud.config.template: found nothing, expected text"),
-        ("template = 5\n", "47:12: providers.cloud.config.template: found a number, expected text"),
+        ("", "52:1: providers.cloud.config.template: found nothing, expected text"),
+        ("template = 5\n", "53:12: providers.cloud.config.template: found a number, expected text"),
         (
             "template = \"Canary!\"\n",
-            "47:12: providers.cloud.config.template: found text, expected text that matches \"^[a-z-]+$\"",
+            "53:12: providers.cloud.config.template: found text, expected text that matches \"^[a-z-]+$\"",
         ),
-        ("template = \"a\"\ncpus = 9\n", "48:8: providers.cloud.config.cpus: found a number, expected at most 8"),
-        ("template = \"a\"\ncpus = 0\n", "48:8: providers.cloud.config.cpus: found a number, expected at least 1"),
+        ("template = \"a\"\ncpus = 9\n", "54:8: providers.cloud.config.cpus: found a number, expected at most 8"),
+        ("template = \"a\"\ncpus = 0\n", "54:8: providers.cloud.config.cpus: found a number, expected at least 1"),
         (
             "template = \"a\"\ncpus = \"${CANARY}\"\n",
-            "48:8: providers.cloud.config.cpus: found text (from $CANARY), expected a whole number",
+            "54:8: providers.cloud.config.cpus: found text (from $CANARY), expected a whole number",
         ),
         (
             "template = \"a\"\nsecure = \"yes\"\n",
-            "48:10: providers.cloud.config.secure: found text, expected true or false",
+            "54:10: providers.cloud.config.secure: found text, expected true or false",
         ),
         (
             "template = \"a\"\nregion = \"canary\"\n",
-            "48:10: providers.cloud.config.region: found text, expected one of \"eu\", \"us\"",
+            "54:10: providers.cloud.config.region: found text, expected one of \"eu\", \"us\"",
         ),
         (
             "template = \"a\"\nports = [1, true]\n",
-            "48:13: providers.cloud.config.ports[1]: found a boolean, expected a whole number",
+            "54:13: providers.cloud.config.ports[1]: found a boolean, expected a whole number",
         ),
         (
             "template = \"a\"\nnetwork = { dny = \"canary\" }\n",
-            "48:13: providers.cloud.config.network.dny: found an unknown key, expected deny; did you mean deny?",
+            "54:13: providers.cloud.config.network.dny: found an unknown key, expected deny; did you mean deny?",
         ),
         (
             "template = \"a\"\ntemplat = \"canary\"\n",
-            "48:1: providers.cloud.config.templat: found an unknown key, expected one of cpus, network, ports, region, secure, template; did you mean template?",
+            "54:1: providers.cloud.config.templat: found an unknown key, expected one of cpus, network, ports, region, secure, template; did you mean template?",
         ),
     ] {
         assert_eq!(check(settings), Err(format!("broker.toml:{expected}")), "{settings}");
@@ -89,7 +89,7 @@ fn wrong_settings_are_placed_and_their_text_is_not_shown() {
 fn a_provider_without_settings_is_checked_as_one_with_none() {
     let config = with(FULL, &[]).unwrap();
     let said = config.check_provider_config("local", &plugin()).unwrap_err().to_string();
-    assert_eq!(said, "broker.toml:30:1: providers.local.config.template: found nothing, expected text");
+    assert_eq!(said, "broker.toml:36:1: providers.local.config.template: found nothing, expected text");
     assert_eq!(
         config.check_provider_config("local", &json!({ "type": "object" })).expect("none are needed"),
         json!({})
@@ -108,7 +108,7 @@ fn a_plugin_with_a_wrong_schema_is_named_and_does_no_harm() {
     ] {
         let said = config.check_provider_config("cloud", &schema).expect_err("it is no schema").to_string();
         let start =
-            "broker.toml:46:1: providers.cloud.config: the plugin exports no valid JSON Schema for this section: ";
+            "broker.toml:52:1: providers.cloud.config: the plugin exports no valid JSON Schema for this section: ";
         assert!(said.starts_with(start) && said.lines().count() == 1, "{said}");
     }
     // In circles, and slow on purpose.
@@ -122,21 +122,43 @@ fn a_plugin_with_a_wrong_schema_is_named_and_does_no_harm() {
 #[test]
 fn what_a_plugin_says_is_placed_and_kept_to_one_line() {
     let config = with(FULL, &[]).unwrap();
+    let said = |pointer: &str, message: &str| config.mistake_at("cloud", pointer, message).unwrap();
     assert_eq!(
-        config.mistake_at("cloud", "/template", "give either a\nor b").to_string(),
-        "broker.toml:47:12: providers.cloud.config.template: give either a or b"
+        said("/template", "give either a\nor b").to_string(),
+        "broker.toml:53:12: providers.cloud.config.template: give either a or b"
     );
-    assert_eq!(
-        config.mistake_at("cloud", "/gone/deep", "m").to_string(),
-        "broker.toml:46:1: providers.cloud.config.gone.deep: m"
-    );
-    assert_eq!(config.mistake_at("cloud", "", "m").to_string(), "broker.toml:46:1: providers.cloud.config: m");
-    assert_eq!(config.mistake_at("cloud", "template", "m").to_string(), "broker.toml:46:1: providers.cloud.config: m");
-    assert_eq!(config.mistake_at("cloud", "", &"x".repeat(5000)).message().len(), 1024);
+    assert_eq!(said("/gone/deep", "m").to_string(), "broker.toml:52:1: providers.cloud.config.gone.deep: m");
+    assert_eq!(said("", "m").to_string(), "broker.toml:52:1: providers.cloud.config: m");
+    assert_eq!(said("template", "m").to_string(), "broker.toml:52:1: providers.cloud.config: m");
+    assert_eq!(said("", &"x".repeat(5000)).message().len(), 1024);
     assert_eq!(
         config.plugin_mistake("cloud", "no component").to_string(),
-        "broker.toml:35:10: providers.cloud.plugin: no component"
+        "broker.toml:41:10: providers.cloud.plugin: no component"
     );
+}
+
+#[test]
+fn a_setting_that_its_variable_leaves_empty_matters_only_in_a_provider_in_use() {
+    let text = FULL.replace("template = \"canary-setting\"\n", "template = \"${T:-}\"\n");
+    let unused = text.replacen("\"cloud\"", "\"local\"", 1);
+    let missing = "broker.toml:53:12: providers.cloud.config.template: Missing required environment variable: T";
+    let check = |text: &str, variables: &[(&str, &str)]| {
+        let config = with(text, variables).unwrap_or_else(|e| panic!("{e}"));
+        let by_schema = config.check_provider_config("cloud", &plugin()).map_err(|mistakes| mistakes.to_string());
+        (by_schema, config.mistake_at("cloud", "/template", "what").map(|mistake| mistake.to_string()))
+    };
+    assert_eq!(check(&text, &[]), (Err(missing.to_owned()), Some(missing.to_owned())));
+    assert_eq!(check(&unused, &[]), (Ok(json!({ "template": "" })), None));
+    // A text that is wrong, and not only empty, is wrong anywhere.
+    for text in [&text, &unused] {
+        let (by_schema, by_plugin) = check(text, &[("T", "A!")]);
+        assert!(by_schema.unwrap_err().contains("found text (from $T), expected text that matches"));
+        assert!(by_plugin.unwrap().ends_with("template: what"));
+    }
+    let (written, _) = check(&unused.replace("${T:-}", ""), &[]);
+    assert!(written.unwrap_err().contains("expected text that matches"), "nothing was left to a reference");
+    let (unknown, _) = check(&unused.replace("template = \"${T:-}", "template = \"a\"\ntemplat = \"${T:-}"), &[]);
+    assert!(unknown.unwrap_err().contains("found an unknown key"), "a key is no text");
 }
 
 /// A file as an editor sees it: nothing filled in.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::super::{Config, PluginSource, parse};
+use super::super::{Config, Kind, PluginSource, parse};
 use super::mutations::FULL;
 use super::{mistakes, with};
 
@@ -91,6 +91,87 @@ fn only_the_provider_in_use_needs_its_secrets() {
         said("\"${KEY:-}${EMPTY}\""),
         format!("{at}found empty text, expected the secret: this provider is in use")
     );
+}
+
+/// LOCAL with a provider of storage and this in `[storage]`.
+fn storing(storage: &str) -> String {
+    format!(
+        "{LOCAL}[providers.azure]\nplugin = \"azure-blobfuse\"\nsecrets = {{ key = \"${{KEY:-}}\" }}\n[storage]\n{storage}\n"
+    )
+}
+
+const MOUNT: &str = "an absolute path for the mount such as \"/workspace/files\", without . and .. and a / at its end, \
+                     and in no system directory";
+
+#[test]
+fn storage_is_one_mount_or_a_list_of_them() {
+    let mounts = |storage: &str| {
+        let config = with(&storing(storage), &[("KEY", "k")]).unwrap_or_else(|e| panic!("{e}"));
+        let uses: Vec<_> = config.uses().map(|of| (of.provider.to_owned(), of.kind)).collect();
+        assert_eq!(uses[0], ("local".to_owned(), Kind::Sandbox));
+        assert!(uses[1..].iter().all(|of| *of == ("azure".to_owned(), Kind::Storage)));
+        assert_eq!(uses.len(), 1 + config.storage.len());
+        let mounts = config.storage.iter().map(|m| (m.path.clone(), m.read_only)).collect::<Vec<_>>();
+        (mounts, config.summary())
+    };
+    let (none, summary) = mounts("provider = \"azure\"\npath = \"/w\"");
+    assert!(none.is_empty() && summary.contains(" storage=none "), "{summary}");
+    let (one, summary) = mounts("enabled = true\nprovider = \"azure\"\npath = \"/w/f\"\nread_only = true");
+    assert_eq!(one, [("/w/f".to_owned(), true)]);
+    assert!(summary.contains(" storage=[\"/w/f\"=azure:ro] "), "{summary}");
+    let entry = |path: &str| format!("[[storage.mounts]]\nprovider = \"azure\"\npath = \"{path}\"\n");
+    let (two, _) = mounts(&format!("enabled = true\n{}{}", entry("/w/b"), entry("/w/a")));
+    assert_eq!(two, [("/w/b".to_owned(), false), ("/w/a".to_owned(), false)], "in the order of the file");
+}
+
+#[test]
+fn storage_that_is_enabled_must_be_whole() {
+    let said = |storage: &str| mistakes(&storing(storage), &[("KEY", "k")]);
+    assert_eq!(
+        said("enabled = true"),
+        format!(
+            "broker.toml:9:1: storage.path: found nothing, expected {MOUNT}: storage is enabled\n\
+             broker.toml:9:1: storage.provider: found nothing, expected the name of a [providers.NAME] section: storage is enabled"
+        )
+    );
+    assert_eq!(
+        said("enabled = true\nprovider = \"azur\"\npath = \"/w\""),
+        "broker.toml:11:12: storage.provider: found \"azur\", expected the name of a [providers.NAME] section: \
+         azure, local; did you mean azure?"
+    );
+    assert_eq!(said("enabled = false\nprovider = \"azur\""), "", "not in use");
+    let entry = |path: &str| format!("[[storage.mounts]]\nprovider = \"azure\"\npath = \"{path}\"\n");
+    assert_eq!(
+        said(&format!("enabled = true\nread_only = true\n{}", entry("/w"))),
+        "broker.toml:11:13: storage.read_only: found this key beside a list of mounts, expected it in each [[storage.mounts]]"
+    );
+    for other in ["/w", "/w/files", "/w/files/deep"] {
+        assert_eq!(
+            said(&format!("enabled = true\n{}{}", entry("/w/files"), entry(other))),
+            format!(
+                "broker.toml:16:8: storage.mounts[1].path: found \"{other}\", which overlaps another mount, \
+                 expected a path beside it"
+            )
+        );
+    }
+    assert_eq!(said(&format!("enabled = true\n{}{}", entry("/w/files"), entry("/w/files2"))), "");
+    let nine: String = (0..9).map(|n| entry(&format!("/w/{n}"))).collect();
+    assert_eq!(
+        said(&format!("enabled = true\n{nine}")),
+        "broker.toml:11:1: storage.mounts: found a list, expected at most 8 entries"
+    );
+}
+
+#[test]
+fn storage_in_use_needs_its_secrets() {
+    let text = |enabled| storing(&format!("enabled = {enabled}\nprovider = \"azure\"\npath = \"/w\""));
+    assert_eq!(mistakes(&text(false), &[]), "");
+    assert_eq!(
+        mistakes(&text(true), &[]),
+        "broker.toml:8:19: providers.azure.secrets.key: Missing required environment variable: KEY"
+    );
+    let both = "[[storage.mounts]]\nprovider = \"azure\"\npath = \"/a\"\n[[storage.mounts]]\nprovider = \"azure\"\npath = \"/b\"";
+    assert_eq!(mistakes(&storing(&format!("enabled = true\n{both}")), &[]).lines().count(), 1, "said once");
 }
 
 #[test]

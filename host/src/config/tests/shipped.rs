@@ -22,6 +22,7 @@ fn it_loads_with_an_empty_environment_on_the_embedded_default() {
     assert_eq!(config.sandbox.lease, Duration::from_secs(120));
     assert_eq!(config.sandbox.workdir.as_deref(), Some("/workspace"));
     assert!(config.sandbox.env.is_empty(), "an empty variable is left out");
+    assert!(config.storage.is_empty());
     let local = &config.providers["local"];
     assert_eq!(local.plugin, PluginSource::Builtin("e2b".into()));
     assert_eq!(local.embedded, Some(Embedded::Sandboxd));
@@ -73,15 +74,37 @@ fn the_chosen_provider_needs_its_key_and_only_that_one_does() {
 }
 
 #[test]
-fn storage_is_refused_in_words_rather_than_left_out() {
-    let at = value_of("[storage]", "enabled", "\"$");
+fn storage_needs_its_key_once_it_is_enabled() {
+    let at = value_of("[providers.azure]", "secrets", "\"${AZURE");
     assert_eq!(
         mistakes(SHIPPED, &[("AZURE_STORAGE_ENABLED", "true")]),
-        format!(
-            "{at}: storage.enabled: found text (from $AZURE_STORAGE_ENABLED), expected false: \
-             this version of the broker cannot mount storage yet"
-        )
+        format!("{at}: providers.azure.secrets.account_key: Missing required environment variable: AZURE_STORAGE_KEY")
     );
+    let variables = [
+        ("AZURE_STORAGE_ENABLED", "true"),
+        ("AZURE_STORAGE_ACCOUNT", "acct"),
+        ("AZURE_STORAGE_KEY", "a2V5"),
+        ("AZURE_STORAGE_CONTAINER", "files"),
+    ];
+    let config = with(SHIPPED, &variables).unwrap_or_else(|e| panic!("{e}"));
+    let [mount] = config.storage.as_slice() else { panic!("{:?}", config.storage) };
+    assert_eq!((mount.provider.as_str(), mount.path.as_str(), mount.read_only), ("azure", "/workspace/files", false));
+    let azure = &config.providers["azure"];
+    assert_eq!(azure.plugin, PluginSource::Builtin("azure-blobfuse".into()));
+    assert!(azure.allow.iter().any(|grant| grant.covers("https", "acct.blob.core.windows.net", 443, "/files")));
+    let settings = config.check_provider_config("azure", &serde_json::json!({ "type": "object" })).unwrap();
+    assert_eq!(settings, serde_json::json!({ "account": "acct", "container": "files", "endpoint": "" }));
+}
+
+#[test]
+fn another_endpoint_is_granted_with_its_name() {
+    let endpoint = "http://127.0.0.1:10000/devstoreaccount1";
+    let config = with(SHIPPED, &[("AZURE_STORAGE_ENDPOINT", endpoint)]).unwrap_or_else(|e| panic!("{e}"));
+    let azure = &config.providers["azure"];
+    assert!(azure.allow.iter().any(|grant| grant.covers("http", "127.0.0.1", 10000, "/devstoreaccount1/files")));
+    assert!(!azure.allow.iter().any(|grant| grant.covers("https", "acct.blob.core.windows.net", 443, "/files")));
+    let settings = config.check_provider_config("azure", &serde_json::json!({ "type": "object" })).unwrap();
+    assert_eq!(settings["endpoint"], endpoint);
 }
 
 #[test]
@@ -104,7 +127,7 @@ fn all_mistakes_in_the_environment_come_at_once() {
         ),
         (
             value_of("[sandbox]", "provider", "\"$"),
-            "sandbox.provider: found text (from $SANDBOX_PROVIDER), expected the name of a [providers.NAME] section: e2b, local; did you mean e2b?",
+            "sandbox.provider: found text (from $SANDBOX_PROVIDER), expected the name of a [providers.NAME] section: azure, e2b, local; did you mean e2b?",
         ),
         (
             value_of("[sandbox]", "timeout", "\"$"),

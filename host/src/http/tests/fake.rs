@@ -1,4 +1,5 @@
-//! A provider whose shells are the test itself.
+//! A provider whose shells are the test itself and whose files are a
+//! directory of this machine.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::disk::Disk;
 use crate::sandbox::*;
 
 /// The sandbox's end of one shell.
@@ -61,13 +63,14 @@ pub(super) struct Fake {
     pub(super) creates: watch::Sender<bool>,
     /// What a create answers, if not a sandbox.
     pub(super) refusal: Mutex<Option<Error>>,
+    pub(super) disk: Disk,
 }
 
 impl Fake {
     pub(super) fn new() -> (Self, mpsc::Receiver<Shell>) {
         let (shells, opened) = mpsc::channel(64);
         let (alive, creates) = (watch::Sender::new(0), watch::Sender::new(true));
-        (Fake { shells, alive, creates, refusal: Mutex::default() }, opened)
+        (Fake { shells, alive, creates, refusal: Mutex::default(), disk: Disk::new() }, opened)
     }
 }
 
@@ -131,35 +134,42 @@ impl Provider for Fake {
         unused()
     }
 
-    async fn run(&self, _: &Call, _: &SandboxRef, _: &Command, _: mpsc::Receiver<Bytes>) -> Result<Process> {
-        unused()
+    async fn run(&self, _: &Call, _: &SandboxRef, command: &Command, _: mpsc::Receiver<Bytes>) -> Result<Process> {
+        self.disk.run(command)
     }
 
-    async fn read(&self, _: &Call, _: &SandboxRef, _: &Location, _: u64, _: Option<u64>) -> Result<Download> {
-        unused()
+    async fn read(
+        &self,
+        _: &Call,
+        _: &SandboxRef,
+        at: &Location,
+        offset: u64,
+        length: Option<u64>,
+    ) -> Result<Download> {
+        self.disk.read(at, offset, length)
     }
 
-    async fn write(&self, _: &Call, _: &SandboxRef, _: &Location, _: Upload) -> Result<Entry> {
-        unused()
+    async fn write(&self, _: &Call, _: &SandboxRef, at: &Location, upload: Upload) -> Result<Entry> {
+        self.disk.write(at, upload).await
     }
 
-    async fn list_dir(&self, _: &Call, _: &SandboxRef, _: &Location) -> Result<Vec<Entry>> {
-        unused()
+    async fn list_dir(&self, _: &Call, _: &SandboxRef, at: &Location) -> Result<Vec<Entry>> {
+        self.disk.list_dir(at)
     }
 
-    async fn stat(&self, _: &Call, _: &SandboxRef, _: &Location) -> Result<Entry> {
-        unused()
+    async fn stat(&self, _: &Call, _: &SandboxRef, at: &Location) -> Result<Entry> {
+        self.disk.stat(at)
     }
 
-    async fn remove(&self, _: &Call, _: &SandboxRef, _: &Location) -> Result<()> {
-        unused()
+    async fn remove(&self, _: &Call, _: &SandboxRef, at: &Location) -> Result<()> {
+        self.disk.remove(at)
     }
 
-    async fn make_dir(&self, _: &Call, _: &SandboxRef, _: &Location) -> Result<Entry> {
-        unused()
+    async fn make_dir(&self, _: &Call, _: &SandboxRef, at: &Location) -> Result<Entry> {
+        self.disk.make_dir(at)
     }
 
-    async fn rename(&self, _: &Call, _: &SandboxRef, _: &Location, _: &str) -> Result<Entry> {
-        unused()
+    async fn rename(&self, _: &Call, _: &SandboxRef, source: &Location, destination: &str) -> Result<Entry> {
+        self.disk.rename(source, destination)
     }
 }

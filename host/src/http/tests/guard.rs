@@ -4,6 +4,11 @@ use super::harness::{Broker, Options};
 
 const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
+/// A path of every route.
+fn paths() -> impl Iterator<Item = String> {
+    crate::http::routes().into_iter().map(|(path, _)| path.replace("{*path}", "x").replace("{id}", "x"))
+}
+
 async fn broker() -> Broker {
     let options = Options {
         public_url: Some("https://term.example.com"),
@@ -47,7 +52,8 @@ async fn only_our_own_pages_and_the_frontends_reach_any_route() {
         "Sec-Fetch-Site: same-site\r\n".to_owned(),
         "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: iframe\r\n".to_owned(),
     ];
-    for (path, _) in crate::http::routes() {
+    for path in paths() {
+        let path = path.as_str();
         let extra = if path == "/terminal" { UPGRADE } else { "" };
         for headers in &ours {
             let answer = broker.get(path, &format!("{headers}{extra}")).await;
@@ -87,7 +93,7 @@ async fn only_our_own_names_reach_any_route() {
         format!("user@localhost:{port}"),
         format!("localhost:{port}, evil.example"),
     ];
-    for (path, _) in crate::http::routes() {
+    for path in paths() {
         for host in &ours {
             let answer =
                 broker.send(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await;
@@ -129,6 +135,9 @@ async fn the_frontend_may_read_the_answers_and_nobody_else() {
     assert_eq!(own.header("access-control-allow-origin"), None);
     assert_eq!(own.header("vary"), Some("origin"), "or a cache gives this answer to the frontend");
 
+    assert!(answer.header("access-control-expose-headers").unwrap().contains("content-range"));
+    assert_eq!(own.header("access-control-expose-headers"), None);
+
     let preflight = |origin: &str| {
         format!(
             "OPTIONS /api/status HTTP/1.1\r\nHost: {}\r\nOrigin: {origin}\r\nAccess-Control-Request-Method: GET\r\n\
@@ -138,10 +147,38 @@ async fn the_frontend_may_read_the_answers_and_nobody_else() {
     };
     let answer = broker.send(&preflight("http://localhost:5174")).await;
     assert_eq!(answer.status, 204);
-    assert_eq!(answer.header("access-control-allow-headers"), Some("authorization"));
+    assert_eq!(
+        answer.header("access-control-allow-headers"),
+        Some("authorization, content-type, if-none-match, range")
+    );
+    assert_eq!(answer.header("access-control-allow-methods"), Some("GET, HEAD, POST, PUT, DELETE"));
     let answer = broker.send(&preflight("https://evil.example")).await;
     assert_eq!(answer.status, 403);
     assert_eq!(answer.header("access-control-allow-origin"), None);
+    assert_eq!(answer.header("access-control-allow-methods"), None);
+}
+
+#[tokio::test]
+async fn no_page_from_elsewhere_changes_anything() {
+    let broker = broker().await;
+    for path in paths() {
+        for method in ["POST", "PUT", "PATCH", "DELETE"] {
+            for headers in [
+                "Origin: https://evil.example\r\n",
+                "Origin: null\r\n",
+                // What a form, a link or a beacon of a foreign page sends at the least.
+                "Sec-Fetch-Site: cross-site\r\n",
+                "Sec-Fetch-Site: same-site\r\nSec-Fetch-Mode: no-cors\r\n",
+                "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n",
+                "Sec-Fetch-Site: cross-site\r\nOrigin: https://evil.example\r\nContent-Type: text/plain\r\n",
+            ] {
+                let answer = broker.ask(method, &path, headers).await;
+                assert_eq!(answer.status, 403, "{method} {path} {headers:?}: {answer:?}");
+            }
+            let answer = broker.ask(method, &path, "Origin: http://localhost:5174\r\n").await;
+            assert_ne!(answer.status, 403, "{method} {path}: {answer:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::fake::{Fake, Shell};
 use crate::http::{App, ConfigStatus, Connection, Limits, Settings, Token, router, serve, serve_connection};
 use crate::sandbox::Command;
-use crate::session::{Blueprint, Sessions};
+use crate::session::{self, Blueprint, Event, Sessions};
 use crate::terminal;
 
 /// Waits, but not for ever: a condition that does not come fails its test.
@@ -93,12 +93,17 @@ impl Broker {
         let blueprint = watch::Sender::new(Arc::new(Blueprint {
             provider: provider.clone(),
             broker_id: "broker".to_owned(),
-            command: Command { argv: vec!["sh".to_owned()], ..Command::default() },
+            command: Command {
+                argv: vec!["sh".to_owned()],
+                cwd: Some(provider.disk.root().to_str().unwrap().to_owned()),
+                ..Command::default()
+            },
             sandbox_env: BTreeMap::new(),
             idle_timeout: Duration::from_secs(3600),
             lease: Duration::from_secs(120),
             generation: 1,
             max_sessions: options.max_sessions,
+            mounts: Vec::new(),
         }));
         let sessions = Sessions::new(blueprint.subscribe());
         let settings = watch::Sender::new(Arc::new(options.settings()));
@@ -123,7 +128,7 @@ impl Broker {
     pub(super) fn serve_on(&self, io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> JoinHandle<()> {
         let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let peer = "127.0.0.1:1".parse().unwrap();
-        let connection = Connection { local: self.address, peer, place: Arc::new(place) };
+        let connection = Connection::new(self.address, peer, Arc::new(place));
         tokio::spawn(serve_connection(io, connection, self.router.clone(), self.options.limits, self.stop.clone()))
     }
 
@@ -141,6 +146,14 @@ impl Broker {
     /// The next shell that the provider opened.
     pub(super) async fn shell(&mut self) -> Shell {
         soon(self.shells.recv()).await.expect("the provider lives")
+    }
+
+    /// A session whose shell runs, without a terminal's socket.
+    pub(super) async fn session(&self) -> session::Client {
+        let client = self.sessions.open(None).unwrap();
+        let mut reader = client.reader();
+        while !matches!(soon(reader.next()).await, Some(Event::Ready { .. })) {}
+        client
     }
 
     /// Waits until so many sandboxes live.

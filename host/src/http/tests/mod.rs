@@ -3,7 +3,9 @@
 
 mod auth;
 mod conformance;
+mod disk;
 mod fake;
+mod files;
 mod guard;
 mod harness;
 mod page;

@@ -12,8 +12,9 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::sync::{mpsc, oneshot};
 
 use super::*;
-use crate::config::Grant;
+use crate::config::{Grant, Limits};
 use crate::plugin::Engine;
+use crate::plugin::net::Sender;
 
 /// Uploads cut in the middle. Without the mark of a dead Store 32 to 39 of 40
 /// looked complete.
@@ -102,7 +103,8 @@ async fn provider(url: &str, roots: rustls::RootCertStore) -> (Engine, Component
     let allow = section.allow.clone();
     let mut provider = ComponentProvider::new(plugin, section).unwrap();
     let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    provider.sender = Arc::new(Sender::with_tls(allow, false, provider.grants.clone(), tls));
+    let caller = &mut provider.caller;
+    caller.sender = Arc::new(Sender::with_tls(allow, false, caller.grants.clone(), tls));
     (engine, provider)
 }
 

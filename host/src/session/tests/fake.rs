@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::soon;
 use crate::sandbox::*;
+use crate::storage::{self, Explanation, File, Grant, Mounter, Plan, Renewal, Step, Target};
 
 /// How one call answers.
 #[derive(Clone, Debug)]
@@ -68,13 +69,39 @@ impl Shell {
     }
 }
 
+/// A process that was started.
+#[derive(Clone)]
+pub(super) struct Ran {
+    /// What it is called in [`Fake::asked`].
+    pub(super) name: String,
+    pub(super) command: Command,
+    /// What it read, where it is one that reads.
+    pub(super) stdin: Vec<u8>,
+}
+
+/// A process that lives until something ends it.
+struct Daemon {
+    stderr: mpsc::Sender<Bytes>,
+    done: oneshot::Sender<Result<Exit>>,
+}
+
+/// The program that lives on.
+pub(super) const DAEMON: &str = "mountd";
+
+/// The program that ends it.
+pub(super) const UNMOUNT: &str = "umount";
+
 #[derive(Default)]
 struct Inner {
     scripts: HashMap<&'static str, Script>,
     /// Id and labels of what lives.
     living: BTreeMap<String, BTreeMap<String, String>>,
     made: usize,
-    calls: Vec<(&'static str, Instant)>,
+    /// Calls of this provider and of its mounter, and the programs that it ran.
+    calls: Vec<(String, Instant)>,
+    programs: HashMap<&'static str, VecDeque<(Duration, Exit, &'static str)>>,
+    ran: Vec<Ran>,
+    daemons: Arc<Mutex<Vec<Daemon>>>,
     specs: Vec<Spec>,
     sessions: Vec<Option<String>>,
 }
@@ -127,6 +154,40 @@ impl Fake {
         self.lock().calls.iter().filter(|(name, _)| *name == call).map(|(_, at)| *at).collect()
     }
 
+    /// All calls and programs, in order.
+    pub(super) fn diary(&self) -> Vec<String> {
+        self.lock().calls.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Scripts the next unscripted run of a program: how long it takes, how it
+    /// ends and what it prints to its errors.
+    pub(super) fn program(&self, name: &'static str, after: Duration, exit: Exit, words: &'static str) {
+        self.lock().programs.entry(name).or_default().push_back((after, exit, words));
+    }
+
+    /// All processes that were started.
+    pub(super) fn ran(&self, name: &str) -> Vec<Ran> {
+        self.lock().ran.iter().filter(|ran| ran.name == name).cloned().collect()
+    }
+
+    /// Breaks the connection to every daemon.
+    pub(super) fn lose_daemons(&self) {
+        drop(self.daemons());
+    }
+
+    fn daemons(&self) -> Vec<Daemon> {
+        std::mem::take(&mut self.lock().daemons.lock().unwrap())
+    }
+
+    /// Ends every daemon, each with its last words.
+    pub(super) fn end_daemons(&self, exit: Exit, words: &'static str) {
+        for Daemon { stderr, done } in self.daemons() {
+            let _ = stderr.try_send(Bytes::from_static(words.as_bytes()));
+            drop(stderr);
+            let _ = done.send(Ok(exit.clone()));
+        }
+    }
+
     pub(super) fn specs(&self) -> Vec<Spec> {
         self.lock().specs.clone()
     }
@@ -147,10 +208,10 @@ impl Fake {
     }
 
     /// Records a call and plays its script; `act` is what it does.
-    async fn play<T>(&self, name: &'static str, call: &Call, act: impl FnOnce(&mut Inner) -> Result<T>) -> Result<T> {
+    async fn play<T>(&self, name: &str, call: &Call, act: impl FnOnce(&mut Inner) -> Result<T>) -> Result<T> {
         let (after, reply) = {
             let mut inner = self.lock();
-            inner.calls.push((name, Instant::now()));
+            inner.calls.push((name.to_owned(), Instant::now()));
             inner.sessions.push(call.session.clone());
             inner.scripts.get_mut(name).and_then(VecDeque::pop_front).unwrap_or((Duration::ZERO, Reply::Do))
         };
@@ -251,8 +312,52 @@ impl Provider for Fake {
         unreachable!("no session attaches")
     }
 
-    async fn run(&self, _: &Call, _: &SandboxRef, _: &Command, _: mpsc::Receiver<Bytes>) -> Result<Process> {
-        unreachable!("no session runs")
+    async fn run(
+        &self,
+        call: &Call,
+        _: &SandboxRef,
+        command: &Command,
+        mut stdin: mpsc::Receiver<Bytes>,
+    ) -> Result<Process> {
+        // What the host itself runs is a script: of two arguments it makes a
+        // mount point, of three it puts a file there.
+        let name = match (&*command.argv[0], command.argv.len()) {
+            ("sh", 6) => "make",
+            ("sh", 7) => "put",
+            (name, _) => name,
+        };
+        self.play(name, call, |_| Ok(())).await?;
+        let mut read = Vec::new();
+        while let Some(chunk) = stdin.recv().await {
+            read.extend_from_slice(&chunk);
+        }
+        let (_, stdout) = mpsc::channel(1);
+        let (err, stderr) = mpsc::channel(1);
+        let (done_tx, done) = oneshot::channel();
+        let (control, _) = Control::new();
+        let mut inner = self.lock();
+        inner.ran.push(Ran { name: name.to_owned(), command: command.clone(), stdin: read });
+        let script = inner.programs.get_mut(name).and_then(VecDeque::pop_front);
+        let ends = (name == UNMOUNT).then(|| Arc::clone(&inner.daemons));
+        let lifetime = match script {
+            None if name == DAEMON => {
+                inner.daemons.lock().unwrap().push(Daemon { stderr: err, done: done_tx });
+                tokio::spawn(std::future::pending())
+            }
+            script => {
+                let (after, exit, words) = script.unwrap_or((Duration::ZERO, Exit::Code(0), ""));
+                tokio::spawn(async move {
+                    sleep(after).await;
+                    if let Some(daemons) = ends.filter(|_| exit == Exit::Code(0)) {
+                        daemons.lock().unwrap().drain(..).for_each(|daemon| _ = daemon.done.send(Ok(Exit::Code(0))));
+                    }
+                    let _ = err.send(Bytes::from_static(words.as_bytes())).await;
+                    let _ = done_tx.send(Ok(exit));
+                })
+            }
+        };
+        let lifetime = AbortOnDropHandle::new(lifetime);
+        Ok(Process { id: "2".to_owned(), stdout, stderr, done, control, lifetime })
     }
 
     async fn read(&self, _: &Call, _: &SandboxRef, _: &Location, _: u64, _: Option<u64>) -> Result<Download> {
@@ -281,5 +386,108 @@ impl Provider for Fake {
 
     async fn rename(&self, _: &Call, _: &SandboxRef, _: &Location, _: &str) -> Result<Entry> {
         unreachable!("no session renames files")
+    }
+}
+
+/// A mounter whose calls are in the diary and the scripts of its provider.
+#[derive(Debug)]
+pub(super) struct FakeMounter {
+    fake: Arc<Fake>,
+    /// What `plan` answers, but for its paths.
+    pub(super) plan: Mutex<Plan>,
+    targets: Mutex<Vec<Target>>,
+    released: Mutex<Vec<Grant>>,
+}
+
+impl FakeMounter {
+    pub(super) fn new(fake: &Arc<Fake>) -> Arc<Self> {
+        let plan = Plan {
+            title: "Azure Blob Storage".to_owned(),
+            mount: Vec::new(),
+            verify: vec![command("verify")],
+            mount_timeout: Duration::from_secs(10),
+            watch: vec![command("watch")],
+            unmount: vec![Step::Run(command(UNMOUNT))],
+            unmount_timeout: Duration::from_secs(20),
+            clear: vec![Step::Run(command("clear"))],
+            renew_after: None,
+        };
+        Arc::new(FakeMounter {
+            fake: Arc::clone(fake),
+            plan: Mutex::new(plan),
+            targets: Mutex::default(),
+            released: Mutex::default(),
+        })
+    }
+
+    pub(super) fn set(&self, change: impl FnOnce(&mut Plan)) {
+        change(&mut self.plan.lock().unwrap());
+    }
+
+    /// Each target that was planned for.
+    pub(super) fn targets(&self) -> Vec<Target> {
+        self.targets.lock().unwrap().clone()
+    }
+
+    /// Each grant that was released.
+    pub(super) fn released(&self) -> Vec<Grant> {
+        self.released.lock().unwrap().clone()
+    }
+}
+
+fn command(name: &str) -> storage::Command {
+    let known = Explanation {
+        pattern: "AuthenticationFailed".to_owned(),
+        code: Code::Unauthenticated,
+        message: "the storage refuses the token".to_owned(),
+    };
+    storage::Command {
+        argv: vec![name.to_owned()],
+        env: BTreeMap::new(),
+        user: None,
+        timeout: Duration::from_secs(8),
+        explain: vec![known],
+    }
+}
+
+fn token(target: &Target) -> Step {
+    let path = format!("{}/config", target.workspace);
+    Step::WriteFile(File { path, content: Bytes::from_static(b"file-canary"), mode: 0o600 })
+}
+
+#[async_trait]
+impl Mounter for FakeMounter {
+    fn name(&self) -> &str {
+        "azure"
+    }
+
+    fn title(&self) -> &str {
+        "Azure Blob Storage"
+    }
+
+    async fn prepare(&self, call: &Call, _: &Target) -> Result<Grant> {
+        self.fake.play("prepare", call, |_| Ok(Grant(Bytes::from_static(b"grant-canary")))).await
+    }
+
+    async fn plan(&self, call: &Call, target: &Target, grant: &Grant) -> Result<Plan> {
+        assert_eq!(grant.0, "grant-canary");
+        self.targets.lock().unwrap().push(target.clone());
+        let mut plan = self.plan.lock().unwrap().clone();
+        plan.mount = vec![token(target), Step::Supervise(command(DAEMON))];
+        self.fake.play("plan", call, |_| Ok(plan)).await
+    }
+
+    async fn renew(&self, call: &Call, target: &Target, _: &Grant) -> Result<Renewal> {
+        let renew_after = self.plan.lock().unwrap().renew_after;
+        self.fake.play("renew", call, |_| Ok(Renewal { steps: vec![token(target)], renew_after })).await
+    }
+
+    async fn release(&self, call: &Call, _: &Target, grant: &Grant) -> Result<()> {
+        self.fake
+            .play("release", call, |_| {
+                self.released.lock().unwrap().push(grant.clone());
+                Ok(())
+            })
+            .await
     }
 }

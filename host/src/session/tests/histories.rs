@@ -13,7 +13,7 @@ use super::fake::error;
 use super::pattern;
 use crate::sandbox::{CHUNK_BYTES, Code, Exit, Fault, SandboxRef, Size};
 use crate::session::state::{Effect, Event, Machine};
-use crate::session::{Outcome, PENDING_INPUT, Progress};
+use crate::session::{Outcome, PENDING_INPUT, Progress, Stage, Step};
 
 const IDLE: Duration = Duration::from_secs(100);
 
@@ -26,7 +26,12 @@ const LONGEST: usize = 40;
 /// What may happen next, if the world is in a state in which it can.
 #[derive(Clone, Debug)]
 enum Act {
+    Prepared(bool),
     Created(Answer),
+    Mounted(bool),
+    News,
+    Unmounted,
+    Released,
     Opened(bool),
     Resized(bool),
     Cleaned,
@@ -51,7 +56,12 @@ enum Answer {
 fn act() -> impl Strategy<Value = Act> {
     let answer = prop_oneof![4 => Just(Answer::Made), 1 => Just(Answer::SurelyNot), 1 => Just(Answer::Unknown)];
     prop_oneof![
+        8 => prop::bool::weighted(0.9).prop_map(Act::Prepared),
         8 => answer.prop_map(Act::Created),
+        8 => prop::bool::weighted(0.9).prop_map(Act::Mounted),
+        1 => Just(Act::News),
+        2 => Just(Act::Unmounted),
+        2 => Just(Act::Released),
         8 => prop::bool::weighted(0.8).prop_map(Act::Opened),
         3 => any::<bool>().prop_map(Act::Resized),
         2 => Just(Act::Cleaned),
@@ -73,6 +83,20 @@ fn act() -> impl Strategy<Value = Act> {
 struct World {
     machine: Machine,
     now: Instant,
+    storage: bool,
+    /// Asked and not yet answered, whether or not anybody still wants to know.
+    preparing: bool,
+    mounting: bool,
+    unmounting: bool,
+    releasing: bool,
+    prepared: bool,
+    /// Mounting has begun; all is mounted.
+    mount_begun: bool,
+    mounted: bool,
+    /// There is something to save, and it is not known to be saved or lost.
+    unsaved: bool,
+    unmounts: usize,
+    releases: usize,
     creating: bool,
     /// A create has said that it made one.
     made: bool,
@@ -103,12 +127,23 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(storage: bool) -> Self {
         let now = Instant::now();
-        let (machine, effects) = Machine::start(Size::DEFAULT, IDLE, now);
+        let (machine, effects) = Machine::start(Size::DEFAULT, IDLE, storage, now);
         let mut world = World {
             machine,
             now,
+            storage,
+            preparing: false,
+            mounting: false,
+            unmounting: false,
+            releasing: false,
+            prepared: false,
+            mount_begun: false,
+            mounted: false,
+            unsaved: false,
+            unmounts: 0,
+            releases: 0,
             creating: false,
             made: false,
             opening: false,
@@ -148,16 +183,41 @@ impl World {
     fn apply(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             if self.ended > 0 {
-                assert!(matches!(effect, Effect::Kill(_) | Effect::FindAndKill), "{effect:?} after the end");
+                let cleans =
+                    matches!(effect, Effect::Kill(_) | Effect::FindAndKill | Effect::Unmount | Effect::Release);
+                assert!(cleans, "{effect:?} after the end");
             }
             match effect {
-                Effect::Create => self.creating = true,
+                Effect::Prepare => {
+                    assert!(self.storage && !self.preparing);
+                    self.preparing = true;
+                }
+                Effect::Create => {
+                    assert_eq!(self.prepared, self.storage, "no sandbox is made for storage that is not there");
+                    self.creating = true;
+                }
+                Effect::Mount(sandbox) => {
+                    assert!(self.prepared && self.kept && sandbox.id == "made");
+                    (self.mounting, self.mount_begun, self.unsaved) = (true, true, true);
+                }
+                Effect::Unmount => {
+                    assert!(self.mount_begun && self.unsaved && self.kills == 0);
+                    assert!(self.input_closed, "nothing more is typed to what is being saved");
+                    (self.unmounting, self.opening) = (true, false);
+                    self.unmounts += 1;
+                }
+                Effect::Release => {
+                    assert!(self.storage && !self.unsaved, "nothing is taken back that is still needed");
+                    self.releasing = true;
+                    self.releases += 1;
+                }
                 Effect::KeepAlive(sandbox) => {
                     assert!(!self.kept && sandbox.id == "made");
                     self.kept = true;
                 }
                 Effect::Open(_, size) => {
                     assert!(!self.opening && !self.opened && self.kept);
+                    assert_eq!(self.mounted, self.storage, "no shell starts without its storage");
                     assert_eq!(size, self.wanted);
                     self.opening = true;
                     self.size = Some(size);
@@ -189,6 +249,7 @@ impl World {
                 Effect::Kill(sandbox) => {
                     assert_eq!(sandbox.id, "made");
                     assert!(self.input_closed, "no input goes to a sandbox that is being ended");
+                    assert!(!self.unsaved, "no sandbox is ended before its storage is saved, or given up");
                     self.kills += 1;
                     self.cleaning = true;
                     self.opening = false;
@@ -198,7 +259,7 @@ impl World {
                     self.cleaning = true;
                 }
                 Effect::Stage(stage) => {
-                    assert_eq!(self.ready, 0, "stages come before ready");
+                    assert!(self.ready == 0 || stage.name == Step::Mount, "stages come before ready, but news");
                     self.failed_stages += usize::from(stage.state == Progress::Failed);
                 }
                 Effect::Ready(size) => {
@@ -221,6 +282,44 @@ impl World {
     /// Does it, where it can happen.
     fn act(&mut self, act: Act) {
         match act {
+            Act::Prepared(ok) if self.preparing && self.releases == 0 => {
+                (self.preparing, self.prepared) = (false, ok);
+                self.step(Event::Prepared(if ok { Ok(()) } else { Err(error(Fault::Operator, Code::NotFound)) }));
+                assert_eq!((self.creating, self.ended, self.releases), (ok, usize::from(!ok), usize::from(!ok)));
+            }
+            Act::Mounted(ok) if self.mounting && self.releases == 0 && self.unmounts == 0 => {
+                (self.mounting, self.mounted) = (false, ok);
+                self.step(Event::Mounted(if ok { Ok(()) } else { Err(error(Fault::Operator, Code::NotFound)) }));
+                assert_eq!((self.opening, self.ended, self.unmounts), (ok, usize::from(!ok), usize::from(!ok)));
+            }
+            // An answer that crossed with an order changes nothing.
+            Act::Prepared(ok) if self.preparing && self.releasing => {
+                self.preparing = false;
+                self.ignored(Event::Prepared(if ok { Ok(()) } else { Err(error(Fault::Operator, Code::NotFound)) }));
+            }
+            Act::Mounted(ok) if self.mounting && (self.unmounting || self.releasing) => {
+                self.mounting = false;
+                self.ignored(Event::Mounted(if ok { Ok(()) } else { Err(error(Fault::Operator, Code::NotFound)) }));
+            }
+            Act::Unmounted if self.unmounting && !self.unsaved && self.releasing => {
+                self.unmounting = false;
+                self.ignored(Event::Unmounted);
+            }
+            Act::Unmounted if self.unmounting && self.unsaved => {
+                (self.unmounting, self.unsaved) = (false, false);
+                self.step(Event::Unmounted);
+                assert_eq!((self.kills, self.releases), (1, 1), "the sandbox goes when its storage is saved");
+                assert_eq!(self.ended, usize::from(!self.flowing), "the end is told when all was saved and told");
+            }
+            Act::Released if self.releasing => {
+                self.releasing = false;
+                self.step(Event::Released);
+            }
+            Act::News if self.storage => {
+                let stage = Stage::failed(Step::Mount, "the mount died", Duration::ZERO);
+                let effects = self.machine.step(Event::News(stage), self.now);
+                assert_eq!(effects.len(), 1 - self.ended, "news is told until the end");
+            }
             Act::Created(answer) if self.creating => {
                 self.creating = false;
                 self.made = matches!(answer, Answer::Made);
@@ -289,12 +388,17 @@ impl World {
                 } else {
                     Err(error(Fault::Plugin, Code::Internal))
                 }));
-                assert_eq!(self.kills, 1, "the sandbox goes with its shell");
-                assert_eq!(self.ended, usize::from(!self.flowing), "the end is told when all output was");
+                if self.storage {
+                    assert_eq!((self.unmounts, self.kills, self.ended), (1, 0, 0), "the storage is saved first");
+                } else {
+                    assert_eq!(self.kills, 1, "the sandbox goes with its shell");
+                    assert_eq!(self.ended, usize::from(!self.flowing), "the end is told when all output was");
+                }
             }
             Act::LeaseLost if self.kept && self.kills == 0 => {
+                self.unsaved = false;
                 self.step(Event::LeaseLost(error(Fault::Provider, Code::NotFound)));
-                assert_eq!(self.ended, 1);
+                assert_eq!((self.ended, self.kills, self.releases), (1, 1, usize::from(self.storage)));
             }
             Act::ClientsGone => {
                 self.step(Event::ClientsGone);
@@ -302,16 +406,17 @@ impl World {
             }
             Act::Shutdown => {
                 self.step(Event::Shutdown);
-                assert_eq!(self.ended, 1);
+                assert!(self.ended == 1 || self.opened && self.hung_up && self.unsaved, "at once, or when it is saved");
             }
             Act::Wait(seconds) => {
                 self.now += Duration::from_secs(seconds);
-                let idle = self.opened && self.ended == 0 && self.now - self.last_activity >= IDLE;
+                let idle = self.opened && !self.hung_up && self.now - self.last_activity >= IDLE;
                 let due = self.machine.deadline().is_some_and(|deadline| self.now >= deadline);
                 assert_eq!(idle, due, "the deadline is that of idling");
                 let before = self.ended;
                 self.step(Event::Time);
-                assert_eq!(self.ended - before, usize::from(idle));
+                assert_eq!(self.ended - before, usize::from(idle && !self.unsaved));
+                assert!(self.hung_up || !idle);
             }
             _ => {}
         }
@@ -321,21 +426,31 @@ impl World {
     fn check(&self) {
         assert!(self.ready <= 1 && self.kills <= 1 && self.finds <= 1 && self.ended <= 1);
         assert!(self.kills + self.finds <= 1);
-        let waits = self.creating || self.cleaning;
+        assert!(self.unmounts <= 1 && self.releases <= usize::from(self.storage));
+        let released = self.releases == usize::from(self.storage);
+        let waits = self.creating || self.cleaning || self.releasing || !released;
         assert_eq!(self.machine.is_finished(), self.ended == 1 && !waits, "finished when nothing is left");
-        if self.ended == 1 {
+        if self.hung_up {
             assert!(!self.machine.wants_input() && self.machine.deadline().is_none());
         }
+    }
+
+    fn ignored(&mut self, event: Event) {
+        let effects = self.machine.step(event, self.now);
+        assert!(effects.is_empty(), "{effects:?} for an answer that nobody waits for");
     }
 
     /// Answers all that is open, until the machine is finished.
     fn settle(&mut self) {
         self.act(Act::ClientsGone);
         self.act(Act::Created(Answer::Made));
+        self.act(Act::Unmounted);
+        self.act(Act::Released);
         self.act(Act::Cleaned);
         assert!(self.machine.is_finished());
         assert_eq!(self.ended, 1);
         assert_eq!(self.kills, usize::from(self.made), "every sandbox made is killed");
+        assert_eq!(self.releases, usize::from(self.storage), "what was prepared is released, once");
     }
 }
 
@@ -343,8 +458,8 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(10_000) })]
 
     #[test]
-    fn every_history_keeps_the_rules(acts in vec(act(), 0..=LONGEST)) {
-        let mut world = World::new();
+    fn every_history_keeps_the_rules(storage in any::<bool>(), acts in vec(act(), 0..=LONGEST)) {
+        let mut world = World::new(storage);
         for act in acts {
             world.act(act);
         }

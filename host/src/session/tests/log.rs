@@ -8,8 +8,8 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::sandbox::{Exit, Size};
-use crate::session::WINDOW;
 use crate::session::log::{Appender, Readiness};
+use crate::session::{Stage, WINDOW};
 
 fn log() -> Appender {
     let log = Appender::new();
@@ -68,6 +68,55 @@ async fn a_pump_takes_what_is_there_up_to_what_it_wants() {
     assert_eq!(reader.try_output(4).unwrap(), "0123");
     assert!(matches!(soon(reader.next()).await, Some(Event::Output { offset: 9, bytes }) if bytes == "456789"));
     assert_eq!(reader.try_output(4), None);
+}
+
+fn news(message: impl Into<String>) -> Stage {
+    Stage::failed(Step::Mount, message, Duration::ZERO)
+}
+
+#[tokio::test(start_paused = true)]
+async fn news_has_its_place_in_the_output_for_every_reader() {
+    let log = log();
+    let (mut early, mut late) = (log.source().reader(), log.source().reader());
+    ready(&mut early).await;
+    log.append(Bytes::from_static(b"before"));
+    log.stage(news("lost"));
+    log.stage(news("found"));
+    log.append(Bytes::from_static(b"after"));
+    ready(&mut late).await;
+    for reader in [&mut early, &mut late] {
+        assert_eq!(reader.try_output(100).unwrap(), "before");
+        assert_eq!(reader.try_output(100), None, "news comes first");
+        for words in ["lost", "found"] {
+            assert!(matches!(soon(reader.next()).await, Some(Event::Stage(stage)) if stage.message == words));
+        }
+        assert_eq!(reader.try_output(100).unwrap(), "after");
+    }
+    log.stage(news("saved"));
+    log.end(Outcome::Shutdown);
+    for mut reader in [early, late] {
+        assert!(matches!(soon(reader.next()).await, Some(Event::Stage(stage)) if stage.message == "saved"));
+        assert!(matches!(soon(reader.next()).await, Some(Event::Ended(_))));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_more_news_than_fits_a_frozen_reader_gets_the_latest() {
+    let log = log();
+    let (mut frozen, mut quick) = (log.source().reader(), log.source().reader());
+    ready(&mut frozen).await;
+    ready(&mut quick).await;
+    for n in 0..1000 {
+        log.stage(news(n.to_string()));
+        assert!(matches!(soon(quick.next()).await, Some(Event::Stage(stage)) if stage.message == n.to_string()));
+    }
+    log.append(Bytes::from_static(b"x"));
+    let mut told = Vec::new();
+    while let Some(Event::Stage(stage)) = soon(frozen.next()).await {
+        told.push(stage.message);
+    }
+    assert!((10..100).contains(&told.len()), "{}", told.len());
+    assert_eq!(told.last().unwrap(), "999");
 }
 
 #[tokio::test(start_paused = true)]

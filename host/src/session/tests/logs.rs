@@ -113,3 +113,33 @@ async fn shutdown_logs_what_it_gave_up() {
     let line = lines.line("gave up waiting for the sandbox");
     assert!(line.contains("ERROR") && line.contains("sbx-1") && line.contains(client.id()), "{line}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn each_step_of_storage_is_logged_and_nothing_that_opens_it() {
+    let lines = Lines::default();
+    let _guard = lines.capture();
+    let (bed, mounter) = Bed::with_storage();
+    mounter.set(|plan| plan.renew_after = Some(Duration::from_secs(30)));
+    let client = bed.sessions.open(None).unwrap();
+    let reader = client.reader();
+    let shell = bed.fake.shell().await;
+    until(|| bed.fake.asked("renew").len() == 3).await;
+    bed.fake.end_daemons(crate::sandbox::Exit::Code(1), "GET https://a.example/c?sig=query-canary 403\n");
+    until(|| bed.fake.asked("verify").len() == 2).await;
+    bed.fake.program("umount", Duration::ZERO, crate::sandbox::Exit::Code(1), "not saved: a.txt\n");
+    shell.exit(Ok(crate::sandbox::Exit::Code(0)));
+    let told = Told::read_to_end(reader).await;
+    bed.all_gone().await;
+
+    for words in ["storage prepared", "storage mounted", "credentials renewed", "a mount died", "mounted again"] {
+        assert!(lines.line(words).contains(client.id()), "{words:?} names the session");
+    }
+    assert!(lines.line("storage mounted").contains(FILES) && lines.line("storage mounted").contains("elapsed="));
+    let line = lines.line("could not unmount storage");
+    assert!(line.contains("ERROR") && line.contains("not saved: a.txt"), "{line}");
+    assert!(lines.line("storage released").contains("storage=\"azure\""));
+    for canary in ["grant-canary", "file-canary", "query-canary"] {
+        assert!(!lines.text().contains(canary), "{canary} is in the log");
+        assert!(!told.news.concat().contains(canary), "{canary} is told");
+    }
+}

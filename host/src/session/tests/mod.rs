@@ -7,6 +7,8 @@ mod histories;
 mod life;
 mod log;
 mod logs;
+mod mount;
+mod mounted;
 mod time;
 
 use std::sync::Arc;
@@ -15,9 +17,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::{Blueprint, Event, Outcome, Progress, Reader, Sessions, Step};
+use super::{Blueprint, Event, Mount, Outcome, Progress, Reader, Sessions, Step};
 use crate::sandbox::Command;
-use fake::Fake;
+use fake::{Fake, FakeMounter};
 
 /// Longer than anything here may take by the stopped clock. A wait that can
 /// no longer end reaches it at once.
@@ -42,6 +44,19 @@ impl Bed {
         Bed { fake, sessions: Sessions::new(current), blueprint, tasks: tasks() }
     }
 
+    /// With storage at [`FILES`].
+    fn with_storage() -> (Self, Arc<FakeMounter>) {
+        let bed = Bed::new();
+        let mounter = FakeMounter::new(&bed.fake);
+        bed.change(|blueprint| blueprint.mounts = vec![mount(&mounter, FILES)]);
+        (bed, mounter)
+    }
+
+    /// Changes what later sessions are made of.
+    fn change(&self, change: impl FnOnce(&mut Blueprint)) {
+        self.blueprint.send_modify(|blueprint| change(Arc::make_mut(blueprint)));
+    }
+
     /// Waits until every session has ended, then checks that nothing is left.
     async fn all_gone(&self) {
         until(|| self.sessions.count() == 0).await;
@@ -60,7 +75,15 @@ fn blueprint(fake: &Arc<Fake>) -> Blueprint {
         lease: LEASE,
         generation: 1,
         max_sessions: MAX_SESSIONS,
+        mounts: Vec::new(),
     }
+}
+
+/// Where storage is mounted.
+const FILES: &str = "/workspace/files";
+
+fn mount(mounter: &Arc<FakeMounter>, path: &str) -> Mount {
+    Mount { mounter: Arc::clone(mounter) as _, path: path.to_owned(), read_only: false }
 }
 
 fn tasks() -> usize {
@@ -86,6 +109,8 @@ async fn soon<T>(wait: impl Future<Output = T>) -> T {
 #[derive(Debug, Default)]
 struct Told {
     stages: Vec<(Step, Progress)>,
+    /// What was said about storage after `ready`.
+    news: Vec<String>,
     ready: Option<Event>,
     output: Vec<u8>,
     outcome: Option<Outcome>,
@@ -96,6 +121,7 @@ impl Told {
     fn take(&mut self, event: Event) {
         assert!(self.outcome.is_none(), "nothing comes after the end, but {event:?}");
         match event {
+            Event::Stage(stage) if stage.name == Step::Mount && self.ready.is_some() => self.news.push(stage.message),
             Event::Stage(stage) => {
                 assert!(self.ready.is_none(), "{stage:?} comes after ready");
                 assert!(!stage.message.is_empty());

@@ -108,11 +108,17 @@ impl Broker {
         reqwest::Client::new().get(format!("{}{path}", self.url)).send().await.unwrap()
     }
 
-    /// Sandboxes on the embedded server of this broker.
-    pub async fn embedded_sandboxes(&self) -> Vec<String> {
+    /// URL and key of the embedded server of this broker.
+    pub async fn embedded(&self) -> (String, String) {
         let url = announced(&self.file("state/sandboxd/announce.json")).await;
         let key = std::fs::read_to_string(self.file("state/sandboxd/api-key")).unwrap();
-        sandboxes(&url, key.trim()).await
+        (url, key.trim().to_owned())
+    }
+
+    /// Sandboxes on the embedded server of this broker.
+    pub async fn embedded_sandboxes(&self) -> Vec<String> {
+        let (url, key) = self.embedded().await;
+        sandboxes(&url, &key).await
     }
 }
 

@@ -2,9 +2,11 @@
 //! a typed client. Waits for conditions with a deadline, never for a time.
 
 pub mod awkward;
+pub mod azurite;
 mod broker;
 mod client;
 mod sandboxd;
+pub mod store;
 
 use std::future::Future;
 use std::path::PathBuf;

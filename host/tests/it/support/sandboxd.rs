@@ -1,6 +1,6 @@
 //! A sandbox server of the test's own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::{eventually, program};
@@ -19,7 +19,16 @@ impl Sandboxd {
         let at = |name: &str| directory.path().join(name);
         let log = std::fs::File::create(at("log")).unwrap();
         let child = Command::new(program())
-            .args(["sandboxd", "--listen", "127.0.0.1:0", "--max-sandboxes", "200", "--state-dir"])
+            .args([
+                "sandboxd",
+                "--listen",
+                "127.0.0.1:0",
+                "--max-sandboxes",
+                "200",
+                "--fuse-template",
+                "fuse",
+                "--state-dir",
+            ])
             .arg(directory.path())
             .arg("--api-key-file")
             .arg(at("api-key"))
@@ -35,9 +44,23 @@ impl Sandboxd {
         Sandboxd { child, directory, url, key }
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ids of the sandboxes that live.
     pub async fn sandboxes(&self) -> Vec<String> {
         sandboxes(&self.url, &self.key).await
+    }
+
+    /// Where it keeps everything.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The root directory of a sandbox.
+    pub fn root(&self, id: &str) -> PathBuf {
+        self.directory().join("sandboxes").join(id)
     }
 
     /// Waits until exactly `n` sandboxes live.

@@ -1,0 +1,94 @@
+//! The operator's desk: the mounts that sessions would get, without a session
+//! and without a broker that serves.
+//!
+//! Deliberately makes no sandbox: a plan is only shown, and what a check gets
+//! is taken back at once.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use sha2::{Digest as _, Sha256};
+
+use super::{Checked, Loader, broker_id, mounts};
+use crate::config;
+use crate::plugin::LiveMounts;
+use crate::sandbox::{Call, Error};
+use crate::session::WORKSPACES;
+use crate::storage::{Grant, Mounter, Plan, Target};
+
+/// One mount on the operator's desk.
+#[derive(Debug)]
+pub struct Desk {
+    mounter: Arc<dyn Mounter>,
+    target: Target,
+    section: config::Provider,
+}
+
+impl Desk {
+    /// The mounts of a configuration, in its order.
+    ///
+    /// # Errors
+    /// When the broker's identity or the system's root certificates cannot be
+    /// read.
+    pub fn of(loader: &Loader, checked: &Checked) -> anyhow::Result<Vec<Self>> {
+        // Not the broker's own name: to a plugin, everything with that name
+        // that is not live was left behind by a crash, and here nothing of the
+        // broker that perhaps serves meanwhile is known to be live.
+        let own = broker_id(&loader.surroundings.state)?;
+        let name =
+            Sha256::digest(format!("desk of {own}")).iter().take(8).map(|b| format!("{b:02x}")).collect::<String>();
+        let live = LiveMounts::default();
+        let desk = |mount: super::Mount| {
+            let mut random = [0; 16];
+            getrandom::fill(&mut random).context("the system gives no random numbers")?;
+            let id: String = random.iter().map(|b| format!("{b:02x}")).collect();
+            Ok(Desk {
+                section: checked.config.providers[mount.mounter.name()].clone(),
+                target: Target {
+                    path: mount.path,
+                    workspace: format!("{WORKSPACES}/{id}"),
+                    read_only: mount.read_only,
+                    user: checked.config.sandbox.user.clone(),
+                    broker: name.clone(),
+                    id,
+                },
+                mounter: mount.mounter,
+            })
+        };
+        mounts(checked, &live)?.into_iter().map(desk).collect()
+    }
+
+    /// Such as "azure at /workspace/files".
+    pub fn name(&self) -> String {
+        format!("{} at {}", self.mounter.name(), self.target.path)
+    }
+
+    /// Its section, whose secrets are to be masked in what is shown.
+    pub fn section(&self) -> &config::Provider {
+        &self.section
+    }
+
+    /// The plan of a mount for which nothing was prepared. Sends nothing.
+    ///
+    /// # Errors
+    /// The plugin's.
+    pub async fn plan(&self) -> Result<Plan, Error> {
+        self.mounter.plan(&Call::default(), &self.target, &Grant::default()).await
+    }
+
+    /// Prepares a mount as a session would, and takes back what that got.
+    ///
+    /// # Errors
+    /// Why a session would fail, or what could not be taken back.
+    pub async fn check(&self) -> Result<(), Error> {
+        let call = Call::default();
+        match self.mounter.prepare(&call, &self.target).await {
+            Ok(grant) => self.mounter.release(&call, &self.target, &grant).await,
+            Err(error) => {
+                // Owed all the same. Why it failed is known already.
+                let _ = self.mounter.release(&call, &self.target, &Grant::default()).await;
+                Err(error)
+            }
+        }
+    }
+}

@@ -1,0 +1,450 @@
+//! One mount: planned, mounted, watched, renewed, mounted again when it dies,
+//! unmounted, released.
+//!
+//! Owns its schedule and what is running for it. A mount that died is never a
+//! directory that looks like one: until it is mounted again nothing but root
+//! can write there, and clients are told.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tracing::{debug, error, info};
+
+use super::Tell;
+use super::inside::{End, Inside, Supervised};
+use crate::sandbox::{Call, Code, Error, Fault, Result};
+use crate::session::driver::failed;
+use crate::session::{Stage, Step, during};
+use crate::storage::{self, Command, Grant, Mounter, Plan, Target};
+
+/// Longest time for `mount` and `verify`, whatever the plan says: a person
+/// waits.
+const MOUNT_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Longest time for `unmount` and the end of its process, whatever the plan
+/// says: as long as ending a sandbox is tried. Large files that were open go
+/// to the storage only now, so what is cut off here is lost.
+const UNMOUNT_DEADLINE: Duration = Duration::from_secs(120);
+
+/// Longest time for what clears a dead mount away.
+const CLEAR_DEADLINE: Duration = Duration::from_secs(15);
+
+/// Longest time for a renewal, the plugin's part and the sandbox's.
+const RENEW_DEADLINE: Duration = Duration::from_secs(20);
+
+/// How long a release is tried. What was given ends by itself later.
+const RELEASE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How often a live mount is looked at.
+const WATCH_PERIOD: Duration = Duration::from_secs(10);
+
+/// Looks in a row without success that are the end of a mount.
+const WATCH_FAILURES: u32 = 2;
+
+/// First and longest pause between two looks whether a new mount is real. A
+/// mount takes some tenths of a second, and each look is a process.
+const VERIFY_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+
+/// First and longest pause between two tries of anything else: soon after a
+/// hiccup, and once a minute while something is broken.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// Tries to mount again before clients are told that it does not work.
+const TRIES: u32 = 3;
+
+/// A mount that lived this long is mounted again at once when it dies; one
+/// that keeps dying waits longer each time.
+const STABLE: Duration = Duration::from_secs(60);
+
+/// One mount of a session.
+#[derive(Debug)]
+pub(super) struct Place {
+    mounter: Arc<dyn Mounter>,
+    call: Call,
+    target: Target,
+    /// None before `prepare` was asked; empty until it has answered.
+    grant: Option<Grant>,
+    /// How often mounting was begun. Each time has a workspace of its own.
+    begun: u32,
+    /// What was mounted last, or is being mounted.
+    live: Option<Live>,
+    /// Why it is not mounted any more.
+    dead: Option<Error>,
+    pauses: Pauses,
+}
+
+#[derive(Debug)]
+struct Live {
+    plan: Plan,
+    processes: Vec<Supervised>,
+    since: Instant,
+    renewal: Renewal,
+}
+
+impl Place {
+    pub(super) fn new(mounter: Arc<dyn Mounter>, call: Call, target: Target) -> Self {
+        let pauses = Pauses::new(PAUSE);
+        Place { mounter, call, target, grant: None, begun: 0, live: None, dead: None, pauses }
+    }
+
+    /// What people call the storage.
+    pub(super) fn title(&self) -> &str {
+        self.mounter.title()
+    }
+
+    pub(super) fn path(&self) -> &str {
+        &self.target.path
+    }
+
+    /// The storage and where it is.
+    pub(super) fn name(&self) -> String {
+        format!("{} ({})", self.title(), self.path())
+    }
+
+    /// The error is in words for the outcome.
+    pub(super) async fn prepare(&mut self) -> Result<()> {
+        // From here on a release is owed, however this ends.
+        self.grant = Some(Grant::default());
+        let began = Instant::now();
+        match self.mounter.prepare(&self.call, &self.target).await {
+            Ok(grant) => {
+                info!(storage = self.mounter.name(), elapsed = ?began.elapsed(), "storage prepared");
+                self.grant = Some(grant);
+                Ok(())
+            }
+            Err(error) => {
+                failed("could not prepare storage", &error);
+                Err(during(&format!("Failed to prepare {}", self.title()), error))
+            }
+        }
+    }
+
+    /// Plans it, carries the plan out and waits until the mount is proved.
+    /// What was mounted before is forgotten.
+    pub(super) async fn mount(&mut self, inside: &Inside) -> Result<()> {
+        self.begun += 1;
+        let mut target = self.target.clone();
+        if self.begun > 1 {
+            target.workspace = format!("{}-{}", target.workspace, self.begun);
+        }
+        let grant = self.grant.clone().unwrap_or_default();
+        let plan = self.mounter.plan(&self.call, &target, &grant).await?;
+        let limit = plan.mount_timeout.min(MOUNT_DEADLINE);
+        let (now, renewal) = (Instant::now(), Renewal::new(plan.renew_after));
+        let live = self.live.insert(Live { plan, processes: Vec::new(), since: now, renewal });
+        let mut last = None;
+        let mounted = timeout_at(now + limit, async {
+            inside.make(&target).await?;
+            live.mount(inside).await?;
+            live.verify(inside, &mut last).await
+        });
+        let mounted = mounted.await.unwrap_or_else(|_| {
+            let late = late("mounting", limit);
+            Err(last.map_or_else(|| late.clone(), |last: Error| during(&late.message, last)))
+        });
+        live.since = Instant::now();
+        mounted
+    }
+
+    /// Keeps what is mounted mounted.
+    pub(super) async fn keep(&mut self, inside: &Inside, tell: &Tell) -> Infallible {
+        loop {
+            let cause = self.watch(inside, tell).await;
+            self.mount_again(cause, inside, tell).await;
+        }
+    }
+
+    /// Looks at the mount and renews its credentials until it is dead.
+    async fn watch(&mut self, inside: &Inside, tell: &Tell) -> Error {
+        let name = self.name();
+        let Place { mounter, call, target, grant, live, .. } = self;
+        let (Some(Live { plan, processes, renewal, .. }), Some(grant)) = (live, grant) else {
+            return pending().await;
+        };
+        let mut look = Instant::now() + WATCH_PERIOD;
+        let mut failures = 0;
+        loop {
+            // Neither arm that works holds the other up for longer than its
+            // own deadline.
+            let work = async {
+                tokio::select! {
+                    () = due(renewal.due) => Work::Renewed(timeout(RENEW_DEADLINE, async {
+                        let renewal = mounter.renew(call, target, grant).await?;
+                        act_all(inside, &renewal.steps).await?;
+                        Ok(renewal.renew_after)
+                    }).await.unwrap_or_else(|_| Err(late("renewing", RENEW_DEADLINE)))),
+                    () = sleep_until(look) => Work::Looked(run_all(inside, &plan.watch).await),
+                }
+            };
+            let done = tokio::select! {
+                error = ended(processes) => return error,
+                done = work => done,
+            };
+            if matches!(done, Work::Looked(_)) {
+                look = Instant::now() + WATCH_PERIOD;
+            }
+            match done {
+                Work::Looked(Ok(())) => failures = 0,
+                Work::Looked(Err(error)) => {
+                    failures += 1;
+                    debug!(path = target.path, failures, %error, "a mount does not answer");
+                    if failures == WATCH_FAILURES {
+                        return error;
+                    }
+                }
+                Work::Renewed(Ok(after)) => {
+                    info!(storage = mounter.name(), path = target.path, "storage credentials renewed");
+                    if renewal.overdue {
+                        let message = format!("The access to {name} is renewed");
+                        tell.stage(Stage::done(Step::Mount, &message, renewal.late())).await;
+                    }
+                    *renewal = Renewal::new(after);
+                }
+                Work::Renewed(Err(error)) => {
+                    failed("could not renew storage credentials, trying again", &error);
+                    if renewal.failed(error.retry_after) {
+                        let message = format!(
+                            "The access to {name} could not be renewed: {error}; until it is, files may not be saved"
+                        );
+                        tell.stage(Stage::failed(Step::Mount, message, renewal.late())).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tries until it is mounted.
+    async fn mount_again(&mut self, cause: Error, inside: &Inside, tell: &Tell) {
+        let (died, title, path) = (Instant::now(), self.title().to_owned(), self.path().to_owned());
+        failed("a mount died, mounting it again", &during(&self.name(), cause.clone()));
+        let message = format!("{title} at {path} stopped working: {cause}. Mounting it again...");
+        tell.stage(Stage::failed(Step::Mount, message, Duration::ZERO)).await;
+        self.dead = Some(cause);
+        if self.live.as_ref().is_some_and(|live| live.since.elapsed() >= STABLE) {
+            self.pauses = Pauses::new(PAUSE);
+        } else {
+            sleep(self.pauses.next()).await;
+        }
+        for tries in 1_u32.. {
+            self.clear(inside).await;
+            let error = match self.mount(inside).await {
+                Ok(()) => break,
+                Err(error) => error,
+            };
+            failed("could not mount storage again", &during(&self.name(), error.clone()));
+            if tries == TRIES {
+                let message = format!(
+                    "{title} could not be mounted again at {path}: {error}. Files in {path} are not available; \
+                     it is tried again every minute"
+                );
+                tell.stage(Stage::failed(Step::Mount, message, died.elapsed())).await;
+            }
+            self.dead = Some(error);
+            sleep(self.pauses.next()).await;
+        }
+        self.dead = None;
+        info!(storage = title, path, elapsed = ?died.elapsed(), "storage mounted again");
+        tell.stage(Stage::done(Step::Mount, &format!("{title} mounted again at {path}"), died.elapsed())).await;
+    }
+
+    /// Clears away what a dead mount has left. Best effort.
+    async fn clear(&mut self, inside: &Inside) {
+        let Some(live) = &self.live else { return };
+        let clear = async {
+            for step in &live.plan.clear {
+                if let Err(error) = inside.act(step).await {
+                    failed("could not clear a dead mount away", &error);
+                }
+            }
+            for process in &live.processes {
+                process.kill().await;
+            }
+        };
+        if timeout(CLEAR_DEADLINE, clear).await.is_err() {
+            failed("could not clear a dead mount away", &late("clearing", CLEAR_DEADLINE));
+        }
+    }
+
+    /// Saves and unmounts, as far as it was mounted. The error says why it is
+    /// not certain that all is saved.
+    pub(super) async fn unmount(&mut self, inside: &Inside) -> Result<()> {
+        if let Some(cause) = &self.dead {
+            return Err(during("it had stopped working", cause.clone()));
+        }
+        let Some(Live { plan, processes, .. }) = &mut self.live else { return Ok(()) };
+        let limit = plan.unmount_timeout.min(UNMOUNT_DEADLINE);
+        let unmount = async {
+            act_all(inside, &plan.unmount).await?;
+            for process in processes {
+                if let End::Ended { clean: false, error } = process.ended().await {
+                    return Err(error);
+                }
+            }
+            Ok(())
+        };
+        timeout(limit, unmount).await.unwrap_or_else(|_| Err(late("saving", limit)))
+    }
+
+    /// Takes back what `prepare` got, if it was ever asked; tries again while
+    /// that may help. When it gives up, the log says so.
+    pub(super) async fn release(&mut self) {
+        let Some(grant) = self.grant.take() else { return };
+        let (began, storage) = (Instant::now(), self.mounter.name());
+        let deadline = began + RELEASE_DEADLINE;
+        let mut pauses = Pauses::new(PAUSE);
+        loop {
+            let released = timeout_at(deadline, self.mounter.release(&self.call, &self.target, &grant)).await;
+            let error = match released.unwrap_or_else(|_| Err(late("releasing", RELEASE_DEADLINE))) {
+                Ok(()) => return info!(storage, elapsed = ?began.elapsed(), "storage released"),
+                Err(error) => error,
+            };
+            let pause = pauses.next();
+            let next = Instant::now() + error.retry_after.unwrap_or(pause).max(pause);
+            if !(error.code.is_transient() || error.fault == Fault::Plugin) || next >= deadline {
+                error!(storage, fault = ?error.fault, code = ?error.code, attrs = ?error.attrs, %error,
+                    "gave up taking back a sandbox's access to storage; it ends when its token does");
+                return;
+            }
+            failed("could not take back a sandbox's access to storage, trying again", &error);
+            sleep_until(next).await;
+        }
+    }
+}
+
+impl Live {
+    /// Carries `mount` out, in order; the end of a process ends it.
+    async fn mount(&mut self, inside: &Inside) -> Result<()> {
+        for step in &self.plan.mount {
+            tokio::select! {
+                biased;
+                error = ended(&mut self.processes) => return Err(error),
+                done = async {
+                    match step {
+                        storage::Step::Supervise(command) => inside.supervise(command).await.map(Some),
+                        step => inside.act(step).await.map(|()| None),
+                    }
+                } => self.processes.extend(done?),
+            }
+        }
+        Ok(())
+    }
+
+    /// Repeats `verify` until it holds; `last` is why it did not.
+    async fn verify(&mut self, inside: &Inside, last: &mut Option<Error>) -> Result<()> {
+        let proved = async {
+            let mut pauses = Pauses::new(VERIFY_PAUSE);
+            while let Err(error) = run_all(inside, &self.plan.verify).await {
+                *last = Some(error);
+                sleep(pauses.next()).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            error = ended(&mut self.processes) => Err(error),
+            () = proved => Ok(()),
+        }
+    }
+}
+
+enum Work {
+    Looked(Result<()>),
+    /// And when to renew next.
+    Renewed(Result<Option<Duration>>),
+}
+
+/// When the credentials of a live mount are renewed. They are taken to last
+/// for twice the time after which the plugin wants to be asked.
+#[derive(Debug)]
+struct Renewal {
+    due: Option<Instant>,
+    ends: Option<Instant>,
+    pauses: Pauses,
+    /// Clients were told that they may have ended.
+    overdue: bool,
+}
+
+impl Renewal {
+    fn new(after: Option<Duration>) -> Self {
+        let after = after.map(|after| after.max(PAUSE.0));
+        let due = after.and_then(|after| Instant::now().checked_add(after));
+        let ends = due.zip(after).and_then(|(due, after)| due.checked_add(after));
+        Renewal { due, ends, pauses: Pauses::new(PAUSE), overdue: false }
+    }
+
+    /// Plans the next try, one of them at the very end. Whether clients must
+    /// be told now.
+    fn failed(&mut self, wanted: Option<Duration>) -> bool {
+        let now = Instant::now();
+        let pause = self.pauses.next();
+        let next = now + wanted.unwrap_or(pause).clamp(pause, PAUSE.1);
+        let ended = self.ends.is_none_or(|ends| now >= ends);
+        self.due = Some(if ended { next } else { self.ends.map_or(next, |ends| next.min(ends)) });
+        ended && !std::mem::replace(&mut self.overdue, ended)
+    }
+
+    /// How long ago they ended.
+    fn late(&self) -> Duration {
+        self.ends.map_or(Duration::ZERO, |ends| ends.elapsed())
+    }
+}
+
+/// Pauses between tries: each twice the last one, up to a longest.
+#[derive(Debug)]
+struct Pauses {
+    next: Duration,
+    longest: Duration,
+}
+
+impl Pauses {
+    fn new((first, longest): (Duration, Duration)) -> Self {
+        Pauses { next: first, longest }
+    }
+
+    fn next(&mut self) -> Duration {
+        let longer = (self.next * 2).min(self.longest);
+        std::mem::replace(&mut self.next, longer)
+    }
+}
+
+async fn act_all(inside: &Inside, steps: &[storage::Step]) -> Result<()> {
+    for step in steps {
+        inside.act(step).await?;
+    }
+    Ok(())
+}
+
+async fn run_all(inside: &Inside, commands: &[Command]) -> Result<()> {
+    for command in commands {
+        inside.run(command).await?;
+    }
+    Ok(())
+}
+
+/// Waits for the end of any of a mount's processes; its last words.
+async fn ended(processes: &mut [Supervised]) -> Error {
+    let mut ends: FuturesUnordered<_> = processes.iter_mut().map(Supervised::ended).collect();
+    while let Some(end) = ends.next().await {
+        if let End::Ended { error, .. } = end {
+            return error;
+        }
+    }
+    pending().await
+}
+
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => pending().await,
+    }
+}
+
+/// An activity did not come to its end.
+pub(super) fn late(activity: &str, limit: Duration) -> Error {
+    let message = format!("{activity} did not finish within {} s", limit.as_secs_f32());
+    Error::new(Fault::Provider, Code::DeadlineExceeded, message)
+}

@@ -1,0 +1,119 @@
+//! Whatever ends a session, its files are in the storage and its token opens
+//! nothing any more.
+
+use std::time::Instant;
+
+use super::{FILES, NO_HANG, Shell, Store, released};
+use crate::support::Broker;
+
+/// A session that has closed one file, and holds another open in a program
+/// that does not end by itself.
+async fn busy(broker: &Broker) -> Shell {
+    let mut shell = Shell::open(broker).await;
+    shell.ok(&format!("printf closed | dd of={FILES}/closed conv=fsync status=none")).await;
+    shell.ok(&format!("setsid bash -c 'exec 3> {FILES}/held; printf begun >&3; exec sleep 1000' &")).await;
+    shell.ok(&format!("until [ \"$(cat {FILES}/held)\" = begun ]; do sleep 0.1; done")).await;
+    shell
+}
+
+/// What the service has at the end: also the file that was open, because its
+/// program is ended before the mount is.
+async fn both_are_stored(store: &Store) {
+    assert_eq!(store.text("closed").await.as_deref(), Some("closed"));
+    assert_eq!(store.text("held").await.as_deref(), Some("begun"));
+}
+
+#[tokio::test]
+async fn after_exit_all_is_stored_and_the_token_is_dead() {
+    let Some(store) = Store::new().await else { return };
+    let broker = store.broker().await;
+    let shell = busy(&broker).await;
+    let token = store.mount().await.token();
+    assert_eq!(store.status_by(&token).await, 200);
+    let began = Instant::now();
+    let (closed, client) = shell.exit().await;
+    assert_eq!(closed.code, 1000, "{:?}", client.said);
+    // Nothing is left to do by then.
+    both_are_stored(&store).await;
+    assert!(began.elapsed() < NO_HANG, "{:?}", began.elapsed());
+    println!("saving and unmounting took {:.1} s", began.elapsed().as_secs_f32());
+    released(&broker, 1).await;
+    store.server.has(0).await;
+    assert_eq!(store.status_by(&token).await, 403, "the token is revoked");
+}
+
+#[tokio::test]
+async fn a_program_that_holds_on_to_a_file_is_ended_in_the_end() {
+    let Some(store) = Store::new().await else { return };
+    let broker = store.broker().await;
+    let mut shell = busy(&broker).await;
+    shell
+        .ok(&format!(
+            "setsid bash -c 'trap \"\" TERM; exec 3> {FILES}/stubborn; printf deaf >&3; while :; do sleep 1; done' & \
+             until [ \"$(cat {FILES}/stubborn)\" = deaf ]; do sleep 0.1; done"
+        ))
+        .await;
+    let began = Instant::now();
+    let (closed, client) = shell.exit().await;
+    assert_eq!(closed.code, 1000, "{:?}", client.said);
+    assert!(began.elapsed() < NO_HANG, "{:?}", began.elapsed());
+    both_are_stored(&store).await;
+    assert_eq!(store.text("stubborn").await.as_deref(), Some("deaf"));
+    released(&broker, 1).await;
+}
+
+#[tokio::test]
+async fn after_a_client_vanished_all_is_stored() {
+    let Some(store) = Store::new().await else { return };
+    let broker = store.broker().await;
+    busy(&broker).await.client.vanish();
+    released(&broker, 1).await;
+    store.server.has(0).await;
+    both_are_stored(&store).await;
+}
+
+#[tokio::test]
+async fn after_an_idle_session_all_is_stored() {
+    let Some(store) = Store::new().await else { return };
+    let broker = Broker::start(&store.config("timeout = \"3s\"", "")).await;
+    let mut shell = busy(&broker).await;
+    assert_eq!(shell.client.closed().await.code, 4408);
+    both_are_stored(&store).await;
+    released(&broker, 1).await;
+    store.server.has(0).await;
+}
+
+#[tokio::test]
+async fn after_sigterm_of_the_broker_all_is_stored() {
+    let Some(store) = Store::new().await else { return };
+    let mut broker = store.broker().await;
+    let mut shell = busy(&broker).await;
+    let token = store.mount().await.token();
+    let began = Instant::now();
+    broker.signal("TERM");
+    assert_eq!(shell.client.closed().await.code, 1001);
+    assert!(broker.ended().await.success());
+    assert!(began.elapsed() < NO_HANG, "{:?}", began.elapsed());
+    both_are_stored(&store).await;
+    assert_eq!(store.status_by(&token).await, 403, "the token is revoked");
+    store.server.has(0).await;
+}
+
+#[tokio::test]
+async fn after_kill_9_of_the_broker_the_lease_ends_it_in_order() {
+    let Some(store) = Store::new().await else { return };
+    let config = store.config("lease = \"5s\"", "");
+    let broker = Broker::start(&config).await;
+    let _shell = busy(&broker).await;
+    let token = store.mount().await.token();
+    broker.signal("KILL");
+    let directory = broker.into_directory().await;
+    store.server.has(0).await;
+    both_are_stored(&store).await;
+    // Nobody was there to revoke it; the next session of the same broker does.
+    assert_eq!(store.status_by(&token).await, 200);
+    let next = Broker::start_in(directory, &config).await;
+    let mut shell = Shell::open(&next).await;
+    assert_eq!(store.status_by(&token).await, 403, "the token is revoked");
+    assert_eq!(shell.ok(&format!("cat {FILES}/closed {FILES}/held")).await, "closedbegun");
+}

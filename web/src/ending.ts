@@ -27,13 +27,27 @@ export interface Closing {
   readonly error?: string;
   readonly status?: string;
   readonly provider?: string;
+  /** Storage was mounted. */
+  readonly storage?: true;
+  /** What was wrong with it at the end. */
+  readonly storageTrouble?: string;
 }
-
-const GONE = "The sandbox is gone, with everything in it.";
-const FRESH = "A new session starts in a new, empty sandbox.";
 
 /** The words for one ending. */
 export function describeEnding(closing: Closing): Ending {
+  const ending = describe(closing);
+  if (closing.storageTrouble === undefined) return ending;
+  if (!closing.wasReady) {
+    const advice = "No sandbox starts without its storage. Ask the operator to mend what is said here, then start again.";
+    return closing.code === 4500 ? { ...ending, title: "The storage cannot be used", advice } : ending;
+  }
+  const detail = [closing.storageTrouble, ending.detail].filter(Boolean).join(" — ");
+  return { ...ending, tone: "trouble", title: "Some files may not be saved", detail };
+}
+
+function describe(closing: Closing): Ending {
+  const kept = closing.storage ? "The sandbox is gone; what was saved in its storage is kept." : "The sandbox is gone, with everything in it.";
+  const fresh = closing.storage ? "A new session starts in a new sandbox with the same storage." : "A new session starts in a new, empty sandbox.";
   const said = closing.error ?? (closing.reason || undefined);
   const ending = (tone: Ending["tone"], title: string, advice: string, detail = said, next: Ending["next"] = "restart"): Ending => ({
     tone,
@@ -42,12 +56,12 @@ export function describeEnding(closing: Closing): Ending {
     advice,
     next,
   });
-  const gone = closing.wasReady ? `${GONE} ` : "";
+  const gone = closing.wasReady ? `${kept} ` : "";
 
   switch (closing.code) {
     case 1000:
       return closing.wasReady
-        ? ending("calm", "The session has ended", `${GONE} ${FRESH}`, closing.status ?? said)
+        ? ending("calm", "The session has ended", `${kept} ${fresh}`, closing.status ?? said)
         : ending("trouble", "The session ended before its shell was ready", "Start again. If it happens again, the broker's log says why.");
     case 1001:
     case 1012:
@@ -63,7 +77,7 @@ export function describeEnding(closing: Closing): Ending {
     case 4403:
       return ending("trouble", "Not allowed", "Open this page at the broker's own address, or ask its operator to allow this one (server.frontend_url).");
     case 4408:
-      return ending("calm", "Ended after a long time without use", `${GONE} ${FRESH}`);
+      return ending("calm", "Ended after a long time without use", `${kept} ${fresh}`);
     case 4500: {
       const who = closing.provider === undefined ? "The provider" : `The provider “${closing.provider}”`;
       return ending("trouble", `${who} failed`, `${gone}Start again. If it happens again, ask the operator to check the provider's settings and the broker's log.`);
@@ -71,7 +85,7 @@ export function describeEnding(closing: Closing): Ending {
     case 1005:
     case 1006:
       return closing.opened
-        ? ending("trouble", "The connection was lost", `${closing.wasReady ? GONE : "The sandbox, if there was one already, is gone."} Check your network, then start again.`)
+        ? ending("trouble", "The connection was lost", `${closing.wasReady ? kept : "The sandbox, if there was one already, is gone."} Check your network, then start again.`)
         : unreachable();
     case 1011:
       return ending("trouble", "The broker failed", `${gone}Start again. If it happens again, the broker's log says why.`);

@@ -5,6 +5,7 @@
 import { checkAccess, signIn } from "./api";
 import { Connection } from "./connection";
 import { unreachable, unwell } from "./ending";
+import { FilesPanel } from "./files/panel";
 import { Inbox } from "./inbox";
 import { keySequence, type SoftKey, withCtrl } from "./keys";
 import { MAX_WAITING } from "./outbox";
@@ -62,14 +63,21 @@ const terminal = new Terminal(
   },
 );
 
+const files = new FilesPanel({
+  leave: () => terminal.focus(),
+  toggled: (open) => app.toggleAttribute("data-files", open),
+});
+
 // --- the session ---------------------------------------------------------------------------------------------------------------------
 
 function on(event: Event): void {
   const before = session;
   session = advance(session, event, performance.now());
+  if (session.phase === "live" && before.phase !== "live" && session.id !== undefined) files.attach(session.id);
+  if (session.phase !== "live" && before.phase === "live") files.detach();
   draw();
   if (session.phase !== before.phase) enter(session.phase);
-  if (session.phase === "live" && session.remark !== undefined && session.remark !== before.remark) view.notice(session.remark);
+  if (session.phase === "live" && session.remark !== undefined && session.remark !== before.remark) view.notice(session.remark, session.storageTrouble !== undefined);
 }
 
 /** What a new phase does to the page besides its looks. */
@@ -123,7 +131,11 @@ function connect(access: { provider?: string; version?: string }): void {
   on({ ...access, kind: "connect" });
   const inbox = new Inbox((text, done) => terminal.write(text, done));
   connection = new Connection(url, {
-    frame: (frame) => (frame.type === "output" ? inbox.push(frame.data) : on({ kind: "frame", frame })),
+    frame: (frame) => {
+      if (frame.type !== "output") return on({ kind: "frame", frame });
+      inbox.push(frame.data);
+      files.stirred();
+    },
     closed: (how) => on({ kind: "closed", ...how }),
     waiting: (chars) =>
       view.notice(chars === 0 ? "" : `Sending pasted text, ${(chars / 1e6).toFixed(1)} MB to go. Ctrl+C drops the rest.`, true),
@@ -145,16 +157,19 @@ function send(text: string): void {
   if (!connection.outbox.push(text)) view.notice(`That is too much to paste (more than ${MAX_WAITING / 1024 / 1024} MB): nothing of it was sent. A file is the better way.`);
 }
 
-/** The way out of the terminal for people who use no pointer: everything else belongs to the program. */
+/** The ways out of the terminal for people who use no pointer: everything else belongs to the program. */
 function pageKey(event: KeyboardEvent): boolean {
-  if (!(event.ctrlKey && event.shiftKey && event.code === "Home")) return false;
-  if (event.type === "keydown") element("details-button").focus();
+  if (!event.ctrlKey || !event.shiftKey || event.altKey || (event.code !== "Home" && event.code !== "KeyF")) return false;
+  if (event.type === "keydown" && event.code === "Home") element("details-button").focus();
+  if (event.type === "keydown" && event.code === "KeyF" && !event.repeat) files.toggle();
   event.preventDefault();
   return true;
 }
 
 document.addEventListener("keydown", (event) => {
-  const inControl = event.target instanceof Element && event.target.closest("button, input, [popover], dialog") !== null;
+  const asked = document.querySelector("dialog[open]") !== null;
+  if (!event.defaultPrevented && !asked && pageKey(event)) return;
+  const inControl = event.target instanceof Element && event.target.closest("button, input, #files, [popover], dialog") !== null;
   if (event.key === "Escape" && event.target instanceof Element && event.target.closest("#bar") !== null) terminal.focus();
   if (event.key === "Enter" && !event.repeat && session.phase === "ended" && !inControl) startAgain();
 });
@@ -180,7 +195,7 @@ element<HTMLDialogElement>("confirm").addEventListener("close", ({ target }) => 
 
 // Ctrl-W is a key of the shell, but the browser's own: closing the page would end the sandbox, so the browser asks first.
 window.addEventListener("beforeunload", (event) => {
-  if (session.phase === "live" && hasTyped) event.preventDefault();
+  if (session.phase === "live" && (hasTyped || files.isBusy)) event.preventDefault();
 });
 
 // --- sign-in -------------------------------------------------------------------------------------------------------------------------

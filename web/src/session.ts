@@ -33,6 +33,10 @@ export interface Session {
   readonly remark?: string;
   readonly lastStatus?: string;
   readonly lastError?: string;
+  /** What is mounted is kept when the sandbox goes. */
+  readonly storage?: true;
+  /** What is wrong with it, as long as it is. */
+  readonly storageTrouble?: string;
 }
 
 export type Event =
@@ -70,9 +74,14 @@ function addFrame(session: Session, frame: StatusFrame | ReadyFrame | ErrorFrame
   switch (frame.type) {
     case "status": {
       const provider = frame.provider === undefined ? {} : { provider: frame.provider };
-      // After `ready` a status is news about a running session, for example how its shell ended.
-      if (session.phase === "live") return { ...session, ...provider, lastStatus: frame.message, remark: frame.message };
-      return { ...session, ...provider, steps: addStatus(session.steps, frame, now) };
+      const mounted = frame.stage === "mount" && frame.state === "done" ? { storage: true as const } : {};
+      if (session.phase === "starting") {
+        const known = frame.stage === "storage" || frame.stage === "mount" ? withTrouble(session, frame) : session;
+        return { ...known, ...provider, ...mounted, steps: addStatus(session.steps, frame, now) };
+      }
+      // After `ready` a status is news: of the storage, which has a stage, or how the shell ended.
+      if (frame.stage === undefined) return { ...session, ...provider, lastStatus: frame.message, remark: frame.message };
+      return { ...withTrouble(session, frame), ...provider, remark: frame.message };
     }
     case "ready":
       if (session.phase === "live") return session;
@@ -91,6 +100,13 @@ function addFrame(session: Session, frame: StatusFrame | ReadyFrame | ErrorFrame
   }
 }
 
+function withTrouble(session: Session, frame: StatusFrame): Session {
+  if (frame.state === "failed") return { ...session, storageTrouble: frame.message };
+  if (frame.state !== "done") return session;
+  const { storageTrouble: _, ...well } = session;
+  return well;
+}
+
 function close(session: Session, event: Extract<Event, { kind: "closed" }>, now: number): Session {
   if (session.phase !== "starting" && session.phase !== "live") return session;
   const ending = describeEnding({
@@ -99,6 +115,8 @@ function close(session: Session, event: Extract<Event, { kind: "closed" }>, now:
     ...(session.lastError === undefined ? {} : { error: session.lastError }),
     ...(session.lastStatus === undefined ? {} : { status: session.lastStatus }),
     ...(session.provider === undefined ? {} : { provider: session.provider }),
+    ...(session.storage === undefined ? {} : { storage: session.storage }),
+    ...(session.storageTrouble === undefined ? {} : { storageTrouble: session.storageTrouble }),
   });
   if (ending.next === "sign-in") return { phase: "signin", steps: [], signInError: ending.detail ?? ending.advice };
   return over(session, ending, now);

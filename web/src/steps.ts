@@ -25,6 +25,7 @@ const MAX_STEPS = 40;
 
 const STAGES: ReadonlyMap<string, string> = new Map([
   ["plugin", "Load the provider"],
+  ["storage", "Check the storage"],
   ["create", "Create the sandbox"],
   ["mount", "Mount storage"],
   ["shell", "Start the shell"],
@@ -51,9 +52,11 @@ function addStage(steps: Steps, frame: StatusFrame, stage: string, now: number):
   const before = steps[at];
   const known = STAGES.get(stage);
   const label = known ?? (frame.message || stage);
-  // "Sandbox created in 0.06 s" says no more than the label, its tick and its time.
-  const plain = known !== undefined && frame.state === "done";
-  const detail = plain ? undefined : frame.message && frame.message !== label ? frame.message : before?.detail;
+  // The step has a time of its own.
+  const message = frame.state === "done" ? frame.message.replace(/ in [\d.]+ s$/u, "") : frame.message;
+  // "Sandbox created" says no more than the label and its tick; what is mounted where is news.
+  const plain = known !== undefined && stage !== "mount" && frame.state === "done";
+  const detail = plain ? undefined : message && message !== label ? message : before?.detail;
   const base: Step = {
     stage,
     label,

@@ -31,6 +31,17 @@ describe("the words for an ending", () => {
     expect(describeEnding(closing(1011))).not.toHaveProperty("detail");
   });
 
+  it("says that storage is kept, and above all when it may not be", () => {
+    expect(describeEnding(closing(1000, { storage: true })).advice).toMatch(/storage is kept.*same storage/u);
+    const ending = describeEnding(closing(1000, { storage: true, storageTrouble: "a.txt is not saved", status: "status 0" }));
+    expect(ending).toMatchObject({ tone: "trouble", title: "Some files may not be saved", detail: "a.txt is not saved — status 0" });
+  });
+
+  it("blames the storage and not the provider for a storage that cannot be used", () => {
+    const ending = describeEnding(closing(4500, { provider: "e2b", wasReady: false, storageTrouble: "no container", error: "no container" }));
+    expect(ending).toMatchObject({ tone: "trouble", title: "The storage cannot be used", detail: "no container" });
+  });
+
   it("names the provider that failed", () => {
     expect(describeEnding(closing(4500, { provider: "e2b" })).title).toContain("e2b");
   });

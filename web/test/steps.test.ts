@@ -26,6 +26,16 @@ describe("a server that tells stages", () => {
     expect(after([0, begin], [9, { ...begin, message: "no quota", state: "failed" }])).toMatchObject([{ detail: "no quota", state: "failed" }]);
   });
 
+  it("says what is mounted where", () => {
+    const steps = after(
+      [0, { message: "Mounting Azure Blob Storage at /workspace/files...", stage: "mount", state: "begin" }],
+      [450, { message: "Azure Blob Storage mounted at /workspace/files in 0.42 s", stage: "mount", state: "done", ms: 420 }],
+    );
+    expect(steps).toEqual([
+      { stage: "mount", label: "Mount storage", detail: "Azure Blob Storage mounted at /workspace/files", state: "done", since: 0, ms: 420 },
+    ]);
+  });
+
   it("measures a stage itself where the server tells no time", () => {
     const steps = after([100, { message: "", stage: "create", state: "begin" }], [350, { message: "", stage: "create", state: "failed" }]);
     expect(steps).toMatchObject([{ state: "failed", ms: 250 }]);

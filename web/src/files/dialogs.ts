@@ -1,0 +1,57 @@
+/** The panel's questions: a name, and whether to delete. Each resolves when the person has answered, also by leaving it. */
+import { element } from "../view";
+import { nameProblem, shown } from "./paths";
+
+export interface NameQuestion {
+  readonly title: string;
+  readonly action: string;
+  readonly value: string;
+  readonly taken: ReadonlySet<string>;
+}
+
+/** Asks for a name; none where the person gives it up. */
+export function askName({ title, action, value, taken }: NameQuestion): Promise<string | undefined> {
+  const dialog = element<HTMLDialogElement>("file-name");
+  const [field, problem] = [element<HTMLInputElement>("file-name-field"), element("file-name-problem")];
+  element("file-name-title").textContent = title;
+  element("file-name-action").textContent = action;
+  field.value = value;
+  problem.textContent = "";
+  element("file-name-cancel").onclick = () => dialog.close();
+  const answer = ask(dialog, () => {
+    const wrong = nameProblem(field.value, taken);
+    problem.textContent = wrong ?? "";
+    if (wrong !== undefined) field.focus();
+    return wrong === undefined;
+  });
+  // Without what is behind the last dot, which people keep.
+  field.setSelectionRange(0, value.lastIndexOf(".") > 0 ? value.lastIndexOf(".") : value.length);
+  return answer.then((choice) => (choice === "ok" ? field.value : undefined));
+}
+
+/** Asks whether to delete something for good. */
+export function askDelete(name: string, directory: boolean, storage: boolean): Promise<boolean> {
+  element("file-delete-title").textContent = `Delete ${shown(name)}?`;
+  const what = directory ? "The folder goes with everything in it." : "The file goes for good.";
+  element("file-delete-words").textContent = storage ? `${what} It is on your storage, so other sessions lose it too.` : `${what} There is no bin to take it back from.`;
+  return ask(element<HTMLDialogElement>("file-delete"), () => true).then((choice) => choice === "delete");
+}
+
+/** Shows a dialog until it is answered in a way that `good` takes. */
+function ask(dialog: HTMLDialogElement, good: () => boolean): Promise<string> {
+  const done = new AbortController();
+  const { signal } = done;
+  dialog.returnValue = "";
+  return new Promise((resolve) => {
+    dialog.addEventListener("submit", (event) => !good() && event.preventDefault(), { signal });
+    dialog.addEventListener(
+      "close",
+      () => {
+        done.abort();
+        resolve(dialog.returnValue);
+      },
+      { signal },
+    );
+    dialog.showModal();
+  });
+}

@@ -2,8 +2,10 @@
 //! that this machine can have.
 //!
 //! Knows how to get each peer and the variable by which the benchmark finds it.
-//! A peer that cannot be had is named with the reason and left out.
+//! A peer that cannot be had is named with the reason and left out. The benchmark
+//! `storage` has no peers and runs by itself.
 
+use std::env;
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use anyhow::{Context as _, Result};
 
 use crate::command::find_program;
 use crate::plugins;
-use crate::setup::{debian, python};
+use crate::setup::{self, BUBBLEWRAP, debian, python};
 use crate::web;
 use crate::workspace::Workspace;
 
@@ -21,18 +23,24 @@ const BUILD_DEADLINE: Duration = Duration::from_secs(900);
 const WETTY: &str = "wetty@3.2.0";
 const TTY_WEB: &str = "tty-web@0.16.4";
 
-/// Gets the peers and runs the benchmark `terminal` of the host.
+type Get = fn(&Workspace) -> Result<OsString>;
+
+/// The variable of each peer, which a person may have set, and how it is got.
+const PEERS: [(&str, Get); 4] =
+    [("PEER_TTYD", ttyd), ("PEER_TTY_WEB", tty_web), ("PEER_TERMINADO", terminado), ("PEER_WETTY", wetty)];
+
+/// Gets the peers and runs the benchmark `terminal` of the host: all of it, or
+/// the servers and parts whose name contains `name`.
 pub(crate) fn bench(ws: &Workspace, name: Option<&str>) -> Result<()> {
+    if name == Some("storage") {
+        return storage(ws);
+    }
     plugins::build(ws)?;
     web::build(ws)?;
+    debian::ensure(ws, &[&BUBBLEWRAP])?;
     let mut vars = vec![plugins::env_var(ws)];
-    for (var, peer) in [
-        ("PEER_TTYD", ttyd(ws)),
-        ("PEER_WETTY", wetty(ws)),
-        ("PEER_TERMINADO", terminado(ws)),
-        ("PEER_TTY_WEB", tty_web(ws)),
-    ] {
-        match peer {
+    for (var, get) in PEERS.iter().filter(|(var, _)| env::var_os(var).is_none()) {
+        match get(ws) {
             Ok(path) => vars.push((var, path)),
             Err(error) => eprintln!("left out: {var}: {error:#}"),
         }
@@ -40,11 +48,18 @@ pub(crate) fn bench(ws: &Workspace, name: Option<&str>) -> Result<()> {
     ws.cargo().args(["bench", "--package=sandbox-broker", "--bench=terminal", "--"]).args(name).envs(&vars).run()
 }
 
-fn ttyd(ws: &Workspace) -> Result<OsString> {
-    if find_program(&["ttyd"]).is_none() {
-        debian::install(ws, &["ttyd"])?;
-    }
-    let path = find_program(&["ttyd"]).context("the package ttyd brought no ttyd")?;
+/// Runs the benchmark of mounted storage on a service of this machine, with the
+/// program that mounts here.
+fn storage(ws: &Workspace) -> Result<()> {
+    let parts = setup::install(ws);
+    plugins::build(ws)?;
+    web::build(ws)?;
+    ws.cargo().args(["bench", "--package=sandbox-broker", "--bench=storage"]).envs(&parts.vars).run()
+}
+
+/// Written in C and not in every release of Debian, so it is not built here.
+fn ttyd(_: &Workspace) -> Result<OsString> {
+    let path = find_program(&["ttyd"]).context("there is no `ttyd` on PATH; install it, or name it by PEER_TTYD")?;
     Ok(path.into())
 }
 

@@ -1,9 +1,11 @@
 //! Echo, flood, slow reader, memory and start of the whole path, beside the
-//! bare PTY and other web terminals in one run. Prints a table.
+//! bare PTY, the sandbox path without the broker and other web terminals, in
+//! one run. Prints tables and checks nothing.
 //!
 //! `cargo xtask bench` builds, installs the peers that can be had and runs
-//! this; a peer whose variable is not set is left out. Ratios within one run
-//! are what counts: the machine's clock differs between runs.
+//! this; a peer whose variable is not set is left out. With a word, only
+//! servers and parts whose name contains it. Ratios within one run are what
+//! counts: the machine's clock differs between runs.
 
 #![allow(clippy::unwrap_used, unreachable_pub, missing_docs, reason = "a benchmark stops at the first surprise")]
 
@@ -12,163 +14,243 @@
 mod support;
 
 mod bare;
+mod envd;
+mod many;
 mod peers;
+mod process;
 mod socket;
+mod start;
+mod terminal;
 
+use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
-use socket::{Dialect, Terminal};
+use envd::Sandbox;
+use futures_util::FutureExt;
+use peers::{PEERS, Running};
+use process::{Peak, memory};
+use socket::{Dialect, connect};
 use support::Broker;
+use terminal::Terminal;
 
-/// Keys per echo measurement, after a tenth to warm up.
+/// Keys of one echo measurement, after a tenth of them to warm up.
 const KEYS: usize = 2000;
 /// Bytes of one flood: what a long build prints.
 const FLOOD: usize = 34_000_000;
+/// Floods of which the fastest counts: all that disturbs one makes it slower.
+const FLOODS: usize = 5;
 /// How long the slow reader stops.
 const STOP: Duration = Duration::from_secs(4);
-/// Sessions held for the memory of one.
-const SESSIONS: usize = 100;
+/// Sessions held for the memory of one, where a table compares servers.
+const SESSIONS: usize = 50;
+/// Bound on every wait for a server.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Bound on the whole run.
+const WHOLE: Duration = Duration::from_secs(570);
 
-/// A percentile of durations, in milliseconds.
-fn percentile(sorted: &[Duration], p: usize) -> f64 {
+const CONFIG: &str = "[server]\nlisten = \"127.0.0.1:0\"\n[sandbox]\nprovider = \"local\"\nmax_sessions = 1200\n\
+                      [providers.local]\nplugin = \"e2b\"\nembedded = \"sandboxd\"\n";
+
+/// A percentile in milliseconds.
+fn percentile(times: &[Duration], p: usize) -> f64 {
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable();
     sorted[(sorted.len() * p / 100).min(sorted.len() - 1)].as_secs_f64() * 1e3
 }
 
-/// `RssAnon` of a process and its descendants is the memory that it costs.
-fn memory(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("RssAnon:"));
-    line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0)
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
-struct Row {
-    name: String,
-    echo: (f64, f64),
-    flood: f64,
-    slow: String,
-    memory: String,
+fn fastest(rates: Vec<f64>) -> f64 {
+    rates.into_iter().fold(0.0, f64::max)
 }
 
-/// One key there and back, again and again.
-async fn echo(terminal: &mut Terminal) -> (f64, f64) {
+/// Makes a shell send back each key.
+async fn ready_to_echo(terminal: &mut Terminal) {
     terminal.send("stty raw -echo; printf 'go''od'; exec cat\n").await;
     terminal.until("good").await;
-    let mut times = Vec::with_capacity(KEYS);
-    for n in 0..KEYS + KEYS / 10 {
+}
+
+/// Times of `keys` keys there and back, one after the other.
+async fn echo(terminal: &mut Terminal, keys: usize) -> Vec<Duration> {
+    let mut times = Vec::with_capacity(keys);
+    for _ in 0..keys {
         let began = Instant::now();
         terminal.send("x").await;
         terminal.bytes(1).await;
-        if n >= KEYS / 10 {
-            times.push(began.elapsed());
-        }
+        times.push(began.elapsed());
     }
-    times.sort();
-    (percentile(&times, 50), percentile(&times, 99))
+    times
 }
 
+/// What comes last in a flood.
+const END: &str = "end";
+
+/// How much of a flood came.
+fn share(bytes: usize) -> f64 {
+    bytes as f64 / (FLOOD + END.len()) as f64
+}
+
+/// Lines as a compiler prints them, from a key on; then nothing more.
 fn flooding() -> String {
-    format!("stty raw -echo; printf 'go''od'; head -c {FLOOD} /dev/zero | tr '\\0' 'x'; printf 'en''d'; sleep 1000\n")
+    let line = r"\e[1m\e[32m   Compiling\e[0m sandbox-broker v0.1.0 (/workspace/sandbox-broker/host)";
+    format!("stty raw -echo; printf 'go''od'; read; yes $'{line}' | head -c {FLOOD}; printf 'en''d'; exec sleep 1000\n")
 }
 
-/// Megabytes per second of plain output.
-async fn flood(terminal: &mut Terminal) -> f64 {
+/// Megabytes of output per second, and the share of it that came.
+async fn flood(terminal: &mut Terminal) -> (f64, f64) {
     terminal.send(&flooding()).await;
     terminal.until("good").await;
     let began = Instant::now();
-    terminal.until("end").await;
-    FLOOD as f64 / 1e6 / began.elapsed().as_secs_f64()
+    terminal.send("\n").await;
+    let (got, last) = terminal.count_until_last(END).await;
+    (got as f64 / 1e6 / (last - began).as_secs_f64(), share(got))
 }
 
-/// What a client gets that stops reading, and what the server's memory does.
-async fn slow(terminal: &mut Terminal, pid: u32) -> String {
-    let before = memory(pid);
+/// What a client gets that stops reading, as a share, and by how much the
+/// server's memory grew.
+async fn slow(terminal: &mut Terminal, pid: u32) -> (f64, f64) {
     terminal.send(&flooding()).await;
     terminal.until("good").await;
-    let mut peak = before;
-    let until = Instant::now() + STOP;
-    let mut pace = tokio::time::interval(Duration::from_millis(20));
-    while Instant::now() < until {
-        pace.tick().await;
-        peak = peak.max(memory(pid));
-    }
-    let got = terminal.count_until("end").await;
-    peak = peak.max(memory(pid));
-    format!("{:.1} % (+{:.1} MiB)", got as f64 * 100.0 / FLOOD as f64, (peak - before) as f64 / 1024.0)
+    let peak = Peak::watch(pid);
+    terminal.send("\n").await;
+    tokio::time::sleep(STOP).await;
+    let (got, _) = terminal.count_until_last(END).await;
+    (share(got), peak.growth())
 }
 
-/// Memory of one idle session, KiB.
-async fn idle(url: &str, dialect: Dialect, pid: u32, n: usize) -> String {
-    let mut first = Terminal::connect(url, dialect).await;
-    first.prompt().await;
+/// One line of the table.
+struct Row {
+    echo: Vec<Duration>,
+    flood: f64,
+    /// What came of the floods, at least.
+    whole: f64,
+    growth: f64,
+    slow: (f64, f64),
+}
+
+/// Measures a server whose terminals `open` makes.
+async fn measure(pid: u32, open: impl AsyncFn() -> Terminal) -> Row {
+    let mut terminal = open().await;
+    ready_to_echo(&mut terminal).await;
+    echo(&mut terminal, KEYS / 10).await;
+    let echo = echo(&mut terminal, KEYS).await;
+    drop(terminal);
+
+    let (mut rates, mut whole) = (Vec::new(), f64::MAX);
+    let peak = Peak::watch(pid);
+    for _ in 0..FLOODS {
+        let (rate, share) = flood(&mut open().await).await;
+        rates.push(rate);
+        whole = whole.min(share);
+    }
+    let growth = peak.growth();
+    let slow = slow(&mut open().await, pid).await;
+
+    Row { echo, flood: fastest(rates), whole, growth, slow }
+}
+
+/// KiB of one idle session of many, on a server that has done nothing before:
+/// memory that a flood has left would be taken for theirs.
+async fn idle(pid: u32, open: impl AsyncFn() -> Terminal) -> f64 {
+    let mut held = vec![open().await];
     let before = memory(pid);
-    let mut held = Vec::new();
-    for _ in 0..n {
-        let mut terminal = Terminal::connect(url, dialect).await;
-        terminal.prompt().await;
-        held.push(terminal);
+    for _ in 0..SESSIONS {
+        held.push(open().await);
     }
-    format!("{:.0} KiB", (memory(pid).saturating_sub(before)) as f64 / n as f64)
+    memory(pid).saturating_sub(before) as f64 / SESSIONS as f64
 }
 
-async fn measure(name: &str, url: &str, dialect: Dialect, pid: u32, sessions: usize) -> Row {
-    eprintln!("measuring {name}");
-    let fresh = || Terminal::connect(url, dialect);
-    let echo = echo(&mut fresh().await).await;
-    let flood = flood(&mut fresh().await).await;
-    let slow = slow(&mut fresh().await, pid).await;
-    let memory = idle(url, dialect, pid, sessions).await;
-    Row { name: name.to_owned(), echo, flood, slow, memory }
+fn print(name: &str, row: &Row, idle: f64) {
+    let Row { echo, flood, whole, growth, slow: (got, grew) } = row;
+    let lost = if *whole < 1.0 { format!(", {:.0} % lost", (1.0 - whole) * 100.0) } else { String::new() };
+    println!(
+        "| {name} | {:.3} | {:.3} | {flood:.0}{lost} | +{growth:.1} MiB | {:.0} % | +{grew:.1} MiB | {idle:.0} KiB |",
+        percentile(echo, 50),
+        percentile(echo, 99),
+        got * 100.0,
+    );
 }
 
-const CONFIG: &str = "[server]\nlisten = \"127.0.0.1:0\"\n[sandbox]\nprovider = \"local\"\nmax_sessions = 2000\n\
-                      [providers.local]\nplugin = \"e2b\"\nembedded = \"sandboxd\"\n";
-
-/// From `exec` to listening, with compiled plugins in the cache.
-async fn start() -> f64 {
-    let mut directory = tempfile::tempdir().unwrap();
-    let mut best = f64::MAX;
-    for round in 0..6 {
-        let began = Instant::now();
-        let broker = Broker::start_in(directory, CONFIG).await;
-        let took = began.elapsed().as_secs_f64() * 1e3;
-        if round > 0 {
-            best = best.min(took);
-        }
-        broker.signal("TERM");
-        directory = broker.into_directory().await;
+/// The servers, one after the other.
+async fn servers(wanted: impl Fn(&str) -> bool) {
+    println!(
+        "| server | echo p50, ms | p99, ms | flood, MB/s | its memory | slow reader gets | its memory | idle session |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
+    if wanted("bare PTY") {
+        let (echo, flood) = (bare::echo(), fastest((0..FLOODS).map(|_| bare::flood()).collect()));
+        println!("| bare PTY | {:.3} | {:.3} | {flood:.0} | | | | |", percentile(&echo, 50), percentile(&echo, 99));
     }
-    best
-}
-
-/// A fresh instance and one pure call.
-async fn instantiate() -> f64 {
-    let engine = sandbox_broker::plugin::Engine::new(None).unwrap();
-    let plugin = engine.load(&support::plugin("e2b")).await.unwrap();
-    let began = Instant::now();
-    for _ in 0..1000 {
-        plugin.validate("{}").await.unwrap();
+    if wanted("sandboxd") {
+        let open = async |server: &support::Sandboxd| Sandbox::create(&server.url, &server.key).await.terminal().await;
+        let server = support::Sandboxd::start().await;
+        let row = measure(server.pid(), async || open(&server).await).await;
+        let server = support::Sandboxd::start().await;
+        print("sandboxd alone", &row, idle(server.pid(), async || open(&server).await).await);
     }
-    began.elapsed().as_secs_f64() * 1e6 / 1000.0
-}
-
-#[tokio::main]
-async fn main() {
-    // `cargo bench` hands `--bench` to a harness; there is nothing to choose.
-    let mut rows = Vec::new();
-    let bare = bare::echo(KEYS);
-    {
+    if wanted("broker") {
+        let open = async |broker: &Broker| connect(&broker.url, Dialect::Level0).await;
         let broker = Broker::start_quiet(CONFIG).await;
-        rows.push(measure("sandbox broker", &broker.url, Dialect::Level0, broker.pid(), SESSIONS).await);
+        let row = measure(broker.pid(), async || open(&broker).await).await;
+        end(broker).await;
+        let broker = Broker::start_quiet(CONFIG).await;
+        print("sandbox broker", &row, idle(broker.pid(), async || open(&broker).await).await);
+        end(broker).await;
     }
-    for peer in peers::all().await {
-        rows.push(measure(peer.name, &peer.url, peer.dialect, peer.pid(), 20).await);
+    for peer in PEERS.iter().filter(|peer| wanted(peer.name)) {
+        let open = async |running: &Running| connect(&running.url, peer.dialect).await;
+        let measured = async {
+            let running = peer.start().await?;
+            let row = measure(running.pid(), async || open(&running).await).await;
+            let running = peer.start().await?;
+            print(peer.name, &row, idle(running.pid(), async || open(&running).await).await);
+            Some(())
+        };
+        if AssertUnwindSafe(measured).catch_unwind().await.is_err() {
+            eprintln!("{}: failed, left out", peer.name);
+        }
     }
-    println!("| server | echo p50 | p99 | flood MB/s | slow reader gets | idle session |");
-    println!("|---|---|---|---|---|---|");
-    println!("| bare PTY | {:.3} ms | {:.3} ms | {:.0} | | |", bare.0, bare.1, bare::flood(FLOOD));
-    for Row { name, echo, flood, slow, memory } in &rows {
-        println!("| {name} | {:.3} ms | {:.3} ms | {flood:.0} | {slow} | {memory} |", echo.0, echo.1);
-    }
-    println!("\nstart to listening, compiled plugins cached: {:.0} ms", start().await);
-    println!("plugin instance and one call: {:.0} µs", instantiate().await);
+}
+
+/// The process of a broker's embedded server.
+fn embedded(broker: &Broker) -> u32 {
+    let announced = std::fs::read(broker.file("state/sandboxd/announce.json")).unwrap();
+    let announced: serde_json::Value = serde_json::from_slice(&announced).unwrap();
+    announced["pid"].as_u64().unwrap().try_into().unwrap()
+}
+
+/// Ends a broker in order and its embedded server with it, so that nothing is
+/// left; its directory is.
+async fn end(broker: Broker) -> tempfile::TempDir {
+    let server = embedded(&broker);
+    broker.signal("TERM");
+    let directory = broker.into_directory().await;
+    process::end(server).await;
+    directory
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    // `cargo bench` hands `--bench` to a harness; a word chooses.
+    let word = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let wanted = |name: &str| word.as_deref().is_none_or(|word| name.contains(word));
+    let all = async {
+        let names = ["bare PTY", "sandboxd", "broker"].into_iter().chain(PEERS.iter().map(|peer| peer.name));
+        if names.into_iter().any(&wanted) {
+            servers(&wanted).await;
+        }
+        if wanted("busy") {
+            many::busy().await;
+        }
+        if wanted("idle") {
+            many::idle().await;
+        }
+        if wanted("start") {
+            start::start().await;
+        }
+    };
+    tokio::time::timeout(WHOLE, Box::pin(all)).await.expect("the benchmark ends within its bound");
 }

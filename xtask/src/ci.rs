@@ -34,7 +34,7 @@ pub(crate) fn ci(ws: &Workspace, only: Vec<String>) -> Result<()> {
         ws.cargo().args(["clippy", "--workspace", "--all-targets", "--locked"]).args(["--", "-D", "warnings"]).run()
     });
     if let Some(parts) = &parts {
-        report.step("test", &[], || test::rust(ws, parts, None));
+        report.step("test", &[], || test::rust(ws, parts, None, &[]));
         report.step("browser", &["web", "plugins"], || test::browser(ws, parts));
     }
     report.step("docs", &[], || {

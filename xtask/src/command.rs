@@ -5,6 +5,7 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+#[cfg(target_os = "linux")]
+use rustix::process::set_parent_process_death_signal;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How often a program with a deadline is looked at.
@@ -136,6 +139,23 @@ impl Cmd {
     pub(crate) fn start(mut self) -> Result<Child> {
         self.announce();
         self.inner.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.spawn_quietly()
+    }
+
+    /// Leaves it running with both outputs in `log`. It does not hear the
+    /// terminal's Ctrl-C and gets SIGTERM when this process ends, also one that has
+    /// [become](Self::replace_this_process) another program. Needs Linux.
+    pub(crate) fn accompany(mut self, log: File) -> Result<Child> {
+        self.announce();
+        let errors = log.try_clone().context("sharing its log")?;
+        self.inner.stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0);
+        // SAFETY: the closure makes one system call and allocates nothing.
+        #[cfg(target_os = "linux")]
+        unsafe {
+            self.inner.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::TERM))?));
+        }
+        #[cfg(not(target_os = "linux"))]
+        bail!("only Linux ends a program together with this one");
         self.spawn_quietly()
     }
 

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod azurite;
 mod bench;
 mod ci;
 mod command;
@@ -39,6 +40,9 @@ enum Task {
         /// Build with optimisation
         #[arg(long)]
         release: bool,
+        /// Store files in an Azurite on this machine, so that they outlive sandboxes
+        #[arg(long)]
+        azure: bool,
         /// Arguments of the broker
         #[arg(last = true)]
         args: Vec<String>,
@@ -50,6 +54,9 @@ enum Task {
         /// Run only this kind; may be repeated
         #[arg(long, value_name = "STEP", value_parser = test::STEPS)]
         only: Vec<String>,
+        /// Arguments of the Rust tests, such as --ignored for those that take minutes
+        #[arg(last = true)]
+        args: Vec<String>,
     },
     /// Run every check and report all failures
     Ci {
@@ -85,8 +92,8 @@ fn main() -> ExitCode {
 fn run(task: Task) -> anyhow::Result<()> {
     let ws = &Workspace::find()?;
     match task {
-        Task::Run { release, args } => run::run(ws, release, &args),
-        Task::Test { filter, only } => test::test(ws, filter.as_deref(), only),
+        Task::Run { release, azure, args } => run::run(ws, release, azure, &args),
+        Task::Test { filter, only, args } => test::test(ws, filter.as_deref(), only, &args),
         Task::Ci { only } => ci::ci(ws, only),
         Task::Plugins => plugins::build(ws),
         Task::Web => web::build(ws),

@@ -4,14 +4,16 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use crate::azurite;
 use crate::plugins;
 use crate::setup::{self, debian};
 use crate::web;
 use crate::workspace::Workspace;
 
 /// Builds plugins, page and program, then becomes the broker, so that signals
-/// and the exit status are its own. Returns only on failure.
-pub(crate) fn run(ws: &Workspace, release: bool, args: &[String]) -> Result<()> {
+/// and the exit status are its own; with `azure` on storage of this machine that
+/// ends with it. Returns only on failure.
+pub(crate) fn run(ws: &Workspace, release: bool, azure: bool, args: &[String]) -> Result<()> {
     // Another provider than `local` runs without it.
     if let Err(error) = debian::ensure(ws, &[&setup::BUBBLEWRAP]) {
         eprintln!("warning: {error:#}");
@@ -19,7 +21,16 @@ pub(crate) fn run(ws: &Workspace, release: bool, args: &[String]) -> Result<()> 
     plugins::build(ws)?;
     web::build(ws)?;
     let broker = build_broker(ws, release)?;
-    Err(ws.cmd(broker).shown_as("broker").args(args).envs(&[plugins::env_var(ws)]).replace_this_process())
+    let mut vars = vec![plugins::env_var(ws)];
+    if azure {
+        // Another provider than `local` has them in its own image.
+        for missing in [debian::ensure(ws, &[&setup::FUSE]).err(), setup::blobfuse::find().err()].into_iter().flatten()
+        {
+            eprintln!("warning: {missing:#}");
+        }
+        vars.extend(azurite::serve(ws)?);
+    }
+    Err(ws.cmd(broker).shown_as("broker").args(args).envs(&vars).replace_this_process())
 }
 
 /// Builds the broker and returns the program's path. The page must be built.

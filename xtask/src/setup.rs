@@ -8,13 +8,16 @@ use std::ffi::OsString;
 
 use anyhow::{Result, bail};
 
+use crate::azurite;
 use crate::command::find_program;
 use crate::plugins;
 use crate::web;
 use crate::workspace::Workspace;
 
+pub(crate) mod blobfuse;
 pub(crate) mod debian;
 pub(crate) mod python;
+mod stand_in;
 
 use debian::Program;
 
@@ -26,6 +29,17 @@ const CHROMIUM: Program = Program {
     any_of: &["chromium", "chromium-browser", "google-chrome"],
     package: "chromium",
     needed_for: "tests of the page in a browser",
+};
+
+/// Mounts and unmounts file systems in user space, inside sandboxes.
+pub(crate) const FUSE: Program =
+    Program { any_of: &["fusermount3"], package: "fuse3", needed_for: "sandboxes that mount storage" };
+
+/// The system's own, which sandboxes see; another may come first on `PATH`.
+const SYSTEM_PYTHON: Program = Program {
+    any_of: &["/usr/bin/python3"],
+    package: "python3",
+    needed_for: "the file system in tests of sandboxes that mount",
 };
 
 /// Programs that tests run inside terminals.
@@ -44,16 +58,23 @@ pub(crate) struct TestParts {
     pub(crate) vars: Vec<(&'static str, OsString)>,
     /// One line for each part that is missing and could not be installed.
     missing: Vec<String>,
+    /// The same for parts that no registry has, so that a machine under CI may do
+    /// with what stands in for them.
+    optional: Vec<String>,
 }
 
 impl TestParts {
-    /// Under CI an error when a part is missing; elsewhere a line for each.
+    /// Under CI an error when a part is missing that could be there; elsewhere a
+    /// line for each.
     pub(crate) fn check(&self, ws: &Workspace) -> Result<()> {
         if ws.ci && !self.missing.is_empty() {
             bail!("{}", self.missing.join("; "));
         }
         for line in &self.missing {
             eprintln!("skipped: tests that need it: {line}");
+        }
+        for line in &self.optional {
+            eprintln!("not there: {line}");
         }
         Ok(())
     }
@@ -64,6 +85,9 @@ pub(crate) fn setup(ws: &Workspace) -> Result<()> {
     let parts = install(ws);
     for (name, value) in &parts.vars {
         eprintln!("{name}={}", value.to_string_lossy());
+    }
+    for line in &parts.optional {
+        eprintln!("not there: {line}");
     }
     if parts.missing.is_empty() {
         return Ok(());
@@ -81,7 +105,8 @@ pub(crate) fn install(ws: &Workspace) -> TestParts {
         }
     };
 
-    let programs: Vec<&Program> = [&BUBBLEWRAP, &CHROMIUM].into_iter().chain(IN_TERMINALS).collect();
+    let programs: Vec<&Program> =
+        [&BUBBLEWRAP, &CHROMIUM, &FUSE, &SYSTEM_PYTHON].into_iter().chain(IN_TERMINALS).collect();
     note(debian::ensure(ws, &programs));
     if let Some(chromium) = find_program(CHROMIUM.any_of) {
         vars.push(("CHROMIUM", chromium.into()));
@@ -99,6 +124,16 @@ pub(crate) fn install(ws: &Workspace) -> TestParts {
         }));
     }
     note(web::folder(ws).and_then(|web| web::packages(ws, &web)));
+    note(azurite::install(ws).map(|script| vars.push(("AZURITE", script.into()))));
 
-    TestParts { vars, missing }
+    let mut optional = Vec::new();
+    match blobfuse::find() {
+        Ok(program) => vars.push(("BLOBFUSE2", program.into())),
+        Err(error) => {
+            optional.push(format!("{error:#}; tests of storage use what stands in for it"));
+            note(stand_in::install(ws).map(|program| vars.push(("BLOBFUSE2_STAND_IN", program.into()))));
+        }
+    }
+
+    TestParts { vars, missing, optional }
 }

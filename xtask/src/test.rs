@@ -30,13 +30,13 @@ const BROWSER_DEADLINE: Duration = Duration::from_secs(600);
 
 /// Installs what is missing and runs all tests, or with a `filter` only Rust
 /// tests whose name contains it.
-pub(crate) fn test(ws: &Workspace, filter: Option<&str>, only: Vec<String>) -> Result<()> {
+pub(crate) fn test(ws: &Workspace, filter: Option<&str>, only: Vec<String>, args: &[String]) -> Result<()> {
     let parts = setup::install(ws);
     let mut report = Report::new(only);
     report.step("setup", &[], || parts.check(ws));
     report.step("plugins", &[], || plugins::build(ws));
     report.step("page", &[], || web::build(ws));
-    report.step("rust", &[], || rust(ws, &parts, filter));
+    report.step("rust", &[], || rust(ws, &parts, filter, args));
     if filter.is_none() {
         report.step("web", &[], || web::unit_tests(ws));
         report.step("browser", &["plugins", "page"], || browser(ws, &parts));
@@ -45,8 +45,8 @@ pub(crate) fn test(ws: &Workspace, filter: Option<&str>, only: Vec<String>) -> R
 }
 
 /// All Rust tests, also those after a failure.
-pub(crate) fn rust(ws: &Workspace, parts: &TestParts, filter: Option<&str>) -> Result<()> {
-    ws.cargo().args(["test", "--workspace", "--no-fail-fast"]).args(filter).envs(&parts.vars).run()
+pub(crate) fn rust(ws: &Workspace, parts: &TestParts, filter: Option<&str>, args: &[String]) -> Result<()> {
+    ws.cargo().args(["test", "--workspace", "--no-fail-fast"]).args(filter).arg("--").args(args).envs(&parts.vars).run()
 }
 
 /// The page in a real browser, against a broker on a free port with the shipped

@@ -1,0 +1,36 @@
+//! The program that stands in for blobfuse2 in tests, put where sandboxes see it.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use crate::workspace::Workspace;
+
+const PROGRAM: &str = "host/tests/standin/blobfuse2";
+
+/// Under a folder of the host that sandboxes of `sandboxd` see.
+const PLACE: &str = "/usr/local/lib/sandbox-broker/blobfuse2";
+
+/// Its path, with the program of this workspace in it.
+pub(crate) fn install(ws: &Workspace) -> Result<PathBuf> {
+    let place = Path::new(PLACE);
+    let program = fs::read(ws.path(PROGRAM)).with_context(|| format!("reading {PROGRAM}"))?;
+    if fs::read(place).is_ok_and(|there| there == program) {
+        return Ok(place.to_owned());
+    }
+    put(place, &program).with_context(|| {
+        format!("{PLACE} (stands in for blobfuse2 in tests of storage): run `sudo install -D {PROGRAM} {PLACE}`")
+    })?;
+    Ok(place.to_owned())
+}
+
+/// By rename, because another test run may use the old one.
+fn put(place: &Path, program: &[u8]) -> std::io::Result<()> {
+    let new = place.with_extension(format!("new-{}", std::process::id()));
+    fs::create_dir_all(place.parent().unwrap_or(place))?;
+    fs::write(&new, program)?;
+    fs::set_permissions(&new, Permissions::from_mode(0o755))?;
+    fs::rename(&new, place)
+}

@@ -4,18 +4,8 @@ import { createHash } from "node:crypto";
 import { mkdtemp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, describe, test } from "node:test";
-import { launch, TerminalPage } from "./support.mjs";
-
-/** @type {import("playwright-core").Browser} */
-let browser;
-before(async () => {
-  browser = await launch();
-  const first = await TerminalPage.open(browser);
-  await first.untilLive(true);
-  await first.close();
-});
-after(() => browser?.close());
+import { describe } from "node:test";
+import { onTerminal, TerminalPage } from "./support.mjs";
 
 /**
  * A test with its own live terminal, in a directory that the panel shows.
@@ -24,19 +14,12 @@ after(() => browser?.close());
  * @param {import("playwright-core").BrowserContextOptions} [options]
  */
 function onFiles(promise, body, options) {
-  test(promise, async () => {
-    const terminal = await TerminalPage.live(browser, options);
-    let passed = false;
-    try {
-      await terminal.enter("cd /workspace; clear");
-      await terminal.until(/^[^\n]*[$#] *$/);
-      await body(terminal);
-      passed = true;
-    } finally {
-      if (!passed) await terminal.picture(`failed-${promise.replace(/\W+/g, "-")}`);
-      await (passed ? terminal.close() : terminal.page.context().close());
-    }
-  });
+  const inWorkspace = async (/** @type {TerminalPage} */ terminal) => {
+    await terminal.enter("cd /workspace; clear");
+    await terminal.until(/^[^\n]*[$#] *$/);
+    await body(terminal);
+  };
+  onTerminal(promise, inWorkspace, options);
 }
 
 /** @param {TerminalPage} terminal */

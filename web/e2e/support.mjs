@@ -4,6 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { mkdir } from "node:fs/promises";
+import { after, before, test } from "node:test";
 import { chromium } from "playwright-core";
 
 /** How long anything may take to be seen, in milliseconds: much more than a busy machine needs. */
@@ -19,8 +20,35 @@ export const brokerUrl = (() => {
   return url.replace(/\/$/, "");
 })();
 
-export const launch = () =>
-  chromium.launch({ executablePath: process.env["CHROMIUM"] || "/usr/bin/chromium", args: ["--no-sandbox"] });
+/** The one browser of a file of tests; there from the first test to the last. @type {import("playwright-core").Browser} */
+export let browser;
+before(async () => {
+  browser = await chromium.launch({ executablePath: process.env["CHROMIUM"] || "/usr/bin/chromium", args: ["--no-sandbox"] });
+  const first = await TerminalPage.open(browser);
+  await first.untilLive(true);
+  await first.close();
+});
+after(() => browser?.close());
+
+/**
+ * A test with its own live terminal; one that fails leaves a picture.
+ * @param {string} promise
+ * @param {(terminal: TerminalPage) => Promise<void>} body
+ * @param {import("playwright-core").BrowserContextOptions} [options]
+ */
+export function onTerminal(promise, body, options) {
+  test(promise, async () => {
+    const terminal = await TerminalPage.live(browser, options);
+    let passed = false;
+    try {
+      await body(terminal);
+      passed = true;
+    } finally {
+      if (!passed) await terminal.picture(`failed-${promise.replace(/\W+/g, "-")}`);
+      await (passed ? terminal.close() : terminal.page.context().close());
+    }
+  });
+}
 
 /** A terminal page in its own browser context, as a person uses it. */
 export class TerminalPage {

@@ -2,37 +2,7 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { after, before, describe, test } from "node:test";
-import { brokerUrl, launch, TerminalPage } from "./support.mjs";
-
-/** @type {import("playwright-core").Browser} */
-let browser;
-before(async () => {
-  browser = await launch();
-  const first = await TerminalPage.open(browser);
-  await first.untilLive(true);
-  await first.close();
-});
-after(() => browser?.close());
-
-/**
- * A test with its own live terminal.
- * @param {string} promise
- * @param {(terminal: TerminalPage) => Promise<void>} body
- * @param {import("playwright-core").BrowserContextOptions} [options]
- */
-function onTerminal(promise, body, options) {
-  test(promise, async () => {
-    const terminal = await TerminalPage.live(browser, options);
-    let passed = false;
-    try {
-      await body(terminal);
-      passed = true;
-    } finally {
-      if (!passed) await terminal.picture(`failed-${promise.replace(/\W+/g, "-")}`);
-      await (passed ? terminal.close() : terminal.page.context().close());
-    }
-  });
-}
+import { browser, brokerUrl, onTerminal, TerminalPage } from "./support.mjs";
 
 describe("a terminal", () => {
   test("opens with the renderer that people get, and becomes ready", async () => {

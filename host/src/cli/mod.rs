@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::broker::Surroundings;
+use crate::broker::{Checked, Loader, Surroundings};
 use crate::embedded;
 
 /// Gives a browser or a command line a terminal in a sandbox of any provider.
@@ -58,6 +58,12 @@ enum Command {
     /// The embedded sandbox server.
     #[command(name = embedded::SUBCOMMAND, hide = true)]
     Sandboxd(Box<sandboxd::Options>),
+}
+
+/// The configuration with all that it names; none when it has mistakes, which
+/// are told.
+async fn load(loader: &Loader) -> Option<Checked> {
+    loader.load().await.map_err(|mistakes| eprintln!("{mistakes}")).ok()
 }
 
 impl Arguments {

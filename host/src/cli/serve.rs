@@ -27,13 +27,7 @@ pub(super) async fn run(surroundings: Surroundings, options: Options) -> anyhow:
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let loader = Loader::new(surroundings)?;
-    let checked = match loader.load().await {
-        Ok(checked) => checked,
-        Err(mistakes) => {
-            eprintln!("{mistakes}");
-            return Ok(ExitCode::FAILURE);
-        }
-    };
+    let Some(checked) = super::load(&loader).await else { return Ok(ExitCode::FAILURE) };
     let relog = log(&checked.config.server.log);
     let broker = Broker::start(loader, checked, relog).await?;
     if let Some(path) = &options.announce {

@@ -29,13 +29,7 @@ pub(super) enum Action {
 pub(super) async fn run(surroundings: Surroundings, action: Action) -> anyhow::Result<ExitCode> {
     let _ = super::serve::log("error");
     let loader = Loader::new(surroundings)?;
-    let checked = match loader.load().await {
-        Ok(checked) => checked,
-        Err(mistakes) => {
-            eprintln!("{mistakes}");
-            return Ok(ExitCode::FAILURE);
-        }
-    };
+    let Some(checked) = super::load(&loader).await else { return Ok(ExitCode::FAILURE) };
     let desks = Desk::of(&loader, &checked)?;
     if desks.is_empty() {
         anyhow::bail!("storage is not enabled: set storage.enabled in {}", checked.config.path().display());

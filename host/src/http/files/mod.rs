@@ -199,12 +199,7 @@ async fn rename(
     let Rename { from, to } = rename_of(&headers, body).await?;
     let (from, to) = (CleanPath::parse(&from)?, CleanPath::parse(&to)?);
     let [source, destination] = place::find(&work.workspace, [(&from, Last::Keep), (&to, Last::Keep)]).await?;
-    if source.holds_root(&work.workspace.roots) {
-        return Err(Refusal::Root(from.as_str().to_owned()));
-    }
-    if !source.exists() {
-        return Err(Refusal::Missing(from.as_str().to_owned()));
-    }
+    may_go(&work, &source, &from)?;
     if destination.exists() {
         return Err(Refusal::Exists(to.as_str().to_owned()));
     }
@@ -239,17 +234,23 @@ async fn remove(
     let work = Work::begin(&shared, &id)?;
     let path = required(query.as_deref())?;
     let place = work.find(&path, Last::Keep).await?;
+    may_go(&work, &place, &path)?;
+    may_change(&place, "remove", &path)?;
+    work.session.touch();
+    let Workspace { provider, sandbox, call, .. } = &work.workspace;
+    provider.remove(call, sandbox, &place.location(&work.workspace)).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Refuses what is not there, and what the session stands on.
+fn may_go(work: &Work, place: &Place, path: &CleanPath) -> Result<(), Refusal> {
     if place.holds_root(&work.workspace.roots) {
         return Err(Refusal::Root(path.as_str().to_owned()));
     }
     if !place.exists() {
         return Err(Refusal::Missing(path.as_str().to_owned()));
     }
-    may_change(&place, "remove", &path)?;
-    work.session.touch();
-    let Workspace { provider, sandbox, call, .. } = &work.workspace;
-    provider.remove(call, sandbox, &place.location(&work.workspace)).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    Ok(())
 }
 
 fn may_change(place: &Place, what: &'static str, path: &CleanPath) -> Result<(), Refusal> {

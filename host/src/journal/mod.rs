@@ -6,6 +6,8 @@
 //! is a secret, so a sandbox's state, which may hold a token, is not.
 
 mod sqlite;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::time::SystemTime;

@@ -20,10 +20,10 @@ use tokio::sync::Mutex;
 use super::{Entry, Error, Journal, Owner, Record, Result};
 
 /// The journal, in the state directory.
-const FILE: &str = "journal.sqlite";
+pub(super) const FILE: &str = "journal.sqlite";
 
 /// Locked by the process that serves from the state directory; says its pid.
-const LOCK: &str = "journal.lock";
+pub(super) const LOCK: &str = "journal.lock";
 
 /// Version of the table and of [`Entry`] in it.
 const VERSION: i64 = 1;
@@ -45,10 +45,10 @@ const ENTRY_BYTES: usize = 16 * 1024;
 
 /// Bound on the file, and so on a listing: 4,000 sessions with the largest
 /// entries, thirty times as many with usual ones.
-const FILE_BYTES: u32 = 64 * 1024 * 1024;
+pub(super) const FILE_BYTES: u32 = 64 * 1024 * 1024;
 
 /// Of a file that SQLite makes.
-const PAGE_BYTES: u32 = 4096;
+pub(super) const PAGE_BYTES: u32 = 4096;
 
 /// How long a change waits for another process that writes, such as a tool
 /// that makes a copy.
@@ -260,37 +260,32 @@ fn time(millis: i64) -> SystemTime {
     SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// Opens the file, brings it to the version of this program, checks it whole.
+/// Opens the file, makes the table where there is none, checks it whole.
 fn connect(path: &Path, bytes: u32) -> std::result::Result<Connection, Problem> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if ![0, VERSION].contains(&version) {
+        return Err(Problem::Words(format!(
+            "it has version {version} and this program knows version {VERSION}: start the newer program that wrote \
+             it, or move the file away; the sandboxes of its sessions are then ended as nobody's"
+        )));
+    }
     // A commit then outlives the process, though not a loss of power.
     let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if mode != "wal" {
         return Err(Problem::Words(format!("its file system cannot hold it (SQLite stays in mode {mode})")));
     }
     connection.pragma_update(None, "synchronous", "NORMAL")?;
-    connection.pragma_update(None, "journal_size_limit", bytes)?;
-    let pages = bytes / PAGE_BYTES;
-    connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
-
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    match version {
-        0 => {
-            transaction.execute_batch(SCHEMA)?;
-            transaction.pragma_update(None, "user_version", VERSION)?;
-        }
-        VERSION => {}
-        later => {
-            return Err(Problem::Words(format!(
-                "it has version {later} and this program knows version {VERSION}: start the newer program that wrote it, \
-             or move the file away; the sandboxes of its sessions are then ended as nobody's"
-            )));
-        }
+    connection.pragma_update_and_check(None, "journal_size_limit", bytes, |_| Ok(()))?;
+    connection.pragma_update_and_check(None, "max_page_count", bytes / PAGE_BYTES, |_| Ok(()))?;
+    if version == 0 {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(SCHEMA)?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+        transaction.commit()?;
     }
-    transaction.commit()?;
     let found: String = connection.pragma_query_value(None, "quick_check", |row| row.get(0))?;
     if found != "ok" {
         return Err(Problem::Damaged(found));
@@ -361,7 +356,10 @@ impl Problem {
                     "another process kept it locked for {} s: close the program that reads it",
                     BUSY_TIMEOUT.as_secs()
                 ),
-                Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => damaged(&error.to_string()),
+                // The last: a table or column that was made is not there.
+                Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt | ErrorCode::Unknown) => {
+                    damaged(&error.to_string())
+                }
                 Some(_) => format!("{error}: check its disk and its permissions"),
                 // Not SQLite's own: a column of another type than was written.
                 None => damaged(&error.to_string()),

@@ -2,7 +2,8 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rusqlite::Connection;
 
@@ -121,7 +122,7 @@ async fn without_room_a_change_fails_whole_and_room_made_is_used() {
     assert!(told.contains("free some space") && told.contains(FILE), "{told}");
     assert!(written.len() > 40, "{}", written.len());
 
-    let ids = |records: Vec<super::super::Record>| records.into_iter().map(|record| record.id).collect::<Vec<_>>();
+    let ids = |records: Vec<Record>| records.into_iter().map(|record| record.id).collect::<Vec<_>>();
     assert_eq!(ids(journal.list().await.unwrap()), written, "no more and no less than was answered");
     let long = entry(&"n".repeat(8 * 1024));
     words(journal.update(&written[0], 1, &long).await);
@@ -135,4 +136,57 @@ async fn without_room_a_change_fails_whole_and_room_made_is_used() {
     written.insert(0, "new".to_owned());
     drop(journal);
     assert_eq!(ids(sqlite(state.path()).list().await.unwrap()), written);
+}
+
+/// Where the test below finds its small disk.
+const DISK: &str = "SANDBOX_BROKER_TEST_DISK";
+
+/// On a file system of 1 MiB, in a process and a namespace of its own.
+#[test]
+fn on_a_full_disk_changes_fail_whole_until_there_is_room() {
+    let disk = tempfile::tempdir().unwrap();
+    let output = Command::new("bwrap")
+        .args(["--dev-bind", "/", "/", "--size", "1048576", "--tmpfs"])
+        .arg(disk.path())
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "journal::tests::file::inside_a_full_disk", "--ignored", "--nocapture"])
+        .env(DISK, disk.path())
+        .output()
+        .expect("bubblewrap is installed, as for the sandboxes themselves");
+    let told = [output.stdout, output.stderr].concat();
+    let told = String::from_utf8_lossy(&told);
+    assert!(output.status.success() && told.contains("1 passed"), "{told}");
+}
+
+#[tokio::test]
+#[ignore = "the test above runs it on its disk"]
+async fn inside_a_full_disk() {
+    let disk = PathBuf::from(std::env::var_os(DISK).expect("the test above sets it"));
+    let journal = sqlite(&disk);
+    let mut written = 0;
+    let fill = async |written: &mut usize| loop {
+        let id = format!("s{written:06}");
+        match journal.create(&id, &owner("a", "1"), &entry(&id), at(30)).await {
+            Ok(_) => *written += 1,
+            failed => break words(failed),
+        }
+    };
+    journal.create("first", &owner("a", "1"), &intent("first"), at(30)).await.unwrap();
+    let mut filler = fs::File::create(disk.join("filler")).unwrap();
+    while std::io::Write::write(&mut filler, &[0; 512]).is_ok() {}
+    let told = fill(&mut written).await;
+    assert!(told.contains("free some space"), "{told}");
+    assert_eq!(journal.list().await.unwrap().len(), 1 + written, "no more and no less than was answered");
+    let left = tempfile::tempdir().unwrap();
+    for name in [FILE.to_owned(), format!("{FILE}-wal")] {
+        fs::copy(disk.join(&name), left.path().join(&name)).unwrap();
+    }
+    assert_eq!(sqlite(left.path()).list().await.unwrap(), journal.list().await.unwrap(), "and so for the next process");
+
+    drop(filler);
+    fs::remove_file(disk.join("filler")).unwrap();
+    let before = written;
+    fill(&mut written).await;
+    assert!(written > before, "room is used");
+    assert_eq!(journal.list().await.unwrap().len(), 1 + written);
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 use super::sqlite::{FILE, FILE_BYTES};
-use super::{Entry, Error, Journal, Owner, Sqlite, State, Terminal};
+use super::{Entry, Error, Journal, Owner, Record, Sqlite, State, Terminal};
 
 /// A moment, `seconds` after the tests' first one.
 fn at(seconds: u64) -> SystemTime {
@@ -58,7 +58,7 @@ fn sqlite(directory: &Path) -> Sqlite {
 
 /// What the journal says is wrong.
 #[track_caller]
-fn words<T: std::fmt::Debug>(result: super::Result<T>) -> String {
+fn words<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
     match result {
         Err(Error::Failed(words)) => words,
         other => panic!("{other:?} instead of words"),

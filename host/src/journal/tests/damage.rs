@@ -90,50 +90,66 @@ proptest! {
     fn a_good_file_cut_short_is_survived(keep in any::<prop::sample::Index>()) {
         survives(&GOOD[..keep.index(GOOD.len())])?;
     }
+}
 
-    #[test]
-    fn random_text_for_an_entry_is_told_of_its_session(text in ".{0,200}") {
+#[test]
+fn random_text_for_an_entry_is_told_of_its_session() {
+    let stored = Stored::new();
+    proptest!(|(text in ".{0,200}")| {
         prop_assume!(serde_json::from_str::<Entry>(&text).is_err());
-        let told = words(with_entry(&text));
+        let told = words(stored.read_as(&text));
         prop_assert!(told.contains("session s: ") && told.contains("damaged"), "{}", told);
-    }
+    });
+}
 
-    #[test]
-    fn a_changed_entry_is_read_or_told(at in any::<prop::sample::Index>(), with in "[ -~]{0,3}", cut in 0..4_usize) {
+#[test]
+fn a_changed_entry_is_read_or_told() {
+    let stored = Stored::new();
+    proptest!(|(at in any::<prop::sample::Index>(), with in "[ -~]{0,3}", cut in 0..4_usize)| {
         let mut text = serde_json::to_string(&entry("n")).unwrap();
         let from = at.index(text.len());
         text.replace_range(from..(from + cut).min(text.len()), &with);
-        match (serde_json::from_str::<Entry>(&text), with_entry(&text)) {
+        match (serde_json::from_str::<Entry>(&text), stored.read_as(&text)) {
             (Ok(entry), Ok(read)) => prop_assert_eq!(entry, read),
             (Err(_), Err(Error::Failed(_))) => {}
             (expected, read) => prop_assert!(false, "{:?} and {:?}", expected, read),
         }
-    }
+    });
+}
+
+#[test]
+fn an_entry_with_a_member_of_another_version_is_refused() {
+    let text = serde_json::to_string(&entry("n")).unwrap().replacen('{', "{\"colour\":\"red\",", 1);
+    let told = words(Stored::new().read_as(&text));
+    assert!(told.contains("colour"), "{told}");
 }
 
 static GOOD: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(good);
 
-/// The entry of a session for which `text` is stored.
-fn with_entry(text: &str) -> Result<Entry, Error> {
-    let state = tempfile::tempdir().unwrap();
-    let journal = sqlite(state.path());
-    block_on(async {
-        journal.create("s", &owner("a", "1"), &entry("n"), at(30)).await.unwrap();
-        change(state.path(), "UPDATE session SET entry = ?1", text);
-        Ok(journal.list().await?.remove(0).entry)
-    })
+/// A journal with one session, `s`.
+struct Stored {
+    state: TempDir,
+    journal: Sqlite,
+}
+
+impl Stored {
+    fn new() -> Self {
+        let state = tempfile::tempdir().unwrap();
+        let journal = sqlite(state.path());
+        block_on(journal.create("s", &owner("a", "1"), &entry("n"), at(30))).unwrap();
+        Stored { state, journal }
+    }
+
+    /// Its entry when `text` is stored.
+    fn read_as(&self, text: &str) -> Result<Entry, Error> {
+        change(self.state.path(), "UPDATE session SET entry = ?1", text);
+        Ok(block_on(self.journal.list())?.remove(0).entry)
+    }
 }
 
 /// Changes the file as no journal would.
 fn change(state: &Path, statement: &str, value: impl rusqlite::ToSql) {
     Connection::open(state.join(FILE)).unwrap().execute(statement, [value]).unwrap();
-}
-
-#[tokio::test]
-async fn an_entry_with_a_member_of_another_version_is_refused() {
-    let text = serde_json::to_string(&entry("n")).unwrap().replacen('{', "{\"colour\":\"red\",", 1);
-    let told = std::thread::spawn(move || words(with_entry(&text))).join().unwrap();
-    assert!(told.contains("colour"), "{told}");
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@
 //! | 11 | [`terminal`] outbound pump | reads from its own offset, joins, sends | a slow browser lags alone |
 //!
 //! Dependencies point one way, checked by `cargo xtask tidy`:
-//! `main → cli → broker → {terminal, http, plugin, config} → session → {storage, sandbox}`.
+//! `main → cli → broker → {terminal, http, plugin, config} → session → {storage, sandbox, journal}`.
 
 pub mod broker;
 pub mod cli;
@@ -25,6 +25,7 @@ pub mod config;
 pub mod embedded;
 pub mod heap;
 pub mod http;
+pub mod journal;
 pub mod plugin;
 pub mod sandbox;
 pub mod secret;

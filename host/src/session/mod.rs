@@ -15,6 +15,7 @@
 //! | `lease` | keeps the sandbox alive while the session lives |
 //! | `mount` | carries storage's plans out in the sandbox, and keeps them true |
 //! | `cleanup` | ends the sandbox for certain, found by label if need be |
+//! | `reaper` | ends the sandboxes that no session knows |
 
 mod cleanup;
 mod driver;
@@ -22,6 +23,7 @@ mod handle;
 mod lease;
 mod log;
 mod mount;
+mod reaper;
 mod sessions;
 mod state;
 #[cfg(test)]
@@ -38,6 +40,7 @@ use crate::storage::Mounter;
 pub use handle::{Client, Ended, Phase, Session, Summary, Workspace};
 pub use log::{Event, Reader, WINDOW, WINDOW_CHUNKS};
 pub use mount::WORKSPACES;
+pub use reaper::reap;
 pub use sessions::{Refused, SHUTDOWN_DEADLINE, Sessions};
 pub use state::PENDING_INPUT;
 

@@ -6,7 +6,7 @@
 use super::rust::{Path, line, paths};
 
 /// Module, the modules it may name, and why no others.
-const EDGES: [(&str, &[&str], &str); 13] = [
+const EDGES: [(&str, &[&str], &str); 14] = [
     ("main", &["cli"], "main only parses, runs and exits"),
     (
         "cli",
@@ -15,7 +15,7 @@ const EDGES: [(&str, &[&str], &str); 13] = [
     ),
     (
         "broker",
-        &["config", "embedded", "heap", "http", "plugin", "sandbox", "session", "storage", "terminal"],
+        &["config", "embedded", "heap", "http", "journal", "plugin", "sandbox", "session", "storage", "terminal"],
         "the composition root joins the parts and has no policy",
     ),
     ("config", &["secret"], "a configuration is data: it starts nothing and knows no plugin"),
@@ -28,8 +28,9 @@ const EDGES: [(&str, &[&str], &str); 13] = [
     ),
     ("terminal", &["sandbox", "session"], "frames speak of a session, whoever provides it"),
     ("plugin", &["config", "sandbox", "secret", "storage"], "plugins implement the ports and know no session"),
-    ("session", &["sandbox", "storage"], "a session knows the ports alone, so that it is tested in memory"),
+    ("session", &["journal", "sandbox", "storage"], "a session knows the ports alone, so that it is tested in memory"),
     ("storage", &["sandbox"], "a mount happens in a sandbox and has its errors"),
+    ("journal", &[], "a journal keeps what it is given; whether a session lives on is for others to say"),
     ("sandbox", &[], "the port speaks only domain words"),
     ("secret", &[], "a secret knows nobody that could tell it"),
 ];
@@ -44,7 +45,7 @@ struct Owned {
     reason: &'static str,
 }
 
-const OWNED: [Owned; 3] = [
+const OWNED: [Owned; 4] = [
     Owned {
         paths: &[&["axum", "extract", "ws"], &["tokio_tungstenite"], &["tungstenite"]],
         // Tests and benchmarks are the other end of the socket.
@@ -60,6 +61,11 @@ const OWNED: [Owned; 3] = [
         paths: &[&["toml"]],
         places: &["host/src/config/"],
         reason: "only config/ knows TOML; others read its types",
+    },
+    Owned {
+        paths: &[&["rusqlite"]],
+        places: &["host/src/journal/"],
+        reason: "only journal/ knows SQLite, so that several brokers can have another database",
     },
 ];
 
@@ -193,6 +199,7 @@ mod tests {
             ("host/src/session/mod.rs", "fn a(m: tungstenite::Message) {}"),
             ("host/src/broker.rs", "let e = wasmtime::Engine::default();"),
             ("host/src/cli/check.rs", "toml::from_str(text)"),
+            ("host/src/session/sessions.rs", "rusqlite::Connection::open(path)"),
         ] {
             assert_eq!(owners(path, code).len(), 1, "{path}: {code}");
         }
@@ -206,6 +213,7 @@ mod tests {
             ("host/src/http/tests/harness.rs", "use tokio_tungstenite::tungstenite::{self, Message};"),
             ("host/src/plugin/engine.rs", "use wasmtime::Engine;"),
             ("host/src/config/raw.rs", "toml::from_str(text)"),
+            ("host/src/journal/sqlite.rs", "use rusqlite::Connection;"),
             ("host/src/broker.rs", "let toml = path; watch(toml)"),
             ("xtask/src/plugins.rs", "use wit_component::ComponentEncoder;"),
         ] {

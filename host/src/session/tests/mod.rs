@@ -9,6 +9,7 @@ mod log;
 mod logs;
 mod mount;
 mod mounted;
+mod reaper;
 mod time;
 
 use std::sync::Arc;

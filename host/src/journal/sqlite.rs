@@ -1,0 +1,377 @@
+//! The journal in one SQLite file, for one broker on one machine.
+//!
+//! Owns the file, its lock and its words for what is wrong with it. The only
+//! place that knows SQLite. Several brokers share a journal by another
+//! implementation; the statements here would be the same.
+
+use std::fmt;
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, TransactionBehavior, params};
+use rustix::fs::FlockOperation;
+use tokio::sync::Mutex;
+
+use super::{Entry, Error, Journal, Owner, Record, Result};
+
+/// The journal, in the state directory.
+pub(super) const FILE: &str = "journal.sqlite";
+
+/// Locked by the process that serves from the state directory; says its pid.
+pub(super) const LOCK: &str = "journal.lock";
+
+/// Version of the table and of [`Entry`] in it.
+const VERSION: i64 = 1;
+
+/// `entry` is JSON: it is read and written as a whole, and only the columns
+/// beside it are searched.
+const SCHEMA: &str = "CREATE TABLE session (
+    id TEXT NOT NULL PRIMARY KEY,
+    broker TEXT NOT NULL,
+    instance TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    lease_ends INTEGER NOT NULL, -- milliseconds since 1970
+    entry TEXT NOT NULL
+) STRICT";
+
+/// Bound on one entry. Its largest part is the id of the sandbox, of at most
+/// 256 bytes.
+const ENTRY_BYTES: usize = 16 * 1024;
+
+/// Bound on the file, and so on a listing: 4,000 sessions with the largest
+/// entries, thirty times as many with usual ones.
+pub(super) const FILE_BYTES: u32 = 64 * 1024 * 1024;
+
+/// Of a file that SQLite makes.
+pub(super) const PAGE_BYTES: u32 = 4096;
+
+/// How long a change waits for another process that writes, such as a tool
+/// that makes a copy.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The journal of the broker that serves from a state directory.
+pub struct Sqlite {
+    path: Arc<Path>,
+    /// Held by one call at a time; who waits costs no thread.
+    connection: Arc<Mutex<Connection>>,
+    /// None only where tests stand for two brokers with one file.
+    _lock: Option<File>,
+}
+
+impl fmt::Debug for Sqlite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sqlite").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Sqlite {
+    /// Opens the journal in the directory `state`, or begins one, and keeps
+    /// every other process from serving from there until this is dropped.
+    /// Blocks the thread: for the start of a program.
+    ///
+    /// # Errors
+    /// [`Error::Failed`], in words for who runs the broker: another process
+    /// serves from there, the file is damaged or of a later version, or it
+    /// cannot be read and written. A file that was there is left as it is.
+    pub fn open(state: &Path) -> Result<Self> {
+        let lock = lock(&state.join(LOCK), state)?;
+        Ok(Sqlite { _lock: Some(lock), ..Self::at(&state.join(FILE), FILE_BYTES)? })
+    }
+
+    /// Opens the file `path` of at most `bytes`, without a lock.
+    pub(super) fn at(path: &Path, bytes: u32) -> Result<Self> {
+        let unusable = |e: io::Error| Error::Failed(format!("cannot open the journal {}: {e}", path.display()));
+        // SQLite gives the files beside it the same permissions.
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+        file.and_then(|file| file.set_permissions(Permissions::from_mode(0o600))).map_err(unusable)?;
+        let connection = connect(path, bytes).map_err(|problem| problem.told(path))?;
+        Ok(Sqlite { path: path.into(), connection: Arc::new(Mutex::new(connection)), _lock: None })
+    }
+
+    /// Runs `work` on the connection, off the runtime's threads.
+    async fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> std::result::Result<T, Problem> + Send + 'static,
+    ) -> Result<T> {
+        let mut connection = Arc::clone(&self.connection).lock_owned().await;
+        let done = tokio::task::spawn_blocking(move || work(&mut connection)).await;
+        // A runtime that shuts down runs no more work.
+        let stopped = |_| Err(Problem::Told(Error::Failed("the broker stopped before its journal was written".into())));
+        done.unwrap_or_else(stopped).map_err(|problem| problem.told(&self.path))
+    }
+}
+
+#[async_trait]
+impl Journal for Sqlite {
+    async fn create(&self, id: &str, owner: &Owner, entry: &Entry, lease_ends: SystemTime) -> Result<u64> {
+        let (id, owner, entry, lease_ends) = (id.to_owned(), owner.clone(), encode(entry)?, millis(lease_ends));
+        self.with(move |connection| {
+            let added = connection.execute(
+                "INSERT INTO session (id, broker, instance, epoch, lease_ends, entry)
+                 VALUES (?1, ?2, ?3, 1, ?4, ?5) ON CONFLICT DO NOTHING",
+                params![id, owner.broker, owner.instance, lease_ends, entry],
+            )?;
+            if added == 0 { Err(Error::AlreadyExists.into()) } else { Ok(1) }
+        })
+        .await
+    }
+
+    async fn update(&self, id: &str, epoch: u64, entry: &Entry) -> Result<()> {
+        let (id, entry) = (id.to_owned(), encode(entry)?);
+        self.with(move |connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let current = epoch_of(&transaction, &id)?.ok_or(Error::NotFound)?;
+            if current != epoch {
+                return Err(Error::Stale.into());
+            }
+            transaction.execute("UPDATE session SET entry = ?2 WHERE id = ?1", params![id, entry])?;
+            Ok(transaction.commit()?)
+        })
+        .await
+    }
+
+    async fn remove(&self, id: &str, epoch: u64) -> Result<()> {
+        let id = id.to_owned();
+        self.with(move |connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            match epoch_of(&transaction, &id)? {
+                None => return Ok(()),
+                Some(current) if current != epoch => return Err(Error::Stale.into()),
+                Some(_) => {}
+            }
+            transaction.execute("DELETE FROM session WHERE id = ?1", [id])?;
+            Ok(transaction.commit()?)
+        })
+        .await
+    }
+
+    async fn renew(&self, owner: &Owner, lease_ends: SystemTime) -> Result<u64> {
+        let (owner, lease_ends) = (owner.clone(), millis(lease_ends));
+        self.with(move |connection| {
+            let renewed = connection.execute(
+                "UPDATE session SET lease_ends = ?3 WHERE broker = ?1 AND instance = ?2",
+                params![owner.broker, owner.instance, lease_ends],
+            )?;
+            Ok(renewed as u64)
+        })
+        .await
+    }
+
+    async fn claim(
+        &self,
+        id: &str,
+        epoch: u64,
+        owner: &Owner,
+        now: SystemTime,
+        lease_ends: SystemTime,
+    ) -> Result<Record> {
+        let (id, owner) = (id.to_owned(), owner.clone());
+        self.with(move |connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let found = transaction.query_row(&format!("{SELECT} WHERE id = ?1"), [&id], row).optional()?;
+            let found = found.ok_or(Error::NotFound)?.record()?;
+            if found.epoch != epoch {
+                return Err(Error::Stale.into());
+            }
+            if found.owner.broker != owner.broker && found.lease_ends > now {
+                return Err(Error::Held { until: found.lease_ends }.into());
+            }
+            let claimed = Record { owner, epoch: epoch + 1, lease_ends: time(millis(lease_ends)), ..found };
+            transaction.execute(
+                "UPDATE session SET broker = ?2, instance = ?3, epoch = epoch + 1, lease_ends = ?4 WHERE id = ?1",
+                params![id, claimed.owner.broker, claimed.owner.instance, millis(lease_ends)],
+            )?;
+            transaction.commit()?;
+            Ok(claimed)
+        })
+        .await
+    }
+
+    async fn list(&self) -> Result<Vec<Record>> {
+        self.with(|connection| {
+            let mut statement = connection.prepare(&format!("{SELECT} ORDER BY id"))?;
+            statement.query_map([], row)?.map(|stored| stored?.record()).collect()
+        })
+        .await
+    }
+}
+
+/// Reads what [`row`] takes apart.
+const SELECT: &str = "SELECT id, broker, instance, epoch, lease_ends, entry FROM session";
+
+/// A row as it is stored.
+struct Stored {
+    id: String,
+    owner: Owner,
+    epoch: i64,
+    lease_ends: i64,
+    entry: String,
+}
+
+fn row(row: &Row<'_>) -> rusqlite::Result<Stored> {
+    Ok(Stored {
+        id: row.get(0)?,
+        owner: Owner { broker: row.get(1)?, instance: row.get(2)? },
+        epoch: row.get(3)?,
+        lease_ends: row.get(4)?,
+        entry: row.get(5)?,
+    })
+}
+
+impl Stored {
+    fn record(self) -> std::result::Result<Record, Problem> {
+        let Stored { id, owner, epoch, lease_ends, entry } = self;
+        let damaged = |why: String| Problem::Damaged(format!("session {id}: {why}"));
+        let entry = serde_json::from_str(&entry).map_err(|e| damaged(e.to_string()))?;
+        let epoch = u64::try_from(epoch).map_err(|_| damaged(format!("its epoch is {epoch}")))?;
+        Ok(Record { id, owner, epoch, lease_ends: time(lease_ends), entry })
+    }
+}
+
+fn epoch_of(connection: &Connection, id: &str) -> std::result::Result<Option<u64>, Problem> {
+    let epoch = connection.query_row("SELECT epoch FROM session WHERE id = ?1", [id], |row| row.get(0)).optional()?;
+    let whole = |epoch: i64| u64::try_from(epoch).map_err(|_| Problem::Damaged(format!("session {id}: epoch {epoch}")));
+    epoch.map(whole).transpose()
+}
+
+fn encode(entry: &Entry) -> Result<String> {
+    let refused = |why: String| Error::Failed(format!("the journal does not take this session: {why}"));
+    let text = serde_json::to_string(entry).map_err(|e| refused(e.to_string()))?;
+    if text.len() > ENTRY_BYTES {
+        return Err(refused(format!("its entry has {} bytes of at most {ENTRY_BYTES}", text.len())));
+    }
+    Ok(text)
+}
+
+/// A time as it is stored. One before 1970 is 1970.
+fn millis(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The inverse of [`millis`], for any number that a file may hold.
+fn time(millis: i64) -> SystemTime {
+    let since = Duration::from_millis(u64::try_from(millis).unwrap_or(0));
+    SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// Opens the file, makes the table where there is none, checks it whole.
+fn connect(path: &Path, bytes: u32) -> std::result::Result<Connection, Problem> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if ![0, VERSION].contains(&version) {
+        return Err(Problem::Words(format!(
+            "it has version {version} and this program knows version {VERSION}: start the newer program that wrote \
+             it, or move the file away; the sandboxes of its sessions are then ended as nobody's"
+        )));
+    }
+    // A commit then outlives the process, though not a loss of power.
+    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(Problem::Words(format!("its file system cannot hold it (SQLite stays in mode {mode})")));
+    }
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update_and_check(None, "journal_size_limit", bytes, |_| Ok(()))?;
+    connection.pragma_update_and_check(None, "max_page_count", bytes / PAGE_BYTES, |_| Ok(()))?;
+    if version == 0 {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(SCHEMA)?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+        transaction.commit()?;
+    }
+    let found: String = connection.pragma_query_value(None, "quick_check", |row| row.get(0))?;
+    if found != "ok" {
+        return Err(Problem::Damaged(found));
+    }
+    Ok(connection)
+}
+
+/// Takes the lock on the state directory or says who has it.
+fn lock(path: &Path, state: &Path) -> Result<File> {
+    let failed = |e: io::Error| Error::Failed(format!("cannot use {}: {e}", path.display()));
+    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    let mut file = open.map_err(failed)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            // Not yet written, or of a stranger: then without it.
+            let mut pid = String::new();
+            let _ = (&file).take(32).read_to_string(&mut pid);
+            let pid = pid.trim().parse().map_or(String::new(), |pid: u32| format!(" (pid {pid})"));
+            return Err(Error::Failed(format!(
+                "another broker{pid} serves from the state directory {}: stop it, or give this one a directory of its \
+                 own with --state-dir",
+                state.display()
+            )));
+        }
+        Err(errno) => return Err(failed(errno.into())),
+    }
+    let write = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+    write.map_err(failed)?;
+    Ok(file)
+}
+
+/// What went wrong, before it is told in words that name the file.
+enum Problem {
+    /// It is told already.
+    Told(Error),
+    /// What SQLite says.
+    Sqlite(rusqlite::Error),
+    /// What is in the file is not what was written there.
+    Damaged(String),
+    /// Why the file cannot be used.
+    Words(String),
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        Problem::Told(error)
+    }
+}
+
+impl From<rusqlite::Error> for Problem {
+    fn from(error: rusqlite::Error) -> Self {
+        Problem::Sqlite(error)
+    }
+}
+
+impl Problem {
+    fn told(self, path: &Path) -> Error {
+        let why = match self {
+            Problem::Told(error) => return error,
+            Problem::Words(why) => why,
+            Problem::Damaged(why) => damaged(&why),
+            Problem::Sqlite(error) => match error.sqlite_error_code() {
+                Some(ErrorCode::DiskFull) => {
+                    "no room to write: free some space on its disk; until then no session is made or resumed".to_owned()
+                }
+                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => format!(
+                    "another process kept it locked for {} s: close the program that reads it",
+                    BUSY_TIMEOUT.as_secs()
+                ),
+                // The last: a table or column that was made is not there.
+                Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt | ErrorCode::Unknown) => {
+                    damaged(&error.to_string())
+                }
+                Some(_) => format!("{error}: check its disk and its permissions"),
+                // Not SQLite's own: a column of another type than was written.
+                None => damaged(&error.to_string()),
+            },
+        };
+        Error::Failed(format!("the journal {}: {why}", path.display()))
+    }
+}
+
+fn damaged(why: &str) -> String {
+    format!(
+        "it is damaged ({why}): put a copy of it back, or move it away to start without its sessions; their sandboxes \
+         are then ended as nobody's"
+    )
+}

@@ -44,14 +44,15 @@ impl Modes {
     /// What brings a terminal that was reset into this state.
     pub(crate) fn draw(&self) -> String {
         let mut text = String::new();
-        if !self.title.is_empty() {
-            text.push_str("\x1b]2;");
-            text.push_str(&self.title);
-            text.push_str("\x1b\\");
+        // Writing to a String cannot fail.
+        for title in &self.titles {
+            let _ = write!(text, "\x1b]2;{title}\x1b\\\x1b[22;2t");
+        }
+        if !(self.title.is_empty() && self.titles.is_empty()) {
+            let _ = write!(text, "\x1b]2;{}\x1b\\", self.title);
         }
         let switches = SWITCHES.iter().zip(self.switches).filter(|(_, on)| *on).map(|(mode, _)| *mode);
         for mode in switches.chain(self.mouse).chain(self.encoding) {
-            // Writing to a String cannot fail.
             let _ = write!(text, "\x1b[?{mode}h");
         }
         if self.keypad {
@@ -100,7 +101,11 @@ impl Perform for Modes {
         match (intermediates, byte) {
             (b"", b'=') => self.keypad = true,
             (b"", b'>') => self.keypad = false,
-            (b"", b'c') => *self = Self::default(),
+            // A title outlives a reset of the terminal.
+            (b"", b'c') => {
+                let (title, titles) = (std::mem::take(&mut self.title), std::mem::take(&mut self.titles));
+                *self = Self { title, titles, ..Self::default() };
+            }
             _ => {}
         }
     }

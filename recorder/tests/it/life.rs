@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process_group};
 use sandbox_recorder::wire::ToRecorder;
 
 use crate::client::{DEADLINE, Frame, Recording, parent, resident, until};
@@ -37,7 +37,7 @@ fn a_signal_ends_the_shell_and_is_told() {
 
 #[test]
 fn descendants_that_hold_the_terminal_do_not_hold_the_exit() {
-    for script in ["sleep 600", "while :; do printf x; sleep 0.02; done"] {
+    for script in ["exec sleep 600", "while :; do printf x; sleep 0.02; done"] {
         let recording = Recording::new();
         let pid = recording.path("pid");
         let mut client = recording.run(&format!(
@@ -48,7 +48,7 @@ fn descendants_that_hold_the_terminal_do_not_hold_the_exit() {
         client.hello();
         let (output, exit) = client.to_exit();
         let holder = Pid::from_raw(fs::read_to_string(&pid).unwrap().trim().parse().unwrap()).unwrap();
-        let _ = kill_process(holder, Signal::KILL);
+        let _ = kill_process_group(holder, Signal::KILL);
         assert!(String::from_utf8_lossy(&output).contains("bye"), "{output:?}");
         assert!(matches!(exit, Frame::Exit { code: 3, signal: 0, .. }), "{exit:?}");
     }

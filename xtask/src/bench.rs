@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result};
 
 use crate::command::find_program;
 use crate::plugins;
+use crate::recorder;
 use crate::setup::{self, BUBBLEWRAP, debian, python};
 use crate::web;
 use crate::workspace::Workspace;
@@ -36,9 +37,10 @@ pub(crate) fn bench(ws: &Workspace, name: Option<&str>) -> Result<()> {
         return storage(ws);
     }
     plugins::build(ws)?;
+    recorder::build(ws)?;
     web::build(ws)?;
     debian::ensure(ws, &[&BUBBLEWRAP])?;
-    let mut vars = vec![plugins::env_var(ws)];
+    let mut vars = vec![plugins::env_var(ws), recorder::env_var(ws)];
     for (var, get) in PEERS.iter().filter(|(var, _)| env::var_os(var).is_none()) {
         match get(ws) {
             Ok(path) => vars.push((var, path)),
@@ -53,6 +55,7 @@ pub(crate) fn bench(ws: &Workspace, name: Option<&str>) -> Result<()> {
 fn storage(ws: &Workspace) -> Result<()> {
     let parts = setup::install(ws);
     plugins::build(ws)?;
+    recorder::build(ws)?;
     web::build(ws)?;
     ws.cargo().args(["bench", "--package=sandbox-broker", "--bench=storage"]).envs(&parts.vars).run()
 }

@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use crate::plugins;
+use crate::recorder;
 use crate::report::Report;
 use crate::setup;
 use crate::test;
@@ -11,7 +12,8 @@ use crate::web;
 use crate::workspace::Workspace;
 
 /// The names of the steps, quick ones first.
-pub(crate) const STEPS: [&str; 9] = ["fmt", "tidy", "setup", "web", "plugins", "clippy", "test", "browser", "docs"];
+pub(crate) const STEPS: [&str; 10] =
+    ["fmt", "tidy", "setup", "web", "plugins", "recorder", "clippy", "test", "browser", "docs"];
 
 const GUESTS_MANIFEST: &str = "host/tests/guests/Cargo.toml";
 
@@ -30,12 +32,13 @@ pub(crate) fn ci(ws: &Workspace, only: Vec<String>) -> Result<()> {
     }
     report.step("web", &[], || web::check_and_build(ws));
     report.step("plugins", &[], || plugins::build(ws));
+    report.step("recorder", &[], || recorder::build(ws));
     report.step("clippy", &[], || {
         ws.cargo().args(["clippy", "--workspace", "--all-targets", "--locked"]).args(["--", "-D", "warnings"]).run()
     });
     if let Some(parts) = &parts {
         report.step("test", &[], || test::rust(ws, parts, None, &[]));
-        report.step("browser", &["web", "plugins"], || test::browser(ws, parts));
+        report.step("browser", &["web", "plugins", "recorder"], || test::browser(ws, parts));
     }
     report.step("docs", &[], || {
         ws.cargo().args(["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-D warnings").run()

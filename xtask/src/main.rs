@@ -14,6 +14,7 @@ mod bench;
 mod ci;
 mod command;
 mod plugins;
+mod recorder;
 mod report;
 mod run;
 mod setup;
@@ -64,7 +65,7 @@ enum Task {
         #[arg(long, value_name = "STEP", value_parser = ci::STEPS)]
         only: Vec<String>,
     },
-    /// Build the plugins to target/plugins
+    /// Build the plugins to target/plugins, and the recorder to target/recorder
     Plugins,
     /// Build the page to web/dist
     Web,
@@ -95,7 +96,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Run { release, azure, args } => run::run(ws, release, azure, &args),
         Task::Test { filter, only, args } => test::test(ws, filter.as_deref(), only, &args),
         Task::Ci { only } => ci::ci(ws, only),
-        Task::Plugins => plugins::build(ws),
+        Task::Plugins => plugins::build(ws).and(recorder::build(ws)),
         Task::Web => web::build(ws),
         Task::Setup => setup::setup(ws),
         Task::Tidy => tidy::tidy(ws),

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use crate::azurite;
 use crate::plugins;
+use crate::recorder;
 use crate::setup::{self, debian};
 use crate::web;
 use crate::workspace::Workspace;
@@ -19,9 +20,14 @@ pub(crate) fn run(ws: &Workspace, release: bool, azure: bool, args: &[String]) -
         eprintln!("warning: {error:#}");
     }
     plugins::build(ws)?;
+    let recorder = recorder::build(ws);
     web::build(ws)?;
     let broker = build_broker(ws, release)?;
     let mut vars = vec![plugins::env_var(ws)];
+    match recorder {
+        Ok(()) => vars.push(recorder::env_var(ws)),
+        Err(error) => eprintln!("warning: sessions do not outlive the broker: {error:#}"),
+    }
     if azure {
         // Another provider than `local` has them in its own image.
         for missing in [debian::ensure(ws, &[&setup::FUSE]).err(), setup::blobfuse::find().err()].into_iter().flatten()

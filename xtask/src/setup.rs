@@ -11,6 +11,7 @@ use anyhow::{Result, bail};
 use crate::azurite;
 use crate::command::find_program;
 use crate::plugins;
+use crate::recorder;
 use crate::web;
 use crate::workspace::Workspace;
 
@@ -97,7 +98,7 @@ pub(crate) fn setup(ws: &Workspace) -> Result<()> {
 
 /// Installs every part of the tests that can be installed.
 pub(crate) fn install(ws: &Workspace) -> TestParts {
-    let mut vars = vec![plugins::env_var(ws)];
+    let mut vars = vec![plugins::env_var(ws), recorder::env_var(ws)];
     let mut missing = Vec::new();
     let mut note = |result: Result<()>| {
         if let Err(error) = result {

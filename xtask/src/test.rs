@@ -15,13 +15,14 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::command::stop;
 use crate::plugins;
+use crate::recorder;
 use crate::report::Report;
 use crate::setup::{self, TestParts};
 use crate::web;
 use crate::workspace::Workspace;
 
 /// The names of the steps.
-pub(crate) const STEPS: [&str; 6] = ["setup", "plugins", "page", "web", "rust", "browser"];
+pub(crate) const STEPS: [&str; 7] = ["setup", "plugins", "recorder", "page", "web", "rust", "browser"];
 
 /// A debug build with a cold cache compiles its plugins first.
 const START_DEADLINE: Duration = Duration::from_secs(120);
@@ -35,11 +36,12 @@ pub(crate) fn test(ws: &Workspace, filter: Option<&str>, only: Vec<String>, args
     let mut report = Report::new(only);
     report.step("setup", &[], || parts.check(ws));
     report.step("plugins", &[], || plugins::build(ws));
+    report.step("recorder", &[], || recorder::build(ws));
     report.step("page", &[], || web::build(ws));
     report.step("rust", &[], || rust(ws, &parts, filter, args));
     if filter.is_none() {
         report.step("web", &[], || web::unit_tests(ws));
-        report.step("browser", &["plugins", "page"], || browser(ws, &parts));
+        report.step("browser", &["plugins", "recorder", "page"], || browser(ws, &parts));
     }
     report.finish()
 }

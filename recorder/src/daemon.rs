@@ -1,0 +1,411 @@
+//! The daemon of a recording: one thread that stands between a terminal and the
+//! broker, and goes on when there is none.
+//!
+//! Owns the order in which things are looked at and every rule of who waits for whom.
+//! Knows nothing of how it was started.
+
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::SocketFlags;
+use sandbox_recorder::wire::{Hello, MAX_DATA, Size, ToBroker, ToRecorder};
+
+use crate::attachment::{Attachment, Over};
+use crate::control::{self, Begin, Request};
+use crate::marks::Marks;
+use crate::pty::{Exit, Shell, Terminal};
+use crate::ring::Ring;
+
+/// Of a ring, how much output a broker that is there may not have acknowledged before
+/// the shell waits for it: 16 MiB of 64. The rest is for the time that it is away.
+const WINDOW: u64 = 4;
+
+/// After the shell's end, while others hold its terminal: output is over when there was
+/// none for this long,
+const SILENCE: Duration = Duration::from_millis(100);
+
+/// and at the latest then.
+const LAST_OUTPUT: Duration = Duration::from_secs(2);
+
+/// After the shell's end the daemon is there for this long without an attachment, so
+/// that a broker that was away learns how it ended.
+const LINGER: Duration = Duration::from_secs(600);
+
+/// How long a process that connected may take to say what it wants.
+const GREETING: Duration = Duration::from_secs(1);
+
+/// The parts of a recording that runs.
+pub(crate) struct Daemon {
+    dir: PathBuf,
+    began: Instant,
+    listener: OwnedFd,
+    ring: Ring,
+    marks: Marks,
+    size: Size,
+    pid: u32,
+    /// Until its last output was read.
+    terminal: Option<Terminal>,
+    /// Until it ended.
+    shell: Option<Shell>,
+    exit: Option<Exit>,
+    /// Since the shell ended and while its terminal is read on.
+    rest: Option<Rest>,
+    /// Input that the terminal did not take. Below [`MAX_DATA`] more is read, which is
+    /// at most as much again.
+    input: Vec<u8>,
+    /// Bytes of input that it took.
+    taken: u64,
+    /// Connected and has not said what it wants.
+    guest: Option<(OwnedFd, Instant)>,
+    attachment: Option<Attachment>,
+    /// Since when there is none.
+    alone: Instant,
+    buffer: Vec<u8>,
+}
+
+/// The last output of a terminal whose shell ended.
+#[derive(Clone, Copy)]
+struct Rest {
+    silent: Instant,
+    last: Instant,
+}
+
+/// What is polled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Listener,
+    Guest,
+    Shell,
+    Terminal,
+    Control,
+    Stdin,
+    Stdout,
+}
+
+impl Daemon {
+    /// Puts the parts together. `began` is the time that marks count from.
+    pub(crate) fn new(
+        dir: PathBuf,
+        listener: OwnedFd,
+        (ring, mut marks): (Ring, Marks),
+        (terminal, shell, size): (Terminal, Shell, Size),
+        began: Instant,
+    ) -> Self {
+        marks.resized(&ring, 0, size, Duration::ZERO);
+        Self {
+            dir,
+            began,
+            listener,
+            ring,
+            marks,
+            size,
+            pid: shell.pid(),
+            terminal: Some(terminal),
+            shell: Some(shell),
+            exit: None,
+            rest: None,
+            input: Vec::new(),
+            taken: 0,
+            guest: None,
+            attachment: None,
+            alone: began,
+            buffer: vec![0; MAX_DATA],
+        }
+    }
+
+    /// Runs until nobody needs it any more. An error is one of the system's that
+    /// leaves nothing to wait for.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let mut before = Instant::now();
+        loop {
+            let ready = self.wait()?;
+            let now = Instant::now();
+            self.keep_time(before, now);
+            before = now;
+            for source in ready {
+                self.serve(source, now);
+            }
+            self.send();
+            if self.is_over(now) {
+                let _ = std::fs::remove_file(self.dir.join(control::SOCKET));
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until something is ready or a time has come.
+    fn wait(&self) -> io::Result<Vec<(Source, PollFlags)>> {
+        let mut sources = Vec::with_capacity(7);
+        let mut fds = Vec::with_capacity(7);
+        let mut add = |source, fd, flags| {
+            sources.push(source);
+            fds.push(PollFd::from_borrowed_fd(fd, flags));
+        };
+        if let Some(shell) = &self.shell {
+            add(Source::Shell, shell.ended.as_fd(), PollFlags::IN);
+        }
+        if let Some(terminal) = &self.terminal {
+            let mut flags = PollFlags::empty();
+            flags.set(PollFlags::IN, !self.must_wait());
+            flags.set(PollFlags::OUT, !self.input.is_empty());
+            // Without a wish it would be told of a hang-up again and again.
+            if !flags.is_empty() {
+                add(Source::Terminal, terminal.master.as_fd(), flags);
+            }
+        }
+        if let Some(attachment) = &self.attachment {
+            add(Source::Control, attachment.control.as_fd(), PollFlags::IN);
+            if !self.is_deaf() {
+                add(Source::Stdin, attachment.stdin.as_fd(), PollFlags::IN);
+            }
+            let more = attachment.has_more(&self.ring, self.taken, self.exit);
+            let flags = if more { PollFlags::OUT } else { PollFlags::empty() };
+            add(Source::Stdout, attachment.stdout.as_fd(), flags);
+        }
+        // Last: a new attachment is not told what the one before it was polled for.
+        match &self.guest {
+            Some((guest, _)) => add(Source::Guest, guest.as_fd(), PollFlags::IN),
+            None => add(Source::Listener, self.listener.as_fd(), PollFlags::IN),
+        }
+        let timeout = self.deadline().map(|at| {
+            let left = at.saturating_duration_since(Instant::now());
+            Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
+        });
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(sources.into_iter().zip(fds.iter().map(PollFd::revents)).filter(|(_, flags)| !flags.is_empty()).collect())
+    }
+
+    /// The next time at which something is to be done though nothing happens.
+    fn deadline(&self) -> Option<Instant> {
+        let rest = self.rest.filter(|_| !self.must_wait()).map(|rest| rest.silent.min(rest.last));
+        let guest = self.guest.as_ref().map(|(_, came)| *came + GREETING);
+        let attachment = self.attachment.as_ref().filter(|_| !self.is_deaf()).map(Attachment::deadline);
+        let linger = (self.exit.is_some() && self.attachment.is_none()).then(|| self.alone + LINGER);
+        [rest, guest, attachment, linger].into_iter().flatten().min()
+    }
+
+    /// Does what the time asks for.
+    fn keep_time(&mut self, before: Instant, now: Instant) {
+        if self.guest.as_ref().is_some_and(|(_, came)| now >= *came + GREETING) {
+            self.guest = None;
+        }
+        if self.is_deaf()
+            && let Some(attachment) = &mut self.attachment
+        {
+            attachment.excuse(now);
+        }
+        if self.attachment.as_ref().is_some_and(|attachment| now >= attachment.deadline()) {
+            self.detach(Over::Silent, now);
+        }
+        let waits = self.must_wait();
+        if let Some(rest) = &mut self.rest {
+            if waits {
+                // Nobody looked whether there is more.
+                rest.silent += now - before;
+                rest.last += now - before;
+            } else if now >= rest.last || now >= rest.silent {
+                // This process may have been late, with output there long ago.
+                let late = self.read_terminal(now);
+                if now >= self.rest.map_or(now, |rest| rest.last) || !late {
+                    self.finish(now);
+                }
+            }
+        }
+    }
+
+    fn serve(&mut self, (source, flags): (Source, PollFlags), now: Instant) {
+        match source {
+            Source::Listener => {
+                if let Ok(guest) = rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC) {
+                    self.guest = Some((guest, now));
+                }
+            }
+            Source::Guest => self.greet(now),
+            Source::Shell => self.bury(now),
+            Source::Terminal => {
+                if flags.intersects(PollFlags::OUT) {
+                    self.write_terminal();
+                }
+                if flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) && !self.must_wait() {
+                    self.read_terminal(now);
+                }
+            }
+            // Its process ended: it has nothing to say.
+            Source::Control => self.detach(Over::Left, now),
+            Source::Stdin => self.listen(now),
+            Source::Stdout if flags.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL) => {
+                self.detach(Over::Left, now)
+            }
+            Source::Stdout => {}
+        }
+    }
+
+    /// A broker that is there has too much before it.
+    fn must_wait(&self) -> bool {
+        self.attachment
+            .as_ref()
+            .is_some_and(|attachment| attachment.behind(self.ring.end(), self.is_deaf()) > self.ring.size() / WINDOW)
+    }
+
+    /// The terminal does not take input, so no more is read.
+    fn is_deaf(&self) -> bool {
+        self.input.len() >= MAX_DATA
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        self.exit.is_some() && self.attachment.is_none() && self.guest.is_none() && now >= self.alone + LINGER
+    }
+
+    /// Reads what the terminal has, up to a frame. Whether there was output.
+    fn read_terminal(&mut self, now: Instant) -> bool {
+        let Some(terminal) = &self.terminal else { return false };
+        let (mut length, mut ended) = (0, false);
+        // The kernel gives 4 KiB at a time.
+        while length < self.buffer.len() {
+            match rustix::io::read(&terminal.master, &mut self.buffer[length..]) {
+                Ok(0) => ended = true,
+                Ok(count) => {
+                    length += count;
+                    continue;
+                }
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => {}
+                Err(_) => ended = true,
+            }
+            break;
+        }
+        if length > 0 {
+            let (offset, bytes) = (self.ring.end(), &self.buffer[..length]);
+            self.marks.output(&self.ring, offset, self.size, now - self.began);
+            self.ring.append(bytes);
+            if let Some(attachment) = &mut self.attachment {
+                attachment.offer(offset, bytes);
+            }
+            if let Some(rest) = &mut self.rest {
+                rest.silent = now + SILENCE;
+            }
+        }
+        if ended {
+            self.finish(now);
+        }
+        length > 0
+    }
+
+    fn write_terminal(&mut self) {
+        let Some(terminal) = &self.terminal else { return };
+        // At an error the terminal is about to end.
+        if let Ok(count) = rustix::io::write(&terminal.master, &self.input) {
+            self.input.drain(..count);
+            self.taken += count as u64;
+        }
+    }
+
+    /// The shell ended: what is left in its terminal follows.
+    fn bury(&mut self, now: Instant) {
+        let Some(mut shell) = self.shell.take() else { return };
+        // It is a child and ended, so there is a status.
+        let exit = shell.wait().unwrap_or(Exit { code: -1, signal: 0 });
+        let page = self.ring.page();
+        page.exited.store((now - self.began).as_millis() as u64, Ordering::Relaxed);
+        page.exit.store(exit.pack(), Ordering::Release);
+        self.rest = Some(Rest { silent: now + SILENCE, last: now + LAST_OUTPUT });
+        if let Some(terminal) = &mut self.terminal {
+            terminal.slave = None;
+        }
+    }
+
+    /// The terminal is over: its last output was read.
+    fn finish(&mut self, now: Instant) {
+        self.terminal = None;
+        // Hung up under it: its end is still to come.
+        if self.shell.is_some() {
+            return;
+        }
+        self.rest = None;
+        self.input = Vec::new();
+        self.exit = Exit::unpack(self.ring.page().exit.load(Ordering::Acquire));
+        self.alone = now;
+    }
+
+    /// Reads what a process that connected wants, and serves it in the place of the
+    /// one before.
+    fn greet(&mut self, now: Instant) {
+        let Some((guest, came)) = self.guest.take() else { return };
+        let request = match control::receive(guest.as_fd()) {
+            Ok(request) => request,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.guest = Some((guest, came)),
+            // It left, or is no recorder.
+            Err(_) => return,
+        };
+        let (start, end) = (self.ring.start(), self.ring.end());
+        let since = match request.begin {
+            Begin::Since(offset) if offset > end => return refuse(&guest, &request, offset, end),
+            Begin::Since(offset) => offset,
+            Begin::Tail(bytes) => end.saturating_sub(bytes).max(start),
+        };
+        self.detach(Over::Replaced, now);
+        let hello = Hello { pid: self.pid, start, end, input: self.taken, size: self.size };
+        // Pipes that cannot even be asked are closed.
+        self.attachment = Attachment::new(guest, request, since, hello, now).ok();
+    }
+
+    /// Reads what the broker says.
+    fn listen(&mut self, now: Instant) {
+        let Some(attachment) = &mut self.attachment else { return };
+        let (terminal, shell) = (self.terminal.as_ref(), self.shell.as_ref());
+        let (input, size) = (&mut self.input, &mut self.size);
+        let (ring, marks, began) = (&self.ring, &mut self.marks, self.began);
+        let heard = attachment.read(&mut self.buffer, now, |frame| match frame {
+            // A terminal that is over takes nothing.
+            ToRecorder::Input(bytes) if terminal.is_some() => input.extend_from_slice(bytes),
+            ToRecorder::Resize(new) => {
+                if terminal.is_some_and(|terminal| terminal.resize(new).is_ok()) && *size != new {
+                    *size = new;
+                    marks.resized(ring, ring.end(), new, now - began);
+                }
+            }
+            ToRecorder::Signal { number } => shell.into_iter().for_each(|shell| shell.signal(number)),
+            ToRecorder::Input(_) | ToRecorder::Ack { .. } => {}
+        });
+        // Mostly it takes it at once, and a round of polling is spared.
+        if !self.input.is_empty() {
+            self.write_terminal();
+        }
+        if let Err(over) = heard {
+            self.detach(over, now);
+        }
+    }
+
+    fn send(&mut self) {
+        let Some(attachment) = &mut self.attachment else { return };
+        if let Err(over) = attachment.send(&self.ring, self.taken, self.exit) {
+            self.detach(over, Instant::now());
+        }
+    }
+
+    /// Ends the attachment, if there is one. Its input that was not taken is dropped,
+    /// so that the next one knows from the count alone what it may send.
+    fn detach(&mut self, over: Over, now: Instant) {
+        if let Some(attachment) = self.attachment.take() {
+            attachment.end(over);
+            self.input = Vec::new();
+            self.alone = now;
+        }
+    }
+}
+
+/// Says that there is no such offset. The pipe of a process that just began is empty.
+fn refuse(guest: &OwnedFd, request: &Request, since: u64, end: u64) {
+    let mut frame = Vec::new();
+    ToBroker::Refused { reason: &crate::above(since, end) }.encode(&mut frame);
+    let _ = rustix::io::write(&request.stdout, &frame);
+    control::answer(guest, Over::Refused as u8);
+}

@@ -1,0 +1,55 @@
+//! What a recording holds, told in order: output with its times, and sizes.
+
+use std::io;
+use std::path::Path;
+
+use sandbox_recorder::wire::{MAX_DATA, Size};
+
+use crate::marks::{Mark, Reader};
+use crate::ring::{Piece, Ring};
+
+/// Of a recording whose marks are lost.
+const UNKNOWN: Size = Size { cols: 80, rows: 24 };
+
+/// What happened.
+pub(crate) enum Event<'a> {
+    /// The terminal has this size. The first event, and then at each change.
+    Size(Size),
+    /// Output; at most [`MAX_DATA`] bytes.
+    Output(&'a [u8]),
+    /// Output is missing here: it was overwritten while it was read.
+    Gap(u64, u64),
+}
+
+/// Tells `take` everything that is held below `to`, with the milliseconds since the
+/// recording began.
+pub(crate) fn tell(
+    dir: &Path,
+    ring: &Ring,
+    to: u64,
+    mut take: impl FnMut(u64, Event<'_>) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut marks = Reader::open(dir, ring)?.peekable();
+    let mut at = ring.start().min(to);
+    let mut now = Mark { offset: at, ms: 0, resized: true, size: marks.peek().map_or(UNKNOWN, |mark| mark.size) };
+    let first = at;
+    while let Some(mark) = marks.next_if(|mark| mark.offset <= first) {
+        now = mark;
+    }
+    take(now.ms, Event::Size(now.size))?;
+
+    let mut buffer = vec![0; MAX_DATA];
+    loop {
+        let next = marks.peek().map_or(to, |mark| mark.offset.min(to));
+        ring.walk(at, next, &mut buffer, |piece| match piece {
+            Piece::Bytes(_, bytes) => take(now.ms, Event::Output(bytes)),
+            Piece::Gap(from, to) => take(now.ms, Event::Gap(from, to)),
+        })?;
+        at = at.max(next);
+        let Some(mark) = marks.next_if(|mark| mark.offset <= to) else { return Ok(()) };
+        if mark.resized && mark.size != now.size {
+            take(mark.ms, Event::Size(mark.size))?;
+        }
+        now = mark;
+    }
+}

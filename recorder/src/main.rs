@@ -1,0 +1,249 @@
+//! `sandbox-recorder`: owns a terminal inside a sandbox, numbers and keeps its output,
+//! and serves it to a broker that comes and goes.
+//!
+//! Owns the command line and the exit statuses. The parts, along the way of a byte:
+//!
+//! | part | what |
+//! |---|---|
+//! | `run` | makes a recording and leaves its daemon behind |
+//! | `daemon` | one thread between the terminal, the ring and the broker |
+//! | `pty` | the terminal and the program on it |
+//! | `ring`, `marks` | output on disk, and when it came |
+//! | `control` | how `attach` hands its pipes to the daemon |
+//! | `attachment` | the frames of one broker |
+//! | `history` | what is held, told in order; for `screen` (with `modes`) and `cast` |
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use lexopt::{Arg, Parser, ValueExt as _};
+use sandbox_recorder::wire::{MAX_DATA, Size, ToBroker};
+
+mod attachment;
+mod cast;
+mod control;
+mod daemon;
+mod history;
+mod marks;
+mod modes;
+mod pty;
+mod ring;
+mod run;
+mod screen;
+mod text;
+
+use control::Begin;
+use ring::{Piece, Ring};
+use run::Recording;
+
+const USAGE: &str = "\
+sandbox-recorder run    --dir DIR --cols N --rows N [--ring BYTES] [--patience MS] -- PROGRAM ARGS…
+sandbox-recorder attach --dir DIR (--since OFFSET | --tail BYTES) [--patience MS]
+sandbox-recorder read   --dir DIR --from OFFSET --to OFFSET
+sandbox-recorder screen --dir DIR --at OFFSET
+sandbox-recorder cast   --dir DIR
+";
+
+/// Bytes of output that are held: some minutes of a flood, weeks of typing.
+const RING: u64 = 64 * 1024 * 1024;
+
+/// A broker says something every 10 s.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// There is no such offset.
+const REFUSED: u8 = 2;
+
+/// Why this process ends without having done what it should.
+struct Failure {
+    status: u8,
+    message: String,
+}
+
+impl Failure {
+    fn new(status: u8, message: String) -> Self {
+        Self { status, message }
+    }
+}
+
+impl From<lexopt::Error> for Failure {
+    fn from(error: lexopt::Error) -> Self {
+        Self::new(1, format!("{error}\n{USAGE}"))
+    }
+}
+
+trait Context<T> {
+    /// Says what failed, for a failure with status 1.
+    fn context(self, what: impl FnOnce() -> String) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<io::Error>> Context<T> for Result<T, E> {
+    fn context(self, what: impl FnOnce() -> String) -> Result<T, Failure> {
+        self.map_err(|error| Failure::new(1, format!("{}: {}", what(), error.into())))
+    }
+}
+
+fn main() -> ExitCode {
+    match command() {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => {
+            // Without a standard error there is the status.
+            let _ = writeln!(io::stderr(), "sandbox-recorder: {}", failure.message.trim_end());
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+/// Arguments of all commands.
+#[derive(Default)]
+struct Arguments {
+    command: Option<OsString>,
+    dir: Option<PathBuf>,
+    cols: Option<u16>,
+    rows: Option<u16>,
+    ring: Option<u64>,
+    patience: Option<u32>,
+    since: Option<u64>,
+    tail: Option<u64>,
+    from: Option<u64>,
+    to: Option<u64>,
+    at: Option<u64>,
+    program: Vec<OsString>,
+}
+
+impl Arguments {
+    fn read(mut parser: Parser) -> Result<Self, lexopt::Error> {
+        let mut arguments = Self::default();
+        while let Some(argument) = parser.next()? {
+            match argument {
+                Arg::Long("dir") => arguments.dir = Some(parser.value()?.into()),
+                Arg::Long("cols") => arguments.cols = Some(parser.value()?.parse()?),
+                Arg::Long("rows") => arguments.rows = Some(parser.value()?.parse()?),
+                Arg::Long("ring") => arguments.ring = Some(parser.value()?.parse()?),
+                Arg::Long("patience") => arguments.patience = Some(parser.value()?.parse()?),
+                Arg::Long("since") => arguments.since = Some(parser.value()?.parse()?),
+                Arg::Long("tail") => arguments.tail = Some(parser.value()?.parse()?),
+                Arg::Long("from") => arguments.from = Some(parser.value()?.parse()?),
+                Arg::Long("to") => arguments.to = Some(parser.value()?.parse()?),
+                Arg::Long("at") => arguments.at = Some(parser.value()?.parse()?),
+                Arg::Value(command) if arguments.command.is_none() => arguments.command = Some(command),
+                Arg::Value(program) => {
+                    arguments.program = std::iter::once(program).chain(parser.raw_args()?).collect();
+                }
+                argument => return Err(argument.unexpected()),
+            }
+        }
+        Ok(arguments)
+    }
+}
+
+fn command() -> Result<u8, Failure> {
+    let arguments = Arguments::read(Parser::from_env())?;
+    let missing = |what: &str| Failure::new(1, format!("{what}\n{USAGE}"));
+    let dir = arguments.dir.clone().ok_or_else(|| missing("--dir is missing"))?;
+    let patience = arguments.patience.map_or(PATIENCE, |ms| Duration::from_millis(ms.into()));
+    match arguments.command.as_deref().and_then(|name| name.to_str()) {
+        Some("run") => {
+            let (Some(cols), Some(rows)) = (arguments.cols, arguments.rows) else {
+                return Err(missing("--cols or --rows is missing"));
+            };
+            let size = Size::new(cols, rows).ok_or_else(|| missing("--cols and --rows are 1 to 1000"))?;
+            let ring = arguments.ring.unwrap_or(RING);
+            if !ring::SIZES.contains(&ring) {
+                return Err(missing(&format!("--ring is {} to {}", ring::SIZES.start(), ring::SIZES.end())));
+            }
+            if arguments.program.is_empty() {
+                return Err(missing("the program is missing"));
+            }
+            let dir = run::start(&Recording { dir, size, ring, program: arguments.program })?;
+            attach(&dir, Begin::Since(0), patience)
+        }
+        Some("attach") => match (arguments.since, arguments.tail) {
+            (Some(offset), None) => attach(&dir, Begin::Since(offset), patience),
+            (None, Some(bytes)) => attach(&dir, Begin::Tail(bytes), patience),
+            _ => Err(missing("one of --since and --tail is needed")),
+        },
+        Some("read") => {
+            let (Some(from), Some(to)) = (arguments.from, arguments.to) else {
+                return Err(missing("--from or --to is missing"));
+            };
+            read(&dir, from, to)
+        }
+        Some("screen") => screen(&dir, arguments.at.ok_or_else(|| missing("--at is missing"))?),
+        Some("cast") => {
+            cast::write(&dir, io::stdout().lock()).context(|| format!("telling what {} holds", dir.display()))?;
+            Ok(0)
+        }
+        _ => Err(missing("the command is missing")),
+    }
+}
+
+fn attach(dir: &Path, begin: Begin, patience: Duration) -> Result<u8, Failure> {
+    control::ask(dir, begin, patience).context(|| format!("no recorder serves {}", dir.display()))
+}
+
+/// Writes what is held between two offsets.
+fn read(dir: &Path, from: u64, to: u64) -> Result<u8, Failure> {
+    let ring = Ring::open(dir).context(|| format!("opening what {} holds", dir.display()))?;
+    if let Some(status) = refuse(&ring, from)? {
+        return Ok(status);
+    }
+    let mut out = io::stdout().lock();
+    let mut frame = Vec::new();
+    ring.walk(from, to, &mut vec![0; MAX_DATA], |piece| {
+        frame.clear();
+        match piece {
+            Piece::Bytes(offset, bytes) => ToBroker::Output { offset, bytes }.encode(&mut frame),
+            Piece::Gap(from, to) => ToBroker::Gap { from, to }.encode(&mut frame),
+        }
+        out.write_all(&frame)
+    })
+    .and_then(|()| out.flush())
+    .context(|| format!("reading what {} holds", dir.display()))?;
+    Ok(0)
+}
+
+/// Writes what draws the screen at an offset.
+fn screen(dir: &Path, at: u64) -> Result<u8, Failure> {
+    let ring = Ring::open(dir).context(|| format!("opening what {} holds", dir.display()))?;
+    if let Some(status) = refuse(&ring, at)? {
+        return Ok(status);
+    }
+    let (size, text) = screen::draw(dir, &ring, at).context(|| format!("drawing what {} holds", dir.display()))?;
+    let mut frames = Vec::new();
+    let mut rest = text.as_str();
+    loop {
+        let (part, after) = rest.split_at(rest.floor_char_boundary(MAX_DATA));
+        ToBroker::Screen { size, text: part }.encode(&mut frames);
+        rest = after;
+        if rest.is_empty() {
+            break;
+        }
+    }
+    write(&frames)?;
+    Ok(0)
+}
+
+/// Says that there is no such offset, if so.
+fn refuse(ring: &Ring, offset: u64) -> Result<Option<u8>, Failure> {
+    let end = ring.end();
+    if offset <= end {
+        return Ok(None);
+    }
+    let mut frame = Vec::new();
+    ToBroker::Refused { reason: &above(offset, end) }.encode(&mut frame);
+    write(&frame)?;
+    Ok(Some(REFUSED))
+}
+
+/// The reason why an offset is refused.
+fn above(offset: u64, end: u64) -> String {
+    format!("offset {offset} is above the end of the output, {end}")
+}
+
+fn write(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes).and_then(|()| out.flush()).context(|| "writing to the standard output".to_owned())
+}

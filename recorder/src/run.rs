@@ -1,0 +1,178 @@
+//! `run`: makes a recording and leaves its daemon behind.
+//!
+//! Owns the way from an ordinary process to a daemon that nothing of its parent
+//! touches. What the daemon does is not its matter.
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::pipe::PipeFlags;
+use rustix::process::{Pid, WaitOptions};
+use sandbox_recorder::wire::Size;
+
+use crate::control;
+use crate::daemon::Daemon;
+use crate::marks::Marks;
+use crate::pty::{Shell, Terminal};
+use crate::ring::Ring;
+use crate::{Context as _, Failure};
+
+/// Another recording lies in the folder.
+const IN_USE: u8 = 3;
+
+/// A shell's own for a program that cannot be started.
+const NOT_STARTED: u8 = 127;
+
+/// What is recorded.
+pub(crate) struct Recording {
+    pub(crate) dir: PathBuf,
+    pub(crate) size: Size,
+    /// Bytes of the ring.
+    pub(crate) ring: u64,
+    pub(crate) program: Vec<OsString>,
+}
+
+/// What the daemon gets from the process that makes it.
+struct Parts {
+    dir: PathBuf,
+    ring: Ring,
+    marks: Marks,
+    listener: OwnedFd,
+}
+
+/// Starts the daemon and its program. Returns the absolute path of its folder once the
+/// program runs.
+pub(crate) fn start(recording: &Recording) -> Result<PathBuf, Failure> {
+    close_inherited();
+    let parts = prepare(&recording.dir, recording.ring)?;
+    let dir = parts.dir.clone();
+    let started = fork(parts, recording);
+    if started.is_err() {
+        for file in [control::SOCKET, "marks", "ring"] {
+            let _ = fs::remove_file(dir.join(file));
+        }
+        let _ = fs::remove_dir(&dir);
+    }
+    started.map(|()| dir)
+}
+
+/// What a provider left open would be held for as long as the shell lives, and the end
+/// of a pipe among it would never be seen.
+fn close_inherited() {
+    // SAFETY: nothing of this process is open yet but its standard streams. Fails where
+    // the system is older than this call, and then what is open stays open.
+    unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+}
+
+fn prepare(dir: &Path, size: u64) -> Result<Parts, Failure> {
+    if let Some(parent) = dir.parent() {
+        fs::create_dir_all(parent).context(|| format!("making {}", parent.display()))?;
+    }
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check_own(dir)?,
+        Err(error) => return Err(error).context(|| format!("making {}", dir.display())),
+    }
+    let dir = dir.canonicalize().context(|| format!("finding {}", dir.display()))?;
+    let ring = match Ring::create(&dir, size) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return Err(Failure::new(
+                IN_USE,
+                format!("{} holds another recording: attach to it, or name another folder", dir.display()),
+            ));
+        }
+        ring => ring.context(|| format!("making a ring in {}", dir.display()))?,
+    };
+    let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    ring.page().began.store(began.as_millis() as u64, Ordering::Relaxed);
+    let marks = Marks::create(&dir).context(|| format!("making marks in {}", dir.display()))?;
+    let listener = control::listen(&dir).context(|| format!("listening in {}", dir.display()))?;
+    Ok(Parts { dir, ring, marks, listener })
+}
+
+/// A folder that is there already must be ours alone: what a shell says is in it.
+fn check_own(dir: &Path) -> Result<(), Failure> {
+    let found = fs::symlink_metadata(dir).context(|| format!("looking at {}", dir.display()))?;
+    if found.is_dir() && found.uid() == rustix::process::getuid().as_raw() && found.mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    Err(Failure::new(1, format!("{} is there and is not a folder of this user alone: name another", dir.display())))
+}
+
+/// Forks twice, so that the daemon is nobody's child and leads no session, and waits
+/// until it says how its start went: nothing, or an exit status and a message.
+fn fork(parts: Parts, recording: &Recording) -> Result<(), Failure> {
+    let (said, say) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).context(|| "making a pipe".to_owned())?;
+    // SAFETY: this process has one thread, so its copy may do anything.
+    match unsafe { libc::fork() } {
+        -1 => return Err(io::Error::last_os_error()).context(|| "forking".to_owned()),
+        0 => {
+            drop(said);
+            let _ = rustix::process::setsid();
+            // SAFETY: as above.
+            if unsafe { libc::fork() } == 0 {
+                become_daemon(parts, recording, File::from(say));
+            }
+            // The copy of a process must not end as it would.
+            // SAFETY: no return, and nothing is left undone that the parent does not do.
+            unsafe { libc::_exit(0) }
+        }
+        child => {
+            drop(say);
+            let _ = rustix::process::waitpid(Pid::from_raw(child), WaitOptions::empty());
+        }
+    }
+    let mut answer = Vec::new();
+    File::from(said).read_to_end(&mut answer).context(|| "waiting for the start".to_owned())?;
+    match answer.split_first() {
+        Some((0, [])) => Ok(()),
+        Some((status, message)) => Err(Failure::new(*status, String::from_utf8_lossy(message).into_owned())),
+        None => Err(Failure::new(1, "the recorder ended while it started".to_owned())),
+    }
+}
+
+fn become_daemon(parts: Parts, recording: &Recording, mut say: File) -> ! {
+    let daemon = match assemble(parts, recording) {
+        Ok(daemon) => {
+            let _ = say.write_all(&[0]);
+            daemon
+        }
+        Err(failure) => {
+            let _ = say.write_all(&[failure.status]);
+            let _ = say.write_all(failure.message.as_bytes());
+            std::process::exit(1);
+        }
+    };
+    drop(say);
+    let status = if daemon.run().is_ok() { 0 } else { 1 };
+    std::process::exit(status)
+}
+
+fn assemble(Parts { dir, ring, marks, listener }: Parts, recording: &Recording) -> Result<Daemon, Failure> {
+    let began = Instant::now();
+    let null = File::options().read(true).write(true).open("/dev/null").context(|| "opening /dev/null".to_owned())?;
+    let stdio = || {
+        rustix::stdio::dup2_stdin(&null)?;
+        rustix::stdio::dup2_stdout(&null)?;
+        rustix::stdio::dup2_stderr(&null)
+    };
+    stdio().map_err(io::Error::from).context(|| "leaving the standard streams".to_owned())?;
+    // SAFETY: installs no handler. A write to a closed pipe is an error already.
+    unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
+
+    let terminal = Terminal::open(recording.size).context(|| "opening a terminal".to_owned())?;
+    let child = terminal.start(&recording.program).map_err(|error| {
+        let name = recording.program.first().map(|name| name.to_string_lossy()).unwrap_or_default();
+        Failure::new(NOT_STARTED, format!("cannot start {name}: {error}"))
+    })?;
+    let shell = Shell::watch(child).context(|| "watching the program, which needs Linux 5.3".to_owned())?;
+    // Not in the way of who unmounts where it began.
+    rustix::process::chdir("/").map_err(io::Error::from).context(|| "leaving the folder".to_owned())?;
+    Ok(Daemon::new(dir, listener, (ring, marks), (terminal, shell, recording.size), began))
+}

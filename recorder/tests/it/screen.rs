@@ -1,0 +1,89 @@
+//! `screen` of real full-screen programs, drawn on an emulator and compared.
+
+use sandbox_recorder::wire::{Size, ToRecorder};
+
+use crate::client::{Frame, Recording};
+
+/// An emulator that was fed all output.
+fn fed(size: Size, output: &str) -> avt::Terminal {
+    let mut terminal = avt::Terminal::new(size.cols.into(), size.rows.into()).unwrap();
+    terminal.feed(output);
+    terminal
+}
+
+fn screen(recording: &Recording, at: u64) -> (Size, String) {
+    let frames = recording.frames("screen", &["--at", &at.to_string()]);
+    let mut size = None;
+    let mut text = String::new();
+    for frame in frames {
+        let Frame::Screen(of, part) = frame else { panic!("{frame:?}") };
+        size = Some(of);
+        text.push_str(&part);
+    }
+    (size.unwrap(), text)
+}
+
+fn compare(recording: &Recording, output: &str) {
+    let at = output.len() as u64;
+    let (size, text) = screen(recording, at);
+    assert_eq!(fed(size, &text).dump(), fed(size, output).dump(), "after {output:?}");
+}
+
+/// Whether a program is there. Under CI it must be.
+fn is_there(program: &str) -> bool {
+    let there = std::env::split_paths(&std::env::var_os("PATH").unwrap()).any(|dir| dir.join(program).is_file());
+    assert!(there || std::env::var_os("CI").is_none(), "{program} is missing");
+    there
+}
+
+#[test]
+fn less_is_drawn_within_and_after_its_alternate_screen() {
+    if !is_there("less") {
+        return;
+    }
+    let recording = Recording::new();
+    let text: String = (0..100).map(|line| format!("\x1b[3{}mline {line} é漢\x1b[0m\n", line % 8)).collect();
+    let file = recording.file("text", text.as_bytes());
+    let mut client = recording.run(&format!(
+        "echo before; TERM=xterm-256color LESS= LC_ALL=C.UTF-8 less -R -f '{}'; echo after; read -r line",
+        file.display()
+    ));
+    client.hello();
+    let mut output = client.expect("line 21");
+    client.send(ToRecorder::Input(b" "));
+    output += &client.expect("line 44");
+    compare(&recording, &output);
+    assert!(screen(&recording, output.len() as u64).1.contains("\x1b[?1047h"), "it is on its alternate screen");
+    client.send(ToRecorder::Input(b"q"));
+    output += &client.expect("after\r\n");
+    compare(&recording, &output);
+    assert!(!screen(&recording, output.len() as u64).1.contains("line 44"));
+}
+
+#[test]
+fn an_editor_is_drawn_with_its_modes() {
+    let Some(vi) = ["vim.tiny", "vim", "vi"].into_iter().find(|program| is_there(program)) else { return };
+    let recording = Recording::new();
+    let file = recording.file("text", "one\ntwo é漢\nthree\n".as_bytes());
+    let mut client = recording.run(&format!("TERM=xterm-256color LC_ALL=C.UTF-8 {vi} -u NONE -N '{}'", file.display()));
+    client.hello();
+    let mut output = client.expect("three");
+    client.send(ToRecorder::Input(b"ddihallo welt\x1b"));
+    output += &client.expect("welt");
+    compare(&recording, &output);
+}
+
+#[test]
+fn a_screen_has_the_size_that_it_had() {
+    let recording = Recording::new();
+    let mut client = recording.run("exec sh -i");
+    client.hello();
+    client.send(ToRecorder::Input(b"echo fi''rst\r"));
+    let mut output = client.expect("first\r\n");
+    let before = output.len() as u64 - 1;
+    client.send(ToRecorder::Resize(Size { cols: 30, rows: 10 }));
+    client.send(ToRecorder::Input(b"echo se''cond\r"));
+    output += &client.expect("second\r\n");
+    assert_eq!(screen(&recording, before).0, Size { cols: 80, rows: 24 });
+    assert_eq!(screen(&recording, output.len() as u64).0, Size { cols: 30, rows: 10 });
+}

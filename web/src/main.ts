@@ -111,7 +111,10 @@ function enter(phase: Session["phase"], before: Session["phase"]): void {
   // The button that had the keyboard is gone with the banner.
   if (phase === "live" && before === "away" && document.activeElement === document.body) terminal.focus();
   if (phase !== "ended" && phase !== "signin") return;
-  if (phase === "ended") terminal.retire();
+  if (phase === "ended") {
+    terminal.setSize(undefined);
+    terminal.retire();
+  }
   element<HTMLDialogElement>("confirm").close();
   view.notice("");
   if (phase === "signin") return element("token").focus();
@@ -192,7 +195,7 @@ function connect(access: { provider?: string; version?: string }): void {
   const mine = attempt;
   const endpoint = new URL("terminal", document.baseURI);
   endpoint.protocol = endpoint.protocol.replace("http", "ws");
-  on({ ...access, kind: "connect", viewer: target.role === "viewer" });
+  on({ ...access, kind: "connect", attaching: target.session !== undefined, viewer: target.role === "viewer" });
   const inbox = new Inbox((text, done) => terminal.write(text, false, done));
   const made = new Line(
     endpoint,

@@ -43,6 +43,8 @@ export interface Session {
   readonly storageTrouble?: string;
   /** Of level 1 only: what this window is in the session. */
   readonly window?: Membership;
+  /** The session was there before this page came to it. */
+  readonly attaching?: true;
   /** While `away`: when the next try begins; milliseconds of the page's clock. None while one is under way. */
   readonly nextTryAt?: number;
 }
@@ -67,8 +69,8 @@ export type SessionFrame = StatusFrame | ReadyFrame | ErrorFrame | JoinedFrame |
 export type Event =
   | { readonly kind: "begin" }
   | { readonly kind: "signin"; readonly error?: string }
-  /** `viewer`: this window asks for no more than to watch. */
-  | { readonly kind: "connect"; readonly provider?: string; readonly version?: string; readonly viewer?: boolean }
+  /** `attaching`: to a session that is there. `viewer`: this window asks for no more than to watch. */
+  | { readonly kind: "connect"; readonly provider?: string; readonly version?: string; readonly attaching?: boolean; readonly viewer?: boolean }
   | { readonly kind: "frame"; readonly frame: SessionFrame }
   /** The connection is lost; the next try begins after `pause`, in milliseconds. */
   | { readonly kind: "lost"; readonly pause: number }
@@ -87,13 +89,14 @@ export function advance(session: Session, event: Event, now: number): Session {
     case "signin":
       return { phase: "signin", steps: [], ...(event.error === undefined ? {} : { signInError: event.error }) };
     case "connect": {
-      const { provider, version, viewer } = event;
+      const { provider, version, attaching, viewer } = event;
       const step = { label: "Connect to the broker", state: "active", since: now } as const;
       return {
         phase: "starting",
         steps: [step],
         ...(provider === undefined ? {} : { provider }),
         ...(version === undefined ? {} : { version }),
+        ...(attaching === true ? { attaching } : {}),
         ...(viewer === true ? { window: { client: "", role: "viewer", mayDrive: false, clients: [] } as const } : {}),
       };
     }

@@ -49,6 +49,8 @@ const SCROLLBACK_LINES = 10_000;
 const MIN_SCALED_FONT = 2;
 /** By how much text is made smaller at a time, in CSS pixels, until it fits. */
 const FONT_STEP = 0.25;
+/** How long a window waits for the terminal to take its new size before it makes the text smaller, in milliseconds. */
+const SETTLE_MS = 400;
 /** WCAG AA for text. */
 const MIN_CONTRAST = 4.5;
 const FONTS =
@@ -69,6 +71,7 @@ export class Terminal {
   #room: Size | undefined;
   /** The size to draw, where it is not the window's. */
   #size: Size | undefined;
+  #settling: ReturnType<typeof setTimeout> | undefined;
   /** Whether what was given to xterm.js last is replay. */
   #replay = false;
 
@@ -153,7 +156,8 @@ export class Terminal {
   setSize(size: Size | undefined): void {
     this.#xterm.write("", () => {
       this.#size = size;
-      this.fit();
+      clearTimeout(this.#settling);
+      this.#draw();
     });
   }
 
@@ -185,6 +189,7 @@ export class Terminal {
   /** The terminal is gone, and what it had of the browser. */
   dispose(): void {
     this.#observer.disconnect();
+    clearTimeout(this.#settling);
     this.#xterm.dispose();
   }
 
@@ -205,17 +210,26 @@ export class Terminal {
     this.fit();
   }
 
-  /** Finds out how many cells the window has room for, and draws the terminal so that all of it is seen. */
+  /** Finds out how many cells the window has room for, tells it, and draws the terminal so that all of it is seen. */
   fit(): void {
     const room = this.#measure(this.#fontSize);
     if (room === undefined) return; // not laid out
+    const changed = room.cols !== this.#room?.cols || room.rows !== this.#room.rows;
+    this.#room = room;
+    clearTimeout(this.#settling);
+    // Where this window says what size the terminal has, that size is on its way.
+    if (changed && this.#size !== undefined && !this.#silence.viewer) this.#settling = setTimeout(() => this.#draw(), SETTLE_MS);
+    else this.#draw();
+    if (changed) this.handlers.room(room);
+  }
+
+  #draw(): void {
+    const room = this.#measure(this.#fontSize);
+    if (room === undefined) return;
     const size = this.#size ?? room;
     if (size.cols > room.cols || size.rows > room.rows) this.#shrink(size, room);
     if (size.cols !== this.#xterm.cols || size.rows !== this.#xterm.rows) this.#xterm.resize(size.cols, size.rows);
     this.#xterm.element?.classList.toggle("boxed", size.cols < room.cols - 1 || size.rows < room.rows - 1 || this.#xterm.options.fontSize !== this.#fontSize);
-    if (room.cols === this.#room?.cols && room.rows === this.#room.rows) return;
-    this.#room = room;
-    this.handlers.room(room);
   }
 
   /** How many cells of text of this size there is room for; the text has that size then. */

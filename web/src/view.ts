@@ -70,7 +70,7 @@ export class View {
     show("attach-again", next === "attach");
 
     text("signin-error", session.signInError ?? "");
-    text("starting-title", failedStart ? (ending?.title ?? "") : "Starting your sandbox");
+    text("starting-title", failedStart ? (ending?.title ?? "") : session.attaching ? "Attaching to the session" : "Starting your sandbox");
     text("trouble-detail", ending?.detail ?? "");
     text("trouble-advice", ending?.advice ?? "");
     text("ended-title", ending?.title ?? "");
@@ -115,7 +115,7 @@ export class View {
       return;
     }
     const on = session.provider === undefined ? "" : ` on ${session.provider}`;
-    if (session.phase === "starting") text("live", "Starting a sandbox");
+    if (session.phase === "starting") text("live", session.attaching ? "Attaching to the session" : "Starting a sandbox");
     if (session.phase === "live") text("live", before?.phase === "away" ? "Connection restored" : `Terminal ready${on}`);
     if (session.phase === "away") text("live", "Connection lost. Reconnecting.");
     const { ending } = session;
@@ -149,7 +149,6 @@ function drawFacts(details: HTMLElement, session: Session): void {
     ["Provider", session.provider],
     ["Isolation", session.isolation],
     ["Session", session.id],
-    ["This window", session.window && (isViewing(session) ? "watches" : "types")],
     ["Terminal", session.window?.cols === undefined ? undefined : `${session.window.cols} × ${session.window.rows}`],
     ["Durability", session.window && durabilityWords(session.window)],
     ["Ready after", session.readyMs === undefined ? undefined : formatMs(session.readyMs)],

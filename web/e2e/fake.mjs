@@ -1,6 +1,6 @@
 /**
- * A level 1 broker without sessions: it serves the built page, takes its sockets, and says exactly what a test tells it to say, so that faults
- * can be made on purpose and every byte has its place. Speaks just enough of RFC 6455 for one browser on this machine.
+ * A level 1 broker without sessions: it serves the built page, takes its sockets, and says exactly what a test tells it to say, so that
+ * faults can be made on purpose and every byte has its place. Speaks just enough of RFC 6455 for one browser on this machine.
  */
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";

@@ -531,7 +531,8 @@ window.addEventListener("offline", () => {
   const { window } = session;
   if (window !== undefined) line?.verify();
   const kept = window?.keepMs === undefined ? "" : ` for ${keepWords(window.keepMs)}`;
-  view.notice(window === undefined ? "This device is offline. If the connection is lost, the sandbox goes with it." : `This device is offline. The session is kept${kept} if the connection is lost.`, true);
+  const then = window === undefined ? "If the connection is lost, the sandbox goes with it." : `The session is kept${kept} if the connection is lost.`;
+  view.notice(`This device is offline. ${then}`, true);
 });
 window.addEventListener("online", () => {
   if (session.phase === "live") view.notice("");

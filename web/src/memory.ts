@@ -46,8 +46,8 @@ export function newName(): string {
 }
 
 /**
- * Whether this window is the only one of that name in this browser, from now until it is closed. A duplicated tab is a copy of the other one's
- * memory, and must not take its place. Where the browser cannot tell, the answer is yes.
+ * Whether this window is the only one of that name in this browser, from now until it is closed. A duplicated tab has a copy of the other
+ * one's memory, and must not take its place. Where the browser cannot tell, the answer is yes.
  */
 export function isAlone(client: string): Promise<boolean> {
   // Only pages of a secure origin have locks.

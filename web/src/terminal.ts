@@ -2,8 +2,8 @@
  * The terminal itself: xterm.js with its addons, its size, its colours, and what it may do to the browser (copy, open links, ring).
  * Knows no protocol: output comes in through `write`, and input goes out through the handlers.
  *
- * Two sizes: the one that this window has room for, which is told, and the one that the terminal has, which is drawn. They are the same unless
- * `setSize` says otherwise; then the text is made smaller until the terminal fits.
+ * Two sizes: the one that this window has room for, which is told, and the one that the terminal has, which is drawn. They are the same
+ * unless `setSize` says otherwise; then the text is made smaller until the terminal fits.
  */
 import "@xterm/xterm/css/xterm.css";
 import { ClipboardAddon } from "@xterm/addon-clipboard";
@@ -132,8 +132,8 @@ export class Terminal {
   }
 
   /**
-   * Adds output; `done` follows once the screen's model has it. `replay`: it is an old one, and what it asks of the terminal, its bells and what
-   * it copies have no effect.
+   * Adds output; `done` follows once the screen's model has it. `replay`: it is an old one, and what it asks of the terminal, its bells and
+   * what it copies have no effect.
    */
   write(output: string | Uint8Array, replay = false, done?: () => void): void {
     if (replay !== this.#replay) {

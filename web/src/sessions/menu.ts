@@ -1,4 +1,4 @@
-/** The menu of the session: links to it, its recording, leaving and ending it, other sessions. Shows what can be done now; does it elsewhere. */
+/** The menu of the session: links to it, its recording, leaving and ending it, other sessions. Shows what can be done now, and does none. */
 import { moveInMenu } from "../menus";
 import { isRunning, isViewing, type Session } from "../session";
 import { element } from "../view";

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, afterEach, describe, test } from "node:test";
 import { Network } from "./network.mjs";
+import { OwnBroker } from "./own.mjs";
 import { eventually } from "./page.mjs";
 import { browser, brokerUrl, onTerminal, TerminalPage } from "./support.mjs";
 
@@ -85,6 +86,26 @@ describe("a session", () => {
     assert.equal(await terminal.text(), drawn);
     await terminal.page.keyboard.press("q");
     await terminal.until(/^before-42$/m);
+  });
+
+  onTerminal("is drawn as it is, however much it wrote before, to a page that comes late", async (terminal) => {
+    await terminal.enter("seq 1 600000; echo before-$((40+2))");
+    await terminal.until(/^600000\nbefore-42$/m);
+    await terminal.enter("printf '\\033]2;named\\007'; less /etc/passwd");
+    await terminal.until(/\(END\)$/);
+    const drawn = await terminal.text();
+    const other = await TerminalPage.open(browser, { query: { session: await sessionOf(terminal) } });
+    for (const window of [terminal, other]) {
+      if (window === terminal) await window.page.reload();
+      await window.until(/\(END\)$/);
+      assert.equal(await window.text(), drawn);
+      await window.page.locator("#title", { hasText: "named" }).waitFor();
+    }
+    await terminal.picture("late");
+    await terminal.page.locator(".xterm-helper-textarea").focus();
+    await terminal.page.keyboard.press("q");
+    for (const window of [terminal, other]) await window.until(/^600000\nbefore-42\n[^\n]*$/m);
+    await other.close();
   });
 
   onTerminal("ends where the person ends it, and a reload begins a new one", async (terminal) => {
@@ -306,5 +327,42 @@ describe("what programs asked of a terminal", () => {
     assert.equal((await other.text()).split("asked-2\n")[1], "typed\ntyped");
     await terminal.until(/^typed\ntyped$/m);
     await other.close();
+  });
+});
+
+describe("a broker that is replaced", () => {
+  test("is come back to: after a stop and after a kill the page shows the same shell, and no end", async () => {
+    const own = await OwnBroker.start();
+    try {
+      const terminal = await TerminalPage.open(browser, { at: own.url });
+      const { page } = terminal;
+      await page.locator('#app[data-phase="live"]').waitFor({ timeout: 60_000 });
+      await terminal.until(/[$#] *$/);
+      await terminal.enter("mine=$((40+2))");
+      for (const signal of /** @type {const} */ (["SIGTERM", "SIGKILL"])) {
+        await terminal.enter(counting(1500));
+        await reaches(terminal, 100);
+        await own.end(signal);
+        await page.locator('#app[data-phase="away"]').waitFor();
+        await own.again();
+        await hurry(terminal);
+        await hasCounted(terminal, 1500);
+        await terminal.enter('clear; echo "kept-$mine"');
+        await terminal.until(/^kept-42$/m);
+        assert.equal(await page.locator("#ended").isVisible(), false);
+        // The history of the next round begins on an empty screen.
+        await page.reload();
+        await terminal.until(/^kept-42$/m);
+        await terminal.enter("printf '\\033[3J'; clear");
+        await terminal.until(/^[^\n]*[$#]$/);
+      }
+      // A broker that stops keeps its sessions: nothing of this one may stay.
+      await terminal.enter("exit");
+      await page.locator("#ended").waitFor();
+      await page.context().close();
+    } finally {
+      await own.end("SIGTERM");
+      await own.forget();
+    }
   });
 });

@@ -25,9 +25,11 @@ export interface Size {
   readonly rows: number;
 }
 
-export interface Client extends Size {
+export interface Client {
   readonly client: string;
   readonly role: Role;
+  /** Of its window, where it has told one. */
+  readonly size?: Size;
 }
 
 /** The shell runs, and this client is in its session. */
@@ -160,8 +162,8 @@ export function encodeAck(offset: number): string {
   return JSON.stringify({ type: "ack", offset });
 }
 
-/** A message without members. */
-export function encodeWish(type: "detach" | "kill" | "take-control"): string {
+/** A message without members. `ping` asks for any answer: a broker that does not know it complains, which is one. */
+export function encodeWish(type: "detach" | "kill" | "take-control" | "ping"): string {
   return JSON.stringify({ type });
 }
 
@@ -215,8 +217,8 @@ function decodeJoined(frame: Record<string, unknown>): JoinedFrame | undefined {
 function decodeClient(value: unknown): Client[] {
   if (typeof value !== "object" || value === null) return [];
   const frame = value as Record<string, unknown>;
-  const [client, size] = [string(frame["client"], MAX_NAME), decodeSize(frame)];
-  return client === undefined ? [] : [{ client, role: decodeRole(frame["role"]), ...(size ?? { cols: 0, rows: 0 }) }];
+  const client = string(frame["client"], MAX_NAME);
+  return client === undefined ? [] : [{ client, role: decodeRole(frame["role"]), ...optional("size", decodeSize(frame)) }];
 }
 
 /** Whoever is not called a driver is a viewer: then this page types nothing. */

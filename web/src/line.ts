@@ -181,8 +181,7 @@ export class Line {
   verify(): void {
     if (this.#level !== 1 || this.#link.phase !== "up" || this.#doubted || performance.now() - this.#heardAt < SILENCE_MS) return;
     this.#doubted = true;
-    // Input whose number is used up is not taken a second time, but answered.
-    this.#send(encodeNumberedInput(this.#input.next - 1, ""));
+    this.#send(encodeWish("ping"));
     clearTimeout(this.#doubt);
     this.#doubt = setTimeout(() => this.#lose({ ...LOST, opened: true }), ANSWER_MS);
   }
@@ -312,8 +311,8 @@ export class Line {
         return this.events.size(frame);
       case "error":
         this.#retryMs = frame.retryMs ?? this.#retryMs;
-        // The refusal of a viewer's sign of life is one, too.
-        if (!(doubted && frame.code === "not-driver")) this.events.news(frame);
+        // A broker that does not know the question has answered it.
+        if (!(doubted && frame.code === "malformed")) this.events.news(frame);
         return;
       case "clients":
         // A viewer's input is refused and never acknowledged.

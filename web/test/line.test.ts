@@ -361,9 +361,8 @@ describe("a lost connection", () => {
     vi.advanceTimersByTime(6000);
     line.type("a");
     vi.advanceTimersByTime(5000);
-    // The question: a number that is used up.
-    expect(last().inputs.at(-1)).toEqual({ seq: 1, text: "" });
-    last().say({ type: "input-ack", seq: 1 });
+    expect(last().messages.at(-1)).toEqual({ type: "ping" });
+    last().say({ type: "pong" });
     vi.advanceTimersByTime(60_000);
     expect(sockets.length).toBe(1);
 
@@ -374,14 +373,14 @@ describe("a lost connection", () => {
     expect(sockets.length).toBe(2);
   });
 
-  it("of a viewer is looked after the same way, and the refusal of its question is no news", () => {
+  it("is none where the broker does not know the question, and that is no news", () => {
     const { line, last, news, sockets } = setUp();
     last().ready({ role: "viewer" });
     vi.advanceTimersByTime(6000);
     line.verify();
-    last().say({ type: "error", code: "not-driver", message: "no" });
+    last().say({ type: "error", code: "malformed", message: "no such type" });
     expect(news.filter(({ type }) => type === "error")).toEqual([]);
-    last().say({ type: "error", code: "not-driver", message: "no" });
+    last().say({ type: "error", code: "malformed", message: "no such type" });
     expect(news.filter(({ type }) => type === "error").length).toBe(1);
     vi.advanceTimersByTime(60_000);
     expect(sockets.length).toBe(1);

@@ -40,7 +40,7 @@ it("says of a storage that cannot be used that it was the storage", () => {
 const joined: Event = { kind: "frame", frame: { type: "joined", session: "s1", client: "me", role: "driver", epoch: 1, offset: 0, live: 0, input: 0, durability: "durable", keepMs: 60_000 } };
 const there = (...roles: ["driver" | "viewer", "driver" | "viewer"]): Event => ({
   kind: "frame",
-  frame: { type: "clients", clients: roles.map((role, n) => ({ client: n === 0 ? "me" : "other", role, cols: 80, rows: 24 })) },
+  frame: { type: "clients", clients: roles.map((role, n) => ({ client: n === 0 ? "me" : "other", role })) },
 });
 const lost: Event = { kind: "lost", pause: 2000 };
 

@@ -85,7 +85,7 @@ export class TerminalPage {
 
   /** The lines on the screen, joined, without the empty ones below. */
   async text() {
-    const lines = await this.page.locator(".xterm-rows > div").allTextContents();
+    const lines = await this.page.locator("#terminal .xterm-rows > div").allTextContents();
     return tidy(lines);
   }
 
@@ -102,6 +102,25 @@ export class TerminalPage {
       if (Date.now() > deadline) assert.fail(`the screen never matched ${pattern}; it shows:\n${text}`);
       // The next frame that the browser draws.
       await this.page.evaluate(() => new Promise((drawn) => requestAnimationFrame(drawn)));
+    }
+  }
+
+  /** The numbers of all lines `n 1`, `n 2`, … on the screen and in the history above it, from the first one on. */
+  async numbers() {
+    await this.page.locator("#terminal .xterm-helper-textarea").focus();
+    /** @type {number[]} */
+    let all = [];
+    for (;;) {
+      const text = await this.text();
+      const shown = [...text.matchAll(/^n (\d+)$/gm)].map(([, n]) => Number(n));
+      // Pages of the history overlap, or touch.
+      const known = all[0] === undefined ? -1 : shown.indexOf(all[0]);
+      const above = known === -1 ? shown : shown.slice(0, known);
+      const begun = all.length > 0;
+      all = [...above, ...all];
+      if (all[0] === 1 || (begun && above.length === 0)) return all;
+      await this.page.keyboard.press("Shift+PageUp");
+      await eventually("the history moves", async () => (await this.text()) !== text);
     }
   }
 

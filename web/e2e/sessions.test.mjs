@@ -26,29 +26,11 @@ function reaches(terminal, number) {
   return eventually(`line ${number}`, async () => [...(await terminal.text()).matchAll(/^n (\d+)$/gm)].some(([, n]) => Number(n) >= number));
 }
 
-/** The numbers that a page shows on its screen and in its history, from the first on. @param {TerminalPage} terminal */
-async function numbers(terminal) {
-  await terminal.page.locator(".xterm-helper-textarea").focus();
-  /** @type {number[]} */
-  let all = [];
-  for (;;) {
-    const shown = [...(await terminal.text()).matchAll(/^n (\d+)$/gm)].map(([, n]) => Number(n));
-    const first = all[0];
-    // Pages of the history overlap, or touch.
-    const above = first === undefined ? shown : shown.slice(0, shown.indexOf(first) === -1 ? undefined : shown.indexOf(first));
-    all = [...above, ...all];
-    if (all[0] === 1 || (first !== undefined && above.length === 0)) return all;
-    const before = await terminal.text();
-    await terminal.page.keyboard.press("Shift+PageUp");
-    await eventually("the history moves", async () => (await terminal.text()) !== before);
-  }
-}
-
 /** @param {TerminalPage} terminal @param {number} count */
 async function hasCounted(terminal, count) {
   await terminal.until(new RegExp(`^counted-${count + 1}$`, "m"));
   assert.deepEqual(
-    await numbers(terminal),
+    await terminal.numbers(),
     Array.from({ length: count }, (_, n) => n + 1),
     "no line is lost, doubled or out of place",
   );
@@ -102,7 +84,7 @@ describe("a session", () => {
       await window.page.locator("#title", { hasText: "named" }).waitFor();
     }
     await terminal.picture("late");
-    await terminal.page.locator(".xterm-helper-textarea").focus();
+    await terminal.page.locator("#terminal .xterm-helper-textarea").focus();
     await terminal.page.keyboard.press("q");
     for (const window of [terminal, other]) await window.until(/^600000\nbefore-42\n[^\n]*$/m);
     await other.close();
@@ -128,7 +110,7 @@ describe("a session", () => {
     await page.locator("#ended", { hasText: "The session goes on without this window" }).waitFor();
     await page.locator("#attach-again:not([aria-disabled])").click();
     await page.locator('#app[data-phase="live"]').waitFor();
-    await page.locator(".xterm-helper-textarea:focus").waitFor({ state: "attached" });
+    await page.locator("#terminal .xterm-helper-textarea:focus").waitFor({ state: "attached" });
     await terminal.enter('echo "kept-$mine"');
     await terminal.until(/^kept-42$/m);
   });
@@ -228,18 +210,18 @@ describe("several windows on one session", () => {
     for (const { page } of [first, second, phone]) await page.locator("#windows", { hasText: "3 windows" }).waitFor({ state: "attached" });
 
     // The second one types.
-    await second.page.locator(".xterm-helper-textarea").focus();
+    await second.page.locator("#terminal .xterm-helper-textarea").focus();
     await second.enter('echo "size=$(stty size)"');
     const [, rows, cols] = await second.until(/^size=(\d+) (\d+)$/m);
     for (const window of [first, phone]) {
       await window.until(/^size=\d+ \d+$/m);
-      assert.equal(await window.page.locator(".xterm-rows > div").count(), Number(rows));
+      assert.equal(await window.page.locator("#terminal .xterm-rows > div").count(), Number(rows));
     }
     assert.ok(Number(cols) > 80);
 
     // The others do not.
     for (const window of [first, phone]) {
-      await window.page.locator(".xterm-helper-textarea").focus();
+      await window.page.locator("#terminal .xterm-helper-textarea").focus();
       await window.page.keyboard.type("echo intruder");
       await window.page.locator("#notice", { hasText: "only watches" }).waitFor();
     }
@@ -263,7 +245,7 @@ describe("several windows on one session", () => {
     await first.enter('echo "now=$(stty size)"');
     const [, fewer] = await first.until(/^now=(\d+) \d+$/m);
     assert.ok(Number(fewer) < Number(rows));
-    await phone.page.locator(".xterm-rows > div").nth(Number(fewer)).waitFor({ state: "detached" });
+    await phone.page.locator("#terminal .xterm-rows > div").nth(Number(fewer)).waitFor({ state: "detached" });
 
     // Closing the one that types gives control to the other that may.
     await first.page.context().close();
@@ -321,7 +303,7 @@ describe("what programs asked of a terminal", () => {
     await terminal.until(/^asked-2$/m);
     const other = await TerminalPage.open(browser, { query: { session: await sessionOf(terminal) } });
     await other.until(/^asked-2$/m);
-    await other.page.locator(".xterm-helper-textarea").focus();
+    await other.page.locator("#terminal .xterm-helper-textarea").focus();
     await other.enter("typed");
     await other.until(/^typed\ntyped$/m);
     assert.equal((await other.text()).split("asked-2\n")[1], "typed\ntyped");

@@ -14,7 +14,7 @@ export interface Listed {
   /** Since when, in the broker's words or in seconds. */
   readonly age?: string | number;
   readonly durability?: string;
-  readonly owner?: string;
+  readonly user?: string;
   /** How many windows there are. */
   readonly windows: number;
 }
@@ -84,7 +84,7 @@ function refused(response: Response | undefined): { readonly ok: false; readonly
 
 function decode(value: unknown): Listed[] {
   if (typeof value !== "object" || value === null) return [];
-  const { id, provider, state, age, durability, owner, clients } = value as Record<string, unknown>;
+  const { id, provider, state, age, durability, user, clients } = value as Record<string, unknown>;
   if (typeof id !== "string" || id === "") return [];
   const fact = (name: string, value: unknown) => (typeof value === "string" && value !== "" ? { [name]: value.slice(0, MAX_FACT) } : {});
   return [
@@ -95,7 +95,7 @@ function decode(value: unknown): Listed[] {
       ...fact("state", state),
       ...(typeof age === "number" && Number.isFinite(age) ? { age } : fact("age", age)),
       ...fact("durability", durability),
-      ...fact("owner", owner),
+      ...fact("user", user),
     },
   ];
 }

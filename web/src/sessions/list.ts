@@ -62,12 +62,12 @@ export class SessionList {
   }
 }
 
-function facts({ provider, state, age, windows, durability, owner }: Listed): HTMLElement {
+function facts({ provider, state, age, windows, durability, user }: Listed): HTMLElement {
   const line = document.createElement("span");
   line.className = "facts";
   const since = typeof age === "number" ? clock(age * 1000) : age;
   const there = windows === 0 ? "no window" : windows === 1 ? "1 window" : `${windows} windows`;
-  line.textContent = [provider, state, since, there, durability === "best-effort" ? "not durable" : undefined, owner].filter(Boolean).join(" · ");
+  line.textContent = [provider, state, since, there, durability === "best-effort" ? "not durable" : undefined, user].filter(Boolean).join(" · ");
   return line;
 }
 

@@ -25,10 +25,10 @@ export class Player {
     this.#position.addEventListener("input", () => this.#seek(Number(this.#position.value)));
     this.#dialog.addEventListener("close", () => this.#leave());
     this.#dialog.addEventListener("keydown", (event) => {
-      const inControl = event.target instanceof Element && event.target.closest("button, select, input") !== null;
-      if (event.key === " " && !inControl) this.#toggle();
-      else if (event.key === "ArrowLeft" && !inControl) this.#seek((this.#playback?.position ?? 0) - JUMP_MS);
-      else if (event.key === "ArrowRight" && !inControl) this.#seek((this.#playback?.position ?? 0) + JUMP_MS);
+      const within = (controls: string) => event.target instanceof Element && event.target.closest(controls) !== null;
+      const jump = { ArrowLeft: -JUMP_MS, ArrowRight: JUMP_MS }[event.key];
+      if (event.key === " " && !within("button, select")) this.#toggle();
+      else if (jump !== undefined && !within("select")) this.#seek((this.#playback?.position ?? 0) + jump);
       else return;
       event.preventDefault();
     });
@@ -102,7 +102,7 @@ export class Player {
     const position = this.#playback?.position ?? 0;
     const words = `${clock(position)} / ${clock(this.#duration)}`;
     this.#position.max = String(Math.ceil(this.#duration / 100) * 100);
-    this.#position.value = String(position);
+    this.#position.value = this.#playback?.isAtEnd === true ? this.#position.max : String(position);
     this.#position.disabled = this.#playback === undefined;
     this.#position.setAttribute("aria-valuetext", words.replace("/", "of"));
     element("player-time").textContent = words;

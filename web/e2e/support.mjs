@@ -1,17 +1,8 @@
-/**
- * What the browser tests share: one browser, a page on a live terminal, and what a person reads on it. Waits for what is seen, never
- * for a time.
- */
-import assert from "node:assert/strict";
-import { mkdir } from "node:fs/promises";
+/** What the tests on a broker share: where it is, one browser, and a test with a live terminal. */
 import { after, before, test } from "node:test";
-import { chromium } from "playwright-core";
+import { launch, TerminalPage } from "./page.mjs";
 
-/** How long anything may take to be seen, in milliseconds: much more than a busy machine needs. */
-const PATIENCE_MS = 15_000;
-/** The same for the first session of a fresh broker, which may compile its plugin. */
-const FIRST_MS = 90_000;
-const OUT = new URL("out/", import.meta.url);
+export { TerminalPage };
 
 /** Where the broker under test listens. */
 export const brokerUrl = (() => {
@@ -23,7 +14,7 @@ export const brokerUrl = (() => {
 /** The one browser of a file of tests; there from the first test to the last. @type {import("playwright-core").Browser} */
 export let browser;
 before(async () => {
-  browser = await chromium.launch({ executablePath: process.env["CHROMIUM"] || "/usr/bin/chromium", args: ["--no-sandbox"] });
+  browser = await launch();
   const first = await TerminalPage.open(browser);
   await first.untilLive(true);
   await first.close();
@@ -48,101 +39,4 @@ export function onTerminal(promise, body, options) {
       await (passed ? terminal.close() : terminal.page.context().close());
     }
   });
-}
-
-/** A terminal page in its own browser context, as a person uses it. */
-export class TerminalPage {
-  /**
-   * @param {import("playwright-core").Page} page
-   * @param {string[]} complaints
-   */
-  constructor(page, complaints) {
-    this.page = page;
-    /** Errors of the page's scripts and of its console, refused resources and broken content policies among them. */
-    this.complaints = complaints;
-  }
-
-  /**
-   * Opens the page and does not wait for its terminal. `renderer`: `dom` has the terminal's text where a test can read it.
-   * @param {import("playwright-core").Browser} browser
-   * @param {import("playwright-core").BrowserContextOptions & { renderer?: "dom" | "auto" }} [options]
-   */
-  static async open(browser, { renderer = "dom", ...options } = {}) {
-    const context = await browser.newContext({ viewport: { width: 1100, height: 680 }, ...options });
-    context.setDefaultTimeout(PATIENCE_MS);
-    const page = await context.newPage();
-    /** @type {string[]} */
-    const complaints = [];
-    page.on("pageerror", (error) => complaints.push(String(error)));
-    page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
-    await page.goto(`${brokerUrl}/${renderer === "dom" ? "?renderer=dom" : ""}`);
-    return new TerminalPage(page, complaints);
-  }
-
-  /**
-   * Opens the page and waits for the shell's prompt.
-   * @param {import("playwright-core").Browser} browser
-   * @param {import("playwright-core").BrowserContextOptions} [options]
-   */
-  static async live(browser, options) {
-    const terminal = await TerminalPage.open(browser, options);
-    await terminal.untilLive();
-    return terminal;
-  }
-
-  /** Waits for the shell's prompt. */
-  async untilLive(first = false) {
-    await this.page.locator('#app[data-phase="live"]').waitFor(first ? { timeout: FIRST_MS } : {});
-    await this.until(/[$#] *$/);
-  }
-
-  /** The lines on the screen, joined, without the empty ones below. */
-  async text() {
-    const lines = await this.page.locator(".xterm-rows > div").allTextContents();
-    return tidy(lines);
-  }
-
-  /**
-   * Waits until the screen's text matches, and gives the match.
-   * @param {RegExp} pattern
-   */
-  async until(pattern) {
-    const deadline = Date.now() + PATIENCE_MS;
-    for (;;) {
-      const text = await this.text();
-      const match = pattern.exec(text);
-      if (match) return match;
-      if (Date.now() > deadline) assert.fail(`the screen never matched ${pattern}; it shows:\n${text}`);
-      // The next frame that the browser draws.
-      await this.page.evaluate(() => new Promise((drawn) => requestAnimationFrame(drawn)));
-    }
-  }
-
-  /**
-   * Types a line into the terminal, as keys.
-   * @param {string} line
-   */
-  async enter(line) {
-    await this.page.keyboard.type(line);
-    await this.page.keyboard.press("Enter");
-  }
-
-  /**
-   * Saves what is seen as `e2e/out/NAME.png`.
-   * @param {string} name
-   */
-  async picture(name) {
-    await mkdir(OUT, { recursive: true });
-    await this.page.screenshot({ path: new URL(`${name}.png`, OUT).pathname, animations: "disabled" });
-  }
-
-  async close() {
-    await this.page.context().close();
-    assert.deepEqual(this.complaints, [], "the page complained");
-  }
-}
-
-/** @param {string[]} lines */
-function tidy(lines) {
-  return lines.map((line) => line.replaceAll("\u00a0", " ").trimEnd()).join("\n").trimEnd();
 }

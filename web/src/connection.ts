@@ -1,48 +1,37 @@
 /**
- * One WebSocket to `/terminal`: frames in, frames out, and how it ended. Keeps what is typed and the newest size until the socket is
- * open. Never connects again by itself: at level 0 a new connection is a new sandbox, and that is the person's decision.
+ * One WebSocket to `/terminal`: messages in, messages out, and how it ended. Offers level 1 of the protocol where it is told to, and says
+ * which level was chosen. Never connects again by itself, and reads nothing of what it carries.
  */
-import { Outbox, type Sink } from "./outbox";
-import { decodeServerFrame, encodeResize, type ServerFrame } from "./protocol";
+import { SUBPROTOCOL } from "./level1";
 
 export interface ConnectionEvents {
-  frame(frame: ServerFrame): void;
+  /** The socket is open and speaks this level. */
+  opened(level: 0 | 1): void;
+  text(message: string): void;
+  bytes(message: ArrayBuffer): void;
   /** Called exactly once, unless `dispose` came first. */
   closed(how: { code: number; reason: string; opened: boolean }): void;
-  /** How much pasted text still waits, in UTF-16 units. */
-  waiting(chars: number): void;
 }
 
 export class Connection {
-  readonly outbox: Outbox;
   readonly #socket: WebSocket;
   readonly #done = new AbortController();
-  #size: string | undefined;
   #opened = false;
 
-  constructor(url: URL, events: ConnectionEvents) {
-    const socket = new WebSocket(url);
+  /** `level`: the highest that is offered. */
+  constructor(url: URL, level: 0 | 1, events: ConnectionEvents) {
+    const socket = level === 1 ? new WebSocket(url, SUBPROTOCOL) : new WebSocket(url);
+    socket.binaryType = "arraybuffer";
     const signal = this.#done.signal;
     this.#socket = socket;
-    const sink: Sink = {
-      get open() {
-        return socket.readyState === WebSocket.OPEN;
-      },
-      get bufferedAmount() {
-        return socket.bufferedAmount;
-      },
-      send: (frame) => socket.send(frame),
-    };
-    this.outbox = new Outbox(sink, (chars) => events.waiting(chars));
 
     const onOpen = () => {
       this.#opened = true;
-      if (this.#size !== undefined) socket.send(this.#size);
-      this.outbox.flush();
+      events.opened(socket.protocol === SUBPROTOCOL ? 1 : 0);
     };
     const onMessage = ({ data }: MessageEvent<unknown>) => {
-      const frame = typeof data === "string" ? decodeServerFrame(data) : undefined;
-      if (frame !== undefined) events.frame(frame);
+      if (typeof data === "string") events.text(data);
+      if (data instanceof ArrayBuffer) events.bytes(data);
     };
     const onClose = ({ code, reason }: CloseEvent) => {
       this.dispose();
@@ -53,18 +42,23 @@ export class Connection {
     socket.addEventListener("close", onClose, { signal });
   }
 
-  /** Tells the terminal's size; the newest one wins until the socket is open. */
-  resize(cols: number, rows: number): void {
-    const frame = encodeResize(cols, rows);
-    if (frame === this.#size) return;
-    this.#size = frame;
-    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(frame);
+  get isOpen(): boolean {
+    return this.#socket.readyState === WebSocket.OPEN;
   }
 
-  /** Ends the connection, and with it the sandbox. No event follows. */
+  /** Bytes that are given to the browser and not yet to the network. */
+  get bufferedBytes(): number {
+    return this.#socket.bufferedAmount;
+  }
+
+  /** Sends a message, or nothing where the socket is not open. */
+  send(message: string | Uint8Array<ArrayBuffer>): void {
+    if (this.isOpen) this.#socket.send(message);
+  }
+
+  /** Ends the connection; what was sent goes out before. No event follows. */
   dispose(): void {
     this.#done.abort();
-    this.outbox.dispose();
     this.#socket.close(1000);
   }
 }

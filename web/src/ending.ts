@@ -1,6 +1,6 @@
 /**
- * What is said when a session is over: every close code in plain words, with what to do next. Pure words; knows no screen. Honest about
- * level 0: a connection is a sandbox, so whatever ended the one ended the other.
+ * What is said when a session is over for this page: every close code in plain words, with what to do next. Pure words; knows no screen.
+ * Honest about the levels: at level 0 whatever ended the connection ended the sandbox; at level 1 the session may go on without this page.
  */
 
 export interface Ending {
@@ -10,8 +10,8 @@ export interface Ending {
   /** What the server said last, if anything. */
   readonly detail?: string;
   readonly advice: string;
-  /** `sign-in`: a new connection is useless until the person has signed in. */
-  readonly next: "restart" | "sign-in";
+  /** `sign-in`: a new connection is useless until the person has signed in. `attach`: the session goes on and can be come back to. */
+  readonly next: "restart" | "sign-in" | "attach";
 }
 
 /** How a connection ended. */
@@ -23,6 +23,8 @@ export interface Closing {
   readonly opened: boolean;
   /** The shell had been reached. */
   readonly wasReady: boolean;
+  /** The session outlives its connections: level 1. */
+  readonly kept?: boolean;
   /** The last `error` frame's message, and the last `status` frame's after `ready`. */
   readonly error?: string;
   readonly status?: string;
@@ -45,6 +47,25 @@ export function describeEnding(closing: Closing): Ending {
   return { ...ending, tone: "trouble", title: "Some files may not be saved", detail };
 }
 
+/** The words for a session that this page has left; `keepMs`: how long it lives without windows, if known. */
+export function detached(keepMs: number | undefined): Ending {
+  const long = keepMs === undefined ? "for a while" : `for ${keepWords(keepMs)}`;
+  return {
+    tone: "calm",
+    title: "Detached",
+    advice: `The session goes on without this window, and ${long} without any. Attach again to come back to it.`,
+    next: "attach",
+  };
+}
+
+/** A time for which something is kept: `60 s`, `5 min`, `2 h`. */
+export function keepWords(ms: number): string {
+  const seconds = Math.round(ms / 1000);
+  if (seconds < 120) return `${seconds} s`;
+  const minutes = Math.round(seconds / 60);
+  return minutes < 120 ? `${minutes} min` : `${Math.round(minutes / 60)} h`;
+}
+
 function describe(closing: Closing): Ending {
   const kept = closing.storage ? "The sandbox is gone; what was saved in its storage is kept." : "The sandbox is gone, with everything in it.";
   const fresh = closing.storage ? "A new session starts in a new sandbox with the same storage." : "A new session starts in a new, empty sandbox.";
@@ -57,6 +78,14 @@ function describe(closing: Closing): Ending {
     next,
   });
   const gone = closing.wasReady ? `${kept} ` : "";
+  if (closing.kept === true && closing.wasReady) {
+    switch (closing.code) {
+      case 1008:
+      case 1009:
+      case 1011:
+        return ending("trouble", "The broker closed this connection", "The session goes on for a while: attach again.", said, "attach");
+    }
+  }
 
   switch (closing.code) {
     case 1000:
@@ -72,6 +101,12 @@ function describe(closing: Closing): Ending {
       return ending("trouble", "One message was too large", `${gone}Start again, and paste less at a time or fetch large data as a file.`);
     case 1013:
       return ending("trouble", "The broker is busy", `${gone}It takes no more sessions right now. Wait a moment, then start again.`);
+    case 4001:
+      return ending("calm", "This window was opened elsewhere", "Another window took its place, and the session goes on there. Attach again to use it in both.", undefined, "attach");
+    case 4404:
+      return closing.wasReady
+        ? ending("trouble", "The session is over", `It ended while this page was away. ${fresh}`)
+        : ending("trouble", "There is no such session", "It has ended, or it belongs to somebody else. Start a new one, or ask for a new link.");
     case 4401:
       return ending("trouble", "Sign-in needed", `${gone}Sign in, and a new session starts.`, said, "sign-in");
     case 4403:

@@ -12,6 +12,14 @@ export const MAX_HELD = 64 * 1024 * 1024;
 /** Ends any escape sequence that the gap cut (CAN), and any colour. */
 const RESYNC = "\x18\x1b[0m\r\n";
 
+/** What the terminal says in the place of output that is missing. */
+export function leftOut(bytes: number, reason: string): string {
+  const size = bytes < 100_000 ? `${bytes} bytes` : `${(bytes / 1e6).toFixed(1)} MB`;
+  // The reason comes from elsewhere, and must not draw.
+  const words = reason.replace(/\p{Cc}/gu, " ").slice(0, 200);
+  return `${RESYNC}\x1b[7m ${size} of output left out${words === "" ? "" : `: ${words}`} \x1b[0m\r\n`;
+}
+
 export class Inbox {
   #held: string[] = [];
   #heldChars = 0;
@@ -53,9 +61,9 @@ export class Inbox {
 
   #notice(): string | undefined {
     if (this.#skipped === 0) return undefined;
-    const megabytes = (this.#skipped / 1e6).toFixed(1);
+    const skipped = this.#skipped;
     this.#skipped = 0;
-    return `${RESYNC}\x1b[7m ${megabytes} MB of output left out: it came faster than this browser can draw \x1b[0m\r\n`;
+    return leftOut(skipped, "it came faster than this browser can draw");
   }
 
   /** Leaves out the oldest half, so that a long flood makes few gaps and not one for each frame. */

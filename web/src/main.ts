@@ -4,14 +4,23 @@
  */
 import { checkAccess, signIn } from "./api";
 import { Connection } from "./connection";
-import { unreachable, unwell } from "./ending";
+import { keepWords, unreachable, unwell } from "./ending";
 import { FilesPanel } from "./files/panel";
-import { Inbox } from "./inbox";
+import { Inbox, leftOut } from "./inbox";
 import { keySequence, type SoftKey, withCtrl } from "./keys";
+import type { Role } from "./level1";
+import { Line, type Target } from "./line";
+import { forget, isAlone, newName, recall, remember } from "./memory";
+import { confirmEnd } from "./menus";
 import { MAX_WAITING } from "./outbox";
 import { clampFont, loadPreferences, savePreferences } from "./preferences";
-import { advance, type Event, IDLE, type Session } from "./session";
-import { Terminal } from "./terminal";
+import { advance, type Event, IDLE, isRunning, isViewing, type Session } from "./session";
+import { recordingUrl } from "./sessions/api";
+import { linkTo, readLink, withoutLink } from "./sessions/links";
+import { SessionList } from "./sessions/list";
+import { type Act, SessionMenu } from "./sessions/menu";
+import { Player } from "./sessions/player";
+import { Terminal, type TerminalOptions } from "./terminal";
 import { element, View } from "./view";
 
 /** Enter starts a new session only this long after the old one ended, in milliseconds: the one meant for the shell must not. */
@@ -30,7 +39,11 @@ const view = new View();
 const preferences = loadPreferences(touch.matches ? PHONE_FONT : DESKTOP_FONT);
 
 let session: Session = IDLE;
-let connection: Connection | undefined;
+let line: Line | undefined;
+/** What the line leads to, or will. */
+let target: Target = { client: newName(), role: "driver" };
+/** The session was taken from this tab's memory: where it is gone, a new one is as good. */
+let fromMemory = false;
 let title = "";
 let hasTyped = false;
 let ticker: ReturnType<typeof setInterval> | undefined;
@@ -41,7 +54,7 @@ const terminal = new Terminal(
   element("terminal"),
   {
     input: (text) => send(soft.take(text)),
-    resize: (cols, rows) => connection?.resize(cols, rows),
+    room: (size) => line?.resize(size),
     title: (text) => {
       title = text.slice(0, MAX_TITLE).toWellFormed();
       draw();
@@ -54,59 +67,112 @@ const terminal = new Terminal(
     link: (url) => view.link(url),
     pageKey,
   },
-  {
+  terminalOptions(),
+);
+
+function terminalOptions(): TerminalOptions {
+  return {
     fontSize: preferences.fontSize,
     dark: isDark(),
     screenReader: preferences.screenReader,
     calm: lessMotion.matches,
     renderer: new URLSearchParams(location.search).get("renderer") === "dom" ? "dom" : "auto",
-  },
-);
+  };
+}
 
 const files = new FilesPanel({
   leave: () => terminal.focus(),
   toggled: (open) => app.toggleAttribute("data-files", open),
 });
 
+const menu = new SessionMenu(choose);
+const player = new Player(terminalOptions);
+const list = new SessionList({ current: () => (isRunning(session) ? session.id : undefined), attach: (id) => attach(id, "driver") });
+
 // --- the session ---------------------------------------------------------------------------------------------------------------------
 
 function on(event: Event): void {
   const before = session;
   session = advance(session, event, performance.now());
-  if (session.phase === "live" && before.phase !== "live" && session.id !== undefined) files.attach(session.id);
-  if (session.phase !== "live" && before.phase === "live") files.detach();
+  if (isRunning(session) && !isRunning(before) && session.id !== undefined) files.attach(session.id);
+  if (!isRunning(session) && isRunning(before)) files.detach();
+  terminal.setViewer(isViewing(session));
+  menu.render(session);
   draw();
-  if (session.phase !== before.phase) enter(session.phase);
+  if (session.phase !== before.phase) enter(session.phase, before.phase);
   if (session.phase === "live" && session.remark !== undefined && session.remark !== before.remark) view.notice(session.remark, session.storageTrouble !== undefined);
 }
 
 /** What a new phase does to the page besides its looks. */
-function enter(phase: Session["phase"]): void {
+function enter(phase: Session["phase"], before: Session["phase"]): void {
   clearInterval(ticker);
   if (phase === "starting") ticker = setInterval(draw, lessMotion.matches ? 1000 : 100);
-  if (phase === "live") ticker = setInterval(draw, 1000);
+  if (phase === "live" || phase === "away") ticker = setInterval(draw, 1000);
+  // The button that had the keyboard is gone with the banner.
+  if (phase === "live" && before === "away" && document.activeElement === document.body) terminal.focus();
   if (phase !== "ended" && phase !== "signin") return;
-  if (phase === "ended") terminal.retire();
+  if (phase === "ended") {
+    terminal.setSize(undefined);
+    terminal.retire();
+  }
   element<HTMLDialogElement>("confirm").close();
   view.notice("");
   if (phase === "signin") return element("token").focus();
-  const again = element(session.readyAt === undefined ? "trouble-again" : "again");
+  if (session.ending?.next === "attach" && session.id !== undefined) remember({ session: session.id, client: newName() });
+  else forget();
+  const again = element(session.readyAt === undefined ? "trouble-again" : session.ending?.next === "attach" ? "attach-again" : "again");
   again.setAttribute("aria-disabled", "true");
   setTimeout(() => again.removeAttribute("aria-disabled"), ENTER_GRACE_MS);
   // On a touch device the on-screen keyboard goes away with the focus, and the words can be read.
   again.focus({ preventScroll: true });
 }
 
-/** Ends what there is and starts a new session from the beginning: sign-in if needed, then a connection. */
+/** What this tab shows first: what its address says, else what it showed before it was loaded again, else a new session. */
+async function open(): Promise<void> {
+  const [link, memory] = [readLink(location.href), recall()];
+  const session = link?.session ?? memory?.session;
+  fromMemory = link === undefined && memory !== undefined;
+  // A name that another tab has as well is that tab's.
+  const own = memory !== undefined && memory.session === session && (await isAlone(memory.client));
+  target = { client: own ? memory.client : await aName(), role: link?.role ?? "driver", ...(session !== undefined && { session }) };
+  start();
+}
+
+/** A name that no other window has. */
+async function aName(): Promise<string> {
+  const name = newName();
+  await isAlone(name);
+  return name;
+}
+
+/** A new session in this window, whatever it showed. */
+async function startNew(): Promise<void> {
+  forget();
+  fromMemory = false;
+  history.replaceState(null, "", withoutLink(location.href));
+  target = { client: await aName(), role: "driver" };
+  start();
+}
+
+/** Another session in this window, or the one that it has left. */
+async function attach(id: string, role: Role): Promise<void> {
+  fromMemory = false;
+  history.replaceState(null, "", withoutLink(location.href));
+  target = { session: id, client: await aName(), role };
+  start();
+}
+
+/** Leaves what there is and starts with `target` from the beginning: sign-in if needed, then a connection. */
 function start(): void {
   const mine = ++attempt;
-  connection?.dispose();
-  connection = undefined;
+  line?.dispose();
+  line = undefined;
   title = "";
   hasTyped = false;
   on({ kind: "begin" });
   view.notice("");
   terminal.focus();
+  terminal.setSize(undefined);
   terminal.reset(() => void admit(mine));
 }
 
@@ -126,22 +192,75 @@ async function admit(mine: number): Promise<void> {
 }
 
 function connect(access: { provider?: string; version?: string }): void {
-  const url = new URL("terminal", document.baseURI);
-  url.protocol = url.protocol.replace("http", "ws");
-  on({ ...access, kind: "connect" });
-  const inbox = new Inbox((text, done) => terminal.write(text, done));
-  connection = new Connection(url, {
-    frame: (frame) => {
-      if (frame.type !== "output") return on({ kind: "frame", frame });
-      inbox.push(frame.data);
-      files.stirred();
+  const mine = attempt;
+  const endpoint = new URL("terminal", document.baseURI);
+  endpoint.protocol = endpoint.protocol.replace("http", "ws");
+  on({ ...access, kind: "connect", attaching: target.session !== undefined, viewer: target.role === "viewer" });
+  const inbox = new Inbox((text, done) => terminal.write(text, false, done));
+  const made = new Line(
+    endpoint,
+    target,
+    terminal.room,
+    {
+      news: (frame) => {
+        if (frame.type === "joined") {
+          target = { ...target, session: frame.session, client: frame.client };
+          remember({ session: frame.session, client: frame.client });
+        }
+        on({ kind: "frame", frame });
+      },
+      text: (data) => {
+        inbox.push(data);
+        files.stirred();
+      },
+      bytes: (bytes, replay, done) => {
+        terminal.write(bytes, replay, done);
+        if (!replay) files.stirred();
+      },
+      redraw: (screen) => {
+        terminal.reset();
+        terminal.write(screen, true);
+      },
+      gap: (bytes, reason, done) => terminal.write(leftOut(bytes, reason), true, done),
+      size: (size) => {
+        terminal.setSize(size);
+        on({ kind: "frame", frame: { type: "size", cols: size.cols, rows: size.rows } });
+      },
+      link: (link, how) => {
+        if (link.phase === "pausing") on({ kind: "lost", pause: link.pause });
+        if (link.phase === "opening") on({ kind: "trying" });
+        // A page cannot see why a socket did not open; signed out is one reason, and waiting does not mend it.
+        if (link.phase === "pausing" && how?.opened === false) void stillAllowed(mine);
+      },
+      unknown: (chars, dropped) => {
+        const rest = dropped > 0 ? `, and ${dropped} more did not` : "";
+        const words = `The connection broke while input was on its way: its last ${chars} characters may have arrived or not${rest}. Nothing was sent again.`;
+        view.notice(words, true);
+      },
+      closed: (how) => {
+        if (how.code === 4404 && fromMemory && session.phase === "starting") return void replaceLost();
+        on({ kind: "closed", ...how });
+      },
+      waiting: (chars) => view.notice(chars === 0 ? "" : `Sending pasted text, ${(chars / 1e6).toFixed(1)} MB to go. Ctrl+C drops the rest.`, true),
     },
-    closed: (how) => on({ kind: "closed", ...how }),
-    waiting: (chars) =>
-      view.notice(chars === 0 ? "" : `Sending pasted text, ${(chars / 1e6).toFixed(1)} MB to go. Ctrl+C drops the rest.`, true),
-  });
-  const { cols, rows } = terminal.size;
-  connection.resize(cols, rows);
+    (url, level, events) => new Connection(url, level, events),
+  );
+  line = made;
+}
+
+/** The session that this tab showed is over: a new one takes its place, and the person is told. */
+async function replaceLost(): Promise<void> {
+  await startNew();
+  view.notice("The session that this window showed is over. This is a new one.", true);
+}
+
+/** Asks for sign-in where the broker wants it. */
+async function stillAllowed(mine: number): Promise<void> {
+  const access = await checkAccess();
+  if (mine !== attempt || access.kind !== "denied") return;
+  line?.dispose();
+  line = undefined;
+  on({ kind: "signin", ...(access.error === undefined ? {} : { error: access.error }) });
 }
 
 function draw(): void {
@@ -151,10 +270,17 @@ function draw(): void {
 // --- the keyboard --------------------------------------------------------------------------------------------------------------------
 
 function send(text: string): void {
-  if (connection === undefined || session.phase === "ended") return;
+  if (line === undefined || session.phase === "ended") return;
+  if (isViewing(session)) {
+    // The mouse and the focus report by themselves.
+    if (!/^\x1b\[[IOM<]/.test(text)) view.notice("This window only watches: what is typed here goes nowhere.");
+    return;
+  }
   hasTyped = true;
-  if (text === "\x03" && connection.outbox.waiting > 0) connection.outbox.drop();
-  if (!connection.outbox.push(text)) view.notice(`That is too much to paste (more than ${MAX_WAITING / 1024 / 1024} MB): nothing of it was sent. A file is the better way.`);
+  if (text === "\x03" && line.outbox.waiting > 0) line.outbox.drop();
+  if (line.type(text)) return;
+  if (session.phase === "away") return view.notice("There is no connection: what you type now is not kept.");
+  view.notice(`That is too much to paste (more than ${MAX_WAITING / 1024 / 1024} MB): nothing of it was sent. A file is the better way.`);
 }
 
 /** The ways out of the terminal for people who use no pointer: everything else belongs to the program. */
@@ -174,29 +300,99 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.repeat && session.phase === "ended" && !inControl) startAgain();
 });
 
+/** What the card or the panel of an ended session offers first. */
 function startAgain(): void {
-  if (session.phase === "ended" && performance.now() - (session.endedAt ?? 0) >= ENTER_GRACE_MS) start();
+  if (session.phase !== "ended" || performance.now() - (session.endedAt ?? 0) < ENTER_GRACE_MS) return;
+  if (session.ending?.next === "attach" && session.id !== undefined) void attach(session.id, target.role);
+  else void startNew();
 }
 
-element("again").addEventListener("click", startAgain);
+element("attach-again").addEventListener("click", startAgain);
 element("trouble-again").addEventListener("click", startAgain);
-
-element("new-button").addEventListener("click", () => {
-  if (session.phase === "live") element<HTMLDialogElement>("confirm").showModal();
-  else start();
-});
-element<HTMLDialogElement>("confirm").addEventListener("close", ({ target }) => {
-  const dialog = target as HTMLDialogElement;
-  const choice = dialog.returnValue;
-  dialog.returnValue = "";
-  if (choice === "end") start();
-  else if (session.phase === "live") terminal.focus();
+element("again").addEventListener("click", () => {
+  if (session.phase === "ended" && performance.now() - (session.endedAt ?? 0) >= ENTER_GRACE_MS) void startNew();
 });
 
-// Ctrl-W is a key of the shell, but the browser's own: closing the page would end the sandbox, so the browser asks first.
+element("new-button").addEventListener("click", () => void askForNew());
+
+async function askForNew(): Promise<void> {
+  // A viewer's leaving ends nothing.
+  if (isRunning(session) && !isViewing(session)) {
+    const words = `Its sandbox goes away at once, with every file and program in it${othersToo()}. A new one starts empty.`;
+    const asked = session.id;
+    if (!(await confirmEnd({ title: "End this session?", words, action: "End it and start a new one" }))) return isRunning(session) ? terminal.focus() : undefined;
+    if (asked === session.id) line?.kill();
+  }
+  await startNew();
+}
+
+function othersToo(): string {
+  return (session.window?.clients.length ?? 0) > 1 ? ", and for the other windows too" : "";
+}
+
+// Ctrl-W is a key of the shell, but the browser's own: where closing the page ends something, the browser asks first.
 window.addEventListener("beforeunload", (event) => {
-  if (session.phase === "live" && (hasTyped || files.isBusy)) event.preventDefault();
+  const losesShell = session.phase === "live" && session.window === undefined && hasTyped;
+  if (losesShell || (isRunning(session) && files.isBusy)) event.preventDefault();
 });
+
+// --- the session's menu --------------------------------------------------------------------------------------------------------------
+
+function choose(act: Act): void {
+  const { id } = session;
+  if (act === "list") return void list.open();
+  if (id === undefined) return;
+  switch (act) {
+    case "open":
+      window.open(linkTo({ session: id, role: "driver" }, document.baseURI), "_blank", "noopener");
+      return;
+    case "copy":
+      return void copyLink(id, "driver");
+    case "copy-viewer":
+      return void copyLink(id, "viewer");
+    case "play":
+      return void player.open(id);
+    case "save":
+      return save(recordingUrl(id), `session-${id.slice(0, 8)}.cast`);
+    case "detach":
+      line?.detach();
+      return on({ kind: "detached" });
+    case "kill":
+      return void askToEnd();
+  }
+}
+
+async function copyLink(id: string, role: Role): Promise<void> {
+  const link = linkTo({ session: id, role }, document.baseURI);
+  const whose = role === "viewer" ? "Whoever may use this broker can watch with it." : "Whoever may use this broker can type with it.";
+  try {
+    await navigator.clipboard.writeText(link);
+    view.notice(`Link copied. ${whose}`);
+  } catch {
+    view.notice(`The browser does not let this page use the clipboard. The link is ${link}`, true);
+  }
+  terminal.focus();
+}
+
+function save(url: string, name: string): void {
+  const link = document.createElement("a");
+  link.href = url;
+  link.download = name;
+  link.click();
+  terminal.focus();
+}
+
+async function askToEnd(): Promise<void> {
+  const words = `Its sandbox goes away at once, with every file and program in it${othersToo()}.`;
+  if (await confirmEnd({ title: "End this session?", words, action: "End it" })) line?.kill();
+  if (isRunning(session)) terminal.focus();
+}
+
+element("take-control").addEventListener("click", () => {
+  line?.takeControl();
+  terminal.focus();
+});
+element("reconnect").addEventListener("click", () => line?.hurry());
 
 // --- sign-in -------------------------------------------------------------------------------------------------------------------------
 
@@ -322,7 +518,7 @@ element("font-smaller").addEventListener("click", () => prefer({ fontSize: clamp
 element("font-larger").addEventListener("click", () => prefer({ fontSize: clampFont(preferences.fontSize + 1) }));
 darkSystem.addEventListener("change", () => terminal.setDark(isDark()));
 lessMotion.addEventListener("change", () => terminal.setCalm(lessMotion.matches));
-for (const id of ["settings", "details"]) {
+for (const id of ["settings", "details", "session-menu"]) {
   element(id).addEventListener("toggle", (event) => {
     if ((event as ToggleEvent).newState === "closed" && session.phase === "live" && document.activeElement === document.body) terminal.focus();
   });
@@ -330,9 +526,24 @@ for (const id of ["settings", "details"]) {
 
 // --- the world outside ---------------------------------------------------------------------------------------------------------------
 
-window.addEventListener("offline", () => session.phase === "live" && view.notice("This device is offline. If the connection is lost, the sandbox goes with it.", true));
-window.addEventListener("online", () => session.phase === "live" && view.notice(""));
-document.addEventListener("visibilitychange", draw);
+window.addEventListener("offline", () => {
+  if (session.phase !== "live") return;
+  const { window } = session;
+  if (window !== undefined) line?.verify();
+  const kept = window?.keepMs === undefined ? "" : ` for ${keepWords(window.keepMs)}`;
+  const then = window === undefined ? "If the connection is lost, the sandbox goes with it." : `The session is kept${kept} if the connection is lost.`;
+  view.notice(`This device is offline. ${then}`, true);
+});
+window.addEventListener("online", () => {
+  if (session.phase === "live") view.notice("");
+  line?.renew();
+});
+// A page that was away, or a machine that slept, may hold a connection that died meanwhile.
+window.addEventListener("focus", () => line?.hurry());
+document.addEventListener("visibilitychange", () => {
+  draw();
+  if (!document.hidden) line?.hurry();
+});
 
 applyPreferences();
-start();
+void open();

@@ -4,19 +4,17 @@
  * out in the call that brings it whenever nothing is ahead of it.
  */
 import { chunkEnd } from "./chunk";
-import { encodeInput } from "./protocol";
 
-/** The part of a WebSocket that the outbox needs. */
+/** Where the text goes. */
 export interface Sink {
-  /** True once frames can be sent. */
+  /** True once text can be sent. */
   readonly open: boolean;
-  /** Bytes that are given to the browser and not yet to the network. */
-  readonly bufferedAmount: number;
-  send(frame: string): void;
+  /** True while what was sent has to go on its way first. */
+  readonly full: boolean;
+  /** Sends the text of one frame. */
+  send(text: string): void;
 }
 
-/** No further frame is handed to the browser while it holds this many bytes. Eight full frames: enough to keep a fast link busy. */
-const HIGH_WATER_BYTES = 256 * 1024;
 /** How soon a held-back outbox looks again, in milliseconds. Browsers have no event for "the socket has sent something". */
 const LOOK_AGAIN_MS = 15;
 /** Most text that may wait, in UTF-16 units. Beyond it a paste is refused whole: a file is the better way. */
@@ -67,10 +65,10 @@ export class Outbox {
     const hadToWait = this.#timer !== undefined;
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    while (this.#queue[0] !== undefined && this.sink.bufferedAmount < HIGH_WATER_BYTES) {
+    while (this.#queue[0] !== undefined && !this.sink.full) {
       const head = this.#queue[0];
       const end = chunkEnd(head, this.#offset);
-      this.sink.send(encodeInput(head.slice(this.#offset, end)));
+      this.sink.send(head.slice(this.#offset, end));
       this.#waiting -= end - this.#offset;
       this.#offset = end;
       if (end === head.length) {

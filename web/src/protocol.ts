@@ -1,6 +1,6 @@
 /**
- * Level 0 of the terminal protocol: the JSON text frames of `/terminal`, and nothing else. Decoding is total: what this page does
- * not understand becomes `undefined`, never an exception. Knows no socket, no terminal and no screen.
+ * Level 0 of the terminal protocol: the JSON text frames of `/terminal`, and what reading level 1 has in common with it. Decoding is
+ * total: what this page does not understand becomes `undefined`, never an exception. Knows no socket, no terminal and no screen.
  */
 
 /** Smallest and largest terminal the broker accepts, in cells, both ways. */
@@ -8,9 +8,9 @@ export const MIN_CELLS = 1;
 export const MAX_CELLS = 1000;
 
 /** Longest text kept of a message for people, in UTF-16 units. A longer one is cut: it is read on a card, not in a log. */
-const MAX_MESSAGE = 2000;
+export const MAX_MESSAGE = 2000;
 /** Longest name kept of a provider, a session or a stage, in UTF-16 units. */
-const MAX_NAME = 120;
+export const MAX_NAME = 120;
 
 export interface StatusFrame {
   readonly type: "status";
@@ -37,6 +37,10 @@ export interface OutputFrame {
 export interface ErrorFrame {
   readonly type: "error";
   readonly message: string;
+  /** What it is, for programs; level 1 only. */
+  readonly code?: string;
+  /** When to come back, in milliseconds; level 1 only. */
+  readonly retryMs?: number;
 }
 
 export type ServerFrame = StatusFrame | ReadyFrame | OutputFrame | ErrorFrame;
@@ -64,9 +68,10 @@ export function decodeServerFrame(text: string): ServerFrame | undefined {
   }
 }
 
-function decodeStatus(frame: Record<string, unknown>): StatusFrame | undefined {
+/** News of provisioning: a `status` of level 0, or a `stage` of level 1, which calls its stage `name`. */
+export function decodeStatus(frame: Record<string, unknown>, stageMember: "stage" | "name" = "stage"): StatusFrame | undefined {
   const message = string(frame["message"], MAX_MESSAGE);
-  const stage = string(frame["stage"], MAX_NAME);
+  const stage = string(frame[stageMember], MAX_NAME);
   if (message === undefined && stage === undefined) return undefined;
   const { ms } = frame;
   const state = (["begin", "done", "failed"] as const).find((known) => known === frame["state"]);
@@ -95,7 +100,8 @@ export function clampCells(count: number): number {
   return Math.min(MAX_CELLS, Math.max(MIN_CELLS, Math.floor(count) || MIN_CELLS));
 }
 
-function parseObject(text: string): Record<string, unknown> | undefined {
+/** A JSON object, or `undefined` for everything else. */
+export function parseObject(text: string): Record<string, unknown> | undefined {
   try {
     const value: unknown = JSON.parse(text);
     return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : undefined;
@@ -104,11 +110,12 @@ function parseObject(text: string): Record<string, unknown> | undefined {
   }
 }
 
-function string(value: unknown, limit: number): string | undefined {
+/** A text of at least one and at most `limit` UTF-16 units; a longer one is cut. */
+export function string(value: unknown, limit: number): string | undefined {
   return typeof value === "string" && value !== "" ? value.slice(0, limit).toWellFormed() : undefined;
 }
 
 /** `{ [key]: value }`, or nothing at all when there is no value. */
-function optional<K extends string, V>(key: K, value: V | undefined): { [P in K]?: V } {
+export function optional<K extends string, V>(key: K, value: V | undefined): { [P in K]?: V } {
   return value === undefined ? {} : ({ [key]: value } as { [P in K]?: V });
 }

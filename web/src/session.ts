@@ -3,18 +3,22 @@
  *
  * ```text
  *   checking ──▶ signin ──▶ checking
- *      │
- *      ▼
- *   starting ──▶ live ──▶ ended ──▶ checking (start again)
- *      └──────────────────▲
+ *      │           ▲
+ *      ▼           │
+ *   starting ──▶ live ◀──▶ away
+ *      │           │        │
+ *      └───────────┴────────┴──▶ ended ──▶ checking (start again, or attach again)
  * ```
+ *
+ * `away` is level 1 only: the connection is lost, the session is not. At level 0 the one is the end of the other.
  */
-import { describeEnding, type Ending } from "./ending";
+import { describeEnding, detached, type Ending } from "./ending";
+import type { Client, ClientsFrame, ExitFrame, JoinedFrame, Role, SizeFrame } from "./level1";
 import type { ErrorFrame, ReadyFrame, StatusFrame } from "./protocol";
 import { addStatus, settle, type Steps, total } from "./steps";
 
 export interface Session {
-  readonly phase: "checking" | "signin" | "starting" | "live" | "ended";
+  readonly phase: "checking" | "signin" | "starting" | "live" | "away" | "ended";
   readonly steps: Steps;
   readonly provider?: string;
   /** What the provider's isolation is worth, in the broker's words. */
@@ -37,13 +41,41 @@ export interface Session {
   readonly storage?: true;
   /** What is wrong with it, as long as it is. */
   readonly storageTrouble?: string;
+  /** Of level 1 only: what this window is in the session. */
+  readonly window?: Membership;
+  /** The session was there before this page came to it. */
+  readonly attaching?: true;
+  /** While `away`: when the next try begins; milliseconds of the page's clock. None while one is under way. */
+  readonly nextTryAt?: number;
 }
+
+export interface Membership {
+  /** This window's name. */
+  readonly client: string;
+  readonly role: Role;
+  /** It may become the one who types. */
+  readonly mayDrive: boolean;
+  /** Everybody, this window included. */
+  readonly clients: readonly Client[];
+  readonly cols?: number;
+  readonly rows?: number;
+  readonly durability?: "durable" | "best-effort";
+  /** How long the session lives without windows, in milliseconds. */
+  readonly keepMs?: number;
+}
+
+export type SessionFrame = StatusFrame | ReadyFrame | ErrorFrame | JoinedFrame | ClientsFrame | SizeFrame | ExitFrame;
 
 export type Event =
   | { readonly kind: "begin" }
   | { readonly kind: "signin"; readonly error?: string }
-  | { readonly kind: "connect"; readonly provider?: string; readonly version?: string }
-  | { readonly kind: "frame"; readonly frame: StatusFrame | ReadyFrame | ErrorFrame }
+  /** `attaching`: to a session that is there. `viewer`: this window asks for no more than to watch. */
+  | { readonly kind: "connect"; readonly provider?: string; readonly version?: string; readonly attaching?: boolean; readonly viewer?: boolean }
+  | { readonly kind: "frame"; readonly frame: SessionFrame }
+  /** The connection is lost; the next try begins after `pause`, in milliseconds. */
+  | { readonly kind: "lost"; readonly pause: number }
+  | { readonly kind: "trying" }
+  | { readonly kind: "detached" }
   | { readonly kind: "closed"; readonly code: number; readonly reason: string; readonly opened: boolean }
   | { readonly kind: "failed"; readonly ending: Ending };
 
@@ -57,12 +89,28 @@ export function advance(session: Session, event: Event, now: number): Session {
     case "signin":
       return { phase: "signin", steps: [], ...(event.error === undefined ? {} : { signInError: event.error }) };
     case "connect": {
-      const { provider, version } = event;
+      const { provider, version, attaching, viewer } = event;
       const step = { label: "Connect to the broker", state: "active", since: now } as const;
-      return { phase: "starting", steps: [step], ...(provider === undefined ? {} : { provider }), ...(version === undefined ? {} : { version }) };
+      return {
+        phase: "starting",
+        steps: [step],
+        ...(provider === undefined ? {} : { provider }),
+        ...(version === undefined ? {} : { version }),
+        ...(attaching === true ? { attaching } : {}),
+        ...(viewer === true ? { window: { client: "", role: "viewer", mayDrive: false, clients: [] } as const } : {}),
+      };
     }
     case "frame":
-      return session.phase === "starting" || session.phase === "live" ? addFrame(session, event.frame, now) : session;
+      return isRunning(session) || session.phase === "starting" ? addFrame(session, event.frame, now) : session;
+    case "lost":
+      if (session.phase === "starting") return { ...session, steps: addStatus(session.steps, RETRYING, now) };
+      return isRunning(session) ? { ...withoutWords(session), phase: "away", nextTryAt: now + event.pause } : session;
+    case "trying": {
+      const { nextTryAt: _, ...trying } = session;
+      return session.phase === "away" ? trying : session;
+    }
+    case "detached":
+      return isRunning(session) ? over(session, detached(session.window?.keepMs), now) : session;
     case "closed":
       return close(session, event, now);
     case "failed":
@@ -70,7 +118,19 @@ export function advance(session: Session, event: Event, now: number): Session {
   }
 }
 
-function addFrame(session: Session, frame: StatusFrame | ReadyFrame | ErrorFrame, now: number): Session {
+/** The shell runs, as far as this page knows. */
+export function isRunning({ phase }: Session): boolean {
+  return phase === "live" || phase === "away";
+}
+
+/** This window sees and does not type. */
+export function isViewing({ window }: Session): boolean {
+  return window?.role === "viewer";
+}
+
+const RETRYING: StatusFrame = { type: "status", message: "The broker does not answer yet; trying again" };
+
+function addFrame(session: Session, frame: SessionFrame, now: number): Session {
   switch (frame.type) {
     case "status": {
       const provider = frame.provider === undefined ? {} : { provider: frame.provider };
@@ -84,20 +144,53 @@ function addFrame(session: Session, frame: StatusFrame | ReadyFrame | ErrorFrame
       return { ...withTrouble(session, frame), ...provider, remark: frame.message };
     }
     case "ready":
-      if (session.phase === "live") return session;
-      return {
-        ...session,
-        phase: "live",
-        steps: settle(session.steps, "done", now),
-        readyAt: now,
-        readyMs: total(session.steps, now),
-        ...(frame.provider === undefined ? {} : { provider: frame.provider }),
-        ...(frame.isolation === undefined ? {} : { isolation: frame.isolation }),
-        ...(frame.session === undefined ? {} : { id: frame.session }),
-      };
+      return session.phase === "live" ? session : ready(session, frame, now);
+    case "joined":
+      return join(session, frame, now);
+    case "clients": {
+      if (session.window === undefined) return session;
+      const role = frame.clients.find(({ client }) => client === session.window?.client)?.role ?? session.window.role;
+      return { ...session, window: { ...session.window, role, clients: frame.clients } };
+    }
+    case "size":
+      return session.window === undefined ? session : { ...session, window: { ...session.window, cols: frame.cols, rows: frame.rows } };
+    case "exit":
+      return { ...session, lastStatus: frame.message };
     case "error":
-      return { ...session, lastError: frame.message, remark: frame.message };
+      // A broker that restarts is come back to, and says nothing that the person has to know.
+      return frame.code === "draining" ? { ...session, lastError: frame.message } : { ...session, lastError: frame.message, remark: frame.message };
   }
+}
+
+function ready(session: Session, frame: ReadyFrame, now: number): Session {
+  return {
+    ...session,
+    phase: "live",
+    steps: settle(session.steps, "done", now),
+    readyAt: session.readyAt ?? now,
+    readyMs: session.readyMs ?? total(session.steps, now),
+    ...(frame.provider === undefined ? {} : { provider: frame.provider }),
+    ...(frame.isolation === undefined ? {} : { isolation: frame.isolation }),
+    ...(frame.session === undefined ? {} : { id: frame.session }),
+  };
+}
+
+function join(session: Session, frame: JoinedFrame, now: number): Session {
+  const { nextTryAt: _, lastError: __, ...rest } = session;
+  const { provider, isolation, size, durability, keepMs } = frame;
+  const live = ready(rest, { type: "ready", session: frame.session, ...(provider && { provider }), ...(isolation && { isolation }) }, now);
+  return {
+    ...live,
+    window: {
+      client: frame.client,
+      role: frame.role,
+      mayDrive: session.window?.mayDrive ?? true,
+      clients: session.window?.clients ?? [],
+      ...size,
+      ...(durability && { durability }),
+      ...(keepMs !== undefined && { keepMs }),
+    },
+  };
 }
 
 function withTrouble(session: Session, frame: StatusFrame): Session {
@@ -107,11 +200,17 @@ function withTrouble(session: Session, frame: StatusFrame): Session {
   return well;
 }
 
+function withoutWords(session: Session): Session {
+  const { remark: _, ...rest } = session;
+  return rest;
+}
+
 function close(session: Session, event: Extract<Event, { kind: "closed" }>, now: number): Session {
-  if (session.phase !== "starting" && session.phase !== "live") return session;
+  if (!isRunning(session) && session.phase !== "starting") return session;
   const ending = describeEnding({
     ...event,
-    wasReady: session.phase === "live",
+    wasReady: isRunning(session),
+    ...(session.window === undefined ? {} : { kept: true }),
     ...(session.lastError === undefined ? {} : { error: session.lastError }),
     ...(session.lastStatus === undefined ? {} : { status: session.lastStatus }),
     ...(session.provider === undefined ? {} : { provider: session.provider }),
@@ -123,6 +222,6 @@ function close(session: Session, event: Extract<Event, { kind: "closed" }>, now:
 }
 
 function over(session: Session, ending: Ending, now: number): Session {
-  const { remark: _, ...rest } = session;
+  const { nextTryAt: _, ...rest } = withoutWords(session);
   return { ...rest, phase: "ended", steps: settle(session.steps, "failed", now), endedAt: now, ending };
 }

@@ -1,6 +1,9 @@
 /**
  * The terminal itself: xterm.js with its addons, its size, its colours, and what it may do to the browser (copy, open links, ring).
- * Knows no protocol: text comes in through `write`, and goes out through the handlers.
+ * Knows no protocol: output comes in through `write`, and input goes out through the handlers.
+ *
+ * Two sizes: the one that this window has room for, which is told, and the one that the terminal has, which is drawn. They are the same
+ * unless `setSize` says otherwise; then the text is made smaller until the terminal fits.
  */
 import "@xterm/xterm/css/xterm.css";
 import { ClipboardAddon } from "@xterm/addon-clipboard";
@@ -9,15 +12,17 @@ import { UnicodeGraphemesAddon } from "@xterm/addon-unicode-graphemes";
 import { WebLinksAddon } from "@xterm/addon-web-links";
 import { WebglAddon } from "@xterm/addon-webgl";
 import { Terminal as Xterm } from "@xterm/xterm";
+import type { Size } from "./level1";
 import { clampCells } from "./protocol";
+import { Silence } from "./silence";
 import { terminalTheme } from "./theme";
 import { scrollByTouch } from "./touch";
 
 export interface TerminalHandlers {
   /** Typed, pasted, or an answer of the emulator to the program. */
   input(text: string): void;
-  /** The size changed, in cells. */
-  resize(cols: number, rows: number): void;
+  /** The window has room for this many cells now. */
+  room(size: Size): void;
   /** The program named itself (OSC 0 or 2). */
   title(text: string): void;
   bell(): void;
@@ -40,20 +45,35 @@ export interface TerminalOptions {
 
 /** Lines kept above the screen. At 80 columns about 10 MB; a page that stays open for a day must not grow. */
 const SCROLLBACK_LINES = 10_000;
+/** Smallest text that a terminal larger than its window is drawn with, in CSS pixels; what does not fit then is cut off. */
+const MIN_SCALED_FONT = 2;
+/** By how much text is made smaller at a time, in CSS pixels, until it fits. */
+const FONT_STEP = 0.25;
+/** How long a window waits for the terminal to take its new size before it makes the text smaller, in milliseconds. */
+const SETTLE_MS = 400;
 /** WCAG AA for text. */
 const MIN_CONTRAST = 4.5;
 const FONTS =
   'ui-monospace, "SF Mono", "Cascadia Mono", "JetBrains Mono", "Fira Code", Menlo, Consolas, "DejaVu Sans Mono", "Liberation Mono", monospace';
 
-/** Full reset (RIS). */
-const RESET = "\x1bc";
+/** Ends any escape sequence (CAN), then full reset (RIS). */
+const RESET = "\x18\x1bc";
 /** No cursor, no mouse reports, no bracketed paste: nobody is there to hear them, and text can be selected again. */
 const RETIRE = "\x1b[?25l\x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?2004l";
 
 export class Terminal {
   readonly #xterm: Xterm;
   readonly #fit = new FitAddon();
+  readonly #silence: Silence;
+  readonly #observer = new ResizeObserver(() => this.#queueFit());
   #fitQueued = false;
+  #fontSize: number;
+  #room: Size | undefined;
+  /** The size to draw, where it is not the window's. */
+  #size: Size | undefined;
+  #settling: ReturnType<typeof setTimeout> | undefined;
+  /** Whether what was given to xterm.js last is replay. */
+  #replay = false;
 
   constructor(
     host: HTMLElement,
@@ -79,46 +99,71 @@ export class Terminal {
       theme: terminalTheme(options.dark),
     });
     this.#xterm = xterm;
+    this.#fontSize = options.fontSize;
     xterm.loadAddon(this.#fit);
     xterm.loadAddon(new WebLinksAddon(openLink));
     xterm.loadAddon(new UnicodeGraphemesAddon());
     xterm.loadAddon(new ClipboardAddon(undefined, { readText: () => "", writeText: (_, text) => this.#copy(text) }));
     // Handlers run newest first: a program's question for the clipboard ends here, unanswered. It may write, never read.
     xterm.parser.registerOscHandler(52, (data) => data.slice(data.indexOf(";") + 1) === "?");
+    const silence = new Silence(xterm.parser);
+    this.#silence = silence;
 
-    xterm.onData((text) => handlers.input(text));
+    xterm.onData((text) => !silence.isAnswering && handlers.input(text));
     xterm.onBinary((text) => handlers.input(text));
-    xterm.onResize(({ cols, rows }) => handlers.resize(cols, rows));
     xterm.onTitleChange((text) => handlers.title(text));
-    xterm.onBell(() => handlers.bell());
+    xterm.onBell(() => !silence.replay && handlers.bell());
     xterm.attachCustomKeyEventHandler((event) => !this.#pageKey(event));
 
     xterm.open(host);
     if (options.renderer === "auto") this.#useWebgl();
     scrollByTouch(host);
-    new ResizeObserver(() => this.#queueFit()).observe(host);
+    this.#observer.observe(host);
     this.fit();
   }
 
-  get size(): { cols: number; rows: number } {
-    return { cols: this.#xterm.cols, rows: this.#xterm.rows };
+  /** How many cells the window has room for. */
+  get room(): Size {
+    return this.#room ?? { cols: this.#xterm.cols, rows: this.#xterm.rows };
   }
 
   get applicationCursorKeys(): boolean {
     return this.#xterm.modes.applicationCursorKeysMode;
   }
 
-  /** Adds output; `done` follows once the screen's model has it. */
-  write(text: string, done?: () => void): void {
-    this.#xterm.write(text, done);
+  /**
+   * Adds output; `done` follows once the screen's model has it. `replay`: it is an old one, and what it asks of the terminal, its bells and
+   * what it copies have no effect.
+   */
+  write(output: string | Uint8Array, replay = false, done?: () => void): void {
+    if (replay !== this.#replay) {
+      this.#replay = replay;
+      // In its turn: what was written before is parsed as it was.
+      this.#xterm.write("", () => void (this.#silence.replay = replay));
+    }
+    this.#xterm.write(output, done);
   }
 
   /** An empty terminal for a new session, after all that is still being drawn. */
-  reset(done: () => void): void {
+  reset(done?: () => void): void {
     this.#xterm.write(RESET, () => {
       this.#xterm.options.disableStdin = false;
-      done();
+      done?.();
     });
+  }
+
+  /** The terminal has this size, after all that is still being drawn; without one it has the window's. */
+  setSize(size: Size | undefined): void {
+    this.#xterm.write("", () => {
+      this.#size = size;
+      clearTimeout(this.#settling);
+      this.#draw();
+    });
+  }
+
+  /** Somebody else types: what the program asks of the terminal is not answered here. */
+  setViewer(viewer: boolean): void {
+    this.#silence.viewer = viewer;
   }
 
   /** The session is over: what is on the screen stays, to read and to copy. */
@@ -141,6 +186,13 @@ export class Terminal {
     this.#xterm.focus();
   }
 
+  /** The terminal is gone, and what it had of the browser. */
+  dispose(): void {
+    this.#observer.disconnect();
+    clearTimeout(this.#settling);
+    this.#xterm.dispose();
+  }
+
   setDark(dark: boolean): void {
     this.#xterm.options.theme = terminalTheme(dark);
   }
@@ -154,16 +206,47 @@ export class Terminal {
   }
 
   setFontSize(pixels: number): void {
-    this.#xterm.options.fontSize = pixels;
+    this.#fontSize = pixels;
     this.fit();
   }
 
-  /** Takes as many cells as the host element has room for. */
+  /** Finds out how many cells the window has room for, tells it, and draws the terminal so that all of it is seen. */
   fit(): void {
+    const room = this.#measure(this.#fontSize);
+    if (room === undefined) return; // not laid out
+    const changed = room.cols !== this.#room?.cols || room.rows !== this.#room.rows;
+    this.#room = room;
+    clearTimeout(this.#settling);
+    // Where this window says what size the terminal has, that size is on its way.
+    if (changed && this.#size !== undefined && !this.#silence.viewer) this.#settling = setTimeout(() => this.#draw(), SETTLE_MS);
+    else this.#draw();
+    if (changed) this.handlers.room(room);
+  }
+
+  #draw(): void {
+    const room = this.#measure(this.#fontSize);
+    if (room === undefined) return;
+    const size = this.#size ?? room;
+    if (size.cols > room.cols || size.rows > room.rows) this.#shrink(size, room);
+    if (size.cols !== this.#xterm.cols || size.rows !== this.#xterm.rows) this.#xterm.resize(size.cols, size.rows);
+    this.#xterm.element?.classList.toggle("boxed", size.cols < room.cols - 1 || size.rows < room.rows - 1 || this.#xterm.options.fontSize !== this.#fontSize);
+  }
+
+  /** How many cells of text of this size there is room for; the text has that size then. */
+  #measure(fontSize: number): Size | undefined {
+    if (this.#xterm.options.fontSize !== fontSize) this.#xterm.options.fontSize = fontSize;
     const size = this.#fit.proposeDimensions();
-    if (size === undefined || !Number.isFinite(size.cols) || !Number.isFinite(size.rows)) return; // not laid out
-    const [cols, rows] = [clampCells(size.cols), clampCells(size.rows)];
-    if (cols !== this.#xterm.cols || rows !== this.#xterm.rows) this.#xterm.resize(cols, rows);
+    if (size === undefined || !Number.isFinite(size.cols) || !Number.isFinite(size.rows)) return undefined;
+    return { cols: clampCells(size.cols), rows: clampCells(size.rows) };
+  }
+
+  /** Makes the text as large as it can be with `size` still fitting. Cells have whole device pixels, so a rule of three only comes close. */
+  #shrink(size: Size, room: Size): void {
+    const scale = Math.min((room.cols + 1) / size.cols, (room.rows + 1) / size.rows, 1);
+    for (let font = Math.floor((this.#fontSize * scale) / FONT_STEP) * FONT_STEP; font >= MIN_SCALED_FONT; font -= FONT_STEP) {
+      const fits = this.#measure(font);
+      if (fits === undefined || (fits.cols >= size.cols && fits.rows >= size.rows)) return;
+    }
   }
 
   #queueFit(): void {

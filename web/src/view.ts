@@ -2,7 +2,8 @@
  * The page around the terminal: draws a `Session`, and nothing that is not in it. Touches an element only when what it shows has
  * changed, so that nothing flickers and screen readers hear each thing once. Decides nothing.
  */
-import type { Session } from "./session";
+import { keepWords } from "./ending";
+import { isRunning, isViewing, type Membership, type Session } from "./session";
 import { formatMs, type Step, type Steps } from "./steps";
 
 const STATES: Readonly<Record<Session["phase"], string>> = {
@@ -10,6 +11,7 @@ const STATES: Readonly<Record<Session["phase"], string>> = {
   signin: "Signed out",
   starting: "Starting",
   live: "Live",
+  away: "Reconnecting",
   ended: "Ended",
 };
 
@@ -38,21 +40,37 @@ export class View {
     if (this.#app.dataset["phase"] !== phase) this.#app.dataset["phase"] = phase;
     this.#app.dataset["tone"] = ending?.tone ?? "";
 
-    text("state", failedStart ? "Not started" : STATES[phase]);
+    const [running, viewing] = [isRunning(session), isViewing(session)];
+    const next = ending?.next ?? "";
+    if (this.#app.dataset["next"] !== next) this.#app.dataset["next"] = next;
+    this.#app.toggleAttribute("data-viewing", running && viewing);
+
+    text("state", failedStart ? "Not started" : phase === "live" && viewing ? "Viewing" : STATES[phase]);
     text("provider", session.provider ?? "");
     text("isolation", session.isolation ?? "");
     text("title", title);
     text("elapsed", session.readyAt === undefined ? "" : clock((session.endedAt ?? now) - session.readyAt));
     document.title = [title, session.provider, "Sandbox"].filter(Boolean).join(" · ");
 
-    show("new-button", phase === "live" || phase === "starting");
+    const windows = running ? (session.window?.clients.length ?? 0) : 0;
+    text("windows", windows > 1 ? `${windows} windows` : "");
+    show("windows", windows > 1);
+
+    show("new-button", running || phase === "starting");
+    show("session-button", session.window !== undefined && phase !== "starting");
+    show("viewing", phase === "live" && viewing);
+    text("viewing-words", session.window?.mayDrive === false ? "You are watching this session." : "Control is in another window.");
+    show("take-control", session.window?.mayDrive === true);
+    show("away", phase === "away");
+    text("away-words", phase === "away" ? awayWords(session, now) : "");
     show("signin", phase === "signin");
     show("starting", phase === "starting" || failedStart);
     show("trouble", failedStart);
     show("ended", phase === "ended" && !failedStart);
+    show("attach-again", next === "attach");
 
     text("signin-error", session.signInError ?? "");
-    text("starting-title", failedStart ? (ending?.title ?? "") : "Starting your sandbox");
+    text("starting-title", failedStart ? (ending?.title ?? "") : session.attaching ? "Attaching to the session" : "Starting your sandbox");
     text("trouble-detail", ending?.detail ?? "");
     text("trouble-advice", ending?.advice ?? "");
     text("ended-title", ending?.title ?? "");
@@ -62,6 +80,7 @@ export class View {
     for (const list of this.#app.querySelectorAll<HTMLElement>("ol.steps")) drawSteps(list, session.steps, now);
     if (this.#shown !== session) {
       drawFacts(this.#details, session);
+      drawPeople(session);
       this.#announce(session);
       this.#shown = session;
     }
@@ -92,11 +111,13 @@ export class View {
     if (session.phase === before?.phase) {
       const done = session.steps.find((step, index) => step.state !== "active" && before.steps[index]?.state === "active");
       if (session.phase === "starting" && done) text("live", `${done.label}: ${done.state}`);
+      if (session.phase === "live" && isViewing(session) !== isViewing(before)) text("live", isViewing(session) ? "Control is in another window" : "Control is in this window");
       return;
     }
     const on = session.provider === undefined ? "" : ` on ${session.provider}`;
-    if (session.phase === "starting") text("live", "Starting a sandbox");
-    if (session.phase === "live") text("live", `Terminal ready${on}`);
+    if (session.phase === "starting") text("live", session.attaching ? "Attaching to the session" : "Starting a sandbox");
+    if (session.phase === "live") text("live", before?.phase === "away" ? "Connection restored" : `Terminal ready${on}`);
+    if (session.phase === "away") text("live", "Connection lost. Reconnecting.");
     const { ending } = session;
     text("alarm", ending ? [ending.title, ending.detail, ending.advice].filter(Boolean).join(". ") : "");
   }
@@ -128,6 +149,8 @@ function drawFacts(details: HTMLElement, session: Session): void {
     ["Provider", session.provider],
     ["Isolation", session.isolation],
     ["Session", session.id],
+    ["Terminal", session.window?.cols === undefined ? undefined : `${session.window.cols} × ${session.window.rows}`],
+    ["Durability", session.window && durabilityWords(session.window)],
     ["Ready after", session.readyMs === undefined ? undefined : formatMs(session.readyMs)],
     ["Broker", session.version],
   ];
@@ -139,6 +162,32 @@ function drawFacts(details: HTMLElement, session: Session): void {
     return [term, words];
   });
   details.querySelector("dl")?.replaceChildren(...nodes);
+}
+
+function drawPeople({ window }: Session): void {
+  const clients = window?.clients ?? [];
+  show("people", clients.length > 0);
+  text("people-title", clients.length === 1 ? "1 window" : `${clients.length} windows`);
+  const nodes = clients.map(({ client, role, size }) => {
+    const [item, name, facts] = [document.createElement("li"), document.createElement("span"), document.createElement("small")];
+    name.textContent = client === window?.client ? "This window" : `Window ${client.slice(0, 8)}`;
+    facts.textContent = `${role === "driver" ? "types" : "watches"}${size === undefined ? "" : ` · ${size.cols} × ${size.rows}`}`;
+    item.append(name, facts);
+    return item;
+  });
+  element("people").querySelector("ul")?.replaceChildren(...nodes);
+}
+
+function durabilityWords({ durability, keepMs }: Membership): string | undefined {
+  if (durability === "best-effort") return "best effort: a restart of the broker ends it";
+  if (durability !== "durable") return undefined;
+  return keepMs === undefined ? "durable" : `durable, kept ${keepWords(keepMs)} without a window`;
+}
+
+function awayWords({ nextTryAt, window }: Session, now: number): string {
+  const kept = window?.keepMs === undefined ? "Your session is kept meanwhile." : `Your session is kept for ${keepWords(window.keepMs)}.`;
+  const wait = Math.ceil(((nextTryAt ?? now) - now) / 1000);
+  return `Connection lost. ${wait > 0 ? `Next try in ${wait} s.` : "Reconnecting…"} ${kept}`;
 }
 
 function text(id: string, words: string): void {
@@ -157,7 +206,7 @@ function show(id: string, on: boolean): void {
 }
 
 /** `0:07`, `12:34`, `1:02:03`. */
-function clock(ms: number): string {
+export function clock(ms: number): string {
   const seconds = Math.max(0, Math.floor(ms / 1000));
   const [h, m, s] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
   const two = (n: number) => String(n).padStart(2, "0");

@@ -3,7 +3,7 @@ import { type Closing, describeEnding, unreachable, unwell } from "../src/ending
 
 const closing = (code: number, more: Partial<Closing> = {}): Closing => ({ code, reason: "", opened: true, wasReady: true, ...more });
 
-const CODES = [1000, 1001, 1005, 1006, 1008, 1009, 1011, 1012, 1013, 4401, 4403, 4408, 4500, 4999];
+const CODES = [1000, 1001, 1005, 1006, 1008, 1009, 1011, 1012, 1013, 4001, 4401, 4403, 4404, 4408, 4500, 4999];
 
 describe("the words for an ending", () => {
   it.each(CODES)("code %i has a title and advice, before and after ready", (code) => {

@@ -10,9 +10,13 @@ class Socket {
   bufferedAmount = 0;
   readonly sent: string[] = [];
 
-  send(frame: string): void {
-    this.sent.push((JSON.parse(frame) as { data: string }).data);
-    this.bufferedAmount += frame.length;
+  get full(): boolean {
+    return this.bufferedAmount >= 256 * 1024;
+  }
+
+  send(text: string): void {
+    this.sent.push(text);
+    this.bufferedAmount += text.length;
   }
 
   drain(): void {

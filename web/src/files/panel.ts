@@ -2,6 +2,7 @@
  * The panel of a session's files: which directory is shown, when it is looked at again, and what a person does with it. All that is seen
  * of it is in index.html; its parts draw themselves. Knows no terminal: it is told when that has printed something.
  */
+import { moveInMenu } from "../menus";
 import { element } from "../view";
 import { type Entry, FilesApi, type Listing, type Root } from "./api";
 import { askDelete, askName } from "./dialogs";
@@ -88,7 +89,7 @@ export class FilesPanel {
     element("files-crumbs").addEventListener("click", ({ target }) => this.#followCrumb(target));
     element("files-places").addEventListener("click", ({ target }) => this.#followCrumb(target));
     element("file-menu").addEventListener("click", ({ target }) => this.#chooseInMenu(target));
-    element("file-menu").addEventListener("keydown", (event) => moveInMenu(event));
+    element("file-menu").addEventListener("keydown", (event) => moveInMenu(element("file-menu"), event));
     this.#panel.addEventListener("keydown", (event) => this.#key(event));
     document.addEventListener("visibilitychange", () => this.#schedule(0));
     this.#takeDrops();
@@ -494,15 +495,6 @@ export class FilesPanel {
       this.focus();
     };
   }
-}
-
-function moveInMenu(event: KeyboardEvent): void {
-  const items = [...element("file-menu").querySelectorAll<HTMLElement>("[data-act]:not([hidden])")];
-  const at = items.findIndex((item) => item === document.activeElement);
-  const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: items.length - 1 }[event.key];
-  if (to === undefined) return;
-  event.preventDefault();
-  items[(to + items.length) % items.length]?.focus();
 }
 
 function set(id: string, words: string): void {

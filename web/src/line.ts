@@ -1,0 +1,407 @@
+/**
+ * The way to one session, over as many connections as it takes. At level 1 it resumes where a lost connection left off: it counts what has
+ * come and what was drawn, acknowledges it, numbers what is typed, and says what it cannot know. At level 0 it is one connection, and its
+ * end is the end. When to try again is decided in `link.ts`. Knows no terminal and no screen.
+ */
+import type { Connection, ConnectionEvents } from "./connection";
+import {
+  decodeMessage,
+  decodeOutput,
+  encodeAck,
+  encodeNumberedInput,
+  encodeWish,
+  type GapFrame,
+  type JoinedFrame,
+  joiningUrl,
+  type Level1Frame,
+  type Role,
+  type ScreenFrame,
+  type Size,
+} from "./level1";
+import { fate, type Link, type LinkEvent, OPENING, step } from "./link";
+import { Outbox } from "./outbox";
+import { decodeServerFrame, encodeInput, encodeResize, type ServerFrame } from "./protocol";
+import { Unacknowledged } from "./unacknowledged";
+
+/** How a session is reached: a new one without `session`. */
+export interface Target {
+  readonly session?: string;
+  readonly client: string;
+  readonly role: Role;
+}
+
+/** Frames that are not about bytes. */
+export type News = Exclude<ServerFrame, { type: "output" }> | Exclude<Level1Frame, ScreenFrame | GapFrame | { type: "input-ack" }>;
+
+export interface LineEvents {
+  news(news: News): void;
+  /** Output at level 0. */
+  text(data: string): void;
+  /** Output at level 1. `replay`: it was written before this page came. `done` has to be called when all of it is parsed. */
+  bytes(bytes: Uint8Array, replay: boolean, done: () => void): void;
+  /** What was drawn counts no longer: `screen` draws what there is now, on a terminal that is reset. */
+  redraw(screen: string): void;
+  /** This many bytes are missing here. `done` as for `bytes`. */
+  gap(bytes: number, reason: string, done: () => void): void;
+  /** The terminal's size, from the output on that comes next. */
+  size(size: Size): void;
+  /** The connection is lost and will be tried again (`pausing`), is being tried again (`opening`), or is back (`up`). */
+  link(link: Link, how?: { opened: boolean }): void;
+  /** This many UTF-16 units of input may have arrived or not; of `dropped` more it is known that they did not. */
+  unknown(chars: number, dropped: number): void;
+  /** The line is over. Called once, unless `dispose` came first. */
+  closed(how: { code: number; reason: string; opened: boolean }): void;
+  /** How much pasted text still waits, in UTF-16 units. */
+  waiting(chars: number): void;
+}
+
+/** Opens a connection that offers this level. */
+export type Dial = (url: URL, level: 0 | 1, events: ConnectionEvents) => Pick<Connection, "bufferedBytes" | "isOpen" | "send" | "dispose">;
+
+/** No further frame is handed to the browser while it holds this many bytes. Eight full frames: enough to keep a fast link busy. */
+const HIGH_WATER_BYTES = 256 * 1024;
+/** Most text that is taken while there is no connection, in UTF-16 units: some keys ahead, and no program's worth of blind typing. */
+export const MAX_AHEAD = 256;
+/** Output is acknowledged after this many bytes, an eighth of the broker's window, */
+const ACK_BYTES = 64 * 1024;
+/** and at the latest after this time, in milliseconds. */
+const ACK_MS = 250;
+/** How long a connection may take to open, and one that resumes until it is back, in milliseconds. */
+const OPEN_MS = 10_000;
+const RESUME_MS = 20_000;
+/** A connection over which nothing came for this long may be dead, in milliseconds. */
+const SILENCE_MS = 5_000;
+/** How long the answer to such a doubt may take, in milliseconds. */
+const ANSWER_MS = 5_000;
+/** A network that goes away closes no socket: this is what the page calls it. */
+const LOST = { code: 1006, reason: "" };
+
+export class Line {
+  readonly outbox: Outbox;
+  readonly #input = new Unacknowledged();
+  #connection: ReturnType<Dial> | undefined;
+  #link: Link = OPENING;
+  #level: 0 | 1 = 1;
+  #target: Target;
+  #size: Size;
+  #toldSize: Size | undefined;
+  #opened = false;
+  #over = false;
+  #retryMs: number | undefined;
+
+  /** Output below `#received` has come, below `#drawn` it is parsed, below `#acknowledged` the broker knows so. */
+  #epoch: number | undefined;
+  #received: number | undefined;
+  #drawn = 0;
+  #acknowledged = 0;
+  #live = 0;
+  /** Counts what offsets are relative to, so that an answer of the terminal to something older moves nothing. */
+  #generation = 0;
+
+  #retry: ReturnType<typeof setTimeout> | undefined;
+  #deadline: ReturnType<typeof setTimeout> | undefined;
+  #ack: ReturnType<typeof setTimeout> | undefined;
+  #doubt: ReturnType<typeof setTimeout> | undefined;
+  #heardAt = 0;
+  #doubted = false;
+
+  /** Connects at once. `endpoint`: `/terminal`. */
+  constructor(
+    private readonly endpoint: URL,
+    target: Target,
+    size: Size,
+    private readonly events: LineEvents,
+    private readonly dial: Dial,
+    private readonly chance: () => number = Math.random,
+  ) {
+    this.#target = target;
+    this.#size = size;
+    const line = this;
+    this.outbox = new Outbox(
+      {
+        get open() {
+          return line.#isUp;
+        },
+        get full() {
+          return line.#input.isFull || (line.#connection?.bufferedBytes ?? 0) >= HIGH_WATER_BYTES;
+        },
+        send: (text) => line.#sendInput(text),
+      },
+      (chars) => events.waiting(chars),
+    );
+    this.#open();
+  }
+
+  get level(): 0 | 1 {
+    return this.#level;
+  }
+
+  /** Typed or pasted text. False: too much waits already, nothing of it was taken. */
+  type(text: string): boolean {
+    const away = this.#link.phase !== "up" && this.#received !== undefined;
+    if (away && this.outbox.waiting + text.length > MAX_AHEAD) return false;
+    return this.outbox.push(text);
+  }
+
+  /** Tells the size of this window; the newest one wins until the connection is open. */
+  resize(size: Size): void {
+    this.#size = size;
+    this.#tellSize();
+  }
+
+  /** Asks to be the one who types. */
+  takeControl(): void {
+    this.#send(encodeWish("take-control"));
+  }
+
+  /** Ends the session; how it ended comes back. */
+  kill(): void {
+    this.#send(encodeWish("kill"));
+  }
+
+  /** Leaves the session to itself. No event follows. */
+  detach(): void {
+    this.#send(encodeWish("detach"));
+    this.dispose();
+  }
+
+  /** Somebody or something has reason to believe that the broker can be reached now. */
+  hurry(): void {
+    this.#advance({ kind: "hurry" });
+    this.verify();
+  }
+
+  /** The network has changed: the connection is not what it was, and a new one is quickly made. */
+  renew(): void {
+    if (this.#level === 1 && this.#link.phase === "up") this.#lose({ ...LOST, opened: true });
+    this.#advance({ kind: "hurry" });
+  }
+
+  /** Finds out whether a connection that is silent is alive, and takes the place of a dead one. */
+  verify(): void {
+    if (this.#level !== 1 || this.#link.phase !== "up" || this.#doubted || performance.now() - this.#heardAt < SILENCE_MS) return;
+    this.#doubted = true;
+    this.#send(encodeWish("ping"));
+    clearTimeout(this.#doubt);
+    this.#doubt = setTimeout(() => this.#lose({ ...LOST, opened: true }), ANSWER_MS);
+  }
+
+  /** Ends the line, and at level 0 the session with it. No event follows. */
+  dispose(): void {
+    this.#over = true;
+    for (const timer of [this.#retry, this.#deadline, this.#ack, this.#doubt]) clearTimeout(timer);
+    this.outbox.dispose();
+    this.#connection?.dispose();
+    this.#connection = undefined;
+  }
+
+  get #isUp(): boolean {
+    if (this.#level === 0) return this.#connection?.isOpen === true;
+    return this.#link.phase === "up" && this.#connection?.isOpen === true;
+  }
+
+  // --- connections -------------------------------------------------------------------------------------------------------------------
+
+  #open(level: 0 | 1 = 1): void {
+    this.#opened = false;
+    this.#toldSize = undefined;
+    this.#retryMs = undefined;
+    const since = this.#received === undefined || this.#epoch === undefined ? undefined : { offset: this.#received, epoch: this.#epoch };
+    const url = level === 0 ? this.endpoint : joiningUrl(this.endpoint, { ...this.#target, ...this.#size, ...(since && { since }) });
+    if (level === 1) this.#toldSize = this.#size;
+    clearTimeout(this.#deadline);
+    this.#deadline = setTimeout(() => this.#lose({ ...LOST, opened: false }), OPEN_MS);
+    this.#connection = this.dial(url, level, {
+      opened: (chosen) => this.#onOpen(chosen),
+      text: (message) => this.#onText(message),
+      bytes: (message) => this.#onBytes(message),
+      // A browser may refuse a server that chooses no subprotocol, and a page cannot see why: level 0 is asked for by itself, once.
+      closed: (how) => (!how.opened && level === 1 && this.#target.session === undefined ? this.#open(0) : this.#lose(how)),
+    });
+  }
+
+  #onOpen(level: 0 | 1): void {
+    this.#opened = true;
+    this.#level = level;
+    this.#heardAt = performance.now();
+    clearTimeout(this.#deadline);
+    if (this.#target.session !== undefined && level === 1) this.#deadline = setTimeout(() => this.#lose({ ...LOST, opened: true }), RESUME_MS);
+    // What a level 0 server was told in the query it does not know.
+    if (level === 0) this.#toldSize = undefined;
+    this.#tellSize();
+    if (level === 0) this.outbox.flush();
+  }
+
+  /** The connection is gone: it is tried again where there is a session to come back to. */
+  #lose(how: { code: number; reason: string; opened: boolean }): void {
+    if (this.#over) return;
+    for (const timer of [this.#deadline, this.#ack]) clearTimeout(timer);
+    this.#ack = undefined;
+    this.#trust();
+    this.#connection?.dispose();
+    this.#connection = undefined;
+    const again = this.#level === 1 && this.#target.session !== undefined && fate(how.code) === "again";
+    if (again) return this.#advance({ kind: "lost", ...(this.#retryMs === undefined ? {} : { afterMs: this.#retryMs }) }, how);
+    this.#advance({ kind: "over" });
+    this.dispose();
+    this.events.closed(how);
+  }
+
+  #advance(event: LinkEvent, how?: { opened: boolean }): void {
+    if (this.#over) return;
+    const before = this.#link;
+    this.#link = step(before, event, performance.now(), this.chance());
+    if (this.#link === before || this.#link.phase === "over") return;
+    clearTimeout(this.#retry);
+    this.events.link(this.#link, how);
+    if (this.#over) return;
+    if (this.#link.phase === "pausing") this.#retry = setTimeout(() => this.#advance({ kind: "due" }), this.#link.pause);
+    if (this.#link.phase === "opening") this.#open();
+  }
+
+  #send(message: string | Uint8Array<ArrayBuffer>): void {
+    this.#connection?.send(message);
+  }
+
+  #tellSize(): void {
+    const told = this.#toldSize;
+    if (!this.#opened || (told?.cols === this.#size.cols && told.rows === this.#size.rows)) return;
+    this.#toldSize = this.#size;
+    this.#send(encodeResize(this.#size.cols, this.#size.rows));
+  }
+
+  #heard(): void {
+    this.#heardAt = performance.now();
+    this.#trust();
+  }
+
+  #trust(): void {
+    this.#doubted = false;
+    clearTimeout(this.#doubt);
+    this.#doubt = undefined;
+  }
+
+  // --- what comes --------------------------------------------------------------------------------------------------------------------
+
+  #onText(message: string): void {
+    const doubted = this.#doubted;
+    this.#heard();
+    if (this.#level === 0) {
+      const frame = decodeServerFrame(message);
+      if (frame?.type === "output") return this.events.text(frame.data);
+      if (frame !== undefined) this.events.news(frame);
+      return;
+    }
+    const frame = decodeMessage(message);
+    switch (frame?.type) {
+      case undefined:
+        return;
+      case "joined":
+        return this.#join(frame);
+      case "screen":
+        if (frame.size !== undefined) this.events.size(frame.size);
+        this.#begin(frame.offset);
+        return this.events.redraw(frame.data);
+      case "gap":
+        return this.#skip(frame.from, frame.to, frame.reason);
+      case "input-ack":
+        this.#input.acknowledge(frame.seq);
+        return this.outbox.flush();
+      case "size":
+        return this.events.size(frame);
+      case "error":
+        this.#retryMs = frame.retryMs ?? this.#retryMs;
+        // A broker that does not know the question has answered it.
+        if (!(doubted && frame.code === "malformed")) this.events.news(frame);
+        return;
+      case "clients":
+        // A viewer's input is refused and never acknowledged.
+        if (frame.clients.some(({ client, role }) => client === this.#target.client && role === "viewer")) this.#input.forget();
+        return this.events.news(frame);
+      case "status":
+      case "exit":
+        return this.events.news(frame);
+    }
+  }
+
+  #join(frame: JoinedFrame): void {
+    clearTimeout(this.#deadline);
+    const [before, epoch] = [this.#received, this.#epoch];
+    this.#target = { ...this.#target, session: frame.session, client: frame.client };
+    this.#epoch = frame.epoch;
+    this.#live = frame.live;
+    const unknown = this.#input.resume(frame.input);
+    // Where the bytes go on after those that came, nothing on the screen changes.
+    if (before === undefined || epoch !== frame.epoch || frame.offset < before) {
+      this.#begin(frame.offset);
+      if (before !== undefined) this.events.redraw("");
+    } else this.#acknowledged = before;
+    if (frame.size !== undefined) this.events.size(frame.size);
+    this.events.news(frame);
+    // Text that was typed after what may be lost would mean something else without it.
+    const dropped = unknown > 0 ? this.outbox.drop() : 0;
+    this.#advance({ kind: "ready" });
+    if (unknown > 0) this.events.unknown(unknown, dropped);
+    this.#tellSize();
+    this.outbox.flush();
+  }
+
+  /** Offsets are counted from here. */
+  #begin(offset: number): void {
+    this.#generation++;
+    this.#received = this.#drawn = this.#acknowledged = offset;
+  }
+
+  #onBytes(message: ArrayBuffer): void {
+    this.#heard();
+    const output = decodeOutput(message);
+    if (output === undefined || this.#received === undefined || this.#level === 0) return;
+    let { offset, bytes } = output;
+    if (offset > this.#received) this.#skip(this.#received, offset, "the broker did not say why");
+    // What has come already is not drawn twice.
+    if (offset < this.#received) {
+      bytes = bytes.subarray(this.#received - offset);
+      offset = this.#received;
+    }
+    if (bytes.length === 0) return;
+    this.#received = offset + bytes.length;
+    const old = Math.min(Math.max(0, this.#live - offset), bytes.length);
+    if (old > 0) this.events.bytes(bytes.subarray(0, old), true, this.#drawnTo(offset + old));
+    if (old < bytes.length) this.events.bytes(bytes.subarray(old), false, this.#drawnTo(offset + bytes.length));
+  }
+
+  #skip(from: number, to: number, reason: string): void {
+    if (to === from) return;
+    this.#received = Math.max(this.#received ?? 0, to);
+    this.events.gap(to - from, reason, this.#drawnTo(to));
+  }
+
+  #drawnTo(offset: number): () => void {
+    const generation = this.#generation;
+    return () => {
+      if (generation !== this.#generation || this.#over || offset <= this.#drawn) return;
+      this.#drawn = offset;
+      if (this.#drawn - this.#acknowledged >= ACK_BYTES) return this.#acknowledge();
+      this.#ack ??= setTimeout(() => this.#acknowledge(), ACK_MS);
+    };
+  }
+
+  #acknowledge(): void {
+    clearTimeout(this.#ack);
+    this.#ack = undefined;
+    if (!this.#isUp || this.#drawn <= this.#acknowledged) return;
+    this.#acknowledged = this.#drawn;
+    this.#send(encodeAck(this.#drawn));
+  }
+
+  // --- what goes ---------------------------------------------------------------------------------------------------------------------
+
+  #sendInput(text: string): void {
+    if (this.#level === 0) return this.#send(encodeInput(text));
+    const frame = encodeNumberedInput(this.#input.next, text);
+    this.#input.sent(text.length, frame.length);
+    this.#send(frame);
+    // Typing into silence asks the same question as `verify`, and the answer is the input's acknowledgement.
+    if (performance.now() - this.#heardAt >= SILENCE_MS) this.#doubt ??= setTimeout(() => this.verify(), ANSWER_MS);
+  }
+}

@@ -1,0 +1,68 @@
+/**
+ * What this tab remembers over a reload: which session it shows, and its name there. Kept in the tab's own storage, so two tabs are two
+ * windows. Works, without memory, where storage is refused.
+ */
+
+export interface Remembered {
+  readonly session: string;
+  readonly client: string;
+}
+
+const KEY = "sandbox-broker.window";
+/** Random bytes of a window's name: no two windows of one session may ever share one. */
+const NAME_BYTES = 12;
+
+/** What was remembered, checked; none where there is nothing, or nothing right. */
+export function recall(): Remembered | undefined {
+  try {
+    const value: unknown = JSON.parse(sessionStorage.getItem(KEY) ?? "null");
+    if (typeof value !== "object" || value === null) return undefined;
+    const { session, client } = value as Record<string, unknown>;
+    return isName(session) && isName(client) ? { session, client } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export function remember(window: Remembered): void {
+  try {
+    sessionStorage.setItem(KEY, JSON.stringify(window));
+  } catch {
+    // Private windows and full disks: a reload begins anew.
+  }
+}
+
+export function forget(): void {
+  try {
+    sessionStorage.removeItem(KEY);
+  } catch {
+    // As above: there is nothing to forget.
+  }
+}
+
+/** A new name for a window. */
+export function newName(): string {
+  return [...crypto.getRandomValues(new Uint8Array(NAME_BYTES))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/**
+ * Whether this window is the only one of that name in this browser, from now until it is closed. A duplicated tab has a copy of the other
+ * one's memory, and must not take its place. Where the browser cannot tell, the answer is yes.
+ */
+export function isAlone(client: string): Promise<boolean> {
+  // Only pages of a secure origin have locks.
+  const locks = navigator.locks as LockManager | undefined;
+  if (locks === undefined) return Promise.resolve(true);
+  return new Promise((resolve) => {
+    const held = locks.request(`sandbox-broker.${client}`, { ifAvailable: true }, (lock) => {
+      resolve(lock !== null);
+      // Never settled: the lock goes with the page.
+      return lock === null ? undefined : new Promise<never>(() => {});
+    });
+    held.catch(() => resolve(true));
+  });
+}
+
+function isName(value: unknown): value is string {
+  return typeof value === "string" && /^[A-Za-z0-9_-]{1,64}$/.test(value);
+}

@@ -1,0 +1,32 @@
+/** Links to sessions, made and read. Pure. */
+import type { Role } from "../level1";
+
+/** A session that a link leads to, and what whoever follows it is there. */
+export interface Link {
+  readonly session: string;
+  readonly role: Role;
+}
+
+/** The link in the page's address; none where it leads to no session. */
+export function readLink(address: string): Link | undefined {
+  const members = new URL(address).searchParams;
+  const session = members.get("session");
+  if (session === null || session === "") return undefined;
+  return { session, role: members.get("role") === "viewer" ? "viewer" : "driver" };
+}
+
+/** The address that leads to a session. Nothing of the page's own address but its place goes into it. */
+export function linkTo({ session, role }: Link, page: string): string {
+  const url = new URL(".", page);
+  url.searchParams.set("session", session);
+  if (role === "viewer") url.searchParams.set("role", role);
+  return url.href;
+}
+
+/** The page's address without the session that it led to, for what comes after it. */
+export function withoutLink(address: string): string {
+  const url = new URL(address);
+  url.searchParams.delete("session");
+  url.searchParams.delete("role");
+  return url.href;
+}

@@ -1,0 +1,454 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import type { ConnectionEvents } from "../src/connection";
+import { Line, type LineEvents, MAX_AHEAD, type News, type Target } from "../src/line";
+import { LEAP } from "../src/unacknowledged";
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => void vi.useRealTimers());
+
+/** A socket whose other end is the test. */
+class Socket {
+  isOpen = false;
+  isDisposed = false;
+  bufferedBytes = 0;
+  readonly messages: Record<string, unknown>[] = [];
+  readonly inputs: { seq: number; text: string }[] = [];
+
+  constructor(
+    readonly url: URL,
+    readonly level: 0 | 1,
+    readonly events: ConnectionEvents,
+  ) {}
+
+  send(message: string | Uint8Array): void {
+    if (typeof message === "string") return void this.messages.push(JSON.parse(message) as Record<string, unknown>);
+    const seq = Number(new DataView(message.buffer).getBigUint64(1));
+    this.inputs.push({ seq, text: new TextDecoder().decode(message.subarray(9)) });
+  }
+
+  dispose(): void {
+    this.isOpen = false;
+    this.isDisposed = true;
+  }
+
+  // --- what the broker does ---
+
+  open(level: 0 | 1 = 1): void {
+    this.isOpen = true;
+    this.events.opened(level);
+  }
+
+  say(message: Record<string, unknown>): void {
+    this.events.text(JSON.stringify(message));
+  }
+
+  ready(more: Record<string, unknown> = {}): void {
+    this.open();
+    this.say({ type: "ready", session: "s1", client: "c1", role: "driver", epoch: 1, offset: 0, live: 0, input: 0, ...more });
+  }
+
+  write(offset: number, text: string): void {
+    const bytes = new TextEncoder().encode(text);
+    const view = new DataView(new ArrayBuffer(9 + bytes.length));
+    view.setUint8(0, 1);
+    view.setBigUint64(1, BigInt(offset));
+    new Uint8Array(view.buffer).set(bytes, 9);
+    this.events.bytes(view.buffer);
+  }
+
+  close(code: number, reason = ""): void {
+    this.dispose();
+    this.events.closed({ code, reason, opened: this.url !== undefined && code !== 0 });
+  }
+
+  fail(): void {
+    this.dispose();
+    this.events.closed({ code: 1006, reason: "", opened: false });
+  }
+
+  get acks(): unknown[] {
+    return this.messages.filter(({ type }) => type === "ack").map(({ offset }) => offset);
+  }
+}
+
+/** A line, its sockets, and a terminal that parses when told to. */
+function setUp(target: Target = { client: "c1", role: "driver" }) {
+  const sockets: Socket[] = [];
+  const heard: string[] = [];
+  const news: News[] = [];
+  const parses: (() => void)[] = [];
+  const events: LineEvents = {
+    news: (frame) => void news.push(frame),
+    text: (data) => void heard.push(`text ${data}`),
+    bytes: (bytes, replay, done) => {
+      heard.push(`${replay ? "replay" : "live"} ${new TextDecoder().decode(bytes)}`);
+      parses.push(done);
+    },
+    redraw: (screen) => void heard.push(`redraw ${screen}`),
+    gap: (bytes, reason, done) => {
+      heard.push(`gap ${bytes} ${reason}`);
+      parses.push(done);
+    },
+    size: ({ cols, rows }) => void heard.push(`size ${cols}x${rows}`),
+    link: (link) => void heard.push(link.phase),
+    unknown: (chars, dropped) => void heard.push(`unknown ${chars} dropped ${dropped}`),
+    closed: ({ code, opened }) => void heard.push(`closed ${code}${opened ? "" : " unopened"}`),
+    waiting: () => {},
+  };
+  const dial = (url: URL, level: 0 | 1, events: ConnectionEvents) => {
+    const socket = new Socket(url, level, events);
+    sockets.push(socket);
+    return socket;
+  };
+  const line = new Line(new URL("ws://broker/terminal"), target, { cols: 80, rows: 24 }, events, dial, () => 0.5);
+  const last = () => {
+    const socket = sockets.at(-1);
+    if (socket === undefined) throw new Error("no socket");
+    return socket;
+  };
+  const take = () => heard.splice(0);
+  const parse = () => {
+    for (const done of parses.splice(0)) done();
+  };
+  return { line, sockets, last, take, parse, news };
+}
+
+describe("output", () => {
+  it("is replay up to the end that there was at ready, and live from there on, at the byte", () => {
+    const { last, take } = setUp();
+    last().ready({ live: 5 });
+    take();
+    last().write(0, "abc");
+    last().write(3, "defg");
+    last().write(7, "h");
+    expect(take()).toEqual(["replay abc", "replay de", "live fg", "live h"]);
+  });
+
+  it("goes on after a lost connection where it broke off, and nothing is drawn anew", () => {
+    const { sockets, last, take, parse } = setUp();
+    last().ready();
+    last().write(0, "one ");
+    parse();
+    last().write(4, "two ");
+    take();
+    last().close(1006);
+    vi.advanceTimersByTime(0);
+    expect(take()).toEqual(["pausing", "opening"]);
+    expect(sockets.length).toBe(2);
+    expect(last().url.search).toBe("?session=s1&client=c1&since=8&epoch=1&cols=80&rows=24");
+    last().ready({ offset: 8, live: 14 });
+    last().write(8, "three four");
+    expect(take()).toEqual(["up", "replay three ", "live four"]);
+  });
+
+  it("is drawn once where the broker sends again what has come", () => {
+    const { last, take } = setUp();
+    last().ready();
+    last().write(0, "abcd");
+    take();
+    last().write(2, "cdef");
+    last().write(0, "abc");
+    expect(take()).toEqual(["live ef"]);
+  });
+
+  it("is drawn anew in another epoch, and from a screen", () => {
+    const { last, take, parse } = setUp();
+    last().ready();
+    last().write(0, "abcd");
+    last().close(1006);
+    vi.advanceTimersByTime(0);
+    take();
+    last().ready({ epoch: 2, offset: 0, live: 2 });
+    last().write(0, "xyz");
+    expect(take()).toEqual(["redraw ", "up", "replay xy", "live z"]);
+    last().say({ type: "screen", offset: 100, data: "SCREEN", size: { cols: 9, rows: 3 } });
+    last().write(100, "q");
+    expect(take()).toEqual(["size 9x3", "redraw SCREEN", "live q"]);
+    // What was parsed of the old epoch acknowledges nothing of the new one.
+    parse();
+    vi.advanceTimersByTime(1000);
+    expect(last().acks).toEqual([101]);
+  });
+
+  it("names what is missing, also where the broker does not", () => {
+    const { last, take, parse } = setUp();
+    last().ready();
+    last().write(0, "ab");
+    take();
+    last().say({ type: "gap", from: 2, to: 10, reason: "too slow" });
+    last().write(10, "c");
+    last().write(20, "d");
+    expect(take()).toEqual(["gap 8 too slow", "live c", expect.stringMatching(/^gap 9 /), "live d"]);
+    parse();
+    vi.advanceTimersByTime(1000);
+    expect(last().acks).toEqual([21]);
+  });
+
+  it("is acknowledged once it is parsed, never before, and at least each 64 KiB", () => {
+    const { last, parse } = setUp();
+    last().ready();
+    const frame = "x".repeat(32 * 1024);
+    for (let n = 0; n < 4; n++) last().write(n * frame.length, frame);
+    vi.advanceTimersByTime(5000);
+    expect(last().acks).toEqual([]);
+    parse();
+    expect(last().acks).toEqual([2 * frame.length, 4 * frame.length]);
+    last().write(4 * frame.length, "y");
+    parse();
+    expect(last().acks.length).toBe(2);
+    vi.advanceTimersByTime(250);
+    expect(last().acks.at(-1)).toBe(4 * frame.length + 1);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  it("survives random cuts without a byte lost, doubled or reordered", () => {
+    const all = Array.from({ length: 3000 }, (_, n) => `${n},`).join("");
+    for (let history = 0; history < 50; history++) {
+      const { last, take, parse } = setUp();
+      let drawn = "";
+      const draw = () => {
+        for (const event of take()) drawn += /^(?:live|replay) ([^]*)$/.exec(event)?.[1] ?? "";
+      };
+      last().ready();
+      let at = 0;
+      while (at < all.length) {
+        const length = Math.ceil(Math.random() * 900);
+        last().write(at, all.slice(at, at + length));
+        at = Math.min(all.length, at + length);
+        if (Math.random() < 0.5) parse();
+        if (Math.random() < 0.8) continue;
+        last().close(1006);
+        vi.advanceTimersByTime(20_000);
+        at = Number(last().url.searchParams.get("since"));
+        last().ready({ offset: at, live: Math.min(all.length, at + 500) });
+      }
+      draw();
+      expect(drawn).toBe(all);
+    }
+  });
+});
+
+describe("input", () => {
+  it("is numbered from 1, and its numbers go on over a reconnect", () => {
+    const { line, last } = setUp();
+    last().ready();
+    line.type("a");
+    line.type("b");
+    expect(last().inputs).toEqual([
+      { seq: 1, text: "a" },
+      { seq: 2, text: "b" },
+    ]);
+    last().say({ type: "input-ack", seq: 2 });
+    last().close(1006);
+    vi.advanceTimersByTime(0);
+    last().ready({ input: 2 });
+    line.type("c");
+    expect(last().inputs).toEqual([{ seq: 3, text: "c" }]);
+  });
+
+  it("that may have arrived is not sent again, and neither is what was typed after it; the person is told", () => {
+    const { line, last, take } = setUp();
+    last().ready();
+    line.type("ls");
+    line.type(" -la");
+    line.type("\r");
+    last().say({ type: "input-ack", seq: 1 });
+    last().close(1006);
+    vi.advanceTimersByTime(0);
+    line.type("rm x");
+    take();
+    last().ready({ input: 2 });
+    expect(take()).toEqual(["up", "unknown 1 dropped 4"]);
+    expect(last().inputs).toEqual([]);
+    line.type("y");
+    expect(last().inputs).toEqual([{ seq: 4, text: "y" }]);
+  });
+
+  it("that was typed while away goes out after it, where nothing before it is unknown, and is bounded", () => {
+    const { line, last, take } = setUp();
+    last().ready();
+    last().close(1006);
+    vi.advanceTimersByTime(0);
+    expect(line.type("echo hi")).toBe(true);
+    expect(line.type("x".repeat(MAX_AHEAD))).toBe(false);
+    take();
+    last().ready();
+    expect(take()).toEqual(["up"]);
+    expect(last().inputs).toEqual([{ seq: 1, text: "echo hi" }]);
+  });
+
+  it("of a page that was loaded again never has a number that its predecessor may have used", () => {
+    const { line, last } = setUp({ session: "s1", client: "c1", role: "driver" });
+    last().ready({ input: 40 });
+    line.type("a");
+    expect(last().inputs).toEqual([{ seq: 40 + LEAP + 1, text: "a" }]);
+  });
+
+  it("waits while the sandbox does not take what was sent", () => {
+    const { line, last } = setUp();
+    last().ready();
+    line.type("x".repeat(1_000_000));
+    const sent = () => last().inputs.reduce((sum, { text }) => sum + text.length, 0);
+    vi.advanceTimersByTime(1000);
+    expect(sent()).toBeLessThanOrEqual(96 * 1024);
+    const before = sent();
+    last().say({ type: "input-ack", seq: 1 });
+    expect(sent()).toBeGreaterThan(before);
+    line.dispose();
+  });
+});
+
+describe("a lost connection", () => {
+  it("of a session that never began is the end", () => {
+    const { last, take, sockets } = setUp();
+    last().open();
+    last().close(1006);
+    expect(take()).toEqual(["closed 1006"]);
+    vi.advanceTimersByTime(100_000);
+    expect(sockets.length).toBe(1);
+  });
+
+  it.each([1000, 4001, 4401, 4404, 4408, 4500])("with code %i is the end", (code) => {
+    const { last, take } = setUp();
+    last().ready();
+    take();
+    last().close(code);
+    expect(take()).toEqual([`closed ${code}`]);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  it("of a broker that restarts is tried again after the time that it asked for", () => {
+    const { last, sockets } = setUp();
+    last().ready();
+    vi.advanceTimersByTime(60_000);
+    last().say({ type: "error", code: "draining", message: "restarting", retry_ms: 2000 });
+    last().close(1001);
+    vi.advanceTimersByTime(1999);
+    expect(sockets.length).toBe(1);
+    vi.advanceTimersByTime(1000);
+    expect(sockets.length).toBe(2);
+  });
+
+  it("is tried again at once when somebody has reason to hope", () => {
+    const { line, last, sockets } = setUp();
+    last().ready();
+    last().close(1006);
+    vi.advanceTimersByTime(0);
+    for (let n = 0; n < 6; n++) {
+      last().fail();
+      vi.advanceTimersByTime(20_000);
+    }
+    last().fail();
+    const before = sockets.length;
+    line.hurry();
+    expect(sockets.length).toBe(before + 1);
+  });
+
+  it("is noticed where a socket neither opens nor closes", () => {
+    const { last, take, sockets } = setUp({ session: "s1", client: "c1", role: "driver" });
+    vi.advanceTimersByTime(10_000);
+    expect(sockets[0]?.isDisposed).toBe(true);
+    expect(take()).toContain("pausing");
+    vi.advanceTimersByTime(0);
+    last().open();
+    vi.advanceTimersByTime(20_000);
+    expect(sockets[1]?.isDisposed).toBe(true);
+  });
+
+  it("is noticed by what is typed into silence, and not where the broker answers", () => {
+    const { line, last, sockets } = setUp();
+    last().ready();
+    vi.advanceTimersByTime(6000);
+    line.type("a");
+    vi.advanceTimersByTime(5000);
+    expect(last().messages.at(-1)).toEqual({ type: "ping" });
+    last().say({ type: "pong" });
+    vi.advanceTimersByTime(60_000);
+    expect(sockets.length).toBe(1);
+
+    line.type("b");
+    vi.advanceTimersByTime(10_000);
+    expect(sockets[0]?.isDisposed).toBe(true);
+    vi.advanceTimersByTime(1);
+    expect(sockets.length).toBe(2);
+  });
+
+  it("is none where the broker does not know the question, and that is no news", () => {
+    const { line, last, news, sockets } = setUp();
+    last().ready({ role: "viewer" });
+    vi.advanceTimersByTime(6000);
+    line.verify();
+    last().say({ type: "error", code: "malformed", message: "no such type" });
+    expect(news.filter(({ type }) => type === "error")).toEqual([]);
+    last().say({ type: "error", code: "malformed", message: "no such type" });
+    expect(news.filter(({ type }) => type === "error").length).toBe(1);
+    vi.advanceTimersByTime(60_000);
+    expect(sockets.length).toBe(1);
+  });
+
+  it("is given up for a new one when the network changes", () => {
+    const { line, last, sockets } = setUp();
+    last().ready();
+    line.renew();
+    expect(sockets[0]?.isDisposed).toBe(true);
+    expect(sockets.length).toBe(2);
+    last().ready();
+    line.type("a");
+    expect(last().inputs.length).toBe(1);
+  });
+});
+
+describe("level 0", () => {
+  it("is spoken with a server that chooses no subprotocol, and its end is the end", () => {
+    const { line, last, take, news, sockets } = setUp();
+    last().open(0);
+    expect(last().messages).toEqual([{ type: "resize", cols: 80, rows: 24 }]);
+    last().say({ type: "ready", session: "s0" });
+    last().say({ type: "output", data: "hi" });
+    line.type("ls");
+    line.resize({ cols: 90, rows: 30 });
+    expect(last().messages.slice(1)).toEqual([
+      { type: "input", data: "ls" },
+      { type: "resize", cols: 90, rows: 30 },
+    ]);
+    expect(news.map(({ type }) => type)).toEqual(["ready"]);
+    last().close(1006);
+    expect(take()).toEqual(["text hi", "closed 1006"]);
+    expect(sockets.length).toBe(1);
+  });
+
+  it("is asked for once where a browser refuses such a server", () => {
+    const { last, take, sockets } = setUp();
+    last().fail();
+    expect(sockets.map(({ level }) => level)).toEqual([1, 0]);
+    expect(last().url.search).toBe("");
+    last().fail();
+    expect(take()).toEqual(["closed 1006 unopened"]);
+  });
+});
+
+describe("a window", () => {
+  it("tells its size with the connection, and later when it changes", () => {
+    const { line, last, take } = setUp();
+    line.resize({ cols: 100, rows: 30 });
+    last().ready({ size: { cols: 80, rows: 24 } });
+    expect(last().messages).toEqual([{ type: "resize", cols: 100, rows: 30 }]);
+    last().say({ type: "size", cols: 100, rows: 30 });
+    expect(take()).toEqual(["size 80x24", "up", "size 100x30"]);
+  });
+
+  it("takes control, ends the session, and leaves it", () => {
+    const { line, last, take } = setUp();
+    last().ready();
+    take();
+    line.takeControl();
+    line.kill();
+    const socket = last();
+    line.detach();
+    expect(socket.messages.map(({ type }) => type)).toEqual(["take-control", "kill", "detach"]);
+    expect(socket.isDisposed).toBe(true);
+    vi.advanceTimersByTime(100_000);
+    expect(take()).toEqual([]);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+});

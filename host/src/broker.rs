@@ -3,6 +3,7 @@
 //! no policy of its own.
 
 mod desk;
+mod inherit;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,10 +15,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::{
     self, Config, Embedded as EmbeddedKind, Fingerprint, Grant, Mistake, Mistakes, PluginSource, Watcher,
@@ -25,9 +28,10 @@ use crate::config::{
 use crate::embedded::{Embedded, FUSE_TEMPLATE};
 use crate::heap;
 use crate::http::{self, App, ConfigStatus, Settings};
+use crate::journal::{Journal, Owner, Sqlite};
 use crate::plugin::{ComponentMounter, ComponentProvider, Engine, LiveMounts, Plugin, Section};
 use crate::sandbox::{Command, Provider};
-use crate::session::{Blueprint, Mount, Sessions};
+use crate::session::{Blueprint, Mount, Sessions, SizeRule, SlowClient};
 use crate::storage::Mounter;
 use crate::terminal;
 
@@ -41,6 +45,7 @@ const EMBEDDED_ISOLATION: &str = "shares this machine's kernel: stops accidents,
 pub struct Surroundings {
     config: PathBuf,
     plugins: Vec<PathBuf>,
+    recorder: Vec<PathBuf>,
     state: PathBuf,
 }
 
@@ -49,11 +54,16 @@ impl Surroundings {
     ///
     /// # Errors
     /// When there is no place for the state, or no working directory.
-    pub fn find(config: PathBuf, plugins: Option<PathBuf>, state: Option<PathBuf>) -> anyhow::Result<Self> {
-        let beside = || {
+    pub fn find(
+        config: PathBuf,
+        plugins: Option<PathBuf>,
+        recorder: Option<PathBuf>,
+        state: Option<PathBuf>,
+    ) -> anyhow::Result<Self> {
+        let beside = |places: [&str; 3]| {
             let program = std::env::current_exe().unwrap_or_default();
             let directory = program.parent().unwrap_or(Path::new("")).to_owned();
-            ["plugins", "../plugins", "../lib/sandbox-broker/plugins"].map(|d| directory.join(d)).to_vec()
+            places.map(|place| directory.join(place)).to_vec()
         };
         let state = match state {
             Some(state) => state,
@@ -65,7 +75,26 @@ impl Surroundings {
                 .join("sandbox-broker"),
         };
         let state = std::path::absolute(state)?;
-        Ok(Surroundings { config, plugins: plugins.map_or_else(beside, |p| vec![p]), state })
+        let usual_plugins = ["plugins", "../plugins", "../lib/sandbox-broker/plugins"];
+        let usual_recorder =
+            ["sandbox-recorder", "../recorder/sandbox-recorder", "../lib/sandbox-broker/sandbox-recorder"];
+        let plugins = plugins.map_or_else(|| beside(usual_plugins), |place| vec![place]);
+        let recorder = recorder.map_or_else(|| beside(usual_recorder), |place| vec![place]);
+        Ok(Surroundings { config, plugins, recorder, state })
+    }
+
+    /// The program that keeps output in a sandbox; none when it is not
+    /// installed, which the log says.
+    fn recorder(&self) -> Option<Bytes> {
+        let read = self.recorder.iter().find_map(|place| fs::read(place).ok());
+        if read.is_none() {
+            let places: Vec<String> = self.recorder.iter().map(|p| p.display().to_string()).collect();
+            tracing::warn!(
+                places = places.join(", "),
+                "there is no sandbox-recorder: output that no client reads will be lost"
+            );
+        }
+        read.map(Bytes::from)
     }
 
     fn plugin(&self, source: &PluginSource) -> Result<PathBuf, String> {
@@ -212,8 +241,17 @@ pub struct Broker {
     sessions: Sessions,
     stop: CancellationToken,
     serving: tokio::task::JoinHandle<usize>,
-    _reloading: tokio_util::task::AbortOnDropHandle<()>,
-    _heap: tokio_util::task::AbortOnDropHandle<()>,
+    /// Tasks that live as long as the broker.
+    _keeping: Vec<AbortOnDropHandle<()>>,
+}
+
+/// What every session is made with, whatever the configuration.
+#[derive(Clone)]
+struct Base {
+    broker_id: String,
+    recorder: Option<Bytes>,
+    journal: Arc<dyn Journal>,
+    owner: Owner,
 }
 
 /// What a reload swaps.
@@ -221,7 +259,9 @@ struct Live {
     loader: Loader,
     config: Config,
     fingerprint: Fingerprint,
-    broker_id: String,
+    base: Base,
+    /// The providers of the last configurations, for what they still have.
+    providers: watch::Sender<Vec<Arc<dyn Provider>>>,
     embedded: Option<Arc<Embedded>>,
     live_mounts: LiveMounts,
     blueprint: watch::Sender<Arc<Blueprint>>,
@@ -237,12 +277,14 @@ impl Broker {
     /// [`Mistakes`] of the configuration, or what could not be started.
     pub async fn start(loader: Loader, checked: Checked, relog: Relog) -> anyhow::Result<Self> {
         let started = Instant::now();
-        let broker_id = broker_id(&loader.surroundings.state)?;
+        let base = base(&loader.surroundings)?;
         let fingerprint = Fingerprint::of(&loader.files(&checked.config));
-        let embedded = embedded_for(&checked.config, &loader.surroundings, None).await?;
-        let provider = provider(&checked, embedded.as_deref())?;
+        let selected = &checked.config.sandbox.provider;
+        let embedded = embedded_for(&checked.config, selected, &loader.surroundings, None).await?;
+        let provider = provider(&checked, selected, embedded.as_deref())?;
         let live_mounts = LiveMounts::default();
         let mounts = mounts(&checked, &live_mounts)?;
+        let heirs = inherit::heirs(&checked, &provider, embedded.clone(), &loader.surroundings, &base).await?;
         let config = checked.config;
         for warning in config.warnings() {
             tracing::warn!("{warning}");
@@ -253,10 +295,14 @@ impl Broker {
         let address = listener.local_addr()?;
 
         let generation = 1;
-        let (blueprint, current) = watch::channel(Arc::new(plan(&config, provider, mounts, &broker_id, generation)));
+        let providers = watch::Sender::new(heirs.providers(&provider));
+        let first = Arc::new(plan(&config, provider, mounts, &base, generation));
+        let (blueprint, current) = watch::channel(first);
         let (settings, who) = watch::channel(Arc::new(access(&config)));
         let (status, told) = watch::channel(ConfigStatus { generation, error: None });
         let sessions = Sessions::new(current);
+        // Before anybody can ask for them.
+        heirs.enter(&sessions, &config, &base);
         let stop = CancellationToken::new();
         let app =
             App { sessions: sessions.clone(), settings: who, config: told, terminal: terminal::Limits::default() };
@@ -268,12 +314,29 @@ impl Broker {
         let (watcher, changes) = Watcher::new(loader.files(&config)).context("cannot watch the configuration")?;
         tracing::info!("configuration: {}", config.summary());
         tracing::info!(url = %format_args!("http://{address}"), ms = started.elapsed().as_millis() as u64, "listening");
-        let live =
-            Live { loader, config, fingerprint, broker_id, embedded, live_mounts, blueprint, settings, status, relog };
-        let reloading = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(live.follow(watcher, changes)));
-        let counted = sessions.clone();
-        let heap = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(heap::keep_small(move || counted.count())));
-        Ok(Broker { address, sessions, stop, serving, _reloading: reloading, _heap: heap })
+        let keeping = vec![
+            spawn(inherit::renew(base.clone(), config.sandbox.lease)),
+            spawn(inherit::reap(sessions.clone(), base.broker_id.clone(), providers.subscribe())),
+            spawn(heap::keep_small({
+                let sessions = sessions.clone();
+                move || sessions.count()
+            })),
+        ];
+        let live = Live {
+            loader,
+            config,
+            fingerprint,
+            base,
+            providers,
+            embedded,
+            live_mounts,
+            blueprint,
+            settings,
+            status,
+            relog,
+        };
+        let keeping = keeping.into_iter().chain([spawn(live.follow(watcher, changes))]).collect();
+        Ok(Broker { address, sessions, stop, serving, _keeping: keeping })
     }
 
     /// Tells clients, ends every sandbox, closes the listener. Returns when
@@ -324,9 +387,10 @@ impl Live {
         }
         let files = self.loader.files(&checked.config);
         let failed = |e: anyhow::Error| Refusal { text: format!("{e:#}"), files: files.clone() };
-        let embedded = embedded_for(&checked.config, &self.loader.surroundings, self.embedded.clone());
+        let selected = &checked.config.sandbox.provider;
+        let embedded = embedded_for(&checked.config, selected, &self.loader.surroundings, self.embedded.clone());
         let embedded = embedded.await.map_err(failed)?;
-        let provider = provider(&checked, embedded.as_deref()).map_err(failed)?;
+        let provider = provider(&checked, selected, embedded.as_deref()).map_err(failed)?;
         let mounts = mounts(&checked, &self.live_mounts).map_err(failed)?;
         for warning in checked.config.warnings() {
             tracing::warn!("{warning}");
@@ -334,7 +398,8 @@ impl Live {
 
         // Nothing below can fail.
         let generation = self.status.borrow().generation + 1;
-        self.blueprint.send_replace(Arc::new(plan(&checked.config, provider, mounts, &self.broker_id, generation)));
+        self.providers.send_modify(|known| inherit::replace(known, &provider));
+        self.blueprint.send_replace(Arc::new(plan(&checked.config, provider, mounts, &self.base, generation)));
         self.settings.send_replace(Arc::new(access(&checked.config)));
         self.status.send_replace(ConfigStatus { generation, error: None });
         (self.relog)(&checked.config.server.log);
@@ -363,14 +428,31 @@ impl Refusal {
     }
 }
 
-/// The embedded server, if the selected provider needs one: the one that runs
-/// already, or a new one.
+fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(task))
+}
+
+/// What every session of this process is made with.
+fn base(surroundings: &Surroundings) -> anyhow::Result<Base> {
+    let state = &surroundings.state;
+    let journal = Arc::new(Sqlite::open(state)?);
+    let broker_id = broker_id(state)?;
+    let mut random = [0; 8];
+    getrandom::fill(&mut random)?;
+    let instance = random.iter().map(|b| format!("{b:02x}")).collect();
+    let owner = Owner { broker: broker_id.clone(), instance };
+    Ok(Base { broker_id, recorder: surroundings.recorder(), journal, owner })
+}
+
+/// The embedded server, if the provider needs one: the one that runs already,
+/// or a new one.
 async fn embedded_for(
     config: &Config,
+    provider: &str,
     surroundings: &Surroundings,
     running: Option<Arc<Embedded>>,
 ) -> anyhow::Result<Option<Arc<Embedded>>> {
-    match config.providers[&config.sandbox.provider].embedded {
+    match config.providers[provider].embedded {
         None => Ok(None),
         Some(EmbeddedKind::Sandboxd) => match running {
             Some(running) => Ok(Some(running)),
@@ -379,9 +461,9 @@ async fn embedded_for(
     }
 }
 
-/// The provider of new sessions.
-fn provider(checked: &Checked, embedded: Option<&Embedded>) -> anyhow::Result<Arc<dyn Provider>> {
-    let (plugin, mut new) = section(checked, &checked.config.sandbox.provider);
+/// A provider of sandboxes, as configured.
+fn provider(checked: &Checked, name: &str, embedded: Option<&Embedded>) -> anyhow::Result<Arc<dyn Provider>> {
+    let (plugin, mut new) = section(checked, name);
     if let Some(Embedded { url, key, .. }) = embedded {
         // What an operator would write for a server of their own.
         for key in ["api_url", "sandbox_url"] {
@@ -434,17 +516,12 @@ fn section(checked: &Checked, name: &str) -> (Arc<Plugin>, Section) {
 }
 
 /// What sessions from now on are made of.
-fn plan(
-    config: &Config,
-    provider: Arc<dyn Provider>,
-    mounts: Vec<Mount>,
-    broker_id: &str,
-    generation: u64,
-) -> Blueprint {
+fn plan(config: &Config, provider: Arc<dyn Provider>, mounts: Vec<Mount>, base: &Base, generation: u64) -> Blueprint {
     let sandbox = &config.sandbox;
+    let Base { broker_id, recorder, journal, owner } = base.clone();
     Blueprint {
         provider,
-        broker_id: broker_id.to_owned(),
+        broker_id,
         command: Command {
             argv: sandbox.shell.clone(),
             cwd: mounts.first().map(|mount| mount.path.clone()).or_else(|| sandbox.workdir.clone()),
@@ -457,6 +534,12 @@ fn plan(
         generation,
         max_sessions: sandbox.max_sessions,
         mounts,
+        keep: sandbox.keep_after_disconnect,
+        slow: if sandbox.pause_for_slow_driver { SlowClient::Pause } else { SlowClient::Gap },
+        size: if sandbox.smallest_size { SizeRule::Smallest } else { SizeRule::Driver },
+        recorder,
+        journal,
+        owner,
     }
 }
 

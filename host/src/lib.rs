@@ -13,8 +13,11 @@
 //! | 7 | `plugins/e2b` | sends it to the sandbox over `wasi:http` | outcome on a future beside the stream |
 //! | 8 | `plugins/e2b` | writes output to its `stream<u8>` | |
 //! | 9 | [`plugin`] streams | takes at most [`sandbox::CHUNK_BYTES`] per poll | a guest cannot size our memory |
-//! | 10 | [`session`] log | appends, numbers, wakes readers | [`session::WINDOW`]; then the shell waits |
+//! | 10 | [`session`] log | appends, numbers, wakes readers | [`session::WINDOW`]; then the shell waits, or who is behind reads the recorder |
 //! | 11 | [`terminal`] outbound pump | reads from its own offset, joins, sends | a slow browser lags alone |
+//!
+//! In a session of level 1 the recorder stands between 7 and the shell, and
+//! between the shell and 8: [`session`] tape speaks with it.
 //!
 //! Dependencies point one way, checked by `cargo xtask tidy`:
 //! `main → cli → broker → {terminal, http, plugin, config} → session → {storage, sandbox, journal}`.

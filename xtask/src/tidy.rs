@@ -69,7 +69,8 @@ fn broken(tree: &Tree) -> Vec<String> {
         }
     }
     broken.extend(required(tree, "ARCHITECTURE.md", |text| documents::named_paths("ARCHITECTURE.md", text, tree)));
-    broken.extend(required(tree, documents::PROTOCOL, |text| documents::frames(text, tree.get(documents::FRAMES))));
+    let frames = documents::FRAMES.map(|path| tree.get(path));
+    broken.extend(required(tree, documents::PROTOCOL, |text| documents::frames(text, &frames)));
     broken.extend(required(tree, "Cargo.lock", lock::wasmtime));
     broken.extend(decisions::decisions(tree));
     broken

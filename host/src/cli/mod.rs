@@ -1,9 +1,13 @@
 //! The command line: what the program can do and with which options. Each
-//! command is one file; none knows another.
+//! command is one file or directory; none knows another. `remote` is how those
+//! that speak to a running broker reach it.
 
+mod attach;
 mod check;
+mod remote;
 mod schema;
 mod serve;
+mod sessions;
 mod storage;
 mod token;
 
@@ -28,6 +32,12 @@ pub struct Arguments {
     #[arg(long, global = true, value_name = "DIRECTORY", env = "BROKER_PLUGINS_DIR")]
     plugins: Option<PathBuf>,
 
+    /// The program that keeps a session's output in its sandbox. By default
+    /// sandbox-recorder beside the program, in `recorder` beside its directory,
+    /// or in ../lib/sandbox-broker.
+    #[arg(long, global = true, value_name = "FILE", env = "BROKER_RECORDER")]
+    recorder: Option<PathBuf>,
+
     /// Directory for what outlives the process: compiled plugins, the
     /// embedded sandbox server. By default sandbox-broker in the user's state
     /// directory.
@@ -49,6 +59,10 @@ enum Command {
     /// Shows and proves what `[storage]` would mount.
     #[command(subcommand)]
     Storage(storage::Action),
+    /// Opens a session of a running broker in this terminal.
+    Attach(attach::Options),
+    /// Lists, shows and ends sessions of a running broker.
+    Sessions(sessions::Options),
     /// Makes a token for `[auth]` and prints it with its line.
     Token {
         /// Whose token it is.
@@ -68,7 +82,8 @@ async fn load(loader: &Loader) -> Option<Checked> {
 
 impl Arguments {
     fn surroundings(&self) -> anyhow::Result<Surroundings> {
-        Surroundings::find(self.config.clone(), self.plugins.clone(), self.state_dir.clone())
+        let Arguments { config, plugins, recorder, state_dir, .. } = self;
+        Surroundings::find(config.clone(), plugins.clone(), recorder.clone(), state_dir.clone())
     }
 
     /// Runs the command to its end.
@@ -81,6 +96,8 @@ impl Arguments {
             Command::Check => check::run(self.surroundings()?).await,
             Command::Schema => schema::run(self.surroundings()?).await,
             Command::Storage(action) => storage::run(self.surroundings()?, action).await,
+            Command::Attach(options) => attach::run(options).await,
+            Command::Sessions(options) => sessions::run(options).await,
             Command::Token { name } => token::run(&name),
             Command::Sandboxd(options) => {
                 let _ = serve::log("info");

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::value::*;
@@ -116,6 +116,37 @@ pub(super) struct Sandbox {
     /// Whose processes they are; the sandbox's default user without it.
     #[schemars(schema_with = "text_schema")]
     pub(super) user: Option<String>,
+    /// A session that its client can come back to waits this long for it. 0s
+    /// to 24h.
+    #[schemars(schema_with = "duration_schema")]
+    pub(super) keep_after_disconnect: String,
+    /// Who waits for a client that does not read: nobody, or the shell for its
+    /// driver.
+    pub(super) on_slow_client: SlowClient,
+    /// Whose size the terminal has when several clients are there.
+    pub(super) size: SizeRule,
+}
+
+/// Who waits for a client that does not read.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum SlowClient {
+    /// Nobody.
+    #[default]
+    Gap,
+    /// The shell, for its driver.
+    Pause,
+}
+
+/// Whose size the terminal has.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum SizeRule {
+    /// The driver's.
+    #[default]
+    Driver,
+    /// The least of all.
+    Smallest,
 }
 
 impl Default for Sandbox {
@@ -129,6 +160,9 @@ impl Default for Sandbox {
             shell: vec!["/bin/bash".into(), "-l".into()],
             env: BTreeMap::new(),
             user: None,
+            keep_after_disconnect: "60s".into(),
+            on_slow_client: SlowClient::Gap,
+            size: SizeRule::Driver,
         }
     }
 }

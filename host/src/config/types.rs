@@ -64,6 +64,13 @@ pub struct Sandbox {
     pub env: BTreeMap<String, Secret>,
     /// Whose processes they are.
     pub user: Option<String>,
+    /// How long a session that is kept waits for its clients. Up to 24 h.
+    pub keep_after_disconnect: Duration,
+    /// Whether the shell waits for its driver to read.
+    pub pause_for_slow_driver: bool,
+    /// Whether the terminal has the least size of all clients, instead of the
+    /// driver's.
+    pub smallest_size: bool,
 }
 
 /// Storage mounted in every sandbox.

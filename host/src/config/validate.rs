@@ -31,6 +31,9 @@ const TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::fro
 /// the longest that providers give.
 const LEASE: RangeInclusive<Duration> = Duration::from_secs(3)..=Duration::from_secs(24 * 3600);
 
+/// Not longer than a lease may be, which covers a broker that never returns.
+const KEEP: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 3600);
+
 /// From the least that a component's runtime starts with to all that 32-bit
 /// memory has.
 const MEMORY: RangeInclusive<u64> = 1 << 20..=4 << 30;
@@ -188,6 +191,8 @@ impl Rules<'_> {
         let timeout =
             self.within("/sandbox/timeout", &sandbox.timeout, value::duration, &TIMEOUT, "a duration of 1s to 720h");
         let lease = self.within("/sandbox/lease", &sandbox.lease, value::duration, &LEASE, "a duration of 3s to 24h");
+        let keep = ("/sandbox/keep_after_disconnect", &sandbox.keep_after_disconnect);
+        let keep = self.within(keep.0, keep.1, value::duration, &KEEP, "a duration of 0s to 24h");
         let provider = sandbox.provider.unwrap_or_default();
         self.names("/sandbox/provider", &provider, providers);
         let env = sandbox.env.into_iter().filter(|(_, text)| !text.is_empty());
@@ -200,6 +205,9 @@ impl Rules<'_> {
             shell: sandbox.shell,
             env: env.map(|(name, text)| (name, Secret::new(text))).collect(),
             user: sandbox.user,
+            keep_after_disconnect: keep,
+            pause_for_slow_driver: matches!(sandbox.on_slow_client, raw::SlowClient::Pause),
+            smallest_size: matches!(sandbox.size, raw::SizeRule::Smallest),
         }
     }
 

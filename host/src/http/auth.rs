@@ -145,6 +145,22 @@ impl Auth {
         }
     }
 
+    /// Whose pass it is: the token's name, where there are tokens.
+    pub(super) fn user(&self, settings: &Settings, pass: &Pass) -> Option<Arc<str>> {
+        let token = match pass {
+            Pass::Open => return None,
+            Pass::Token(token) => *token,
+            Pass::SignIn(cookie) => self.tables().sign_ins.get(cookie)?.token,
+        };
+        known(settings, &token).map(|token| token.name.as_str().into())
+    }
+
+    /// Whether a session of this user is the caller's own. Where nobody has to
+    /// sign in, all are.
+    pub(super) fn owns(&self, settings: &Settings, pass: &Pass, user: Option<&str>) -> bool {
+        matches!(pass, Pass::Open) || self.user(settings, pass).is_some_and(|caller| Some(&*caller) == user)
+    }
+
     /// Waits until `pass` is no longer good: its token left the configuration,
     /// or it was signed out.
     pub(super) async fn revoked(self: Arc<Self>, mut settings: watch::Receiver<Arc<Settings>>, pass: Pass) {

@@ -2,7 +2,7 @@
 //!
 //! Owns the table of routes and the order in which a request is judged: is its
 //! connection within bounds (`serve`), does its page belong to us (`guard`),
-//! who asks (`auth`), what is answered (`routes`, `files`, `page`).
+//! who asks (`auth`), what is answered (`routes`, `sessions`, `files`, `page`).
 //! Deliberately knows no frame of the terminal, no plugin and no file of the
 //! configuration.
 
@@ -15,6 +15,7 @@ mod origin;
 mod page;
 mod routes;
 mod serve;
+mod sessions;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,7 +35,7 @@ pub use auth::Token;
 pub use origin::{NotAnOrigin, Origin};
 pub use serve::{Connection, Limits, serve, serve_connection};
 
-use crate::session::Sessions;
+use crate::session::{Session, Sessions};
 use crate::terminal;
 
 /// Bytes of a request's body, at most. Only the sign-in form has one, besides
@@ -42,9 +43,12 @@ use crate::terminal;
 const MAX_BODY: usize = 4 * 1024;
 
 /// Time in which a request is answered, its body read included. It waits for
-/// nothing but the peer. What is about files waits for a sandbox, and has
-/// deadlines of its own.
+/// nothing but the peer. What is about files, and a recording, waits for a
+/// sandbox, and has deadlines of its own.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// Characters of an id that a refusal repeats, at most: twice a real one's.
+const MAX_ID: usize = 64;
 
 /// What the routes stand on.
 #[derive(Clone)]
@@ -97,6 +101,14 @@ impl State {
     fn settings(&self) -> Arc<Settings> {
         self.app.settings.borrow().clone()
     }
+
+    /// The session with this id, if it is one of the caller's own. Who asks for
+    /// another's learns no more than that.
+    fn session(&self, pass: &auth::Pass, id: &str) -> Result<Session, files::Refusal> {
+        let own = |session: &Session| self.auth.owns(&self.settings(), pass, session.user());
+        let found = self.app.sessions.get(id).filter(own);
+        found.ok_or_else(|| files::Refusal::NoSession(id.chars().take(MAX_ID).collect()))
+    }
 }
 
 /// Every route. The router is built from it and a test walks it.
@@ -111,6 +123,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/api/status", get(routes::status)),
         ("/terminal", get(routes::terminal)),
     ];
+    routes.extend(sessions::routes());
     routes.extend(files::routes());
     routes
 }
@@ -155,7 +168,8 @@ pub fn router(app: App) -> Router {
 }
 
 async fn within_time(request: Request, next: Next) -> Response {
-    if matched(&request).is_some_and(|path| path.starts_with(files::PREFIX)) {
+    let waits = |path: &str| path.starts_with(files::PREFIX) || path == sessions::RECORDING;
+    if matched(&request).is_some_and(waits) {
         return next.run(request).await;
     }
     match tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await {

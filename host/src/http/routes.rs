@@ -14,8 +14,7 @@ use serde_json::json;
 
 use super::auth::Pass;
 use super::serve::Connection;
-use super::{Shared, refuse};
-use crate::session::Summary;
+use super::{Shared, refuse, sessions};
 use crate::terminal::Upgrade;
 
 /// `GET /health`: whether the broker serves. A configuration that was refused
@@ -30,7 +29,7 @@ fn uptime(shared: &Shared) -> f64 {
 }
 
 /// Seconds, to the millisecond.
-fn seconds(duration: Duration) -> f64 {
+pub(super) fn seconds(duration: Duration) -> f64 {
     duration.as_millis() as f64 / 1000.0
 }
 
@@ -52,11 +51,12 @@ pub(super) async fn session(State(shared): State<Shared>, pass: Option<Extension
     .into_response()
 }
 
-/// `GET /api/status`: what an operator wants to know.
-pub(super) async fn status(State(shared): State<Shared>) -> Response {
+/// `GET /api/status`: what an operator wants to know. Of sessions, the caller's
+/// own.
+pub(super) async fn status(State(shared): State<Shared>, Extension(pass): Extension<Pass>) -> Response {
     let config = shared.app.config.borrow().clone();
     let settings = shared.settings();
-    let sessions: Vec<_> = shared.app.sessions.list().iter().map(line).collect();
+    let sessions = sessions::own(&shared, &pass);
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "uptime": uptime(&shared),
@@ -66,17 +66,6 @@ pub(super) async fn status(State(shared): State<Shared>) -> Response {
         "sessions": sessions,
     }))
     .into_response()
-}
-
-fn line(session: &Summary) -> serde_json::Value {
-    json!({
-        "id": &*session.id,
-        "provider": &*session.provider,
-        "state": session.phase.as_str(),
-        "age": seconds(session.age),
-        "generation": session.generation,
-        "sandbox": session.sandbox,
-    })
 }
 
 /// `GET /terminal`: the upgrade to a WebSocket.
@@ -96,8 +85,13 @@ pub(super) async fn terminal(
     };
     let app = &shared.app;
     let _span = tracing::info_span!("terminal", peer = %connection.peer).entered();
+    let user = shared.auth.user(&shared.settings(), &pass);
+    if user.is_none() && !matches!(pass, Pass::Open) {
+        // The token went between the check and here: nobody's sessions are its.
+        return refuse(StatusCode::UNAUTHORIZED, "signed out; sign in again");
+    }
     let revoked = shared.auth.clone().revoked(app.settings.clone(), pass);
-    upgrade.terminal(app.sessions.clone(), app.terminal, revoked, connection)
+    upgrade.terminal(app.sessions.clone(), user, app.terminal, revoked, connection)
 }
 
 pub(super) async fn unknown() -> Response {

@@ -5,6 +5,8 @@
 //! provider and no clock: who asks brings the time along. Nothing written here
 //! is a secret, so a sandbox's state, which may hold a token, is not.
 
+#[cfg(test)]
+pub(crate) mod memory;
 mod sqlite;
 #[cfg(test)]
 mod tests;
@@ -98,7 +100,7 @@ pub struct Entry {
     pub size: (u16, u16),
     /// When it was opened.
     pub created: SystemTime,
-    /// Ids of its mounts, in the order in which they are mounted.
+    /// Where its storage is mounted, in that order.
     pub storage: Vec<String>,
 }
 

@@ -15,14 +15,20 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use super::handle::{Phase, Shared, Wishes, Workspace};
-use super::log::{Appender, Readiness};
+use super::handle::{Input, Phase, Shared, Wishes, Workspace};
+use super::ledger::Ledger;
+use super::log::{Appender, Durability, Readiness};
 use super::mount::{News, Order, Storage};
-use super::state::{Effect, Event, Machine};
-use super::{Blueprint, LABEL_BROKER, LABEL_SESSION, Outcome, cleanup, lease};
+use super::opening::{Opening, Shell, find};
+use super::output::{Chunk, Output, append};
+use super::roster::Progress;
+use super::state::{Effect, Event, Machine, Terms};
+use super::tape::{self, Recorded};
+use super::{Blueprint, LABEL_BROKER, LABEL_NONCE, LABEL_SESSION, Outcome, cleanup, lease};
+use crate::journal;
 use crate::sandbox::{
     Call, Code, Command, Control, Error, Exit, Fault, Lifetime, PIPE_CHUNKS, Provider, Result, SandboxRef, Size, Spec,
     Terminal,
@@ -30,6 +36,18 @@ use crate::sandbox::{
 
 /// How long a resize may take before the next one is tried.
 const RESIZE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Time for a sandbox's last lease before the broker goes; the one that it has
+/// lasts for some time, too.
+const LEAVE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long the sandbox of a shell that has ended waits for clients that are yet
+/// to get its last output from the recorder. Never longer than half a lease.
+const SLOW_READERS: Duration = Duration::from_secs(30);
+
+/// Input whose senders wait to be told that it was handed on. Beyond it, one
+/// client's next is told together with its last.
+const WAITING: usize = 256;
 
 /// Drives one session from its first call to the end of its sandbox.
 pub(super) struct Driver {
@@ -40,7 +58,8 @@ pub(super) struct Driver {
     /// What to do first.
     first: Vec<Effect>,
     log: Appender,
-    inbox: mpsc::Receiver<Bytes>,
+    ledger: Arc<Ledger>,
+    inbox: mpsc::Receiver<Input>,
     wishes: watch::Receiver<Wishes>,
     /// Create, then open, then kill: one after the other, and none while the
     /// storage is mounted or unmounted.
@@ -55,23 +74,32 @@ pub(super) struct Driver {
     /// Input that the pipe had no room for. While there is some the inbox is
     /// not read, so it holds no more than what was kept before the shell ran.
     outbox: VecDeque<Bytes>,
+    /// Bytes of input that came from clients, and that the pipe took.
+    received: u64,
+    handed: u64,
+    /// Who waits for which of them to be handed on.
+    waiting: VecDeque<(u64, Arc<Progress>, u64)>,
+    /// The sandbox is left to the next broker.
+    left: bool,
     /// Never later than the machine's deadline.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 /// The parts of a live terminal.
 struct Live {
-    output: Option<mpsc::Receiver<Bytes>>,
+    output: Option<Output>,
     done: Option<oneshot::Receiver<Result<Exit>>>,
     control: Control,
+    /// How much input the shell's terminal has taken, where the recorder tells.
+    taken: Option<watch::Receiver<u64>>,
     _lifetime: Lifetime,
 }
 
 /// What a call beside the loop has come to.
 enum Answer {
     Created(Result<SandboxRef>),
-    Opened(Result<Terminal>),
-    Resized(Result<()>),
+    Opened(Box<Result<Shell>>),
+    Resized(Size, Result<()>),
     LeaseLost(Error),
     Cleaned,
 }
@@ -81,25 +109,35 @@ enum Turn {
     Answer(Answer),
     Storage(News),
     Wishes,
-    Input(Bytes),
+    Input(Input),
     /// The pipe has room, or its reader is gone.
     Pipe(bool),
-    Output(Option<Bytes>),
+    /// The shell's terminal has taken so many bytes of input.
+    Taken(u64),
+    Output(Option<Chunk>),
     Done(Result<Exit>),
     Time,
 }
 
 impl Driver {
+    /// The driver of a new session, or of one whose sandbox an earlier broker
+    /// has made: then `ledger` knows it.
     pub(super) fn new(
         shared: Arc<Shared>,
         blueprint: Arc<Blueprint>,
+        ledger: Ledger,
         log: Appender,
-        inbox: mpsc::Receiver<Bytes>,
+        inbox: mpsc::Receiver<Input>,
     ) -> Self {
         let wishes = shared.wishes.subscribe();
         let size = wishes.borrow().size;
-        let storage = !blueprint.mounts.is_empty();
-        let (machine, first) = Machine::start(size, blueprint.idle_timeout, storage, Instant::now());
+        let terms = Terms {
+            idle_timeout: blueprint.idle_timeout,
+            keep: shared.kept.then_some(blueprint.keep),
+            storage: !blueprint.mounts.is_empty(),
+            taken_over: ledger.entry().sandbox.is_some(),
+        };
+        let (machine, first) = Machine::start(size, terms, Instant::now());
         let call = Call { session: Some(shared.id.to_string()) };
         Driver {
             shared,
@@ -108,6 +146,7 @@ impl Driver {
             machine,
             first,
             log,
+            ledger: Arc::new(ledger),
             inbox,
             wishes,
             lifecycle: None,
@@ -117,6 +156,10 @@ impl Driver {
             terminal: None,
             pipe: None,
             outbox: VecDeque::new(),
+            received: 0,
+            handed: 0,
+            waiting: VecDeque::new(),
+            left: false,
             timer: None,
         }
     }
@@ -131,14 +174,17 @@ impl Driver {
             self.handle(turn);
             self.arm();
         }
+        if !self.left {
+            self.ledger.forget().await;
+        }
     }
 
     /// Picks what happens next. Every arm is cancel-safe: what it would take
     /// stays where it is when another one wins.
     async fn turn(&mut self) -> Turn {
-        let (output, done) = match &mut self.terminal {
-            Some(live) => (live.output.as_mut(), live.done.as_mut()),
-            None => (None, None),
+        let (output, done, taken) = match &mut self.terminal {
+            Some(live) => (live.output.as_mut(), live.done.as_mut(), live.taken.as_mut()),
+            None => (None, None, None),
         };
         let takes_input = self.outbox.is_empty() && self.machine.wants_input();
         let waits_for_pipe = !self.outbox.is_empty();
@@ -148,7 +194,8 @@ impl Driver {
             answer = answer(&mut self.resize) => Turn::Answer(answer),
             news = told(&mut self.storage) => Turn::Storage(news),
             Ok(()) = self.wishes.changed() => Turn::Wishes,
-            Some(bytes) = self.inbox.recv(), if takes_input => Turn::Input(bytes),
+            Some(input) = self.inbox.recv(), if takes_input => Turn::Input(input),
+            taken = next_taken(taken) => Turn::Taken(taken),
             open = room_in(self.pipe.as_ref()), if waits_for_pipe => Turn::Pipe(open),
             chunk = next_chunk(&self.log, output) => Turn::Output(chunk),
             exit = exited(done) => Turn::Done(exit),
@@ -168,17 +215,28 @@ impl Driver {
                 self.step(Event::Released);
             }
             Turn::Wishes => {
-                let Wishes { size, clients, shutdown, touched } = *self.wishes.borrow_and_update();
+                let (size, clients, shutdown, kill, touched) = {
+                    let wishes = self.wishes.borrow_and_update();
+                    (wishes.size, wishes.roster.len(), wishes.shutdown, wishes.kill, wishes.touched)
+                };
                 self.step(Event::Touched(touched));
-                if clients == 0 {
-                    self.step(Event::ClientsGone);
+                self.step(Event::Clients(clients));
+                if kill {
+                    self.step(Event::Kill);
                 }
                 if shutdown {
                     self.step(Event::Shutdown);
                 }
                 self.step(Event::Resize(size));
             }
-            Turn::Input(bytes) => self.step(Event::Input(bytes)),
+            Turn::Input(Input { bytes, from }) => {
+                self.received += bytes.len() as u64;
+                if let Some((progress, seq)) = from {
+                    self.await_handing(progress, seq);
+                }
+                self.step(Event::Input(bytes));
+            }
+            Turn::Taken(count) => self.tell_handed(count),
             Turn::Pipe(true) => self.flush(),
             // The shell takes no more input, and soon `done` says why. Until
             // then input waits, for it must not be lost in silence.
@@ -212,30 +270,74 @@ impl Driver {
                 }
                 self.step(Event::Created(result));
             }
-            Answer::Opened(Ok(Terminal { output, done, control, lifetime, .. })) => {
-                self.terminal = Some(Live { output: Some(output), done: Some(done), control, _lifetime: lifetime });
-                self.step(Event::Opened(Ok(())));
+            Answer::Opened(shell) => match *shell {
+                Ok(shell) => self.opened(shell),
+                Err(error) => self.step(Event::Opened(Err(error))),
+            },
+            Answer::Resized(size, result) => {
+                if result.is_ok() {
+                    self.shared.size.send_replace(size);
+                }
+                self.step(Event::Resized(result));
             }
-            Answer::Opened(Err(error)) => self.step(Event::Opened(Err(error))),
-            Answer::Resized(result) => self.step(Event::Resized(result)),
             Answer::LeaseLost(error) => self.step(Event::LeaseLost(error)),
             Answer::Cleaned => self.step(Event::Cleaned),
         }
     }
 
+    fn opened(&mut self, shell: Shell) {
+        let (live, tape) = match shell {
+            Shell::Plain(Terminal { output, done, control, lifetime, .. }) => {
+                let output = Some(Output::Plain(output));
+                (Live { output, done: Some(done), control, taken: None, _lifetime: lifetime }, None)
+            }
+            Shell::Recorded(Recorded { output, begins, size, taken, done, control, lifetime }, tape) => {
+                self.log.begin_at(begins);
+                self.shared.size.send_replace(size);
+                let output = Some(Output::Recorded(output));
+                (Live { output, done: Some(done), control, taken: Some(taken), _lifetime: lifetime }, Some(tape))
+            }
+        };
+        self.terminal = Some(live);
+        self.shared.set_running(|sandbox| self.workspace(sandbox), tape);
+        self.step(Event::Opened(Ok(true)));
+    }
+
     /// Appends a chunk, and what else one filling of the pipe has brought.
-    fn output(&mut self, chunk: Bytes) {
-        self.log.append(chunk);
+    fn output(&mut self, chunk: Chunk) {
+        append(&self.log, chunk);
         if let Some(output) = self.terminal.as_mut().and_then(|live| live.output.as_mut()) {
             for _ in 1..PIPE_CHUNKS {
                 if !self.log.has_room() {
                     break;
                 }
-                let Ok(chunk) = output.try_recv() else { break };
-                self.log.append(chunk);
+                let Some(chunk) = output.try_recv() else { break };
+                append(&self.log, chunk);
             }
         }
         self.step(Event::Output);
+    }
+
+    /// The last input that came is this one of this client's.
+    fn await_handing(&mut self, progress: Arc<Progress>, seq: u64) {
+        let full = self.waiting.len() >= WAITING;
+        match self.waiting.back_mut() {
+            Some((end, last, last_seq)) if full && Arc::ptr_eq(last, &progress) => {
+                (*end, *last_seq) = (self.received, seq);
+            }
+            _ => self.waiting.push_back((self.received, progress, seq)),
+        }
+    }
+
+    /// Tells who waits for it that so many bytes of input were handed on.
+    fn tell_handed(&mut self, count: u64) {
+        while let Some((_, progress, seq)) = self.waiting.pop_front_if(|(end, ..)| *end <= count) {
+            progress.handed.send_if_modified(|handed| {
+                let more = *handed < seq;
+                *handed = seq.max(*handed);
+                more
+            });
+        }
     }
 
     fn step(&mut self, event: Event) {
@@ -290,14 +392,20 @@ impl Driver {
                 self.lifecycle = Some(self.kill(sandbox));
             }
             Effect::FindAndKill => self.lifecycle = Some(self.find_and_kill()),
+            Effect::Leave(sandbox) => {
+                self.shared.set_phase(Phase::Ending);
+                (self.lease, self.left) = (None, true);
+                self.lifecycle = Some(self.leave(sandbox));
+            }
             Effect::Stage(stage) => self.log.stage(stage),
             Effect::Ready(size) => {
-                self.shared.set_running(|sandbox| self.workspace(sandbox));
+                let taped = self.terminal.as_ref().is_some_and(|live| live.taken.is_some());
                 self.log.ready(Readiness {
                     session: Arc::clone(&self.shared.id),
                     provider: Arc::clone(&self.shared.provider),
                     isolation: self.blueprint.provider.isolation().map(Arc::from),
                     size,
+                    durability: if taped { Durability::Durable } else { Durability::BestEffort },
                 });
             }
             Effect::End(outcome) => {
@@ -322,10 +430,17 @@ impl Driver {
     fn flush(&mut self) {
         let Some(pipe) = &self.pipe else { return };
         while let Some(bytes) = self.outbox.pop_front() {
+            let len = bytes.len() as u64;
             if let Err(error) = pipe.try_send(bytes) {
                 self.outbox.push_front(error.into_inner());
                 break;
             }
+            self.handed += len;
+        }
+        // The recorder tells what has arrived; of a provider's own terminal no
+        // more is known than that it has the bytes.
+        if self.terminal.as_ref().is_some_and(|live| live.taken.is_none()) {
+            self.tell_handed(self.handed);
         }
     }
 
@@ -336,8 +451,8 @@ impl Driver {
         let Some(live) = self.terminal.take() else { return };
         if let Some(mut output) = live.output {
             output.close();
-            while let Ok(chunk) = output.try_recv() {
-                self.log.append(chunk);
+            while let Some(chunk) = output.try_recv() {
+                append(&self.log, chunk);
             }
         }
     }
@@ -364,6 +479,7 @@ impl Driver {
         Workspace { provider: self.provider(), sandbox, call: self.call.clone(), roots, mounts, user: user.clone() }
     }
 
+    /// By which what a failed create has made is found.
     fn labels(&self) -> BTreeMap<String, String> {
         BTreeMap::from([
             (LABEL_BROKER.to_owned(), self.blueprint.broker_id.clone()),
@@ -372,13 +488,31 @@ impl Driver {
     }
 
     fn create(&self) -> BoxFuture<'static, Answer> {
-        let (provider, call) = (self.provider(), self.call.clone());
-        let spec = Spec { labels: self.labels(), env: self.blueprint.sandbox_env.clone(), ttl: self.blueprint.lease };
+        let (provider, call, ledger) = (self.provider(), self.call.clone(), Arc::clone(&self.ledger));
+        let mut labels = self.labels();
+        labels.insert(LABEL_NONCE.to_owned(), ledger.entry().nonce);
+        let spec = Spec { labels, env: self.blueprint.sandbox_env.clone(), ttl: self.blueprint.lease };
         async move {
             let began = Instant::now();
+            if let Some(id) = ledger.entry().sandbox {
+                let found = find(&*provider, &call, id, spec.ttl).await;
+                match &found {
+                    Ok(sandbox) => info!(sandbox = sandbox.id, elapsed = ?began.elapsed(), "sandbox found again"),
+                    Err(error) => failed("could not find the sandbox again", error),
+                }
+                return Answer::Created(found);
+            }
+            if let Err(error) = ledger.intend().await {
+                failed("could not write down that a sandbox is to be made", &error);
+                return Answer::Created(Err(error));
+            }
             let result = provider.create(&call, &spec).await;
             match &result {
-                Ok(sandbox) => info!(sandbox = sandbox.id, elapsed = ?began.elapsed(), "sandbox created"),
+                Ok(sandbox) => {
+                    let id = sandbox.id.clone();
+                    ledger.note(|entry| (entry.state, entry.sandbox) = (journal::State::Made, Some(id))).await;
+                    info!(sandbox = sandbox.id, elapsed = ?began.elapsed(), "sandbox created");
+                }
                 Err(error) => failed("could not create a sandbox", error),
             }
             Answer::Created(result)
@@ -387,30 +521,72 @@ impl Driver {
     }
 
     fn open(&mut self, sandbox: SandboxRef, size: Size) -> BoxFuture<'static, Answer> {
-        let (provider, call) = (self.provider(), self.call.clone());
+        let (provider, call, ledger) = (self.provider(), self.call.clone(), Arc::clone(&self.ledger));
         let mut command = self.blueprint.command.clone();
         if let Some(first) = self.blueprint.mounts.first() {
             command.cwd = Some(first.path.clone());
         }
         let (pipe, input) = mpsc::channel(PIPE_CHUNKS);
         self.pipe = Some(pipe);
+        let opening = Opening { provider, call, sandbox, command, size };
+        let recorder = self.blueprint.recorder.clone().filter(|_| self.shared.kept);
         async move {
             let began = Instant::now();
-            let result = provider.open(&call, &sandbox, &command, size, input).await;
-            match &result {
-                Ok(terminal) => info!(sandbox = sandbox.id, pty = terminal.pty, elapsed = ?began.elapsed(),
-                    "shell started"),
+            let before = ledger.entry().terminal;
+            let shell = match (&before, recorder) {
+                (Some(journal::Terminal::Recorded { .. }), _) => opening.resume(input).await,
+                (Some(journal::Terminal::Plain { pty }), _) => opening.attach(pty, input).await,
+                (None, Some(recorder)) => opening.record(&recorder, input).await,
+                (None, None) => opening.plain(input).await,
+            };
+            match &shell {
+                Ok(shell) => {
+                    let terminal = match shell {
+                        Shell::Plain(terminal) => journal::Terminal::Plain { pty: terminal.pty.clone() },
+                        Shell::Recorded(..) => journal::Terminal::Recorded { directory: tape::DIRECTORY.to_owned() },
+                    };
+                    info!(sandbox = opening.sandbox.id, ?terminal, elapsed = ?began.elapsed(), "shell started");
+                    ledger
+                        .note(|entry| (entry.state, entry.terminal) = (journal::State::Running, Some(terminal)))
+                        .await;
+                }
                 Err(error) => failed("could not start the shell", error),
             }
-            Answer::Opened(result)
+            Answer::Opened(Box::new(shell))
         }
         .boxed()
     }
 
     fn kill(&self, sandbox: SandboxRef) -> BoxFuture<'static, Answer> {
         let (provider, call, lease) = (self.provider(), self.call.clone(), self.blueprint.lease);
+        let ledger = Arc::clone(&self.ledger);
+        // What the recorder has goes with the sandbox.
+        let settled = self.shared.is_recorded().then(|| self.log.source().settled());
+        let (mut wishes, patience) = (self.wishes.clone(), SLOW_READERS.min(lease / 2));
         async move {
+            ledger.note(|entry| entry.state = journal::State::Ending).await;
+            if let Some(settled) = settled {
+                tokio::select! {
+                    () = settled => {}
+                    () = sleep(patience) => info!(?patience, "a client is too slow for the last output"),
+                    // An error is a table that is no more: hurry as well.
+                    _ = wishes.wait_for(|wishes| wishes.shutdown || wishes.kill) => {}
+                }
+            }
             cleanup::kill(&*provider, &call, &sandbox, lease).await;
+            Answer::Cleaned
+        }
+        .boxed()
+    }
+
+    fn leave(&self, sandbox: SandboxRef) -> BoxFuture<'static, Answer> {
+        let (provider, call, lease) = (self.provider(), self.call.clone(), self.blueprint.lease);
+        async move {
+            match timeout(LEAVE_DEADLINE, provider.extend(&call, &sandbox, lease)).await {
+                Ok(Ok(())) => info!(sandbox = sandbox.id, ?lease, "left to the next broker"),
+                Ok(Err(error)) => failed("left to the next broker with what is left of its lease", &error),
+                Err(_) => warn!(sandbox = sandbox.id, "left to the next broker with what is left of its lease"),
+            }
             Answer::Cleaned
         }
         .boxed()
@@ -440,9 +616,18 @@ fn resize(control: &Control, size: Size) -> BoxFuture<'static, Answer> {
             Ok(()) => debug!(cols = size.cols, rows = size.rows, "resized"),
             Err(error) => failed("could not resize the terminal", error),
         }
-        Answer::Resized(result)
+        Answer::Resized(size, result)
     }
     .boxed()
+}
+
+/// Waits for the recorder to take more input.
+async fn next_taken(taken: Option<&mut watch::Receiver<u64>>) -> u64 {
+    let Some(taken) = taken else { return pending().await };
+    match taken.changed().await {
+        Ok(()) => *taken.borrow_and_update(),
+        Err(_) => pending().await,
+    }
 }
 
 /// Waits for a call, if there is one, and forgets it when it has answered.
@@ -470,7 +655,7 @@ async fn room_in(pipe: Option<&mpsc::Sender<Bytes>>) -> bool {
 }
 
 /// Waits for room in the log, then for output; none at its end.
-async fn next_chunk(log: &Appender, output: Option<&mut mpsc::Receiver<Bytes>>) -> Option<Bytes> {
+async fn next_chunk(log: &Appender, output: Option<&mut Output>) -> Option<Chunk> {
     let Some(output) = output else { return pending().await };
     log.room().await;
     output.recv().await

@@ -11,7 +11,10 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::log::{Reader, Source};
+use super::SlowClient;
+use super::log::{Durability, Reader, Source};
+use super::roster::{Presence, Progress, Role, Roster, SizeRule};
+use super::tape::Tape;
 use crate::sandbox::{CHUNK_BYTES, Call, Provider, SandboxRef, Size};
 
 /// Chunks of input that wait for the driver, each of at most [`CHUNK_BYTES`].
@@ -68,8 +71,16 @@ pub struct Summary {
     pub phase: Phase,
     /// The provider's id of its sandbox, once there is one.
     pub sandbox: Option<String>,
-    /// Since it was opened.
+    /// Since it was opened, or taken over from an earlier broker.
     pub age: Duration,
+    /// Whose it is, where people sign in.
+    pub user: Option<Arc<str>>,
+    /// Whether its clients may come back.
+    pub kept: bool,
+    /// What becomes of its output, once it runs.
+    pub durability: Option<Durability>,
+    /// Who is there.
+    pub clients: Vec<Presence>,
 }
 
 /// What it takes to work on a session's files beside its shell.
@@ -91,13 +102,31 @@ pub struct Workspace {
 }
 
 /// What clients wish of the driver; only the latest counts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Wishes {
     pub(super) size: Size,
-    pub(super) clients: usize,
+    pub(super) roster: Roster,
     pub(super) shutdown: bool,
+    pub(super) kill: bool,
     /// When somebody last used the session other than through its terminal.
     pub(super) touched: Instant,
+}
+
+impl Wishes {
+    /// Changes who is there, and what follows from it for the size.
+    fn roster<T>(&mut self, rule: SizeRule, change: impl FnOnce(&mut Roster) -> T) -> T {
+        let result = change(&mut self.roster);
+        self.size = self.roster.size(rule).unwrap_or(self.size);
+        result
+    }
+}
+
+/// Input on its way to the driver.
+#[derive(Debug)]
+pub(super) struct Input {
+    pub(super) bytes: Bytes,
+    /// Whose, and which of theirs, where they want to know.
+    pub(super) from: Option<(Arc<Progress>, u64)>,
 }
 
 /// What the driver tells about itself.
@@ -107,6 +136,9 @@ struct Status {
     sandbox: Option<SandboxRef>,
     /// While the shell runs.
     workspace: Option<Workspace>,
+    durability: Option<Durability>,
+    /// Where the recorder keeps the output.
+    tape: Option<Tape>,
 }
 
 /// What a session's handles and its driver have in common.
@@ -116,32 +148,59 @@ pub(super) struct Shared {
     pub(super) provider: Arc<str>,
     pub(super) generation: u64,
     pub(super) opened: Instant,
+    pub(super) user: Option<Arc<str>>,
+    /// Whether clients may come back.
+    pub(super) kept: bool,
+    /// Tells numberings of output apart that began anew.
+    pub(super) epoch: u64,
+    pub(super) rule: SizeRule,
+    slow: SlowClient,
+    keep: Duration,
     pub(super) wishes: watch::Sender<Wishes>,
-    mailbox: mpsc::Sender<Bytes>,
+    /// The size that the terminal has.
+    pub(super) size: watch::Sender<Size>,
+    mailbox: mpsc::Sender<Input>,
     output: Source,
     status: Mutex<Status>,
 }
 
+/// What a session is from its beginning on.
+pub(super) struct Identity {
+    pub(super) id: Arc<str>,
+    pub(super) provider: Arc<str>,
+    pub(super) generation: u64,
+    pub(super) user: Option<Arc<str>>,
+    pub(super) kept: bool,
+    pub(super) epoch: u64,
+    pub(super) rule: SizeRule,
+    pub(super) slow: SlowClient,
+    pub(super) keep: Duration,
+}
+
 impl Shared {
-    /// A session with one client, and the driver's end of its mailbox.
-    pub(super) fn new(
-        id: Arc<str>,
-        provider: Arc<str>,
-        generation: u64,
-        size: Size,
-        output: Source,
-    ) -> (Arc<Self>, mpsc::Receiver<Bytes>) {
+    /// A session without clients, and the driver's end of its mailbox.
+    pub(super) fn new(identity: Identity, size: Size, output: Source) -> (Arc<Self>, mpsc::Receiver<Input>) {
         let (mailbox, inbox) = mpsc::channel(MAILBOX);
         let opened = Instant::now();
+        let Identity { id, provider, generation, user, kept, epoch, rule, slow, keep } = identity;
+        let roster = Roster::default();
+        let status = Status { phase: Phase::Creating, sandbox: None, workspace: None, durability: None, tape: None };
         let shared = Shared {
             id,
             provider,
             generation,
             opened,
-            wishes: watch::Sender::new(Wishes { size, clients: 1, shutdown: false, touched: opened }),
+            user,
+            kept,
+            epoch,
+            rule,
+            slow,
+            keep,
+            wishes: watch::Sender::new(Wishes { size, roster, shutdown: false, kill: false, touched: opened }),
+            size: watch::Sender::new(size),
             mailbox,
             output,
-            status: Mutex::new(Status { phase: Phase::Creating, sandbox: None, workspace: None }),
+            status: Mutex::new(status),
         };
         (Arc::new(shared), inbox)
     }
@@ -157,18 +216,31 @@ impl Shared {
         (status.phase, status.workspace) = (phase, None);
     }
 
+    /// Whether the recorder keeps its output.
+    pub(super) fn is_recorded(&self) -> bool {
+        self.status().tape.is_some()
+    }
+
+    /// Whether its end has begun.
+    pub(super) fn is_over(&self) -> bool {
+        self.status().phase == Phase::Ending
+    }
+
     pub(super) fn set_sandbox(&self, sandbox: SandboxRef) {
         self.status().sandbox = Some(sandbox);
     }
 
     /// The shell runs. `workspace` makes what it takes to work beside it.
-    pub(super) fn set_running(&self, workspace: impl FnOnce(SandboxRef) -> Workspace) {
+    pub(super) fn set_running(&self, workspace: impl FnOnce(SandboxRef) -> Workspace, tape: Option<Tape>) {
         let mut status = self.status();
         status.phase = Phase::Running;
         status.workspace = status.sandbox.clone().map(workspace);
+        status.durability = Some(if tape.is_some() { Durability::Durable } else { Durability::BestEffort });
+        status.tape = tape;
     }
 
     pub(super) fn summary(&self) -> Summary {
+        let clients = self.wishes.borrow().roster.present();
         let status = self.status();
         Summary {
             id: Arc::clone(&self.id),
@@ -177,6 +249,10 @@ impl Shared {
             phase: status.phase,
             sandbox: status.sandbox.as_ref().map(|sandbox| sandbox.id.clone()),
             age: self.opened.elapsed(),
+            user: self.user.clone(),
+            kept: self.kept,
+            durability: status.durability,
+            clients,
         }
     }
 }
@@ -200,16 +276,32 @@ impl Session {
     /// of which each begins after the last one has returned.
     pub async fn input(&self, mut bytes: Bytes) -> Result<(), Ended> {
         while !bytes.is_empty() {
-            let chunk = bytes.split_to(bytes.len().min(CHUNK_BYTES));
-            self.0.mailbox.send(chunk).await.map_err(|_| Ended)?;
+            let bytes = bytes.split_to(bytes.len().min(CHUNK_BYTES));
+            self.0.mailbox.send(Input { bytes, from: None }).await.map_err(|_| Ended)?;
         }
         Ok(())
     }
 
-    /// Sets the terminal's size, or the one that the shell will start with.
-    /// Never waits; the latest wins, and one that the terminal has is not sent.
-    pub fn resize(&self, size: Size) {
-        self.0.wishes.send_modify(|wishes| wishes.size = size);
+    /// Whose it is, where people sign in.
+    pub fn user(&self) -> Option<&str> {
+        self.0.user.as_deref()
+    }
+
+    /// How it is now.
+    pub fn summary(&self) -> Summary {
+        self.0.summary()
+    }
+
+    /// Ends the session with its sandbox, as its own end of the shell would.
+    /// Never waits.
+    pub fn kill(&self) {
+        self.0.wishes.send_modify(|wishes| wishes.kill = true);
+    }
+
+    /// Where the recorder keeps the session's output; some while it runs with
+    /// one.
+    pub fn tape(&self) -> Option<Tape> {
+        self.0.status().tape.clone()
     }
 
     /// Counts as use of the session, as a key does: its time without use
@@ -235,20 +327,133 @@ impl Session {
     }
 }
 
-/// A session's client. When the last one is dropped the session ends at once,
-/// whatever it is doing, and its sandbox with it.
+/// A session's client. When the last one of a session that is not kept is
+/// dropped it ends at once, whatever it is doing, and its sandbox with it.
 #[derive(Debug)]
-pub struct Client(Session);
+pub struct Client {
+    session: Session,
+    name: Arc<str>,
+    connection: u64,
+    progress: Arc<Progress>,
+}
+
+/// What a client does not get to do, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// It watches.
+    #[error("this client is a viewer; it must take control to type")]
+    Viewer,
+    /// The session is over.
+    #[error(transparent)]
+    Ended(#[from] Ended),
+}
 
 impl Client {
-    /// The client that `shared` was made with.
-    pub(super) fn first(shared: Arc<Shared>) -> Self {
-        Client(Session(shared))
+    /// Joins; none when the session has as many clients as it may.
+    pub(super) fn join(shared: Arc<Shared>, name: Arc<str>, role: Role, size: Option<Size>) -> Option<Self> {
+        let mut joined = None;
+        let rule = shared.rule;
+        shared.wishes.send_modify(|wishes| {
+            joined = wishes.roster(rule, |roster| roster.join(Arc::clone(&name), role, size));
+        });
+        let (connection, progress) = joined?;
+        Some(Client { session: Session(shared), name, connection, progress })
     }
 
     /// The session without the guard, for a task beside the client's own.
     pub fn session(&self) -> &Session {
-        &self.0
+        &self.session
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Sets this client's size, and the terminal's where the rule of sizes
+    /// makes it so; or the one that the shell will start with. Never waits;
+    /// the latest wins, and one that the terminal has is not sent.
+    pub fn resize(&self, size: Size) {
+        let shared = &self.session.0;
+        shared.wishes.send_modify(|wishes| wishes.roster(shared.rule, |roster| roster.resize(self.connection, size)));
+    }
+
+    /// What it may do now; none when a newer connection took its place.
+    pub fn role(&self) -> Option<Role> {
+        self.session.0.wishes.borrow().roster.role(self.connection)
+    }
+
+    /// Becomes the driver, and the driver before it a viewer. False when this
+    /// client joined as a viewer.
+    pub fn take_control(&self) -> bool {
+        let (shared, mut taken) = (&self.session.0, false);
+        shared.wishes.send_modify(|wishes| {
+            taken = wishes.roster(shared.rule, |roster| roster.take_control(self.connection));
+        });
+        taken
+    }
+
+    /// Input with a number of this client's own. A number that does not rise
+    /// was sent before and changes nothing. Waits, and is given up, as
+    /// [`Session::input`].
+    pub async fn typed(&self, seq: u64, mut bytes: Bytes) -> Result<(), Denied> {
+        if self.role() != Some(Role::Driver) {
+            return Err(Denied::Viewer);
+        }
+        let mailbox = &self.session.0.mailbox;
+        // Reserved first: a call that is given up here has not taken the number.
+        let mut place = mailbox.reserve().await.map_err(|_| Ended)?;
+        if !self.progress.take(seq) {
+            return Ok(());
+        }
+        loop {
+            let chunk = bytes.split_to(bytes.len().min(CHUNK_BYTES));
+            let from = bytes.is_empty().then(|| (Arc::clone(&self.progress), seq));
+            let last = from.is_some();
+            place.send(Input { bytes: chunk, from });
+            if last {
+                return Ok(());
+            }
+            place = mailbox.reserve().await.map_err(|_| Ended)?;
+        }
+    }
+
+    /// Highest number of this client's input that was handed to the sandbox;
+    /// changes as that goes on.
+    pub fn handed(&self) -> watch::Receiver<u64> {
+        self.progress.handed.subscribe()
+    }
+
+    /// The size that the terminal has; changes with it.
+    pub fn size(&self) -> watch::Receiver<Size> {
+        self.session.0.size.subscribe()
+    }
+
+    /// Follows who is there.
+    pub fn company(&self) -> Company {
+        Company { wishes: self.session.0.wishes.subscribe(), version: None, connection: self.connection }
+    }
+
+    /// Tells numberings of the output apart that began anew: an offset counts
+    /// only within its own.
+    pub fn epoch(&self) -> u64 {
+        self.session.0.epoch
+    }
+
+    /// How long the session lives on without a client.
+    pub fn keep(&self) -> Duration {
+        self.session.0.keep
+    }
+
+    /// Whether the shell waits for its driver to read.
+    pub fn shell_waits(&self) -> bool {
+        self.session.0.slow == SlowClient::Pause
+    }
+
+    /// Reads the session from `since`. `holds` makes the shell wait for this
+    /// reader when it is [`WINDOW`](super::WINDOW) behind.
+    pub fn reader_at(&self, since: u64, holds: bool) -> Reader {
+        self.session.0.output.reader_at(since, holds)
     }
 }
 
@@ -256,12 +461,42 @@ impl Deref for Client {
     type Target = Session;
 
     fn deref(&self) -> &Session {
-        &self.0
+        &self.session
     }
 }
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.0.0.wishes.send_modify(|wishes| wishes.clients -= 1);
+        let shared = &self.session.0;
+        shared.wishes.send_modify(|wishes| wishes.roster(shared.rule, |roster| roster.leave(self.connection)));
+    }
+}
+
+/// News of who is at a session.
+#[derive(Debug)]
+pub struct Company {
+    wishes: watch::Receiver<Wishes>,
+    version: Option<u64>,
+    connection: u64,
+}
+
+impl Company {
+    /// Waits for a change, the first time for nothing. Returns who is there
+    /// and what this client may do; no role when its place was taken.
+    /// Cancel-safe. Never returns again once the session is gone.
+    pub async fn changed(&mut self) -> (Option<Role>, Vec<Presence>) {
+        loop {
+            {
+                let wishes = self.wishes.borrow_and_update();
+                let version = Some(wishes.roster.version());
+                if self.version != version {
+                    self.version = version;
+                    return (wishes.roster.role(self.connection), wishes.roster.present());
+                }
+            }
+            if self.wishes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 }

@@ -7,20 +7,23 @@
 //! where bytes come from nor who reads them.
 //!
 //! ```text
-//!   let go of      held                            next byte
-//!  ──────────────┬────────────┬──────────────────┬──────────▶ offsets
-//!              start    slowest reader          end
+//!   let go of      held                                next byte
+//!  ──────────────┬────────────┬──────────────────┬─────────▶ offsets
+//!              start   slowest that holds       end
 //!                              └── < WINDOW ─────┘
 //! ```
 //!
-//! The appender waits while the slowest reader is a window behind, which
-//! stops the shell and not the broker: nothing is lost and memory is bounded.
+//! A reader that *holds* makes the appender wait when it is a window behind,
+//! which stops the shell and not the broker. One that does not hold is left
+//! behind: it is told which bytes it has missed, and finds them elsewhere or
+//! not at all. The last `keep` bytes stay for readers that come later.
+//! Either way memory is bounded.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::sync::Notify;
 
 use super::{Outcome, Stage};
@@ -31,9 +34,12 @@ use crate::sandbox::{Code, Error, Fault, Size};
 /// client may cost.
 pub const WINDOW: u64 = 512 * 1024;
 
-/// Chunks that the log holds before the shell waits, so that output in single
-/// bytes costs no more than about 256 KiB of bookkeeping.
-pub const WINDOW_CHUNKS: usize = 4096;
+/// Chunks that the log holds before it joins small ones, so that output in
+/// single bytes costs no more than about 256 KiB of bookkeeping.
+const MAX_CHUNKS: usize = 4096;
+
+/// Bytes of a chunk made of small ones, at most.
+const JOINED: usize = 16 * 1024;
 
 /// News that the log holds for a reader that does not read. What is told of a
 /// live session is little and late news matters most: beyond it the oldest
@@ -58,15 +64,38 @@ pub enum Event {
         provider: Arc<str>,
         /// What a person should know about its isolation.
         isolation: Option<Arc<str>>,
+        /// The end of the output when this was told: what comes before it is
+        /// old.
+        live: u64,
         /// The terminal's size at its start.
         size: Size,
+        /// Whether the output outlives the broker.
+        durability: Durability,
     },
-    /// What the shell printed. Never empty; follows the last without a gap.
+    /// What the shell printed. Never empty; follows the last without a gap,
+    /// but for [`Event::Gap`] and [`Reader::skip_to`].
     Output {
         /// Of the first byte, counted from the start of the shell.
         offset: u64,
         /// The bytes.
         bytes: Bytes,
+    },
+    /// These bytes never reached the broker and are gone.
+    Gap {
+        /// Of the first byte that is missing.
+        from: u64,
+        /// Of the first byte that is there.
+        to: u64,
+    },
+    /// The reader has missed what comes before `to`, which the log no longer
+    /// holds. Told again until [`Reader::skip_to`] has moved the reader.
+    Behind {
+        /// The reader's offset.
+        from: u64,
+        /// Of the oldest byte that is held.
+        to: u64,
+        /// The end of the output now.
+        end: u64,
     },
     /// The session is over, and all output was told.
     Ended(Outcome),
@@ -79,6 +108,27 @@ pub(super) struct Readiness {
     pub(super) provider: Arc<str>,
     pub(super) isolation: Option<Arc<str>>,
     pub(super) size: Size,
+    pub(super) durability: Durability,
+}
+
+/// What becomes of output that no client and no broker takes in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// A recorder in the sandbox keeps its last part; no byte of it is lost.
+    Durable,
+    /// It is lost: the terminal is the provider's own.
+    #[default]
+    BestEffort,
+}
+
+impl Durability {
+    /// Its name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Durability::Durable => "durable",
+            Durability::BestEffort => "best-effort",
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -86,7 +136,7 @@ struct Log {
     inner: Mutex<Inner>,
     /// Something was added.
     grown: Notify,
-    /// The appender may go on.
+    /// The appender may go on; after the end, a reader has moved.
     room: Notify,
 }
 
@@ -95,10 +145,12 @@ struct Inner {
     stages: Vec<Stage>,
     ready: Option<Readiness>,
     outcome: Option<Outcome>,
-    /// Each with the offset of its first byte; without gaps from the first
-    /// one's offset to `end`.
+    /// Each with the offset of its first byte, rising. Where one does not
+    /// begin at the last one's end, bytes are missing.
     chunks: VecDeque<(u64, Bytes)>,
     end: u64,
+    /// Bytes that stay for later readers.
+    keep: u64,
     /// Stages told after `ready`, each with the offset of the byte that it
     /// comes before. At most [`NEWS`].
     news: VecDeque<(u64, Stage)>,
@@ -110,6 +162,18 @@ struct Inner {
 
 type ReaderId = u64;
 
+/// Where the output goes on for a reader.
+enum Stand {
+    /// In this chunk, after so many bytes of it.
+    At(usize, usize),
+    /// Bytes are missing here.
+    Gap { from: u64, to: u64 },
+    /// Before what is held.
+    Behind { from: u64, to: u64 },
+    /// There is no more yet.
+    End,
+}
+
 /// Where a reader is.
 #[derive(Debug)]
 struct Place {
@@ -118,6 +182,8 @@ struct Place {
     offset: u64,
     /// News passed, counted from the first of the session.
     news: u64,
+    /// Whether the appender waits for it.
+    holds: bool,
 }
 
 impl Log {
@@ -131,7 +197,7 @@ impl Log {
         let (result, freed) = {
             let mut inner = self.lock();
             let had_room = inner.has_room();
-            (f(&mut inner), !had_room && inner.has_room())
+            (f(&mut inner), !had_room && inner.has_room() || inner.outcome.is_some())
         };
         if freed {
             self.room.notify_one();
@@ -145,29 +211,65 @@ impl Inner {
         self.chunks.front().map_or(self.end, |(offset, _)| *offset)
     }
 
-    /// Where the slowest reader is; without one, where a new one would begin.
-    fn slowest(&self) -> u64 {
-        self.readers.iter().map(|place| place.offset).min().unwrap_or_else(|| self.start())
+    /// Where the slowest reader that holds is.
+    fn slowest(&self) -> Option<u64> {
+        self.readers.iter().filter(|place| place.holds).map(|place| place.offset).min()
     }
 
+    /// A log that keeps nothing for later readers waits for its first one.
     fn has_room(&self) -> bool {
-        self.end - self.slowest() < WINDOW && self.chunks.len() < WINDOW_CHUNKS
+        let waits_for = match self.slowest() {
+            None if self.keep == 0 && self.readers.is_empty() => Some(self.start()),
+            slowest => slowest,
+        };
+        waits_for.is_none_or(|offset| self.end.saturating_sub(offset) < WINDOW)
     }
 
-    /// Lets go of what every reader has passed. Without any reader everything
-    /// stays for the next one.
+    /// Lets go of what nobody waits for and what is not kept. Without any
+    /// reader, a log that keeps nothing holds everything for the next one.
     fn trim(&mut self) {
-        if self.readers.is_empty() {
-            return;
-        }
-        let slowest = self.slowest();
-        while self.chunks.front().is_some_and(|(offset, chunk)| offset + chunk.len() as u64 <= slowest) {
+        let kept = self.end.saturating_sub(self.keep);
+        let floor = match self.slowest() {
+            Some(slowest) => slowest.min(kept),
+            None if self.keep == 0 => return,
+            None => kept,
+        };
+        while self.chunks.front().is_some_and(|(offset, chunk)| offset + chunk.len() as u64 <= floor) {
             self.chunks.pop_front();
         }
         let told = self.readers.iter().map(|place| place.news).min();
         while told.is_some_and(|told| self.old_news < told) && self.news.pop_front().is_some() {
             self.old_news += 1;
         }
+    }
+
+    /// Joins small neighbours. Each byte is copied a few times at most before
+    /// it is let go: chunks of half the joined size are left alone.
+    fn compact(&mut self) {
+        let mut joined: VecDeque<(u64, Bytes)> = VecDeque::new();
+        let mut run = BytesMut::new();
+        let mut at = 0;
+        for (offset, chunk) in std::mem::take(&mut self.chunks) {
+            let follows = !run.is_empty() && at + run.len() as u64 == offset;
+            if !follows || run.len() + chunk.len() > JOINED {
+                if !run.is_empty() {
+                    joined.push_back((at, run.split().freeze()));
+                }
+                at = offset;
+            }
+            if chunk.len() >= JOINED / 2 {
+                if !run.is_empty() {
+                    joined.push_back((at, run.split().freeze()));
+                }
+                joined.push_back((offset, chunk));
+            } else {
+                run.extend_from_slice(&chunk);
+            }
+        }
+        if !run.is_empty() {
+            joined.push_back((at, run.freeze()));
+        }
+        self.chunks = joined;
     }
 
     fn place(&mut self, reader: ReaderId) -> &mut Place {
@@ -196,20 +298,53 @@ impl Inner {
         Some(stage)
     }
 
-    /// At most `max` bytes of the chunk at the reader's offset, if no news
-    /// stands before it: news stands between chunks, never within one.
-    fn take(&mut self, reader: ReaderId, max: usize) -> Option<(u64, Bytes)> {
+    /// Where the output goes on at the reader's offset.
+    fn stand(&mut self, reader: ReaderId) -> Stand {
         let offset = self.place(reader).offset;
-        if offset == self.end || max == 0 || self.due(reader).is_some() {
-            return None;
+        if offset >= self.end {
+            return Stand::End;
+        }
+        let start = self.start();
+        if offset < start {
+            return Stand::Behind { from: offset, to: start };
         }
         let next = self.chunks.partition_point(|(start, _)| *start <= offset);
         let (start, chunk) = &self.chunks[next - 1];
         let skip = (offset - start) as usize;
+        if skip < chunk.len() {
+            return Stand::At(next - 1, skip);
+        }
+        Stand::Gap { from: offset, to: self.chunks.get(next).map_or(self.end, |(start, _)| *start) }
+    }
+
+    /// At most `max` bytes of the chunk at the reader's offset, as far as the
+    /// next news, if none stands before it.
+    fn take(&mut self, reader: ReaderId, max: usize) -> Option<(u64, Bytes)> {
+        if max == 0 || self.due(reader).is_some() {
+            return None;
+        }
+        let Stand::At(index, skip) = self.stand(reader) else { return None };
+        let offset = self.place(reader).offset;
+        let news = self.news.iter().map(|(at, _)| *at).find(|at| *at > offset);
+        let max = news.map_or(max, |at| max.min((at - offset) as usize));
+        let chunk = &self.chunks[index].1;
         let bytes = chunk.slice(skip..chunk.len().min(skip.saturating_add(max)));
         self.place(reader).offset += bytes.len() as u64;
         self.trim();
         Some((offset, bytes))
+    }
+
+    /// What is missing at the reader's offset. A gap is told once, and passed.
+    fn missing(&mut self, reader: ReaderId) -> Option<Event> {
+        match self.stand(reader) {
+            Stand::Behind { from, to } => Some(Event::Behind { from, to, end: self.end }),
+            Stand::Gap { from, to } => {
+                self.place(reader).offset = to;
+                self.trim();
+                Some(Event::Gap { from, to })
+            }
+            Stand::At(..) | Stand::End => None,
+        }
     }
 
     fn next(&mut self, cursor: &mut Cursor) -> Poll<Option<Event>> {
@@ -221,17 +356,23 @@ impl Inner {
             return Poll::Ready(Some(Event::Stage(stage.clone())));
         }
         if !cursor.ready
-            && let Some(Readiness { session, provider, isolation, size }) = self.ready.clone()
+            && let Some(Readiness { session, provider, isolation, size, durability }) = self.ready.clone()
         {
             cursor.ready = true;
-            let offset = self.place(cursor.id).offset;
-            return Poll::Ready(Some(Event::Ready { session, offset, provider, isolation, size }));
+            let (offset, live) = (self.place(cursor.id).offset, self.end);
+            let ready = Event::Ready { session, offset, live, provider, isolation, size, durability };
+            return Poll::Ready(Some(ready));
         }
-        if let Some(stage) = self.take_news(cursor.id) {
-            return Poll::Ready(Some(Event::Stage(stage)));
-        }
-        if let Some((offset, bytes)) = self.take(cursor.id, usize::MAX) {
-            return Poll::Ready(Some(Event::Output { offset, bytes }));
+        if cursor.ready {
+            if let Some(stage) = self.take_news(cursor.id) {
+                return Poll::Ready(Some(Event::Stage(stage)));
+            }
+            if let Some((offset, bytes)) = self.take(cursor.id, usize::MAX) {
+                return Poll::Ready(Some(Event::Output { offset, bytes }));
+            }
+            if let Some(missing) = self.missing(cursor.id) {
+                return Poll::Ready(Some(missing));
+            }
         }
         if let Some(outcome) = self.outcome.clone() {
             cursor.ended = true;
@@ -248,8 +389,10 @@ impl Inner {
 pub(super) struct Appender(Arc<Log>);
 
 impl Appender {
-    pub(super) fn new() -> Self {
-        Appender(Arc::default())
+    /// A log that keeps its last `keep` bytes for readers that come later.
+    pub(super) fn new(keep: u64) -> Self {
+        let inner = Mutex::new(Inner { keep, ..Inner::default() });
+        Appender(Arc::new(Log { inner, ..Log::default() }))
     }
 
     /// Makes readers of this log.
@@ -287,7 +430,7 @@ impl Appender {
         self.0.lock().has_room()
     }
 
-    /// Waits until the slowest reader is less than a window behind.
+    /// Waits until the slowest reader that holds is less than a window behind.
     /// Cancel-safe.
     pub(super) async fn room(&self) {
         loop {
@@ -301,16 +444,35 @@ impl Appender {
 
     /// Adds output. Never waits and never refuses: the caller asks for room.
     pub(super) fn append(&self, bytes: Bytes) {
-        if bytes.is_empty() {
-            return;
-        }
+        let end = self.offset();
+        self.append_at(end, bytes);
+    }
+
+    /// Adds output that begins at `offset`. What the log has already is left
+    /// out; what lies between its end and `offset` is missing for good.
+    pub(super) fn append_at(&self, offset: u64, mut bytes: Bytes) {
         {
             let mut inner = self.0.lock();
-            let offset = inner.end;
-            inner.end += bytes.len() as u64;
-            inner.chunks.push_back((offset, bytes));
+            let known = inner.end.saturating_sub(offset);
+            if known >= bytes.len() as u64 {
+                return;
+            }
+            bytes.advance(known as usize);
+            let at = offset + known;
+            inner.end = at + bytes.len() as u64;
+            inner.chunks.push_back((at, bytes));
+            inner.trim();
+            if inner.chunks.len() > MAX_CHUNKS {
+                inner.compact();
+            }
         }
         self.0.grown.notify_waiters();
+    }
+
+    /// Begins at `offset`, of which everything before is elsewhere; before any
+    /// output.
+    pub(super) fn begin_at(&self, offset: u64) {
+        self.0.lock().end = offset;
     }
 
     /// Ends the log. The first outcome stands. Where nobody can come back for
@@ -324,6 +486,7 @@ impl Appender {
             inner.outcome.get_or_insert(outcome);
         }
         self.0.grown.notify_waiters();
+        self.0.room.notify_one();
     }
 
     /// Offset after the last byte.
@@ -345,20 +508,50 @@ pub(super) struct Source(Arc<Log>);
 
 impl Source {
     /// A reader from the oldest byte that is still held: offset 0 for the
-    /// first reader of a session.
+    /// first reader of a session. The appender waits for it.
     pub(super) fn reader(&self) -> Reader {
+        self.at(None, true)
+    }
+
+    /// A reader from `since`, which may be what the log no longer holds, or
+    /// what is still to come.
+    pub(super) fn reader_at(&self, since: u64, holds: bool) -> Reader {
+        self.at(Some(since), holds)
+    }
+
+    /// Waits until the log has ended and no reader has missed what it no longer
+    /// holds: then nobody asks for that any more. Cancel-safe.
+    pub(super) async fn settled(self) {
+        loop {
+            let moved = self.0.room.notified();
+            {
+                let inner = self.0.lock();
+                let start = inner.start();
+                if inner.outcome.is_some() && inner.readers.iter().all(|place| place.offset >= start) {
+                    return;
+                }
+            }
+            moved.await;
+        }
+    }
+
+    fn at(&self, since: Option<u64>, holds: bool) -> Reader {
         let mut inner = self.0.lock();
         let id = inner.next_reader;
         inner.next_reader += 1;
-        let (offset, news) = (inner.start(), inner.old_news);
-        inner.readers.push(Place { id, offset, news });
-        Reader { log: Arc::clone(&self.0), cursor: Cursor { id, stages: 0, ready: false, ended: false } }
+        let offset = since.unwrap_or_else(|| inner.start());
+        let passed = inner.news.iter().take_while(|(at, _)| since.is_some_and(|since| *at < since)).count();
+        let news = inner.old_news + passed as u64;
+        // Who comes to a session that runs is not told how it began.
+        let stages = if since.is_some() && inner.ready.is_some() { inner.stages.len() } else { 0 };
+        inner.readers.push(Place { id, offset, news, holds });
+        Reader { log: Arc::clone(&self.0), cursor: Cursor { id, stages, ready: false, ended: false } }
     }
 }
 
-/// Reads a session from its own offset, at its own pace. A reader that does
-/// not read stops the shell when it is [`WINDOW`] behind; dropping it lets
-/// the others go on.
+/// Reads a session from its own offset, at its own pace. One that holds and
+/// does not read stops the shell when it is [`WINDOW`] behind; dropping it
+/// lets the others go on.
 #[derive(Debug)]
 pub struct Reader {
     log: Arc<Log>,
@@ -400,6 +593,24 @@ impl Reader {
             return None;
         }
         self.log.read(|inner| inner.take(self.cursor.id, max)).map(|(_, bytes)| bytes)
+    }
+
+    /// Goes on at `offset`, forward only: what lies before it came from
+    /// elsewhere, or was told to be missing.
+    pub fn skip_to(&mut self, offset: u64) {
+        self.log.read(|inner| {
+            let place = inner.place(self.cursor.id);
+            place.offset = place.offset.max(offset);
+            inner.trim();
+        });
+    }
+
+    /// Makes the appender wait for this reader, or no longer.
+    pub fn hold(&mut self, holds: bool) {
+        self.log.read(|inner| {
+            inner.place(self.cursor.id).holds = holds;
+            inner.trim();
+        });
     }
 }
 

@@ -11,7 +11,12 @@
 //! | `handle` | what the rest of the broker holds of one session |
 //! | `driver` | the one task that owns a session and does what `state` says |
 //! | `state` | the policy, pure, with the drawing of its states |
+//! | `output` | what the shell prints, on its way into the log |
 //! | `log` | what clients read, each from its own offset |
+//! | `roster` | who is there, who drives, whose size counts; pure |
+//! | `tape` | the recorder in the sandbox: output that outlives the broker |
+//! | `ledger` | the session's page in the journal |
+//! | `opening` | from a sandbox to a shell: a new one, or an earlier broker's |
 //! | `lease` | keeps the sandbox alive while the session lives |
 //! | `mount` | carries storage's plans out in the sandbox, and keeps them true |
 //! | `cleanup` | ends the sandbox for certain, found by label if need be |
@@ -21,11 +26,16 @@ mod cleanup;
 mod driver;
 mod handle;
 mod lease;
+mod ledger;
 mod log;
 mod mount;
+mod opening;
+mod output;
 mod reaper;
+mod roster;
 mod sessions;
 mod state;
+mod tape;
 #[cfg(test)]
 mod tests;
 
@@ -34,21 +44,45 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
+use crate::journal::{Journal, Owner};
 use crate::sandbox::{Command, Error, Exit, Provider};
 use crate::storage::Mounter;
 
-pub use handle::{Client, Ended, Phase, Session, Summary, Workspace};
-pub use log::{Event, Reader, WINDOW, WINDOW_CHUNKS};
+pub use handle::{Client, Company, Denied, Ended, Phase, Session, Summary, Workspace};
+pub use log::{Durability, Event, Reader, WINDOW};
 pub use mount::WORKSPACES;
 pub use reaper::reap;
-pub use sessions::{Refused, SHUTDOWN_DEADLINE, Sessions};
+pub use roster::{MAX_CLIENTS, Presence, Role, SizeRule};
+pub use sessions::{Join, Refused, SHUTDOWN_DEADLINE, Sessions};
 pub use state::PENDING_INPUT;
+pub use tape::{Piece, Playback, Tape};
+
+/// Bytes of output that a session whose clients may come back keeps in memory.
+/// With a window on top, within the 2 MiB that a session with a client that
+/// reads nothing may cost; older output is read from the recorder.
+pub const KEPT: u64 = 1 << 20;
 
 /// Label of every sandbox that a broker makes; its value names the broker.
 pub const LABEL_BROKER: &str = "sandbox-broker";
 
 /// Label of every sandbox that a broker makes; its value is the session's id.
 pub const LABEL_SESSION: &str = "sandbox-broker-session";
+
+/// Label of every sandbox that a broker makes; its value is new with each
+/// attempt to make one.
+pub const LABEL_NONCE: &str = "sandbox-broker-nonce";
+
+/// Who waits for a client that does not read, in a session that is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SlowClient {
+    /// Nobody: it misses what the recorder no longer has.
+    #[default]
+    Gap,
+    /// The shell, for its driver.
+    Pause,
+}
 
 /// What a new session is made of. A session keeps the blueprint that it began
 /// with, so a change of configuration never touches a live one.
@@ -74,6 +108,19 @@ pub struct Blueprint {
     /// Storage in every sandbox, in the order in which it is mounted. The
     /// shell starts in the first one.
     pub mounts: Vec<Mount>,
+    /// How long a session that is kept lives on without a client.
+    pub keep: Duration,
+    /// Who waits for a client that does not read.
+    pub slow: SlowClient,
+    /// Whose size the terminal has.
+    pub size: SizeRule,
+    /// The program that keeps output in the sandbox, for sessions that are
+    /// kept. Without it they live on the provider's own terminal.
+    pub recorder: Option<Bytes>,
+    /// Where sessions are written down, and in whose name.
+    pub journal: Arc<dyn Journal>,
+    /// See `journal`.
+    pub owner: Owner,
 }
 
 /// Storage at a path.
@@ -175,8 +222,12 @@ pub enum Outcome {
     Idle(Duration),
     /// The broker shuts down.
     Shutdown,
-    /// The last client left.
+    /// The broker goes away, and the next one goes on with the session.
+    Draining,
+    /// No client is left, or none came back in time.
     Detached,
+    /// A client or an operator ended it.
+    Killed,
 }
 
 impl fmt::Display for Outcome {
@@ -190,7 +241,9 @@ impl fmt::Display for Outcome {
                 write!(f, "the session ended after {} without input or output", Words(*after))
             }
             Outcome::Shutdown => f.write_str("the broker is shutting down; connect again to get a new session"),
+            Outcome::Draining => f.write_str("the broker restarts; the session goes on, connect to it again"),
             Outcome::Detached => f.write_str("the last client left"),
+            Outcome::Killed => f.write_str("the session was ended"),
         }
     }
 }

@@ -3,20 +3,25 @@
 //! Owns which sessions there are, how many there may be and how all of them
 //! end together. Deliberately knows nothing of what goes on inside one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, error, info, info_span};
 
-use super::Blueprint;
 use super::driver::Driver;
-use super::handle::{Client, Session, Shared, Summary};
+use super::handle::{Client, Identity, Session, Shared, Summary};
+use super::ledger::Ledger;
 use super::log::Appender;
-use crate::sandbox::Size;
+use super::roster::{MAX_CLIENTS, Role};
+use super::{Blueprint, KEPT, LABEL_BROKER, LABEL_SESSION, cleanup};
+use crate::journal::{Entry, Record, State, Terminal};
+use crate::sandbox::{Call, SandboxRef, Size};
 
 /// How long [`Sessions::shutdown`] waits for storage to be saved, of all
 /// sessions at the same time, and for sandboxes to be ended. With what comes
@@ -35,7 +40,30 @@ pub enum Refused {
     /// The broker goes down.
     #[error("the broker is shutting down; connect again")]
     ShuttingDown,
+    /// There is none to join, or it is somebody else's.
+    #[error("there is no such session, or it has ended; start a new one")]
+    NoSession,
+    /// It has as many clients as it may.
+    #[error("this session already has its limit of {MAX_CLIENTS} clients; try again when one has left")]
+    Crowded,
 }
+
+/// Who comes to a session.
+#[derive(Clone, Debug, Default)]
+pub struct Join {
+    /// Name of the client. A second one of the same name takes the first one's
+    /// place.
+    pub client: Arc<str>,
+    /// What it comes to do.
+    pub role: Role,
+    /// Its size, where it has one.
+    pub size: Option<Size>,
+    /// Who signed in, where people do.
+    pub user: Option<Arc<str>>,
+}
+
+/// The numbering of a session's output, unless it had to begin anew.
+const FIRST_EPOCH: u64 = 1;
 
 /// The live sessions. Cheap to clone.
 #[derive(Clone)]
@@ -45,23 +73,29 @@ struct Table {
     blueprint: watch::Receiver<Arc<Blueprint>>,
     live: Mutex<Live>,
     drivers: TaskTracker,
+    /// Cancelled when all sessions are to end.
+    closing: CancellationToken,
 }
 
 #[derive(Default)]
 struct Live {
     sessions: HashMap<Arc<str>, Arc<Shared>>,
+    /// Sessions of an earlier broker whose sandboxes are being ended.
+    clearing: HashSet<Arc<str>>,
     shutting_down: bool,
 }
 
 impl Sessions {
     /// An empty table. Each new session is made of the latest blueprint.
     pub fn new(blueprint: watch::Receiver<Arc<Blueprint>>) -> Self {
-        Sessions(Arc::new(Table { blueprint, live: Mutex::default(), drivers: TaskTracker::new() }))
+        let closing = CancellationToken::new();
+        Sessions(Arc::new(Table { blueprint, live: Mutex::default(), drivers: TaskTracker::new(), closing }))
     }
 
-    /// Starts a session and returns at once, with its first client: dropping
-    /// that ends the session. Must be called within a tokio runtime.
-    pub fn open(&self, size: Option<Size>) -> Result<Client, Refused> {
+    /// Starts a session and returns at once, with its first client. One that
+    /// is `kept` lives on for some time when its last client goes, others end
+    /// at once. Must be called within a tokio runtime.
+    pub fn open(&self, join: Join, kept: bool) -> Result<Client, Refused> {
         let blueprint = Arc::clone(&self.0.blueprint.borrow());
         let mut live = self.0.lock();
         if live.shutting_down {
@@ -71,22 +105,138 @@ impl Sessions {
             return Err(Refused::Full { limit: blueprint.max_sessions });
         }
         let id = new_id();
+        let size = join.size.unwrap_or(Size::DEFAULT);
+        let entry = Entry {
+            state: State::Intent,
+            provider: blueprint.provider.name().to_owned(),
+            nonce: new_id().to_string(),
+            sandbox: None,
+            terminal: None,
+            durable: kept,
+            user: join.user.as_deref().map(str::to_owned),
+            size: (size.cols, size.rows),
+            created: SystemTime::now(),
+            storage: blueprint.mounts.iter().map(|mount| mount.path.clone()).collect(),
+        };
+        let (journal, owner) = (Arc::clone(&blueprint.journal), blueprint.owner.clone());
+        let ledger = Ledger::new(journal, owner, Arc::clone(&id), blueprint.lease, entry);
+        let user = join.user.clone();
+        // Joined before the driver runs, which would else see nobody.
+        let (shared, drive) = self.seat(&mut live, id, user, kept, FIRST_EPOCH, size, blueprint, ledger);
+        let client = Client::join(shared, join.client, join.role, join.size).ok_or(Refused::Crowded)?;
+        self.0.drivers.spawn(drive);
+        Ok(client)
+    }
+
+    /// Goes on with a session of an earlier broker, which was claimed; its
+    /// clients may come as soon as this returns. Must be called within a tokio
+    /// runtime, and only for one that runs and is kept.
+    pub fn take_over(&self, record: Record, blueprint: Arc<Blueprint>) {
+        let mut live = self.0.lock();
+        let entry = &record.entry;
+        let size = Size::new(entry.size.0.into(), entry.size.1.into()).unwrap_or(Size::DEFAULT);
+        let user = entry.user.as_deref().map(Arc::from);
+        // The recorder goes on counting; a terminal of the provider's begins anew.
+        let epoch = match entry.terminal {
+            Some(Terminal::Plain { .. }) => record.epoch,
+            _ => FIRST_EPOCH,
+        };
+        let id: Arc<str> = record.id.as_str().into();
+        let ledger = Ledger::of(Arc::clone(&blueprint.journal), record, blueprint.lease);
+        let (_, drive) = self.seat(&mut live, id, user, true, epoch, size, blueprint, ledger);
+        self.0.drivers.spawn(drive);
+    }
+
+    /// Ends what an earlier broker left behind: a session that was claimed and
+    /// that nobody can come back to. Its sandbox is ended, and where it is not
+    /// known whether there is one, looked for. One with storage is left to its
+    /// lease, by which its files are saved. Must be called within a tokio
+    /// runtime.
+    pub fn clear(&self, record: Record, blueprint: &Arc<Blueprint>) {
+        let id: Arc<str> = record.id.as_str().into();
+        let span = info_span!("session", %id, provider = blueprint.provider.name());
+        self.0.lock().clearing.insert(Arc::clone(&id));
+        let (provider, lease) = (Arc::clone(&blueprint.provider), blueprint.lease);
+        let labels = BTreeMap::from([
+            (LABEL_BROKER.to_owned(), blueprint.broker_id.clone()),
+            (LABEL_SESSION.to_owned(), id.to_string()),
+        ]);
+        let (table, closing) = (Arc::clone(&self.0), self.0.closing.clone());
+        let journal = Arc::clone(&blueprint.journal);
+        let clear = async move {
+            let call = Call { session: Some(id.to_string()) };
+            let Entry { sandbox, storage, .. } = record.entry.clone();
+            let ledger = Ledger::of(Arc::clone(&journal), record, lease);
+            let done = match sandbox {
+                Some(id) if storage.is_empty() => {
+                    cleanup::kill(&*provider, &call, &SandboxRef { id, state: Bytes::new() }, lease).await;
+                    true
+                }
+                Some(sandbox) => {
+                    info!(sandbox, ?lease, "left to its lease, by which its files are saved");
+                    timeout(lease, closing.cancelled()).await.is_err()
+                }
+                None => {
+                    cleanup::find_and_kill(&*provider, &call, &labels, lease, closing.cancelled()).await;
+                    true
+                }
+            };
+            if done {
+                ledger.forget().await;
+            }
+            table.lock().clearing.remove(&id);
+        };
+        self.0.drivers.spawn(clear.instrument(span));
+    }
+
+    /// Whether a sandbox of this session is accounted for: the session lives,
+    /// or what is left of it is being ended.
+    pub fn knows(&self, id: &str) -> bool {
+        let live = self.0.lock();
+        live.sessions.contains_key(id) || live.clearing.contains(id)
+    }
+
+    /// Comes to a session that is kept.
+    pub fn join(&self, id: &str, join: Join) -> Result<Client, Refused> {
+        let live = self.0.lock();
+        if live.shutting_down {
+            return Err(Refused::ShuttingDown);
+        }
+        let shared = live.sessions.get(id).filter(|shared| shared.kept && shared.user == join.user);
+        let shared = Arc::clone(shared.ok_or(Refused::NoSession)?);
+        if shared.is_over() {
+            return Err(Refused::NoSession);
+        }
+        Client::join(shared, join.client, join.role, join.size).ok_or(Refused::Crowded)
+    }
+
+    /// A session's place in the table, and what drives it.
+    #[expect(clippy::too_many_arguments, reason = "all that a session is, in its two callers")]
+    fn seat(
+        &self,
+        live: &mut Live,
+        id: Arc<str>,
+        user: Option<Arc<str>>,
+        kept: bool,
+        epoch: u64,
+        size: Size,
+        blueprint: Arc<Blueprint>,
+        ledger: Ledger,
+    ) -> (Arc<Shared>, impl Future<Output = ()> + Send + use<>) {
         let provider: Arc<str> = blueprint.provider.name().into();
         let span = info_span!("session", %id, %provider);
-        let log = Appender::new();
-        let size = size.unwrap_or(Size::DEFAULT);
-        let (shared, inbox) = Shared::new(Arc::clone(&id), provider, blueprint.generation, size, log.source());
+        let log = Appender::new(if kept { KEPT } else { 0 });
+        let Blueprint { generation, size: rule, slow, keep, .. } = *blueprint;
+        let identity = Identity { id: Arc::clone(&id), provider, generation, user, kept, epoch, rule, slow, keep };
+        let (shared, inbox) = Shared::new(identity, size, log.source());
         live.sessions.insert(Arc::clone(&id), Arc::clone(&shared));
         let seat = Seat { table: Arc::clone(&self.0), id };
-        let driver = Driver::new(Arc::clone(&shared), blueprint, log, inbox);
-        self.0.drivers.spawn(
-            async move {
-                driver.run().await;
-                drop(seat);
-            }
-            .instrument(span),
-        );
-        Ok(Client::first(shared))
+        let driver = Driver::new(Arc::clone(&shared), blueprint, ledger, log, inbox);
+        let drive = async move {
+            driver.run().await;
+            drop(seat);
+        };
+        (shared, drive.instrument(span))
     }
 
     /// The one with this id, as long as it or its sandbox lives.
@@ -106,8 +256,8 @@ impl Sessions {
         list
     }
 
-    /// Ends all sessions and refuses new ones. Returns when every sandbox is
-    /// ended, or after [`SHUTDOWN_DEADLINE`] with a line in the log for each
+    /// Ends all sessions and refuses new ones; those that are kept are left to
+    /// the next broker. Returns when every other sandbox is ended, or after [`SHUTDOWN_DEADLINE`] with a line in the log for each
     /// that may be left to its lease.
     pub async fn shutdown(&self) {
         let began = Instant::now();
@@ -119,6 +269,7 @@ impl Sessions {
             }
             live.sessions.len()
         };
+        self.0.closing.cancel();
         info!(sessions, "ending all sessions");
         self.0.drivers.close();
         if timeout(SHUTDOWN_DEADLINE, self.0.drivers.wait()).await.is_ok() {

@@ -18,8 +18,13 @@
 //!                                              the outcome is told here, once
 //! ```
 //!
-//! Without storage Draining on idle and shutdown takes no time. The sandbox,
-//! which must not outlive the shell:
+//! Without storage Draining on idle and shutdown takes no time. A session that
+//! is kept does not end when the last client goes but when none has come back
+//! in time, and where another broker can go on with it a shutdown leaves its
+//! shell and its sandbox alone. A session that was taken over from an earlier
+//! broker begins with Creating too: its sandbox is found instead of made.
+//!
+//! The sandbox, which must not outlive the shell:
 //!
 //! ```text
 //!                    created            the shell ended, or is Over,
@@ -27,7 +32,7 @@
 //!    │           ├── created, but the shell is Over ───────────── Kill ───┤
 //!    │           ├── failed, yet it may exist ──────────── FindAndKill ───┤
 //!    │           │                                                        ▼
-//!    │           │                                                    Cleaning
+//!    │           │  (left to the next broker at a shutdown: Leave)    Cleaning
 //!    │ Over      │                                                        │ cleaned
 //!    │           └── failed, and surely none was made ───────────────┐    │
 //!    └───────────────────────────────────────────────────────────────┴──▶ Gone
@@ -74,8 +79,9 @@ pub(super) enum Event {
     Unmounted,
     /// Release is done, or has given up.
     Released,
-    /// The shell runs, or could not start.
-    Opened(Result<()>),
+    /// The shell runs, or could not start. Whether another broker could go on
+    /// with it.
+    Opened(Result<bool>),
     /// A client typed.
     Input(Bytes),
     /// A client wants this size.
@@ -93,13 +99,15 @@ pub(super) enum Event {
     Exited(Result<Exit>),
     /// The sandbox is gone by the provider's word.
     LeaseLost(Error),
-    /// No client is left.
-    ClientsGone,
+    /// So many clients are there.
+    Clients(usize),
+    /// A client or an operator ends the session.
+    Kill,
     /// The broker shuts down.
     Shutdown,
     /// Time went by: [`Machine::deadline`] may have come.
     Time,
-    /// Kill or FindAndKill is done, or has given up.
+    /// Kill, FindAndKill or Leave is done, or has given up.
     Cleaned,
 }
 
@@ -132,6 +140,8 @@ pub(super) enum Effect {
     Kill(SandboxRef),
     /// End whatever the failed create has made.
     FindAndKill,
+    /// Leave the sandbox to the next broker, with a whole lease.
+    Leave(SandboxRef),
     /// Tell clients of a step.
     Stage(Stage),
     /// Tell clients that the shell runs with this size.
@@ -180,6 +190,19 @@ enum Storage {
     Gone,
 }
 
+/// What a session is to be like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// It ends after this long without input and output.
+    pub(super) idle_timeout: Duration,
+    /// It lives on this long without a client; none ends it with its last one.
+    pub(super) keep: Option<Duration>,
+    /// It has storage.
+    pub(super) storage: bool,
+    /// An earlier broker made its sandbox; then there is no client yet.
+    pub(super) taken_over: bool,
+}
+
 /// The state of one session.
 #[derive(Debug)]
 pub(super) struct Machine {
@@ -187,6 +210,15 @@ pub(super) struct Machine {
     sandbox: Sandbox,
     storage: Storage,
     idle_timeout: Duration,
+    /// How long the session lives on without a client; none where it ends with
+    /// its last one.
+    keep: Option<Duration>,
+    /// Since when no client is there.
+    away: Option<Instant>,
+    /// Its sandbox was made by an earlier broker.
+    taken_over: bool,
+    /// Another broker can go on with the shell.
+    inheritable: bool,
     /// When somebody last typed or the shell last printed.
     active: Instant,
     /// When the step that runs began.
@@ -202,13 +234,18 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// A new session, with storage or without, and what to do first.
-    pub(super) fn start(size: Size, idle_timeout: Duration, storage: bool, now: Instant) -> (Self, Vec<Effect>) {
+    /// A new session, and what to do first.
+    pub(super) fn start(size: Size, terms: Terms, now: Instant) -> (Self, Vec<Effect>) {
+        let Terms { idle_timeout, keep, storage, taken_over } = terms;
         let mut machine = Machine {
             shell: Shell::Preparing,
             sandbox: Sandbox::Unmade,
             storage: Storage::Gone,
             idle_timeout,
+            keep,
+            away: taken_over.then_some(now),
+            taken_over,
+            inheritable: false,
             active: now,
             step_began: now,
             pending: BytesMut::new(),
@@ -245,11 +282,23 @@ impl Machine {
     /// When [`Event::Time`] is due. Each output and input moves it later
     /// only, so a timer may be set once and asked again when it fires.
     pub(super) fn deadline(&self) -> Option<Instant> {
+        [self.idle_at(), self.away_at()].into_iter().flatten().min()
+    }
+
+    fn idle_at(&self) -> Option<Instant> {
         match self.shell {
             Shell::Running { .. } | Shell::Draining { drained: false, .. } => {
                 self.active.checked_add(self.idle_timeout)
             }
             _ => None,
+        }
+    }
+
+    /// From any state in which the shell has not ended.
+    fn away_at(&self) -> Option<Instant> {
+        match self.shell {
+            Shell::Draining { .. } | Shell::Over => None,
+            _ => self.away?.checked_add(self.keep?),
         }
     }
 
@@ -286,10 +335,15 @@ impl Machine {
             Event::Drained => self.drained(&mut effects),
             Event::Exited(result) => self.exited(result, &mut effects),
             Event::LeaseLost(error) => self.lost(error, &mut effects),
-            Event::ClientsGone => self.over(Outcome::Detached, &mut effects),
-            Event::Shutdown => self.end(Outcome::Shutdown, &mut effects),
+            Event::Clients(0) if self.keep.is_none() => self.over(Outcome::Detached, &mut effects),
+            Event::Clients(0) => self.away = self.away.or(Some(now)),
+            Event::Clients(_) => self.away = None,
+            Event::Kill => self.end(Outcome::Killed, &mut effects),
+            Event::Shutdown => self.shutdown(&mut effects),
             Event::Time => {
-                if self.deadline().is_some_and(|deadline| now >= deadline) {
+                if self.away_at().is_some_and(|deadline| now >= deadline) {
+                    self.over(Outcome::Detached, &mut effects);
+                } else if self.idle_at().is_some_and(|deadline| now >= deadline) {
                     self.end(Outcome::Idle(self.idle_timeout), &mut effects);
                 }
             }
@@ -316,7 +370,8 @@ impl Machine {
         self.shell = Shell::Creating;
         self.sandbox = Sandbox::Making;
         self.step_began = now;
-        effects.push(Effect::Stage(Stage::started(Step::Create, "Initializing sandbox...")));
+        let words = if self.taken_over { "Finding the sandbox again..." } else { "Initializing sandbox..." };
+        effects.push(Effect::Stage(Stage::started(Step::Create, words)));
         effects.push(Effect::Create);
     }
 
@@ -329,7 +384,8 @@ impl Machine {
                 self.leave(effects);
             }
             Ok(sandbox) => {
-                effects.push(Effect::Stage(Stage::done(Step::Create, "Sandbox created", now - self.step_began)));
+                let what = if self.taken_over { "Sandbox found" } else { "Sandbox created" };
+                effects.push(Effect::Stage(Stage::done(Step::Create, what, now - self.step_began)));
                 effects.push(Effect::KeepAlive(sandbox.clone()));
                 self.sandbox = Sandbox::Made(sandbox.clone());
                 if self.storage == Storage::Prepared {
@@ -348,7 +404,9 @@ impl Machine {
                     self.sandbox = Sandbox::Gone;
                 }
                 if !over {
-                    self.fail(Step::Create, "Failed to create sandbox", error, now, effects);
+                    let what =
+                        if self.taken_over { "Failed to find the sandbox again" } else { "Failed to create sandbox" };
+                    self.fail(Step::Create, what, error, now, effects);
                 }
             }
         }
@@ -371,10 +429,11 @@ impl Machine {
     }
 
     /// From Opening.
-    fn opened(&mut self, result: Result<()>, now: Instant, effects: &mut Vec<Effect>) {
+    fn opened(&mut self, result: Result<bool>, now: Instant, effects: &mut Vec<Effect>) {
         let Shell::Opening { size } = self.shell else { return };
         match result {
-            Ok(()) => {
+            Ok(inheritable) => {
+                self.inheritable = inheritable;
                 self.shell = Shell::Running { drained: false };
                 self.active = now;
                 self.asked = Some(size);
@@ -453,6 +512,19 @@ impl Machine {
             }
             Shell::Draining { .. } => self.drained(effects),
             _ => self.over(outcome, effects),
+        }
+    }
+
+    /// Ends the session, or leaves it to the next broker. Not with storage: to
+    /// keep that alive takes a broker.
+    fn shutdown(&mut self, effects: &mut Vec<Effect>) {
+        let stays = self.inheritable && self.keep.is_some() && self.storage == Storage::Gone;
+        if let (true, Shell::Running { .. }, Sandbox::Made(sandbox)) = (stays, &self.shell, &self.sandbox) {
+            effects.extend([Effect::CloseInput, Effect::HangUp, Effect::Leave(sandbox.clone())]);
+            effects.push(Effect::End(Outcome::Draining));
+            (self.shell, self.sandbox) = (Shell::Over, Sandbox::Cleaning);
+        } else {
+            self.end(Outcome::Shutdown, effects);
         }
     }
 

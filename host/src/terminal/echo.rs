@@ -22,7 +22,7 @@ impl Upgrade {
                         }
                     }
                     Some(Ok(_)) => {}
-                    Some(Err(error)) => break inbound::ending(error),
+                    Some(Err(error)) => break inbound::broken(error),
                     None => break Ending::Gone("the connection ended"),
                 }
             };

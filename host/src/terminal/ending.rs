@@ -12,8 +12,20 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::time::timeout;
 
 use super::frames::{CloseCode, ServerFrame, Status};
+use super::level1;
 use crate::sandbox::{Code, Error, Fault};
 use crate::session::{Outcome, Refused};
+
+/// When a client may connect again after a broker that restarts: about as long
+/// as a start takes.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Which level of the protocol a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Level {
+    Zero,
+    One,
+}
 
 /// Bytes of a close frame's reason, at most (RFC 6455 section 5.5).
 const MAX_REASON: usize = 123;
@@ -23,8 +35,12 @@ const MAX_REASON: usize = 123;
 pub(super) enum Ending {
     /// The client closed or is unreachable: nobody is left to be told.
     Gone(&'static str),
+    /// The client leaves its session, which goes on.
+    Left(&'static str),
     /// The shell exited; the words say how.
     Exited(String),
+    /// It is over as the client wished, and the client was told.
+    Told(String),
     /// It is over for another reason, with words for a person.
     Closed(CloseCode, String),
 }
@@ -51,15 +67,23 @@ impl Ending {
         mut sink: SplitSink<WebSocket, Message>,
         stream: SplitStream<WebSocket>,
         within: Duration,
+        level: Level,
     ) {
-        let frame = match self {
-            Ending::Gone(_) => None,
-            Ending::Exited(how) => Some(ServerFrame::Status(Status { message: how, ..Status::default() })),
-            Ending::Closed(_, why) => Some(ServerFrame::Error { message: why }),
+        let frame = match (self, level) {
+            (Ending::Gone(_) | Ending::Left(_) | Ending::Told(_), _) => None,
+            (Ending::Exited(how), _) => {
+                Some(ServerFrame::Status(Status { message: how, ..Status::default() }).encode())
+            }
+            (Ending::Closed(_, why), Level::Zero) => Some(ServerFrame::Error { message: why }.encode()),
+            (Ending::Closed(code, why), Level::One) => {
+                let retry_ms = (*code == CloseCode::Draining).then_some(RETRY.as_millis() as u64);
+                let code = level1::error_code(*code);
+                Some(level1::ServerFrame::Error { code, message: why, retry_ms }.encode())
+            }
         };
         let told = async {
             if let Some(frame) = frame {
-                sink.send(Message::text(frame.encode())).await?;
+                sink.send(Message::text(frame)).await?;
             }
             self.close(sink, stream).await
         };
@@ -75,8 +99,9 @@ impl Ending {
     ) -> Result<(), axum::Error> {
         let close = match self {
             Ending::Gone(_) => None,
-            Ending::Exited(how) => Some((CloseCode::Exited, how)),
-            Ending::Closed(code, why) => Some((*code, why)),
+            Ending::Left(how) => Some((CloseCode::Exited, *how)),
+            Ending::Exited(how) | Ending::Told(how) => Some((CloseCode::Exited, &**how)),
+            Ending::Closed(code, why) => Some((*code, &**why)),
         };
         if let Some((code, why)) = close {
             let reason = why[..why.floor_char_boundary(MAX_REASON)].into();
@@ -92,8 +117,8 @@ impl Ending {
 impl fmt::Display for Ending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Ending::Gone(why) => f.write_str(why),
-            Ending::Exited(how) => f.write_str(how),
+            Ending::Gone(why) | Ending::Left(why) => f.write_str(why),
+            Ending::Exited(how) | Ending::Told(how) => f.write_str(how),
             Ending::Closed(code, why) => write!(f, "{why} ({code})"),
         }
     }
@@ -102,8 +127,9 @@ impl fmt::Display for Ending {
 impl From<Refused> for Ending {
     fn from(refused: Refused) -> Self {
         let code = match refused {
-            Refused::Full { .. } => CloseCode::TryLater,
+            Refused::Full { .. } | Refused::Crowded => CloseCode::TryLater,
             Refused::ShuttingDown => CloseCode::Draining,
+            Refused::NoSession => CloseCode::NoSession,
         };
         Ending::closed(code, refused.to_string())
     }
@@ -114,9 +140,10 @@ impl From<Outcome> for Ending {
         let code = match &outcome {
             Outcome::Exited(_) => return Ending::Exited(outcome.to_string()),
             Outcome::Detached => return Ending::Gone("the client left the session"),
+            Outcome::Killed => return Ending::Exited(outcome.to_string()),
             Outcome::Failed(error) => return Ending::failed(error),
             Outcome::Idle(_) => CloseCode::Idle,
-            Outcome::Shutdown => CloseCode::Draining,
+            Outcome::Shutdown | Outcome::Draining => CloseCode::Draining,
         };
         Ending::closed(code, outcome.to_string())
     }

@@ -53,17 +53,16 @@ pub enum BadFrame {
     /// A binary message; level 0 has none.
     #[error("a message must be text, found a binary message")]
     Binary,
+    /// A binary message that is no input of level 1.
+    #[error("a binary message must be 0x02, a number from 1 in eight bytes, and input")]
+    NotInput,
 }
 
 impl ClientFrame {
     /// Reads a message. Total: every text is a frame or a [`BadFrame`].
     /// Members that it does not know are ignored.
     pub fn decode(text: &str) -> Result<Self, BadFrame> {
-        let mut members = match serde_json::from_str(text) {
-            Ok(Value::Object(members)) => members,
-            Ok(other) => return Err(BadFrame::NotObject(describe(Some(&other)))),
-            Err(error) => return Err(BadFrame::NotJson(error.to_string())),
-        };
+        let mut members = members(text)?;
         match members.get("type") {
             Some(Value::String(kind)) if kind == "input" => match members.remove("data") {
                 Some(Value::String(data)) => Ok(ClientFrame::Input(data.into())),
@@ -78,7 +77,16 @@ impl ClientFrame {
     }
 }
 
-fn side(members: &Map<String, Value>, member: &'static str) -> Result<u16, BadFrame> {
+/// The members of a message.
+pub(super) fn members(text: &str) -> Result<Map<String, Value>, BadFrame> {
+    match serde_json::from_str(text) {
+        Ok(Value::Object(members)) => Ok(members),
+        Ok(other) => Err(BadFrame::NotObject(describe(Some(&other)))),
+        Err(error) => Err(BadFrame::NotJson(error.to_string())),
+    }
+}
+
+pub(super) fn side(members: &Map<String, Value>, member: &'static str) -> Result<u16, BadFrame> {
     let value = members.get(member);
     // 80.0 is how some languages write the whole number 80.
     let whole = value.and_then(|v| v.as_u64().or_else(|| v.as_f64().filter(|f| f.fract() == 0.0).map(|f| f as u64)));
@@ -88,7 +96,7 @@ fn side(members: &Map<String, Value>, member: &'static str) -> Result<u16, BadFr
     }
 }
 
-fn bad(member: &'static str, expected: &'static str, found: Option<&Value>) -> BadFrame {
+pub(super) fn bad(member: &'static str, expected: &'static str, found: Option<&Value>) -> BadFrame {
     BadFrame::Member { member, expected, found: describe(found) }
 }
 
@@ -187,8 +195,12 @@ pub enum CloseCode {
     Broker = 1011,
     /// No room now; try again later.
     TryLater = 1013,
+    /// A newer connection of the same client took its place.
+    TakenOver = 4001,
     /// The sign-in that let it in is no longer good.
     SignedOut = 4401,
+    /// There is no such session.
+    NoSession = 4404,
     /// No input and no output for too long.
     Idle = 4408,
     /// The sandbox or its provider failed.

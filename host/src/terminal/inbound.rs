@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::SplitStream;
 use tokio::sync::mpsc;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 use tokio_tungstenite::tungstenite;
 
@@ -18,7 +19,7 @@ use super::ending::Ending;
 use super::frames::{BadFrame, ClientFrame, CloseCode};
 use super::upgrade::Limits;
 use crate::sandbox::CHUNK_BYTES;
-use crate::session::Session;
+use crate::session::Client;
 
 /// How long a malformed message counts.
 const BAD_FRAMES_WINDOW: Duration = Duration::from_secs(60);
@@ -26,7 +27,7 @@ const BAD_FRAMES_WINDOW: Duration = Duration::from_secs(60);
 /// Bytes of input that wait here while the session takes none, at most, and
 /// beside them one message. So a client that closes is noticed at once although
 /// its last keys were not taken; only a large paste waits in the network.
-const MAX_WAITING: usize = 64 * 1024;
+pub(super) const MAX_WAITING: usize = 64 * 1024;
 
 /// Reads until the client closes, dies or breaks the rules. What is wrong with
 /// single messages goes to `complaints`.
@@ -35,7 +36,7 @@ const MAX_WAITING: usize = 64 * 1024;
 /// proves nothing and the clock of a dead client stands.
 pub(super) async fn pump(
     stream: &mut SplitStream<WebSocket>,
-    session: &Session,
+    client: &Client,
     complaints: mpsc::Sender<BadFrame>,
     limits: &Limits,
 ) -> Ending {
@@ -47,7 +48,7 @@ pub(super) async fn pump(
         // Both arms are cancel-safe: a chunk is taken whole or not at all.
         let message = tokio::select! {
             biased; // what came first is handed on first
-            taken = session.input(next.clone()), if !next.is_empty() => {
+            taken = client.input(next.clone()), if !next.is_empty() => {
                 // An ended session takes nothing more; its reader says why.
                 input.taken();
                 if taken.is_err() {
@@ -61,21 +62,18 @@ pub(super) async fn pump(
             message = timeout_at(dead_at, stream.next()), if reads => message,
         };
         dead_at = Instant::now() + limits.dead_after;
-        let message = match message {
-            Ok(Some(Ok(message))) => message,
-            Ok(Some(Err(error))) => return ending(error),
-            Ok(None) => return Ending::Gone("the connection ended"),
-            Err(_) => return Ending::Gone("the client is dead: it answers no ping"),
+        let message = match read(message) {
+            Ok(message) => message,
+            Err(ending) => return ending,
         };
         let frame = match message {
             Message::Text(text) => ClientFrame::decode(&text),
             Message::Binary(_) => Err(BadFrame::Binary),
-            Message::Ping(_) | Message::Pong(_) => Ok(ClientFrame::Input(Bytes::new())),
-            Message::Close(_) => return Ending::Gone("the client closed the connection"),
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => continue,
         };
         match frame {
             Ok(ClientFrame::Input(data)) => input.push(data),
-            Ok(ClientFrame::Resize(size)) => session.resize(size),
+            Ok(ClientFrame::Resize(size)) => client.resize(size),
             Err(_) if !allowance.take() => {
                 let why = "too many malformed messages; this is no client of this protocol";
                 return Ending::closed(CloseCode::Policy, why);
@@ -87,8 +85,19 @@ pub(super) async fn pump(
     }
 }
 
+/// The next message of a client that is still there; never a close.
+pub(super) fn read(next: Result<Option<Result<Message, axum::Error>>, Elapsed>) -> Result<Message, Ending> {
+    match next {
+        Ok(Some(Ok(Message::Close(_)))) => Err(Ending::Gone("the client closed the connection")),
+        Ok(Some(Ok(message))) => Ok(message),
+        Ok(Some(Err(error))) => Err(broken(error)),
+        Ok(None) => Err(Ending::Gone("the connection ended")),
+        Err(_) => Err(Ending::Gone("the client is dead: it answers no ping")),
+    }
+}
+
 /// What a socket's error means for the client.
-pub(super) fn ending(error: axum::Error) -> Ending {
+pub(super) fn broken(error: axum::Error) -> Ending {
     use tungstenite::Error;
     use tungstenite::error::{CapacityError, ProtocolError};
     match error.into_inner().downcast::<Error>().map(|error| *error) {
@@ -143,18 +152,18 @@ impl Input {
 }
 
 /// How many more malformed messages are answered.
-struct Allowance {
+pub(super) struct Allowance {
     max: u32,
     used: u32,
     since: Instant,
 }
 
 impl Allowance {
-    fn new(max: u32) -> Self {
+    pub(super) fn new(max: u32) -> Self {
         Allowance { max, used: 0, since: Instant::now() }
     }
 
-    fn take(&mut self) -> bool {
+    pub(super) fn take(&mut self) -> bool {
         if self.since.elapsed() >= BAD_FRAMES_WINDOW {
             (self.used, self.since) = (0, Instant::now());
         }

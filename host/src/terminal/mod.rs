@@ -7,14 +7,19 @@
 //! ```text
 //! upgrade ── socket ─┬─ inbound ──▶ session        (frames: JSON to what it means)
 //!                    ├─ outbound ◀─ session        (text: bytes to whole code points)
+//!                    ├─ level1      the same for clients that offer its subprotocol
 //!                    └─ ending      close code, words, closing handshake
 //! ```
+//!
+//! `client` is the other end, for the command line.
 
+pub mod client;
 #[cfg(test)]
 mod echo;
 mod ending;
 mod frames;
 mod inbound;
+pub mod level1;
 mod outbound;
 mod socket;
 mod text;

@@ -53,6 +53,12 @@ pub(super) async fn pump(
                 Ok(()) => return outcome.into(),
                 Err(error) => Err(error),
             },
+            // The shell waits for this client, and nobody joins its session.
+            Turn::Event(Some(Event::Gap { to, .. } | Event::Behind { to, .. })) => {
+                reader.skip_to(to);
+                output.end = to;
+                Ok(())
+            }
             Turn::Event(None) => unreachable!("`Ended` comes first and returns"),
             Turn::Complaint(complaint) => output.frame(ServerFrame::Error { message: &complaint.to_string() }).await,
             Turn::Ping => output.sink.send(Message::Ping(Bytes::new())).await,
@@ -60,6 +66,16 @@ pub(super) async fn pump(
         if sent.is_err() {
             return Ending::Gone("the connection broke");
         }
+    }
+}
+
+/// How far a step is, and how long it took.
+pub(super) fn progress(stage: &Stage) -> (&'static str, Option<u64>) {
+    let ms = stage.elapsed.as_millis() as u64;
+    match stage.state {
+        Progress::Started => ("begin", None),
+        Progress::Done => ("done", Some(ms)),
+        Progress::Failed => ("failed", Some(ms)),
     }
 }
 
@@ -86,12 +102,7 @@ impl Output<'_> {
     }
 
     async fn stage(&mut self, stage: &Stage) -> Sent {
-        let state = match stage.state {
-            Progress::Started => "begin",
-            Progress::Done => "done",
-            Progress::Failed => "failed",
-        };
-        let ms = (stage.state != Progress::Started).then_some(stage.elapsed.as_millis() as u64);
+        let (state, ms) = progress(stage);
         let (message, stage) = (&*stage.message, Some(stage.name.as_str()));
         self.frame(ServerFrame::Status(Status { message, stage, state: Some(state), ms })).await
     }

@@ -3,58 +3,79 @@
 //! Owns the order of a connection's life and that its session ends with it.
 //! Deliberately knows neither frames nor bytes; the two pumps do.
 
-use axum::extract::ws::WebSocket;
+use std::sync::Arc;
+
+use axum::extract::ws::{Message, WebSocket};
 use axum::response::Response;
 use futures_util::StreamExt;
+use futures_util::stream::{SplitSink, SplitStream};
 use tokio::sync::mpsc;
 use tracing::{Instrument, Span, info};
 
-use super::ending::Ending;
+use super::ending::{Ending, Level};
 use super::frames::CloseCode;
 use super::upgrade::{BAD_FRAMES, Limits, Upgrade};
-use super::{inbound, outbound};
-use crate::session::Sessions;
+use super::{inbound, level1, outbound};
+use crate::session::{Join, Sessions};
 
 impl Upgrade {
-    /// Answers 101 and gives the client a terminal in a new sandbox, until the
-    /// shell exits, the client goes or `revoked` ends. `held` is dropped when
-    /// the connection is over.
+    /// Answers 101 and gives the client a terminal, until its session ends, the
+    /// client goes or `revoked` ends. At level 0 it is one in a new sandbox; at
+    /// level 1, which a client chooses by its subprotocol, also one of those
+    /// that `user` has. `held` is dropped when the connection is over.
     pub fn terminal(
         self,
         sessions: Sessions,
+        user: Option<Arc<str>>,
         limits: Limits,
         revoked: impl Future<Output = ()> + Send + 'static,
         held: impl Send + 'static,
     ) -> Response {
         let span = Span::current();
+        let (level, query) = (self.level(), self.query().to_owned());
         self.accept(&limits, move |socket| {
             let served = async move {
                 let _held = held;
-                run(socket, &sessions, &limits, revoked).await;
+                let (mut sink, mut stream) = socket.split();
+                let ending = tokio::select! {
+                    ending = async {
+                        match level {
+                            Level::Zero => level0(&mut sink, &mut stream, &sessions, user, &limits).await,
+                            Level::One => {
+                                level1::serve(&mut sink, &mut stream, &sessions, &query, user, &limits).await
+                            }
+                        }
+                    } => ending,
+                    () = revoked => Ending::closed(CloseCode::SignedOut, "signed out; sign in again"),
+                };
+                // Here the client has left its session, before a closing
+                // handshake that may take its time.
+                info!(%ending, "terminal closed");
+                ending.tell(sink, stream, limits.close_within, level).await;
             };
             served.instrument(span)
         })
     }
 }
 
-async fn run(socket: WebSocket, sessions: &Sessions, limits: &Limits, revoked: impl Future<Output = ()>) {
-    let (mut sink, mut stream) = socket.split();
-    let ending = match sessions.open(None) {
-        Err(refused) => refused.into(),
-        Ok(client) => {
-            info!(session = client.id(), "terminal opened");
-            let (complain, complaints) = mpsc::channel(BAD_FRAMES as usize);
-            // One task for both directions, but neither waits for the other:
-            // each is polled whenever it can go on.
-            tokio::select! {
-                ending = inbound::pump(&mut stream, &client, complain, limits) => ending,
-                ending = outbound::pump(&mut sink, client.reader(), complaints, limits) => ending,
-                () = revoked => Ending::closed(CloseCode::SignedOut, "signed out; sign in again"),
-            }
-            // Here the client leaves its session, and the sandbox ends, before
-            // a closing handshake that may take its time.
-        }
+/// Gives the client a new session, which ends with the connection.
+async fn level0(
+    sink: &mut SplitSink<WebSocket, Message>,
+    stream: &mut SplitStream<WebSocket>,
+    sessions: &Sessions,
+    user: Option<Arc<str>>,
+    limits: &Limits,
+) -> Ending {
+    let client = match sessions.open(Join { user, ..Join::default() }, false) {
+        Ok(client) => client,
+        Err(refused) => return refused.into(),
     };
-    info!(%ending, "terminal closed");
-    ending.tell(sink, stream, limits.close_within).await;
+    info!(session = client.id(), "terminal opened");
+    let (complain, complaints) = mpsc::channel(BAD_FRAMES as usize);
+    // One task for both directions, but neither waits for the other: each is
+    // polled whenever it can go on.
+    tokio::select! {
+        ending = inbound::pump(stream, &client, complain, limits) => ending,
+        ending = outbound::pump(sink, client.reader(), complaints, limits) => ending,
+    }
 }

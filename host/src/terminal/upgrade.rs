@@ -11,7 +11,9 @@ use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::extract::{FromRequest, Request};
 use axum::response::Response;
 
+use super::ending::Level;
 use super::frames::MAX_MESSAGE;
+use super::level1::SUBPROTOCOL;
 use super::outbound::MAX_JOINED;
 
 /// Bytes read from a socket at a time. Each idle terminal keeps such a buffer;
@@ -64,7 +66,10 @@ impl Default for Limits {
 
 /// A request that asks for a WebSocket.
 #[derive(Debug)]
-pub struct Upgrade(WebSocketUpgrade);
+pub struct Upgrade {
+    handshake: WebSocketUpgrade,
+    query: String,
+}
 
 /// A request that does not ask for a WebSocket properly.
 #[derive(Debug, thiserror::Error)]
@@ -74,17 +79,29 @@ pub struct NotAnUpgrade(#[from] WebSocketUpgradeRejection);
 impl Upgrade {
     /// Reads the handshake of RFC 6455 section 4.2.1.
     pub async fn from_request(request: Request) -> Result<Self, NotAnUpgrade> {
-        Ok(Upgrade(WebSocketUpgrade::from_request(request, &()).await?))
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let handshake = WebSocketUpgrade::from_request(request, &()).await?.protocols([SUBPROTOCOL]);
+        Ok(Upgrade { handshake, query })
+    }
+
+    /// What the client speaks: level 0, unless it offers level 1.
+    pub(super) fn level(&self) -> Level {
+        if self.handshake.selected_protocol().is_some() { Level::One } else { Level::Zero }
+    }
+
+    /// The query of its URL.
+    pub(super) fn query(&self) -> &str {
+        &self.query
     }
 
     /// Answers 101 and runs `serve` on the socket, as a task of its own. No
     /// extension is negotiated: compression beside secrets tells them
-    /// (CRIME), and terminals gain little. Level 0 has no subprotocol.
+    /// (CRIME), and terminals gain little.
     pub(super) fn accept<F>(self, limits: &Limits, serve: impl FnOnce(WebSocket) -> F + Send + 'static) -> Response
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.0
+        self.handshake
             .max_message_size(limits.message)
             .max_frame_size(limits.message)
             .read_buffer_size(READ_BUFFER)

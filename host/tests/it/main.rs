@@ -3,13 +3,17 @@
 #![allow(unreachable_pub, missing_docs, reason = "a test has no public interface")]
 #![allow(clippy::unwrap_used, reason = "a surprise fails the test")]
 
+mod attach;
 mod azurite;
 mod cleanup;
+mod durable;
 mod e2b;
 mod files;
 mod hostile;
+mod level1;
 mod mount;
 mod reload;
+mod sessions;
 mod storage;
 mod storage_plugin;
 #[allow(dead_code, reason = "the benchmark uses the rest")]

@@ -4,15 +4,19 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use sandbox_broker::config::{Grant as Origin, Limits};
+use sandbox_broker::journal::{Owner, Sqlite};
 use sandbox_broker::plugin::{ComponentProvider, Engine, Section};
 use sandbox_broker::sandbox::{Call, Command, Exit, Result};
-use sandbox_broker::session::{Blueprint, Client, Event, Mount, Outcome, Reader, Sessions, Workspace};
+use sandbox_broker::session::{
+    Blueprint, Client, Event, Join, Mount, Outcome, Reader, Sessions, SizeRule, SlowClient, Workspace,
+};
 use sandbox_broker::storage::{self, File, Grant, Mounter, Plan, Renewal, Step, Target};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
@@ -75,7 +79,7 @@ impl Mounter for Pretended {
     }
 }
 
-async fn sessions(server: &Sandboxd) -> Sessions {
+async fn sessions(server: &Sandboxd, state: &Path) -> Sessions {
     let section = Section {
         name: "box".into(),
         config: json!({ "api_url": server.url, "sandbox_url": server.url }),
@@ -98,6 +102,12 @@ async fn sessions(server: &Sandboxd) -> Sessions {
         generation: 1,
         max_sessions: 1,
         mounts: vec![Mount { mounter: Arc::new(Pretended), path: FILES.to_owned(), read_only: false }],
+        keep: Duration::from_secs(60),
+        slow: SlowClient::Gap,
+        size: SizeRule::Driver,
+        recorder: None,
+        journal: Arc::new(Sqlite::open(state).unwrap()),
+        owner: Owner { broker: "broker".to_owned(), instance: "1".to_owned() },
     };
     let (blueprint, current) = watch::channel(Arc::new(blueprint));
     // It keeps what it was told last.
@@ -153,7 +163,8 @@ async fn ends(client: Client, mut reader: Reader, server: &Sandboxd) -> Vec<Stri
 #[tokio::test]
 async fn a_mount_in_a_real_sandbox_is_roots_own_and_is_noticed_when_it_dies() {
     let server = Sandboxd::start().await;
-    let client = sessions(&server).await.open(None).unwrap();
+    let state = tempfile::tempdir().unwrap();
+    let client = sessions(&server, state.path()).await.open(Join::default(), false).unwrap();
     let mut reader = client.reader();
     let first = soon("the first words", reader.next()).await;
     assert!(matches!(first, Some(Event::Stage(stage)) if stage.message == "Checking Pretended Storage..."));

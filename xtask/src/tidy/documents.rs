@@ -6,8 +6,8 @@ use crate::workspace::sha256_hex;
 /// The document of the protocol, which names the frames it describes.
 pub(super) const PROTOCOL: &str = "docs/terminal-protocol.md";
 
-/// The definition of the frames.
-pub(super) const FRAMES: &str = "host/src/terminal/frames.rs";
+/// The definition of the frames, level by level.
+pub(super) const FRAMES: [&str; 2] = ["host/src/terminal/frames.rs", "host/src/terminal/level1/frames.rs"];
 
 /// Folders whose paths a document may name in backticks.
 const FOLDERS: [&str; 8] = ["host/", "wit/", "sandboxd/", "sdk/", "plugins/", "web/", "xtask/", "docs/"];
@@ -51,17 +51,23 @@ pub(super) fn links(document: &str, text: &str, tree: &Tree) -> Vec<String> {
 }
 
 /// Rule: the document of the protocol was read again when the frames changed.
-pub(super) fn frames(text: &str, frames: Option<&Vec<u8>>) -> Vec<String> {
-    let Some(frames) = frames else {
-        return vec![format!("{FRAMES}: is gone, and {PROTOCOL} describes it")];
-    };
-    let right = sha256_hex(frames);
+/// `frames` are the contents of [`FRAMES`], in their order.
+pub(super) fn frames(text: &str, frames: &[Option<&Vec<u8>>]) -> Vec<String> {
+    let mut all = Vec::new();
+    for (path, content) in FRAMES.iter().zip(frames) {
+        match content {
+            Some(content) => all.extend_from_slice(content),
+            None => return vec![format!("{path}: is gone, and {PROTOCOL} describes it")],
+        }
+    }
+    let right = sha256_hex(&all);
     let written: Vec<&str> = text.lines().filter_map(|line| line.trim().strip_prefix("frames-sha256:")).collect();
     if matches!(written.as_slice(), [hex] if hex.trim() == right) {
         return Vec::new();
     }
+    let paths = FRAMES.join(" or ");
     vec![format!(
-        "{PROTOCOL}: {FRAMES} is not the one it describes; read the document against the frames, then write\n    \
+        "{PROTOCOL}: {paths} is not the one it describes; read the document against the frames, then write\n    \
          frames-sha256: {right}"
     )]
 }
@@ -139,15 +145,15 @@ mod tests {
     fn frames_that_changed_are_caught_with_the_right_sum() {
         let sum = sha256_hex(b"new");
         for text in ["", "frames-sha256: 00", "frames-sha256: 00\nframes-sha256: 00"] {
-            let broken = frames(text, Some(&b"new".to_vec()));
+            let broken = frames(text, &[Some(&b"ne".to_vec()), Some(&b"w".to_vec())]);
             assert!(broken[0].contains(&format!("frames-sha256: {sum}")), "{broken:?}");
         }
-        assert_eq!(frames("", None).len(), 1);
+        assert_eq!(frames("", &[Some(&Vec::new()), None]).len(), 1);
     }
 
     #[test]
     fn frames_that_are_described_pass() {
         let text = format!("# P\n\nframes-sha256: {}\n", sha256_hex(b"new"));
-        assert_eq!(frames(&text, Some(&b"new".to_vec())), Vec::<String>::new());
+        assert_eq!(frames(&text, &[Some(&b"n".to_vec()), Some(&b"ew".to_vec())]), Vec::<String>::new());
     }
 }

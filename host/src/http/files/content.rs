@@ -31,6 +31,7 @@ use super::refusal::Refusal;
 use super::slots::Slot;
 use super::{Work, describe, required};
 use crate::http::Shared;
+use crate::http::auth::Pass;
 use crate::http::conditions::{self, Part};
 use crate::http::serve::{Connection, Transfer};
 use crate::sandbox::{self, CHUNK_BYTES, Code, Download, Entry, EntryKind, Fault, Location, PIPE_CHUNKS, Upload};
@@ -56,12 +57,13 @@ const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream")
 pub(super) async fn download(
     State(shared): State<Shared>,
     Extension(connection): Extension<Connection>,
+    Extension(pass): Extension<Pass>,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let work = Work::begin(&shared, &id)?;
+    let work = Work::begin(&shared, &pass, &id)?;
     let path = required(query.as_deref())?;
     let place = work.find(&path, Last::Follow).await?;
     let named = || path.as_str().to_owned();
@@ -268,12 +270,13 @@ impl Use {
 pub(super) async fn upload(
     State(shared): State<Shared>,
     Extension(connection): Extension<Connection>,
+    Extension(pass): Extension<Pass>,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let work = Work::begin(&shared, &id)?;
+    let work = Work::begin(&shared, &pass, &id)?;
     let path = required(query.as_deref())?;
     if headers.contains_key(CONTENT_RANGE) {
         return Err(Refusal::Body("only a whole file can be written, not a part of it"));

@@ -23,7 +23,7 @@ use std::time::{Duration, SystemTime};
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Extension, Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use http::header::{CONTENT_TYPE, ETAG};
@@ -33,12 +33,12 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 
-pub(super) use slots::Slots;
+pub(super) use refusal::Refusal;
+pub(super) use slots::{Slot, Slots};
 
 use self::path::{CleanPath, MAX_PATH, NotAPath};
 use self::place::{Last, Place};
-use self::refusal::Refusal;
-use self::slots::Slot;
+use super::auth::Pass;
 use super::{Shared, conditions};
 use crate::sandbox::{Entry, EntryKind};
 use crate::session::{Session, Workspace};
@@ -74,8 +74,8 @@ struct Work {
 }
 
 impl Work {
-    fn begin(shared: &Shared, id: &str) -> Result<Self, Refusal> {
-        let session = shared.app.sessions.get(id).ok_or_else(|| Refusal::NoSession(id.chars().take(64).collect()))?;
+    fn begin(shared: &Shared, pass: &Pass, id: &str) -> Result<Self, Refusal> {
+        let session = shared.session(pass, id)?;
         let workspace = session.workspace().ok_or(Refusal::NotRunning)?;
         let slot = shared.files.take(session.id()).ok_or(Refusal::Busy)?;
         Ok(Work { session, workspace, slot })
@@ -125,11 +125,12 @@ fn required(query: Option<&str>) -> Result<CleanPath, Refusal> {
 /// Looking is no use of the session: a page left open looks all the time.
 async fn list(
     State(shared): State<Shared>,
+    Extension(pass): Extension<Pass>,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let work = Work::begin(&shared, &id)?;
+    let work = Work::begin(&shared, &pass, &id)?;
     let Some(path) = CleanPath::in_query(query.as_deref())? else {
         let root = |path: &String| json!({ "path": path, "storage": is_storage(&work.workspace, path) });
         let roots: Vec<_> = work.workspace.roots.iter().map(root).collect();
@@ -166,10 +167,11 @@ async fn list(
 /// `POST …/files/directory`: makes a directory and those above it.
 async fn make_directory(
     State(shared): State<Shared>,
+    Extension(pass): Extension<Pass>,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refusal> {
-    let work = Work::begin(&shared, &id)?;
+    let work = Work::begin(&shared, &pass, &id)?;
     let path = required(query.as_deref())?;
     let place = work.find(&path, Last::Keep).await?;
     if place.exists() {
@@ -191,11 +193,12 @@ struct Rename {
 /// `POST …/files/rename`: never over something else. A link is renamed itself.
 async fn rename(
     State(shared): State<Shared>,
+    Extension(pass): Extension<Pass>,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let work = Work::begin(&shared, &id)?;
+    let work = Work::begin(&shared, &pass, &id)?;
     let Rename { from, to } = rename_of(&headers, body).await?;
     let (from, to) = (CleanPath::parse(&from)?, CleanPath::parse(&to)?);
     let [source, destination] = place::find(&work.workspace, [(&from, Last::Keep), (&to, Last::Keep)]).await?;
@@ -228,10 +231,11 @@ async fn rename_of(headers: &HeaderMap, body: Body) -> Result<Rename, Refusal> {
 /// `DELETE …/files`: a file, a link itself, or a directory with all in it.
 async fn remove(
     State(shared): State<Shared>,
+    Extension(pass): Extension<Pass>,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refusal> {
-    let work = Work::begin(&shared, &id)?;
+    let work = Work::begin(&shared, &pass, &id)?;
     let path = required(query.as_deref())?;
     let place = work.find(&path, Last::Keep).await?;
     may_go(&work, &place, &path)?;

@@ -10,7 +10,7 @@ pub(super) const MAX_PATH: usize = 4096;
 
 /// Why text names no path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NotAPath {
+pub(in crate::http) enum NotAPath {
     #[error("name the path in the query, as `path=/…`, percent-encoded")]
     Missing,
     #[error("`path` stands more than once in the query")]

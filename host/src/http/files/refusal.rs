@@ -1,4 +1,5 @@
-//! Why something about files is refused, in words and as a status.
+//! Why something about a session or its files is refused, in words and as a
+//! status.
 //!
 //! Owns the mapping from the port's codes to HTTP. Deliberately knows no
 //! operation.
@@ -15,13 +16,15 @@ use crate::sandbox::{self, Code};
 /// Seconds after which a client may try again what found no place.
 const TRY_AGAIN: u64 = 1;
 
-/// Why a request about files is not served.
+/// Why a request about a session or its files is not served.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refusal {
+pub(in crate::http) enum Refusal {
     #[error("there is no session {0}: it has ended, or never was")]
     NoSession(String),
     #[error("the session's shell does not run: it starts or has ended")]
     NotRunning,
+    #[error("this session has no recording: it runs without a recorder, so its output is kept best-effort only")]
+    NotRecorded,
     #[error("{MAX_AT_ONCE} requests about this session's files are under way; try again when one is done")]
     Busy,
     #[error(transparent)]
@@ -73,6 +76,7 @@ impl Refusal {
             Refusal::Path(_) | Refusal::Body(_) | Refusal::BrokeOff => StatusCode::BAD_REQUEST,
             Refusal::Outside { .. } | Refusal::Root(_) | Refusal::Forbidden { .. } => StatusCode::FORBIDDEN,
             Refusal::NotRunning
+            | Refusal::NotRecorded
             | Refusal::NotUtf8
             | Refusal::Exists(_)
             | Refusal::IsDirectory(_)
@@ -121,7 +125,7 @@ impl IntoResponse for Refusal {
         if let Refusal::Sandbox(error) = &self
             && status.is_server_error()
         {
-            tracing::warn!(fault = ?error.fault, code = ?error.code, attrs = ?error.attrs, %error, "files failed");
+            tracing::warn!(fault = ?error.fault, code = ?error.code, attrs = ?error.attrs, %error, "a request about a session failed");
         }
         let mut response = refuse(status, &self);
         let headers = response.headers_mut();

@@ -17,14 +17,14 @@ pub(in crate::http) struct Slots(Arc<Mutex<HashMap<String, usize>>>);
 
 /// A place among [`MAX_AT_ONCE`], given back when dropped.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(in crate::http) struct Slot {
     slots: Slots,
     session: String,
 }
 
 impl Slots {
     /// A place, if there is one.
-    pub(super) fn take(&self, session: &str) -> Option<Slot> {
+    pub(in crate::http) fn take(&self, session: &str) -> Option<Slot> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(session.to_owned()).or_default();
         if *count >= MAX_AT_ONCE {

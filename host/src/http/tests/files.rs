@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::harness::{Answer, Broker, Options, soon};
 use crate::sandbox::{Code, Error, Fault};
-use crate::session::Client;
+use crate::session::{Client, Join};
 
 /// A broker with one session, and what is asked about its files.
 struct Desk {
@@ -449,7 +449,7 @@ async fn a_session_that_is_not_there_or_not_ready_has_no_files() {
     assert!(unknown.error().contains("0123456789abcdef"), "{unknown:?}");
 
     desk.broker.provider.creates.send_replace(false);
-    let starting = desk.broker.sessions.open(None).unwrap();
+    let starting = desk.broker.sessions.open(Join::default(), false).unwrap();
     let answer = desk.broker.get(&format!("/api/sessions/{}/files", starting.id()), "").await;
     assert_eq!(answer.status, 409);
     drop(starting);

@@ -20,8 +20,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::fake::{Fake, Shell};
 use crate::http::{App, ConfigStatus, Connection, Limits, Settings, Token, router, serve, serve_connection};
+use crate::journal::Owner;
+use crate::journal::memory::Memory;
 use crate::sandbox::Command;
-use crate::session::{self, Blueprint, Event, Sessions};
+use crate::session::{self, Blueprint, Event, Join, Sessions, SizeRule, SlowClient};
 use crate::terminal;
 
 /// Waits, but not for ever: a condition that does not come fails its test.
@@ -104,6 +106,12 @@ impl Broker {
             generation: 1,
             max_sessions: options.max_sessions,
             mounts: Vec::new(),
+            keep: Duration::from_secs(60),
+            slow: SlowClient::Gap,
+            size: SizeRule::Driver,
+            recorder: None,
+            journal: Arc::new(Memory::default()),
+            owner: Owner { broker: "broker".to_owned(), instance: "1".to_owned() },
         }));
         let sessions = Sessions::new(blueprint.subscribe());
         let settings = watch::Sender::new(Arc::new(options.settings()));
@@ -150,7 +158,7 @@ impl Broker {
 
     /// A session whose shell runs, without a terminal's socket.
     pub(super) async fn session(&self) -> session::Client {
-        let client = self.sessions.open(None).unwrap();
+        let client = self.sessions.open(Join::default(), false).unwrap();
         let mut reader = client.reader();
         while !matches!(soon(reader.next()).await, Some(Event::Ready { .. })) {}
         client

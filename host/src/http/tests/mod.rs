@@ -10,4 +10,5 @@ mod guard;
 mod harness;
 mod page;
 mod serve;
+mod sessions;
 mod terminal;

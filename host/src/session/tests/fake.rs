@@ -14,6 +14,9 @@ use super::soon;
 use crate::sandbox::*;
 use crate::storage::{self, Explanation, File, Grant, Mounter, Plan, Renewal, Step, Target};
 
+/// What the fake calls every terminal.
+const PTY: &str = "1";
+
 /// How one call answers.
 #[derive(Clone, Debug)]
 pub(super) enum Reply {
@@ -197,6 +200,24 @@ impl Fake {
         self.lock().sessions.clone()
     }
 
+    /// The session's end of a terminal, whose far side [`Fake::shell`] gets.
+    async fn terminal(
+        &self,
+        sandbox: &SandboxRef,
+        command: Command,
+        size: Size,
+        input: mpsc::Receiver<Bytes>,
+    ) -> Terminal {
+        let (output_tx, output) = mpsc::channel(PIPE_CHUNKS);
+        let (done_tx, done) = oneshot::channel();
+        let (control, requests) = Control::new();
+        let sandbox = sandbox.id.clone();
+        let shell = Shell { sandbox, size, command, input, output: output_tx, done: done_tx, control: requests };
+        self.shells.0.send(shell).await.expect("this fake lives");
+        let lifetime = AbortOnDropHandle::new(tokio::spawn(std::future::pending()));
+        Terminal { pty: PTY.to_owned(), output, done, control, lifetime }
+    }
+
     /// The next shell that was started.
     pub(super) async fn shell(&self) -> Shell {
         soon(async { self.shells.1.lock().await.recv().await.expect("this fake lives") }).await
@@ -256,8 +277,12 @@ impl Provider for Fake {
         .await
     }
 
-    async fn connect(&self, _: &Call, _: &SandboxRef, _: Duration) -> Result<SandboxRef> {
-        unreachable!("no session connects")
+    async fn connect(&self, call: &Call, sandbox: &SandboxRef, _: Duration) -> Result<SandboxRef> {
+        self.play("connect", call, |inner| match inner.living.contains_key(&sandbox.id) {
+            true => Ok(sandbox.clone()),
+            false => Err(error(Fault::Provider, Code::NotFound)),
+        })
+        .await
     }
 
     async fn extend(&self, call: &Call, sandbox: &SandboxRef, _: Duration) -> Result<()> {
@@ -298,18 +323,19 @@ impl Provider for Fake {
         input: mpsc::Receiver<Bytes>,
     ) -> Result<Terminal> {
         self.play("open", call, |_| Ok(())).await?;
-        let (output_tx, output) = mpsc::channel(PIPE_CHUNKS);
-        let (done_tx, done) = oneshot::channel();
-        let (control, requests) = Control::new();
-        let (sandbox, command) = (sandbox.id.clone(), command.clone());
-        let shell = Shell { sandbox, size, command, input, output: output_tx, done: done_tx, control: requests };
-        self.shells.0.send(shell).await.expect("this fake lives");
-        let lifetime = AbortOnDropHandle::new(tokio::spawn(std::future::pending()));
-        Ok(Terminal { pty: "1".to_owned(), output, done, control, lifetime })
+        Ok(self.terminal(sandbox, command.clone(), size, input).await)
     }
 
-    async fn attach(&self, _: &Call, _: &SandboxRef, _: &str, _: mpsc::Receiver<Bytes>) -> Result<Terminal> {
-        unreachable!("no session attaches")
+    async fn attach(
+        &self,
+        call: &Call,
+        sandbox: &SandboxRef,
+        pty: &str,
+        input: mpsc::Receiver<Bytes>,
+    ) -> Result<Terminal> {
+        assert_eq!(pty, PTY);
+        self.play("attach", call, |_| Ok(())).await?;
+        Ok(self.terminal(sandbox, Command::default(), Size::DEFAULT, input).await)
     }
 
     async fn run(

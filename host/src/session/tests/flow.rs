@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::fake::{Reply, unavailable};
 use super::*;
 use crate::sandbox::{CHUNK_BYTES, Exit, PIPE_CHUNKS, Size};
-use crate::session::{PENDING_INPUT, WINDOW, WINDOW_CHUNKS};
+use crate::session::{PENDING_INPUT, WINDOW};
 
 const SLOW: Duration = Duration::from_secs(20);
 
@@ -17,7 +17,7 @@ async fn input_and_size_from_before_the_shell_are_kept_in_order() {
     let bed = Bed::new();
     bed.fake.script("create", SLOW, Reply::Do);
     bed.fake.script("open", SLOW, Reply::Do);
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     client.resize(Size { cols: 100, rows: 30 });
     for word in ["echo ", "one", "\n"] {
         soon(client.input(Bytes::from(word))).await.unwrap();
@@ -37,7 +37,7 @@ async fn input_and_size_from_before_the_shell_are_kept_in_order() {
 async fn input_from_before_the_shell_is_bounded_and_the_rest_waits() {
     let bed = Bed::new();
     bed.fake.script("open", SLOW, Reply::Do);
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let session = client.session().clone();
     let sent = pattern(0, 2 * 1024 * 1024);
     let paste = Bytes::from(sent.clone());
@@ -53,7 +53,7 @@ async fn input_from_before_the_shell_is_bounded_and_the_rest_waits() {
 #[tokio::test(start_paused = true)]
 async fn a_shell_that_takes_no_input_holds_up_input_only() {
     let bed = Bed::new();
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let mut reader = client.reader();
     let mut shell = bed.fake.shell().await;
     ready(&mut reader).await;
@@ -80,7 +80,7 @@ async fn a_shell_that_takes_no_input_holds_up_input_only() {
 #[tokio::test(start_paused = true)]
 async fn large_input_comes_in_chunks_of_the_port() {
     let bed = Bed::new();
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let mut shell = bed.fake.shell().await;
     let session = client.session().clone();
     tokio::spawn(async move { session.input(vec![7; 3 * CHUNK_BYTES + 1].into()).await });
@@ -95,7 +95,7 @@ async fn large_input_comes_in_chunks_of_the_port() {
 #[tokio::test(start_paused = true)]
 async fn two_resizes_at_once_become_one_at_a_time_and_the_last_counts() {
     let bed = Bed::new();
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let mut reader = client.reader();
     let mut shell = bed.fake.shell().await;
     ready(&mut reader).await;
@@ -120,7 +120,7 @@ async fn two_resizes_at_once_become_one_at_a_time_and_the_last_counts() {
 #[tokio::test(start_paused = true)]
 async fn a_resize_without_an_answer_does_not_stop_the_next_for_ever() {
     let bed = Bed::new();
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let mut shell = bed.fake.shell().await;
     client.resize(Size { cols: 10, rows: 10 });
     let (_, _unanswered) = shell.resize().await;
@@ -132,7 +132,7 @@ async fn a_resize_without_an_answer_does_not_stop_the_next_for_ever() {
 async fn the_last_byte_comes_before_the_end() {
     const LEN: usize = 8 * 1024 * 1024;
     let bed = Bed::new();
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let shell = bed.fake.shell().await;
     tokio::spawn(async move {
         for chunk in 0..LEN / CHUNK_BYTES {
@@ -150,7 +150,7 @@ async fn the_last_byte_comes_before_the_end() {
 async fn a_reader_that_does_not_read_stops_the_shell_and_loses_nothing() {
     const CHUNKS: u64 = 1000;
     let bed = Bed::new();
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let mut reader = client.reader();
     let mut shell = bed.fake.shell().await;
     ready(&mut reader).await;
@@ -199,7 +199,7 @@ async fn a_reader_that_does_not_read_stops_the_shell_and_loses_nothing() {
 #[tokio::test(start_paused = true)]
 async fn output_in_single_bytes_is_bounded_too() {
     let bed = Bed::new();
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let mut reader = client.reader();
     let shell = bed.fake.shell().await;
     ready(&mut reader).await;
@@ -211,13 +211,13 @@ async fn output_in_single_bytes_is_bounded_too() {
         }
     };
     assert!(timeout(Duration::from_secs(60), stalled).await.is_err(), "the shell waits");
-    assert!(printed <= WINDOW_CHUNKS + PIPE_CHUNKS + 1, "{printed} chunks in memory");
+    assert!(printed <= WINDOW as usize + PIPE_CHUNKS + 1, "{printed} bytes in memory");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_does_not_keep_the_sandbox_of_a_shell_that_has_ended() {
     let bed = Bed::new();
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let mut reader = client.reader();
     let shell = bed.fake.shell().await;
     ready(&mut reader).await;
@@ -239,7 +239,7 @@ async fn a_slow_reader_does_not_keep_the_sandbox_of_a_shell_that_has_ended() {
 #[tokio::test(start_paused = true)]
 async fn a_shell_whose_input_has_closed_still_prints_and_ends() {
     let bed = Bed::new();
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let mut reader = client.reader();
     let mut shell = bed.fake.shell().await;
     ready(&mut reader).await;

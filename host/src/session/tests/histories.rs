@@ -12,10 +12,11 @@ use tokio::time::Instant;
 use super::fake::error;
 use super::pattern;
 use crate::sandbox::{CHUNK_BYTES, Code, Exit, Fault, SandboxRef, Size};
-use crate::session::state::{Effect, Event, Machine};
+use crate::session::state::{Effect, Event, Machine, Terms};
 use crate::session::{Outcome, PENDING_INPUT, Progress, Stage, Step};
 
 const IDLE: Duration = Duration::from_secs(100);
+const KEEP: Duration = Duration::from_secs(70);
 
 /// What is typed: the most that one history can send.
 static TYPED: LazyLock<Bytes> = LazyLock::new(|| pattern(0, LONGEST * CHUNK_BYTES).into());
@@ -41,7 +42,8 @@ enum Act {
     Drained,
     Exited(bool),
     LeaseLost,
-    ClientsGone,
+    Clients(usize),
+    Kill,
     Shutdown,
     Wait(u64),
 }
@@ -72,7 +74,8 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Drained),
         1 => any::<bool>().prop_map(Act::Exited),
         1 => Just(Act::LeaseLost),
-        1 => Just(Act::ClientsGone),
+        2 => (0..3_usize).prop_map(Act::Clients),
+        1 => Just(Act::Kill),
         1 => Just(Act::Shutdown),
         2 => (1..60_u64).prop_map(Act::Wait),
     ]
@@ -84,6 +87,12 @@ struct World {
     machine: Machine,
     now: Instant,
     storage: bool,
+    /// Its clients may come back.
+    stays: bool,
+    away: Option<Instant>,
+    /// Another broker could go on with it.
+    inheritable: bool,
+    left: bool,
     /// Asked and not yet answered, whether or not anybody still wants to know.
     preparing: bool,
     mounting: bool,
@@ -127,13 +136,18 @@ struct World {
 }
 
 impl World {
-    fn new(storage: bool) -> Self {
+    fn new(storage: bool, stays: bool, inheritable: bool, taken_over: bool) -> Self {
         let now = Instant::now();
-        let (machine, effects) = Machine::start(Size::DEFAULT, IDLE, storage, now);
+        let terms = Terms { idle_timeout: IDLE, keep: stays.then_some(KEEP), storage, taken_over };
+        let (machine, effects) = Machine::start(Size::DEFAULT, terms, now);
         let mut world = World {
             machine,
             now,
             storage,
+            stays,
+            away: taken_over.then_some(now),
+            inheritable,
+            left: false,
             preparing: false,
             mounting: false,
             unmounting: false,
@@ -258,6 +272,11 @@ impl World {
                     self.finds += 1;
                     self.cleaning = true;
                 }
+                Effect::Leave(sandbox) => {
+                    assert!(self.stays && self.inheritable && !self.storage && sandbox.id == "made");
+                    assert!(self.input_closed && self.hung_up);
+                    (self.left, self.cleaning) = (true, true);
+                }
                 Effect::Stage(stage) => {
                     assert!(self.ready == 0 || stage.name == Step::Mount, "stages come before ready, but news");
                     self.failed_stages += usize::from(stage.state == Progress::Failed);
@@ -341,7 +360,8 @@ impl World {
                     (self.opened, self.flowing, self.alive) = (true, true, true);
                     self.last_activity = self.now;
                 }
-                self.step(Event::Opened(if ok { Ok(()) } else { Err(error(Fault::Plugin, Code::Internal)) }));
+                let inheritable = self.inheritable;
+                self.step(Event::Opened(if ok { Ok(inheritable) } else { Err(error(Fault::Plugin, Code::Internal)) }));
                 if ok {
                     assert_eq!(self.written, self.sent, "all that was kept is sent");
                 }
@@ -395,27 +415,47 @@ impl World {
                     assert_eq!(self.ended, usize::from(!self.flowing), "the end is told when all output was");
                 }
             }
-            Act::LeaseLost if self.kept && self.kills == 0 => {
+            Act::LeaseLost if self.kept && self.kills == 0 && !self.left => {
                 self.unsaved = false;
                 self.step(Event::LeaseLost(error(Fault::Provider, Code::NotFound)));
                 assert_eq!((self.ended, self.kills, self.releases), (1, 1, usize::from(self.storage)));
             }
-            Act::ClientsGone => {
-                self.step(Event::ClientsGone);
+            Act::Clients(0) if self.stays => {
+                self.away = self.away.or(Some(self.now));
+                let before = (self.ended, self.hung_up);
+                self.step(Event::Clients(0));
+                assert_eq!(before, (self.ended, self.hung_up), "it waits for its clients");
+            }
+            Act::Clients(0) => {
+                self.step(Event::Clients(0));
                 assert_eq!(self.ended, 1, "it ends at once, whatever it was doing");
             }
+            Act::Clients(count) => {
+                self.away = None;
+                self.step(Event::Clients(count));
+            }
+            Act::Kill => {
+                self.step(Event::Kill);
+                assert!(!self.left || self.ended == 1);
+                assert!(self.ended == 1 || self.opened && self.hung_up && self.unsaved, "at once, or when it is saved");
+            }
             Act::Shutdown => {
+                let stays = self.stays && self.inheritable && !self.storage && self.alive && self.ended == 0;
+                let before = self.left;
                 self.step(Event::Shutdown);
                 assert!(self.ended == 1 || self.opened && self.hung_up && self.unsaved, "at once, or when it is saved");
+                assert_eq!(self.left, before || stays, "a shell that runs and can be gone on with stays");
             }
             Act::Wait(seconds) => {
                 self.now += Duration::from_secs(seconds);
                 let idle = self.opened && !self.hung_up && self.now - self.last_activity >= IDLE;
+                let waits = self.stays && self.ended == 0 && self.exited.is_none() && !self.hung_up;
+                let away = waits && self.away.is_some_and(|since| self.now - since >= KEEP);
                 let due = self.machine.deadline().is_some_and(|deadline| self.now >= deadline);
-                assert_eq!(idle, due, "the deadline is that of idling");
+                assert_eq!(idle || away, due, "the deadline is that of idling, or of clients that stay away");
                 let before = self.ended;
                 self.step(Event::Time);
-                assert_eq!(self.ended - before, usize::from(idle && !self.unsaved));
+                assert_eq!(self.ended - before, usize::from(away || idle && !self.unsaved));
                 assert!(self.hung_up || !idle);
             }
             _ => {}
@@ -442,14 +482,18 @@ impl World {
 
     /// Answers all that is open, until the machine is finished.
     fn settle(&mut self) {
-        self.act(Act::ClientsGone);
+        self.act(Act::Kill);
         self.act(Act::Created(Answer::Made));
         self.act(Act::Unmounted);
         self.act(Act::Released);
         self.act(Act::Cleaned);
         assert!(self.machine.is_finished());
         assert_eq!(self.ended, 1);
-        assert_eq!(self.kills, usize::from(self.made), "every sandbox made is killed");
+        assert_eq!(
+            self.kills,
+            usize::from(self.made && !self.left),
+            "every sandbox made is killed, or left to a broker"
+        );
         assert_eq!(self.releases, usize::from(self.storage), "what was prepared is released, once");
     }
 }
@@ -458,8 +502,14 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(10_000) })]
 
     #[test]
-    fn every_history_keeps_the_rules(storage in any::<bool>(), acts in vec(act(), 0..=LONGEST)) {
-        let mut world = World::new(storage);
+    fn every_history_keeps_the_rules(
+        storage in any::<bool>(),
+        stays in any::<bool>(),
+        inheritable in any::<bool>(),
+        taken_over in any::<bool>(),
+        acts in vec(act(), 0..=LONGEST),
+    ) {
+        let mut world = World::new(storage, stays, inheritable, taken_over && stays && !storage);
         for act in acts {
             world.act(act);
         }

@@ -17,7 +17,7 @@ const SLOW: Duration = Duration::from_secs(20);
 async fn stages_then_ready_then_output_then_the_end() {
     let bed = Bed::new();
     bed.fake.script("create", SLOW, Reply::Do);
-    let client = bed.sessions.open(Size::new(132, 43)).unwrap();
+    let client = bed.open(Size::new(132, 43)).unwrap();
     let reader = client.reader();
     let shell = bed.fake.shell().await;
     assert_eq!((shell.size, shell.sandbox.as_str()), (Size { cols: 132, rows: 43 }, "sbx-1"));
@@ -29,8 +29,10 @@ async fn stages_then_ready_then_output_then_the_end() {
     let told = Told::read_to_end(reader).await;
     use {Progress::*, Step::*};
     assert_eq!(told.stages, [(Create, Started), (Create, Done), (Shell, Started), (Shell, Done)]);
-    assert!(matches!(&told.ready, Some(Event::Ready { session, offset: 0, provider, isolation: Some(_), size })
-        if **session == *client.id() && &**provider == "fake" && size.cols == 132));
+    assert!(
+        matches!(&told.ready, Some(Event::Ready { session, offset: 0, provider, isolation: Some(_), size, live: 0, .. })
+        if **session == *client.id() && &**provider == "fake" && size.cols == 132)
+    );
     assert_eq!(told.output, b"hello world");
     assert_eq!(told.ended(), "the shell ended with exit status 3");
     bed.all_gone().await;
@@ -40,7 +42,7 @@ async fn stages_then_ready_then_output_then_the_end() {
 async fn a_stage_says_how_long_it_took() {
     let bed = Bed::new();
     bed.fake.script("create", Duration::from_millis(1500), Reply::Do);
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let mut reader = client.reader();
     let mut stages = Vec::new();
     while let Some(Event::Stage(stage)) = soon(reader.next()).await {
@@ -55,7 +57,7 @@ async fn a_stage_says_how_long_it_took() {
 #[tokio::test(start_paused = true)]
 async fn every_call_names_its_session_and_the_sandbox_carries_its_labels() {
     let bed = Bed::new();
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let id = client.id().to_owned();
     assert!(id.len() == 32 && id.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f')));
     let shell = bed.fake.shell().await;
@@ -73,7 +75,7 @@ async fn every_call_names_its_session_and_the_sandbox_carries_its_labels() {
 async fn a_create_that_fails_for_certain_is_told_and_nothing_is_looked_for() {
     let bed = Bed::new();
     bed.fake.script("create", SLOW, Reply::Fail(error(Fault::Operator, Code::Unauthenticated)));
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let told = Told::read_to_end(client.reader()).await;
     assert_eq!(told.stages, [(Step::Create, Progress::Started), (Step::Create, Progress::Failed)]);
     assert_eq!(told.ended(), "Failed to create sandbox: scripted Unauthenticated");
@@ -89,7 +91,7 @@ async fn the_sandbox_of_a_create_with_a_lost_answer_is_found_by_label_among_othe
     bed.fake.plant("a-foreign", &[(LABEL_BROKER, "broker-2")]);
     bed.fake.plant("a-sibling", &[(LABEL_BROKER, "broker-1"), (LABEL_SESSION, "another")]);
     bed.fake.script("create", SLOW, Reply::DoThenFail(unavailable()));
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let told = Told::read_to_end(client.reader()).await;
     assert_eq!(told.ended(), "Failed to create sandbox: scripted Unavailable");
     until(|| bed.sessions.count() == 0).await;
@@ -102,7 +104,7 @@ async fn a_sandbox_that_appears_after_the_lost_answer_is_found_too() {
     let bed = Bed::new();
     bed.fake.script("create", SLOW, Reply::Fail(error(Fault::Plugin, Code::Internal)));
     bed.fake.script("list", Duration::ZERO, Reply::Fail(unavailable()));
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     Told::read_to_end(client.reader()).await;
     until(|| !bed.fake.asked("list").is_empty()).await;
     bed.fake.plant("late", &[(LABEL_BROKER, "broker-1"), (LABEL_SESSION, client.id())]);
@@ -113,7 +115,7 @@ async fn a_sandbox_that_appears_after_the_lost_answer_is_found_too() {
 async fn a_shell_that_cannot_start_is_told_and_its_sandbox_killed() {
     let bed = Bed::new();
     bed.fake.script("open", SLOW, Reply::Fail(error(Fault::Provider, Code::FailedPrecondition)));
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let told = Told::read_to_end(client.reader()).await;
     assert_eq!(told.stages.last(), Some(&(Step::Shell, Progress::Failed)));
     assert_eq!(told.ended(), "Failed to start the shell: scripted FailedPrecondition");
@@ -124,7 +126,7 @@ async fn a_shell_that_cannot_start_is_told_and_its_sandbox_killed() {
 #[tokio::test(start_paused = true)]
 async fn a_lost_terminal_is_told_after_all_output_that_came_before() {
     let bed = Bed::new();
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let shell = bed.fake.shell().await;
     shell.print("before").await;
     shell.exit(Err(unavailable()));
@@ -137,7 +139,7 @@ async fn a_lost_terminal_is_told_after_all_output_that_came_before() {
 #[tokio::test(start_paused = true)]
 async fn a_plugin_that_dies_in_mid_output_is_told_after_that_output() {
     let bed = Bed::new();
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let shell = bed.fake.shell().await;
     for i in 0..4 {
         shell.print(pattern(i * 1000, 1000)).await;
@@ -152,7 +154,7 @@ async fn a_plugin_that_dies_in_mid_output_is_told_after_that_output() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_at_once_costs_no_sandbox() {
     let bed = Bed::new();
-    drop(bed.sessions.open(None).unwrap());
+    drop(bed.open(None).unwrap());
     bed.all_gone().await;
 }
 
@@ -160,7 +162,7 @@ async fn a_client_that_leaves_at_once_costs_no_sandbox() {
 async fn a_client_that_leaves_during_create_is_not_waited_for_and_the_late_sandbox_is_killed() {
     let bed = Bed::new();
     bed.fake.script("create", SLOW, Reply::Do);
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let reader = client.reader();
     until(|| !bed.fake.asked("create").is_empty()).await;
     let began = tokio::time::Instant::now();
@@ -177,7 +179,7 @@ async fn a_client_that_leaves_during_create_is_not_waited_for_and_the_late_sandb
 async fn a_client_that_leaves_during_a_create_that_then_fails_leaves_nothing() {
     let bed = Bed::new();
     bed.fake.script("create", SLOW, Reply::DoThenFail(error(Fault::Provider, Code::DeadlineExceeded)));
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     until(|| !bed.fake.asked("create").is_empty()).await;
     drop(client);
     bed.all_gone().await;
@@ -188,7 +190,7 @@ async fn a_client_that_leaves_during_a_create_that_then_fails_leaves_nothing() {
 async fn a_client_that_leaves_while_the_shell_starts_ends_the_sandbox_at_once() {
     let bed = Bed::new();
     bed.fake.script("open", Duration::ZERO, Reply::Hang);
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     until(|| !bed.fake.asked("open").is_empty()).await;
     let left = tokio::time::Instant::now();
     drop(client);
@@ -199,7 +201,7 @@ async fn a_client_that_leaves_while_the_shell_starts_ends_the_sandbox_at_once() 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_a_busy_shell_ends_it() {
     let bed = Bed::new();
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let reader = client.reader();
     let shell = bed.fake.shell().await;
     let flood = tokio::spawn(async move { while shell.output.send(vec![b'x'; 65536].into()).await.is_ok() {} });
@@ -212,7 +214,7 @@ async fn a_client_that_leaves_a_busy_shell_ends_it() {
 #[tokio::test(start_paused = true)]
 async fn a_session_and_a_reader_do_not_keep_it_alive() {
     let bed = Bed::new();
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let (session, mut reader) = (client.session().clone(), client.reader());
     let _shell = bed.fake.shell().await;
     ready(&mut reader).await;
@@ -227,7 +229,7 @@ async fn a_session_and_a_reader_do_not_keep_it_alive() {
 async fn a_kill_never_holds_up_the_end_for_the_client() {
     let bed = Bed::new();
     bed.fake.script("kill", SLOW, Reply::Do);
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let shell = bed.fake.shell().await;
     let began = tokio::time::Instant::now();
     shell.exit(Ok(Exit::Code(0)));
@@ -240,25 +242,25 @@ async fn a_kill_never_holds_up_the_end_for_the_client() {
 #[tokio::test(start_paused = true)]
 async fn no_more_sessions_than_allowed() {
     let bed = Bed::new();
-    let clients: Vec<_> = (0..MAX_SESSIONS).map(|_| bed.sessions.open(None).unwrap()).collect();
-    assert_eq!(bed.sessions.open(None).unwrap_err(), Refused::Full { limit: MAX_SESSIONS });
+    let clients: Vec<_> = (0..MAX_SESSIONS).map(|_| bed.open(None).unwrap()).collect();
+    assert_eq!(bed.open(None).unwrap_err(), Refused::Full { limit: MAX_SESSIONS });
     assert_eq!((bed.sessions.count(), bed.sessions.list().len()), (MAX_SESSIONS, MAX_SESSIONS));
     drop(clients);
     bed.all_gone().await;
-    bed.sessions.open(None).unwrap();
+    bed.open(None).unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_swap_of_the_provider_touches_only_later_sessions() {
     let bed = Bed::new();
-    let old = bed.sessions.open(None).unwrap();
+    let old = bed.open(None).unwrap();
     let mut old_reader = old.reader();
     let shell = bed.fake.shell().await;
     ready(&mut old_reader).await;
 
     let other = Fake::new("other");
     bed.blueprint.send_replace(Arc::new(Blueprint { generation: 2, ..blueprint(&other) }));
-    let new = bed.sessions.open(None).unwrap();
+    let new = bed.open(None).unwrap();
     let mut new_reader = new.reader();
     let new_shell = other.shell().await;
     ready(&mut new_reader).await;
@@ -277,7 +279,7 @@ async fn a_swap_of_the_provider_touches_only_later_sessions() {
 #[tokio::test(start_paused = true)]
 async fn a_panic_of_the_provider_is_told_and_gives_the_place_back() {
     let bed = Bed::new();
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let mut reader = client.reader();
     // The fake's `open` panics when nobody can take its shell.
     bed.fake.close_shells().await;

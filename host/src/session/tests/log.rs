@@ -9,12 +9,106 @@ use tokio::time::timeout;
 use super::*;
 use crate::sandbox::{Exit, Size};
 use crate::session::log::{Appender, Readiness};
-use crate::session::{Stage, WINDOW};
+use crate::session::{Durability, Stage, WINDOW};
 
 fn log() -> Appender {
-    let log = Appender::new();
-    log.ready(Readiness { session: Arc::from("s"), provider: Arc::from("p"), isolation: None, size: Size::DEFAULT });
+    keeping(0)
+}
+
+fn keeping(bytes: u64) -> Appender {
+    let log = Appender::new(bytes);
+    log.ready(Readiness {
+        session: Arc::from("s"),
+        provider: Arc::from("p"),
+        isolation: None,
+        size: Size::DEFAULT,
+        durability: Durability::BestEffort,
+    });
     log
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_does_not_hold_is_left_behind_and_told_what_it_missed() {
+    let log = keeping(1000);
+    let mut reader = log.source().reader_at(0, false);
+    ready(&mut reader).await;
+    for i in 0..100 {
+        log.append(pattern(i * 100, 100).into());
+        assert!(log.has_room(), "nobody waits for it");
+    }
+    for _ in 0..2 {
+        let behind = soon(reader.next()).await;
+        assert!(matches!(behind, Some(Event::Behind { from: 0, to: 9000, end: 10_000 })), "{behind:?}");
+    }
+    reader.skip_to(9_950);
+    let mut read = Vec::new();
+    while read.len() < 50 {
+        read.extend_from_slice(&reader.try_output(7).unwrap());
+    }
+    assert_eq!(read, pattern(9_950, 50));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_reader_gets_what_is_kept_from_any_byte_on() {
+    let log = keeping(1000);
+    drop(log.source().reader());
+    log.append(pattern(0, 5000).into());
+    for since in 4000..4010 {
+        let mut reader = log.source().reader_at(since, false);
+        assert!(matches!(soon(reader.next()).await, Some(Event::Ready { offset, live: 5000, .. }) if offset == since));
+        let mut read = Vec::new();
+        while let Some(more) = reader.try_output(usize::MAX) {
+            read.extend_from_slice(&more);
+        }
+        assert_eq!(read, pattern(since, 5000 - since as usize));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_missing_in_the_source_is_a_gap_in_its_place_for_every_reader() {
+    let log = keeping(1000);
+    let (mut one, mut two) = (log.source().reader_at(0, false), log.source().reader_at(2, true));
+    log.append(Bytes::from_static(b"abcd"));
+    log.append_at(2, Bytes::from_static(b"cdef"));
+    log.append_at(100, Bytes::from_static(b"xyz"));
+    for (reader, before) in [(&mut one, "abcdef"), (&mut two, "cdef")] {
+        ready(reader).await;
+        let mut read = Vec::new();
+        while let Some(more) = reader.try_output(usize::MAX) {
+            read.extend_from_slice(&more);
+        }
+        assert_eq!(String::from_utf8(read).unwrap(), before);
+        assert!(matches!(soon(reader.next()).await, Some(Event::Gap { from: 6, to: 100 })));
+        assert_eq!(reader.try_output(usize::MAX).unwrap(), "xyz");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_may_hold_and_no_longer() {
+    let log = keeping(1000);
+    let mut reader = log.source().reader_at(0, true);
+    log.append(vec![0; WINDOW as usize].into());
+    assert!(!log.has_room());
+    reader.hold(false);
+    soon(log.room()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn output_in_single_bytes_is_joined() {
+    const BYTES: usize = 100_000;
+    let log = keeping(0);
+    let mut reader = log.source().reader();
+    ready(&mut reader).await;
+    for byte in pattern(0, BYTES) {
+        log.append(vec![byte].into());
+    }
+    let (mut read, mut events) = (Vec::new(), 0);
+    while let Some(more) = reader.try_output(usize::MAX) {
+        read.extend_from_slice(&more);
+        events += 1;
+    }
+    assert_eq!(read, pattern(0, BYTES));
+    assert!(events < 5000, "{events} chunks were held");
 }
 
 #[tokio::test(start_paused = true)]

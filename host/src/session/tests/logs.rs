@@ -53,7 +53,7 @@ async fn each_step_is_logged_with_its_session_its_sandbox_and_its_time_and_no_by
     let _guard = lines.capture();
     let bed = Bed::new();
     bed.fake.script("create", Duration::from_millis(1500), Reply::Do);
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let reader = client.reader();
     let mut shell = bed.fake.shell().await;
     client.resize(Size { cols: 97, rows: 31 });
@@ -92,7 +92,7 @@ async fn a_failure_is_logged_with_whose_turn_it_is_and_a_sandbox_given_up_by_nam
     bed.fake.script("open", Duration::ZERO, Reply::Fail(refused));
     bed.fake.script("kill", Duration::ZERO, Reply::Fail(unavailable()));
     bed.fake.script("kill", Duration::ZERO, Reply::Hang);
-    let _client = bed.sessions.open(None).unwrap();
+    let _client = bed.open(None).unwrap();
     until(|| bed.sessions.count() == 0).await;
 
     let line = lines.line("could not start the shell");
@@ -107,7 +107,7 @@ async fn shutdown_logs_what_it_gave_up() {
     let _guard = lines.capture();
     let bed = Bed::new();
     bed.fake.script("kill", Duration::ZERO, Reply::Hang);
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let _shell = bed.fake.shell().await;
     bed.sessions.shutdown().await;
     let line = lines.line("gave up waiting for the sandbox");
@@ -120,7 +120,7 @@ async fn each_step_of_storage_is_logged_and_nothing_that_opens_it() {
     let _guard = lines.capture();
     let (bed, mounter) = Bed::with_storage();
     mounter.set(|plan| plan.renew_after = Some(Duration::from_secs(30)));
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let reader = client.reader();
     let shell = bed.fake.shell().await;
     until(|| bed.fake.asked("renew").len() == 3).await;

@@ -4,6 +4,7 @@
 mod fake;
 mod flow;
 mod histories;
+mod kept;
 mod life;
 mod log;
 mod logs;
@@ -18,8 +19,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::{Blueprint, Event, Mount, Outcome, Progress, Reader, Sessions, Step};
-use crate::sandbox::Command;
+use super::{
+    Blueprint, Client, Event, Join, Mount, Outcome, Progress, Reader, Refused, Sessions, SizeRule, SlowClient, Step,
+};
+use crate::journal::Owner;
+use crate::journal::memory::Memory;
+use crate::sandbox::{Command, Size};
 use fake::{Fake, FakeMounter};
 
 /// Longer than anything here may take by the stopped clock. A wait that can
@@ -27,12 +32,15 @@ use fake::{Fake, FakeMounter};
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
 const IDLE: Duration = Duration::from_secs(3600);
+/// How long a session waits for its clients.
+const KEEP: Duration = Duration::from_secs(60);
 const LEASE: Duration = Duration::from_secs(300);
 const MAX_SESSIONS: usize = 50;
 
 /// A table of sessions on a fake provider.
 struct Bed {
     fake: Arc<Fake>,
+    journal: Arc<Memory>,
     sessions: Sessions,
     blueprint: watch::Sender<Arc<Blueprint>>,
     tasks: usize,
@@ -40,9 +48,15 @@ struct Bed {
 
 impl Bed {
     fn new() -> Self {
-        let fake = Fake::new("fake");
-        let (blueprint, current) = watch::channel(Arc::new(blueprint(&fake)));
-        Bed { fake, sessions: Sessions::new(current), blueprint, tasks: tasks() }
+        Bed::on(Fake::new("fake"), Arc::default())
+    }
+
+    /// With what an earlier broker has left.
+    fn on(fake: Arc<Fake>, journal: Arc<Memory>) -> Self {
+        let mut first = blueprint(&fake);
+        first.journal = Arc::clone(&journal) as _;
+        let (blueprint, current) = watch::channel(Arc::new(first));
+        Bed { fake, journal, sessions: Sessions::new(current), blueprint, tasks: tasks() }
     }
 
     /// With storage at [`FILES`].
@@ -51,6 +65,11 @@ impl Bed {
         let mounter = FakeMounter::new(&bed.fake);
         bed.change(|blueprint| blueprint.mounts = vec![mount(&mounter, FILES)]);
         (bed, mounter)
+    }
+
+    /// A session that ends with its client.
+    fn open(&self, size: Option<Size>) -> Result<Client, Refused> {
+        self.sessions.open(Join { size, ..Join::default() }, false)
     }
 
     /// Changes what later sessions are made of.
@@ -77,6 +96,12 @@ fn blueprint(fake: &Arc<Fake>) -> Blueprint {
         generation: 1,
         max_sessions: MAX_SESSIONS,
         mounts: Vec::new(),
+        keep: KEEP,
+        slow: SlowClient::Gap,
+        size: SizeRule::Driver,
+        recorder: None,
+        journal: Arc::new(Memory::default()),
+        owner: Owner { broker: "broker-1".to_owned(), instance: "1".to_owned() },
     }
 }
 
@@ -135,6 +160,7 @@ impl Told {
                 assert_eq!(offset, self.output.len() as u64, "offsets have no gap");
                 self.output.extend_from_slice(&bytes);
             }
+            Event::Gap { .. } | Event::Behind { .. } => panic!("{event:?}, and nothing was lost"),
             Event::Ended(outcome) => self.outcome = Some(outcome),
         }
     }

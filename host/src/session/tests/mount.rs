@@ -39,7 +39,7 @@ async fn storage_is_prepared_before_the_sandbox_and_mounted_before_the_shell() {
     let (bed, mounter) = Bed::with_storage();
     bed.change(|blueprint| blueprint.command.cwd = Some("/workspace".to_owned()));
     bed.fake.program("verify", Duration::from_millis(50), Exit::Code(1), "not yet");
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let reader = client.reader();
     assert!(client.workspace().is_none(), "there is no sandbox yet");
     let shell = bed.fake.shell().await;
@@ -79,7 +79,7 @@ async fn a_client_is_told_what_is_mounted_where() {
     let (bed, _) = Bed::with_storage();
     bed.fake.script("prepare", Duration::from_millis(250), Reply::Do);
     bed.fake.program("verify", Duration::from_millis(500), Exit::Code(0), "");
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let mut reader = client.reader();
     let mut said = Vec::new();
     while let Some(Event::Stage(stage)) = soon(reader.next()).await {
@@ -98,7 +98,7 @@ async fn several_mounts_are_mounted_in_their_order_and_unmounted_together() {
     for _ in 0..2 {
         bed.fake.program(UNMOUNT, SLOW, Exit::Code(0), "");
     }
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let shell = bed.fake.shell().await;
     let paths: Vec<_> = mounter.targets().into_iter().map(|target| target.path).collect();
     assert_eq!(paths, [FILES, "/workspace/more"]);
@@ -115,7 +115,7 @@ async fn several_mounts_are_mounted_in_their_order_and_unmounted_together() {
 
 /// The words of a start that fails, and which calls came.
 async fn fails(bed: &Bed) -> (Told, Vec<String>) {
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let told = Told::read_to_end(client.reader()).await;
     bed.all_gone().await;
     assert_eq!(told.stages.last().map(|(_, state)| *state), Some(Progress::Failed));
@@ -232,7 +232,7 @@ async fn a_mount_that_hangs_is_given_up_in_time() {
 async fn a_client_that_leaves_while_storage_is_prepared_costs_no_sandbox() {
     let (bed, _) = Bed::with_storage();
     bed.fake.script("prepare", Duration::ZERO, Reply::Hang);
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     until(|| !bed.fake.asked("prepare").is_empty()).await;
     assert_eq!(bed.sessions.list()[0].phase, Phase::Preparing);
     drop(client);
@@ -244,7 +244,7 @@ async fn a_client_that_leaves_while_storage_is_prepared_costs_no_sandbox() {
 async fn a_client_that_leaves_while_storage_is_mounted_leaves_nothing() {
     let (bed, _) = Bed::with_storage();
     bed.fake.program("verify", SLOW, Exit::Code(0), "");
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     until(|| !bed.fake.asked("verify").is_empty()).await;
     assert_eq!(bed.sessions.list()[0].phase, Phase::Mounting);
     let left = Instant::now();
@@ -257,7 +257,7 @@ async fn a_client_that_leaves_while_storage_is_mounted_leaves_nothing() {
 async fn input_from_before_the_mount_reaches_the_shell() {
     let (bed, _) = Bed::with_storage();
     bed.fake.script("prepare", SLOW, Reply::Do);
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     soon(client.input(Bytes::from_static(b"ls\n"))).await.unwrap();
     assert_eq!(bed.fake.shell().await.read(3).await, b"ls\n");
 }
@@ -277,7 +277,7 @@ async fn whatever_ends_a_session_its_storage_is_saved_before_its_sandbox_is_ende
         let (bed, _) = Bed::with_storage();
         let saves = Duration::from_millis(700);
         bed.fake.program(UNMOUNT, saves, Exit::Code(0), "");
-        let client = bed.sessions.open(None).unwrap();
+        let client = bed.open(None).unwrap();
         let mut reader = client.reader();
         let shell = bed.fake.shell().await;
         ready(&mut reader).await;
@@ -316,7 +316,7 @@ async fn saving_that_takes_long_is_told_and_keeps_the_sandbox_alive() {
     bed.change(|blueprint| blueprint.lease = Duration::from_secs(6));
     bed.fake.program("verify", SLOW, Exit::Code(0), "");
     bed.fake.program(UNMOUNT, SLOW, Exit::Code(0), "");
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let shell = bed.fake.shell().await;
     let renewed = bed.fake.asked("extend").len();
     assert_eq!(renewed, 2, "the sandbox is kept while its storage is mounted");
@@ -331,7 +331,7 @@ async fn saving_that_takes_long_is_told_and_keeps_the_sandbox_alive() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_reads_slowly_keeps_no_sandbox() {
     let (bed, _) = Bed::with_storage();
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let mut reader = client.reader();
     let shell = bed.fake.shell().await;
     ready(&mut reader).await;
@@ -356,7 +356,7 @@ async fn a_client_that_reads_slowly_keeps_no_sandbox() {
 async fn files_that_could_not_be_saved_are_told_before_the_end() {
     let (bed, _) = Bed::with_storage();
     bed.fake.program(UNMOUNT, Duration::ZERO, Exit::Code(1), "busy\nnot saved: report.txt\n");
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     bed.fake.shell().await.exit(Ok(Exit::Code(0)));
     let told = Told::read_to_end(client.reader()).await;
     let said =
@@ -369,7 +369,7 @@ async fn files_that_could_not_be_saved_are_told_before_the_end() {
 #[tokio::test(start_paused = true)]
 async fn a_mount_whose_process_does_not_end_well_is_not_taken_for_saved() {
     let (bed, _) = Bed::with_storage();
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let shell = bed.fake.shell().await;
     bed.fake.program(UNMOUNT, SLOW, Exit::Code(0), "");
     shell.exit(Ok(Exit::Code(0)));
@@ -393,7 +393,7 @@ async fn saving_is_given_up_when_its_time_is_over() {
         mounter.set(|plan| plan.unmount_timeout = wanted);
         mounter.set(patiently);
         bed.fake.script(UNMOUNT, Duration::ZERO, Reply::Hang);
-        let client = bed.sessions.open(None).unwrap();
+        let client = bed.open(None).unwrap();
         let shell = bed.fake.shell().await;
         let began = Instant::now();
         shell.exit(Ok(Exit::Code(0)));
@@ -412,7 +412,7 @@ async fn shutdown_saves_all_sessions_at_the_same_time_and_in_time() {
     for _ in 0..3 {
         bed.fake.script(UNMOUNT, Duration::ZERO, Reply::Hang);
     }
-    let clients: Vec<_> = (0..3).map(|_| bed.sessions.open(None).unwrap()).collect();
+    let clients: Vec<_> = (0..3).map(|_| bed.open(None).unwrap()).collect();
     let readers: Vec<_> = clients.iter().map(|client| client.reader()).collect();
     let _shells = [bed.fake.shell().await, bed.fake.shell().await, bed.fake.shell().await];
     until(|| bed.sessions.list().iter().all(|session| session.phase == Phase::Running)).await;
@@ -431,7 +431,7 @@ async fn shutdown_saves_all_sessions_at_the_same_time_and_in_time() {
 #[tokio::test(start_paused = true)]
 async fn a_sandbox_that_is_gone_is_not_unmounted_and_its_storage_is_given_back() {
     let (bed, mounter) = Bed::with_storage();
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let mut reader = client.reader();
     let _shell = bed.fake.shell().await;
     ready(&mut reader).await;
@@ -450,7 +450,7 @@ async fn a_release_is_tried_again_while_that_may_help() {
         for _ in 0..2 {
             bed.fake.script("release", Duration::ZERO, Reply::Fail(failure.clone()));
         }
-        let client = bed.sessions.open(None).unwrap();
+        let client = bed.open(None).unwrap();
         bed.fake.shell().await.exit(Ok(Exit::Code(0)));
         Told::read_to_end(client.reader()).await;
         bed.all_gone().await;
@@ -461,7 +461,7 @@ async fn a_release_is_tried_again_while_that_may_help() {
 #[tokio::test(start_paused = true)]
 async fn a_panic_of_the_mounter_is_told_and_gives_the_place_back() {
     let (bed, mounter) = Bed::with_storage();
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     // From now on the fake's `plan` panics.
     std::thread::scope(|scope| {
         let poisons = scope.spawn(|| mounter.set(|_| panic!("on purpose")));

@@ -15,7 +15,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// A session whose shell runs in its storage.
 async fn running(bed: &Bed) -> (Client, Reader, Shell) {
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let mut reader = client.reader();
     let shell = bed.fake.shell().await;
     ready(&mut reader).await;

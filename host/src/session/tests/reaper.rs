@@ -142,7 +142,7 @@ async fn running_sessions_are_left_alone_and_one_that_gave_up_is_cleaned_after()
     let knows = move |listed: &Listed| listed.labels.get(LABEL_SESSION).is_some_and(|id| sessions.get(id).is_some());
     let fake = Arc::clone(&bed.fake) as Arc<dyn Provider>;
     let reaper = AbortOnDropHandle::new(tokio::spawn(reap("broker-1".to_owned(), move || vec![fake.clone()], knows)));
-    let clients: Vec<_> = (0..20).map(|_| bed.sessions.open(None).unwrap()).collect();
+    let clients: Vec<_> = (0..20).map(|_| bed.open(None).unwrap()).collect();
     let mut shells = Vec::new();
     for _ in &clients {
         shells.push(bed.fake.shell().await);

@@ -16,7 +16,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 #[tokio::test(start_paused = true)]
 async fn a_session_without_input_and_output_ends() {
     let bed = Bed::new();
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let _shell = bed.fake.shell().await;
     let began = Instant::now();
     let told = Told::read_to_end(client.reader()).await;
@@ -28,7 +28,7 @@ async fn a_session_without_input_and_output_ends() {
 #[tokio::test(start_paused = true)]
 async fn input_and_output_each_keep_a_session() {
     let bed = Bed::new();
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let reader = client.reader();
     let mut shell = bed.fake.shell().await;
     until(|| bed.sessions.list()[0].phase == crate::session::Phase::Running).await;
@@ -50,7 +50,7 @@ async fn input_and_output_each_keep_a_session() {
 #[tokio::test(start_paused = true)]
 async fn the_lease_is_renewed_three_times_per_lease_while_the_session_lives() {
     let bed = Bed::new();
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let shell = bed.fake.shell().await;
     let began = Instant::now();
     tokio::time::sleep(LEASE * 4 + Duration::from_secs(1)).await;
@@ -72,7 +72,7 @@ async fn a_renewal_that_fails_for_the_moment_is_tried_sooner() {
     for _ in 0..3 {
         bed.fake.script("extend", Duration::ZERO, Reply::Fail(unavailable()));
     }
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let mut reader = client.reader();
     let shell = bed.fake.shell().await;
     ready(&mut reader).await;
@@ -86,7 +86,7 @@ async fn a_renewal_that_fails_for_the_moment_is_tried_sooner() {
 #[tokio::test(start_paused = true)]
 async fn a_sandbox_that_is_gone_ends_its_session_with_clear_words() {
     let bed = Bed::new();
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let mut reader = client.reader();
     let shell = bed.fake.shell().await;
     ready(&mut reader).await;
@@ -105,7 +105,7 @@ async fn a_kill_is_tried_again_until_it_works() {
     for code in [Code::Unavailable, Code::DeadlineExceeded, Code::Internal, Code::ResourceExhausted] {
         bed.fake.script("kill", Duration::from_secs(1), Reply::Fail(error(Fault::Provider, code)));
     }
-    drop(bed.sessions.open(None).unwrap());
+    drop(bed.open(None).unwrap());
     bed.all_gone().await;
     let asked = bed.fake.asked("kill");
     assert_eq!(asked.len(), 5);
@@ -116,7 +116,7 @@ async fn a_kill_is_tried_again_until_it_works() {
 async fn a_kill_that_cannot_work_is_given_up_at_once() {
     let bed = Bed::new();
     bed.fake.script("kill", Duration::ZERO, Reply::Fail(error(Fault::Operator, Code::Unauthenticated)));
-    drop(bed.sessions.open(None).unwrap());
+    drop(bed.open(None).unwrap());
     until(|| bed.sessions.count() == 0).await;
     assert_eq!(bed.fake.asked("kill").len(), 1);
 }
@@ -125,7 +125,7 @@ async fn a_kill_that_cannot_work_is_given_up_at_once() {
 async fn a_kill_that_never_answers_is_given_up_at_its_deadline() {
     let bed = Bed::new();
     bed.fake.script("kill", Duration::ZERO, Reply::Hang);
-    drop(bed.sessions.open(None).unwrap());
+    drop(bed.open(None).unwrap());
     until(|| !bed.fake.asked("kill").is_empty()).await;
     until(|| bed.sessions.count() == 0).await;
     let waited = bed.fake.asked("kill")[0].elapsed();
@@ -138,7 +138,7 @@ async fn shutdown_returns_when_every_sandbox_is_killed() {
     for _ in 0..3 {
         bed.fake.script("kill", Duration::from_secs(3), Reply::Do);
     }
-    let clients: Vec<_> = (0..3).map(|_| bed.sessions.open(None).unwrap()).collect();
+    let clients: Vec<_> = (0..3).map(|_| bed.open(None).unwrap()).collect();
     let readers: Vec<_> = clients.iter().map(|client| client.reader()).collect();
     let shells = [bed.fake.shell().await, bed.fake.shell().await, bed.fake.shell().await];
     for shell in &shells {
@@ -146,7 +146,7 @@ async fn shutdown_returns_when_every_sandbox_is_killed() {
     }
     // One more, of which the create is not answered yet.
     bed.fake.script("create", Duration::from_secs(5), Reply::Do);
-    let late = bed.sessions.open(None).unwrap();
+    let late = bed.open(None).unwrap();
     until(|| bed.fake.asked("create").len() == 4).await;
 
     let began = Instant::now();
@@ -154,7 +154,7 @@ async fn shutdown_returns_when_every_sandbox_is_killed() {
     assert_eq!(bed.fake.living(), Vec::<String>::new());
     assert_eq!(bed.sessions.count(), 0);
     assert!(began.elapsed() < Duration::from_secs(6), "they end side by side");
-    assert_eq!(bed.sessions.open(None).unwrap_err(), Refused::ShuttingDown);
+    assert_eq!(bed.open(None).unwrap_err(), Refused::ShuttingDown);
     for reader in readers {
         let told = Told::read_to_end(reader).await;
         assert_eq!(told.output, b"printed before");
@@ -168,7 +168,7 @@ async fn shutdown_returns_when_every_sandbox_is_killed() {
 async fn a_sandbox_that_is_being_ended_is_not_kept_alive() {
     let bed = Bed::new();
     bed.fake.script("kill", LEASE * 2 / 5, Reply::Do);
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     bed.fake.shell().await.exit(Ok(Exit::Code(0)));
     Told::read_to_end(client.reader()).await;
     bed.all_gone().await;
@@ -179,7 +179,7 @@ async fn a_sandbox_that_is_being_ended_is_not_kept_alive() {
 #[tokio::test(start_paused = true)]
 async fn shutdown_leaves_nothing_of_a_stalled_reader_behind() {
     let bed = Bed::new();
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let mut reader = client.reader();
     let shell = bed.fake.shell().await;
     ready(&mut reader).await;
@@ -211,7 +211,7 @@ async fn shutdown_leaves_nothing_of_a_stalled_reader_behind() {
 #[tokio::test(start_paused = true)]
 async fn shutdown_does_not_hide_how_the_shell_ended() {
     let bed = Bed::new();
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let reader = client.reader();
     let shell = bed.fake.shell().await;
     for chunk in 0..PIPE_CHUNKS + WINDOW as usize / CHUNK_BYTES {
@@ -228,7 +228,7 @@ async fn shutdown_does_not_hide_how_the_shell_ended() {
 async fn shutdown_gives_up_at_its_deadline() {
     let bed = Bed::new();
     bed.fake.script("create", Duration::ZERO, Reply::Hang);
-    let _client = bed.sessions.open(None).unwrap();
+    let _client = bed.open(None).unwrap();
     let began = Instant::now();
     bed.sessions.shutdown().await;
     assert_eq!(began.elapsed().as_secs(), SHUTDOWN_DEADLINE.as_secs());
@@ -239,7 +239,7 @@ async fn shutdown_does_not_wait_out_the_search_for_a_lost_sandbox() {
     let bed = Bed::new();
     bed.fake.script("create", Duration::ZERO, Reply::DoThenFail(unavailable()));
     bed.fake.script("list", Duration::ZERO, Reply::Fail(unavailable()));
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     until(|| bed.fake.asked("list").len() == 1).await;
     let began = Instant::now();
     bed.sessions.shutdown().await;
@@ -252,7 +252,7 @@ async fn shutdown_does_not_wait_out_the_search_for_a_lost_sandbox() {
 async fn an_idle_timeout_that_never_comes_is_no_fault() {
     let bed = Bed::new();
     bed.blueprint.send_replace(Arc::new(Blueprint { idle_timeout: Duration::MAX, ..blueprint(&bed.fake) }));
-    let client = bed.sessions.open(None).unwrap();
+    let client = bed.open(None).unwrap();
     let mut reader = client.reader();
     let shell = bed.fake.shell().await;
     ready(&mut reader).await;

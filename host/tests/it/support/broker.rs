@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use super::sandboxd::{announced, sandboxes};
-use super::{Client, eventually, program};
+use super::{Client, eventually, program, recorder};
 
 /// A running broker; killed with the test.
 pub struct Broker {
@@ -41,6 +41,7 @@ impl Broker {
             .arg(at("state"))
             .arg("--announce")
             .arg(at("announce.json"))
+            .env("BROKER_RECORDER", recorder())
             .env("RUST_LOG", level)
             .env_remove("RUST_BACKTRACE")
             .stdin(Stdio::null())

@@ -5,8 +5,11 @@ pub mod awkward;
 pub mod azurite;
 mod broker;
 mod client;
+pub mod level1;
+pub mod proxy;
 mod sandboxd;
 pub mod store;
+pub mod tty;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -37,6 +40,16 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut look: 
 /// The program under test.
 pub fn program() -> &'static str {
     env!("CARGO_BIN_EXE_broker")
+}
+
+/// The built recorder, made by `cargo xtask plugins`.
+pub fn recorder() -> PathBuf {
+    let path = std::env::var_os("BROKER_RECORDER").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/recorder/sandbox-recorder")),
+        PathBuf::from,
+    );
+    assert!(path.exists(), "{} is missing: run `cargo xtask plugins`", path.display());
+    path
 }
 
 /// A built plugin, made by `cargo xtask plugins`.

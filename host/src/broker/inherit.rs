@@ -1,0 +1,132 @@
+//! What an earlier broker left: its sessions are gone on with or ended, and
+//! its sandboxes that nobody knows of are ended.
+//!
+//! Owns the order of a start: claim, then serve. Deliberately knows neither
+//! how a session is taken over nor how a sandbox is found.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{error, info, warn};
+
+use super::{Base, Checked, Embedded, Surroundings, embedded_for, plan, provider};
+use crate::config::{Config, Kind};
+use crate::journal::{Entry, Record, State};
+use crate::sandbox::{Listed, Provider};
+use crate::session::{self, LABEL_SESSION, Sessions};
+
+/// The generation of sessions from before this process.
+const BEFORE: u64 = 0;
+
+/// Sessions that this broker has claimed, and the providers that have them.
+pub(super) struct Heirs {
+    records: Vec<Record>,
+    providers: BTreeMap<String, Arc<dyn Provider>>,
+}
+
+/// Claims every session that the journal has for this broker.
+///
+/// # Errors
+/// When the journal cannot be read, or a provider not be made.
+pub(super) async fn heirs(
+    checked: &Checked,
+    selected: &Arc<dyn Provider>,
+    embedded: Option<Arc<Embedded>>,
+    surroundings: &Surroundings,
+    base: &Base,
+) -> anyhow::Result<Heirs> {
+    let mut providers = BTreeMap::from([(selected.name().to_owned(), Arc::clone(selected))]);
+    let mut server = embedded;
+    let mut records = Vec::new();
+    for Record { id, epoch, entry, .. } in base.journal.list().await? {
+        let now = SystemTime::now();
+        let claimed = base.journal.claim(&id, epoch, &base.owner, now, now + checked.config.sandbox.lease).await;
+        let record = match claimed {
+            Ok(record) => record,
+            Err(error) => {
+                warn!(session = id, %error, "this session is not ours");
+                continue;
+            }
+        };
+        if !providers.contains_key(&entry.provider) {
+            if checked.providers.get(&entry.provider).is_none_or(|(plugin, _)| plugin.description.kind != Kind::Sandbox)
+            {
+                error!(
+                    session = id,
+                    provider = entry.provider,
+                    sandbox = entry.sandbox,
+                    "the provider of this session is no longer configured; its sandbox ends by its lease"
+                );
+                base.journal.remove(&id, record.epoch).await?;
+                continue;
+            }
+            // Its sessions' own requests keep the server up.
+            let needed = embedded_for(&checked.config, &entry.provider, surroundings, server.clone()).await?;
+            providers.insert(entry.provider.clone(), provider(checked, &entry.provider, needed.as_deref())?);
+            server = server.or(needed);
+        }
+        records.push(record);
+    }
+    Ok(Heirs { records, providers })
+}
+
+impl Heirs {
+    /// The providers that may still have sandboxes of ours.
+    pub(super) fn providers(&self, selected: &Arc<dyn Provider>) -> Vec<Arc<dyn Provider>> {
+        let others = self.providers.values().filter(|provider| provider.name() != selected.name());
+        std::iter::once(selected).chain(others).cloned().collect()
+    }
+
+    /// Puts the sessions into the table, or ends what is left of them.
+    pub(super) fn enter(self, sessions: &Sessions, config: &Config, base: &Base) {
+        let (mut kept, mut ended) = (0, 0);
+        for record in self.records {
+            let provider = Arc::clone(&self.providers[&record.entry.provider]);
+            let blueprint = Arc::new(plan(config, provider, Vec::new(), base, BEFORE));
+            if can_go_on(&record.entry) {
+                kept += 1;
+                sessions.take_over(record, blueprint);
+            } else {
+                ended += 1;
+                sessions.clear(record, &blueprint);
+            }
+        }
+        if kept + ended > 0 {
+            info!(kept, ended, "sessions of an earlier broker");
+        }
+    }
+}
+
+/// Whether clients can come back to it. Storage is kept mounted by the broker
+/// that mounted it.
+fn can_go_on(entry: &Entry) -> bool {
+    entry.durable && entry.state == State::Running && entry.sandbox.is_some() && entry.storage.is_empty()
+}
+
+/// Puts a provider in the place of an older one of its name, or beside others.
+pub(super) fn replace(known: &mut Vec<Arc<dyn Provider>>, provider: &Arc<dyn Provider>) {
+    known.retain(|old| old.name() != provider.name());
+    known.insert(0, Arc::clone(provider));
+}
+
+/// Renews this process's claim on its sessions, three times per lease, until
+/// the broker ends.
+pub(super) async fn renew(base: Base, lease: Duration) {
+    let mut ticks = interval(lease / 3);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = base.journal.renew(&base.owner, SystemTime::now() + lease).await {
+            error!(%error, "could not renew the claim on this broker's sessions");
+        }
+    }
+}
+
+/// Ends sandboxes of this broker that no session has, until the broker ends.
+pub(super) async fn reap(sessions: Sessions, broker_id: String, providers: watch::Receiver<Vec<Arc<dyn Provider>>>) {
+    let known = move |listed: &Listed| listed.labels.get(LABEL_SESSION).is_some_and(|session| sessions.knows(session));
+    session::reap(broker_id, || providers.borrow().clone(), known).await;
+}

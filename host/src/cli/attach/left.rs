@@ -1,0 +1,155 @@
+//! How an attachment ends: in words, and as an exit status.
+//!
+//! Owns the one mapping from what happened to both. `docs/attach.md` has it as
+//! a table.
+
+use std::fmt;
+
+use http::StatusCode;
+
+use crate::terminal::client::NotOpened;
+
+/// Exit statuses of our own. Those below are the shell's.
+const BROKEN: u8 = 255;
+const OVER: u8 = 254;
+const TAKEN: u8 = 253;
+const SIGNED_OUT: u8 = 252;
+
+/// What a shell adds to the number of a signal.
+const BY_SIGNAL: i32 = 128;
+
+/// Signals by which shells end; numbers as on all of Linux.
+const SIGNALS: [(&str, i32); 14] = [
+    ("SIGHUP", 1),
+    ("SIGINT", 2),
+    ("SIGQUIT", 3),
+    ("SIGILL", 4),
+    ("SIGTRAP", 5),
+    ("SIGABRT", 6),
+    ("SIGBUS", 7),
+    ("SIGFPE", 8),
+    ("SIGKILL", 9),
+    ("SIGUSR1", 10),
+    ("SIGSEGV", 11),
+    ("SIGUSR2", 12),
+    ("SIGPIPE", 13),
+    ("SIGTERM", 15),
+];
+
+/// Why we left.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// The person wished it; the session goes on.
+    Detached,
+    /// The same, by a signal to this program.
+    Signalled(i32),
+    /// The session is over.
+    Exited {
+        /// The shell's exit status.
+        code: Option<i32>,
+        /// The signal that ended it.
+        signal: Option<String>,
+        /// The broker's words.
+        reason: String,
+    },
+    /// The broker closed for another reason, in its words.
+    Closed(u16, String),
+    /// There was no session yet, or is no way back to it.
+    Failed(String),
+    /// The same for want of a good token.
+    Unknown(String),
+}
+
+impl Left {
+    /// For a socket that could not be had, unless to try again may help.
+    pub(super) fn unless_transient(error: NotOpened) -> Result<Self, NotOpened> {
+        match &error {
+            NotOpened::Refused { status: StatusCode::UNAUTHORIZED, .. } => Ok(Left::Unknown(error.to_string())),
+            NotOpened::Refused { status, .. }
+                if status.is_server_error()
+                    || matches!(*status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT) =>
+            {
+                Err(error)
+            }
+            NotOpened::Refused { .. } | NotOpened::Stranger(_) => Ok(Left::Failed(error.to_string())),
+            NotOpened::Lost(_) => Err(error),
+        }
+    }
+
+    pub(super) fn status(&self) -> u8 {
+        match self {
+            Left::Detached => 0,
+            Left::Signalled(signal) => by_signal(*signal),
+            // As a parent sees it: the low byte.
+            Left::Exited { code: Some(code), .. } => *code as u8,
+            Left::Exited { signal: Some(name), .. } => {
+                let known = SIGNALS.iter().find(|(known, _)| known == name);
+                known.map_or(OVER, |(_, signal)| by_signal(*signal))
+            }
+            Left::Exited { .. } | Left::Closed(4404 | 4408 | 4500, _) => OVER,
+            Left::Closed(4001, _) => TAKEN,
+            Left::Closed(4401, _) | Left::Unknown(_) => SIGNED_OUT,
+            Left::Closed(..) | Left::Failed(_) => BROKEN,
+        }
+    }
+}
+
+fn by_signal(signal: i32) -> u8 {
+    (BY_SIGNAL + signal) as u8
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Left::Detached => f.write_str("detached"),
+            Left::Signalled(signal) => write!(f, "detached by signal {signal}"),
+            Left::Exited { reason, .. } => write!(f, "the session is over: {reason}"),
+            Left::Closed(code, words) => write!(f, "{words} ({code})"),
+            Left::Failed(words) | Left::Unknown(words) => f.write_str(words),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_says_whose_end_it_was() {
+        let exited = |code, signal: Option<&str>| Left::Exited {
+            code,
+            signal: signal.map(str::to_owned),
+            reason: String::new(),
+        };
+        let closed = |code| Left::Closed(code, String::new());
+        for (left, status) in [
+            (Left::Detached, 0),
+            (Left::Signalled(15), 143),
+            (exited(Some(0), None), 0),
+            (exited(Some(3), None), 3),
+            (exited(Some(-1), None), 255),
+            (exited(None, Some("SIGKILL")), 137),
+            (exited(None, Some("signal 40")), 254),
+            (exited(None, None), 254),
+            (closed(4001), 253),
+            (closed(4401), 252),
+            (closed(4404), 254),
+            (closed(4500), 254),
+            (closed(1011), 255),
+            (closed(1013), 255),
+            (Left::Failed(String::new()), 255),
+        ] {
+            assert_eq!(left.status(), status, "{left:?}");
+        }
+    }
+
+    #[test]
+    fn to_try_again_helps_only_where_time_does() {
+        let refused = |status| NotOpened::Refused { status, words: "no".to_owned() };
+        assert!(Left::unless_transient(refused(StatusCode::SERVICE_UNAVAILABLE)).is_err());
+        assert!(Left::unless_transient(refused(StatusCode::TOO_MANY_REQUESTS)).is_err());
+        let left = Left::unless_transient(refused(StatusCode::UNAUTHORIZED)).unwrap();
+        assert_eq!((left.status(), left.to_string().as_str()), (252, "the broker refused: no (HTTP 401)"));
+        assert_eq!(Left::unless_transient(refused(StatusCode::FORBIDDEN)).unwrap().status(), 255);
+    }
+}

@@ -1,0 +1,156 @@
+//! What happens on this side: keys and signals.
+//!
+//! Owns what was typed and not sent yet. Deliberately knows no session.
+
+use std::io::{IsTerminal as _, stdin};
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::AsyncReadExt as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::key::DetachKey;
+use super::tty::Raw;
+
+/// Bytes read at a time.
+const CHUNK: usize = 16 * 1024;
+
+/// Bytes that may wait to be sent. From a terminal more are read, so that the
+/// key to leave is seen behind a long text that was pasted.
+const MAX_PASTED: usize = 1 << 20;
+const MAX_PIPED: usize = 64 * 1024;
+
+/// Numbers as on all of Linux.
+const HANGUP: i32 = 1;
+const INTERRUPT: i32 = 2;
+const QUIT: i32 = 3;
+const TERMINATE: i32 = 15;
+const CONTINUE: i32 = 18;
+
+/// What happened.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// There is more in [`Local::typed`], or there never will be.
+    Typed,
+    /// The key to leave.
+    Detach,
+    /// A signal that ends the program.
+    Signal(i32),
+    /// The terminal may have another size.
+    Resized,
+}
+
+pub(super) struct Local {
+    /// Whether a person types.
+    pub(super) is_tty: bool,
+    pub(super) key: DetachKey,
+    /// What was typed and not sent.
+    pub(super) typed: BytesMut,
+    /// Bytes that a person typed in vain.
+    pub(super) discarded: usize,
+    /// Nothing more will be typed.
+    pub(super) over: bool,
+    raw: Option<Raw>,
+    keys: mpsc::Receiver<Bytes>,
+    _reader: AbortOnDropHandle<()>,
+    hangup: Signal,
+    interrupt: Signal,
+    quit: Signal,
+    terminate: Signal,
+    window: Signal,
+    resumed: Signal,
+}
+
+impl Local {
+    /// Listens from now on.
+    pub(super) fn listen(key: DetachKey) -> anyhow::Result<Self> {
+        let (to, keys) = mpsc::channel(1);
+        Ok(Local {
+            is_tty: stdin().is_terminal(),
+            key,
+            typed: BytesMut::new(),
+            discarded: 0,
+            over: false,
+            raw: None,
+            keys,
+            _reader: AbortOnDropHandle::new(tokio::spawn(read(to))),
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+            terminate: signal(SignalKind::terminate())?,
+            window: signal(SignalKind::window_change())?,
+            resumed: signal(SignalKind::from_raw(CONTINUE))?,
+        })
+    }
+
+    /// Every key is ours from now on, until this is dropped.
+    pub(super) fn go_raw(&mut self) -> anyhow::Result<()> {
+        if self.raw.is_none() {
+            self.raw = Raw::enter()?;
+        }
+        Ok(())
+    }
+
+    /// What happens next. Keys are read from a terminal always, from elsewhere
+    /// only while they are wanted. Cancel-safe.
+    pub(super) async fn hear(&mut self, wanted: bool) -> Heard {
+        let room = if self.is_tty { self.typed.len() < MAX_PASTED } else { wanted && self.typed.len() < MAX_PIPED };
+        tokio::select! {
+            keys = self.keys.recv(), if room && !self.over => self.take(keys),
+            _ = self.hangup.recv() => Heard::Signal(HANGUP),
+            _ = self.interrupt.recv() => Heard::Signal(INTERRUPT),
+            _ = self.quit.recv() => Heard::Signal(QUIT),
+            _ = self.terminate.recv() => Heard::Signal(TERMINATE),
+            _ = self.window.recv() => Heard::Resized,
+            _ = self.resumed.recv() => {
+                if let Some(raw) = &self.raw {
+                    // One that is gone ends us by a signal.
+                    let _ = raw.again();
+                }
+                Heard::Resized
+            }
+        }
+    }
+
+    /// Throws away what a person typed. What comes through a pipe stays.
+    pub(super) fn discard(&mut self) {
+        if self.is_tty {
+            self.discarded += self.typed.len();
+            self.typed.clear();
+        }
+    }
+
+    fn take(&mut self, keys: Option<Bytes>) -> Heard {
+        let Some(keys) = keys else {
+            self.over = true;
+            return Heard::Typed;
+        };
+        match self.key.find(&keys).filter(|_| self.is_tty) {
+            Some(at) => {
+                self.typed.extend_from_slice(&keys[..at]);
+                Heard::Detach
+            }
+            None => {
+                self.typed.extend_from_slice(&keys);
+                Heard::Typed
+            }
+        }
+    }
+}
+
+/// An error ends it as the end of input does: a terminal that hung up has one.
+async fn read(to: mpsc::Sender<Bytes>) {
+    let mut stdin = tokio::io::stdin();
+    loop {
+        let mut chunk = BytesMut::with_capacity(CHUNK);
+        match stdin.read_buf(&mut chunk).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {
+                if to.send(chunk.freeze()).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! `broker attach`: a session's terminal in the terminal that one sits at.
+//!
+//! Owns what the command's arguments mean and what the person is told at the
+//! end. `docs/attach.md` says what they may rely on.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `visit` | a session over as many connections as it takes |
+//! | `screen` | output on its way to standard output, and how far it is |
+//! | `quiet` | takes out of it what the terminal would answer |
+//! | `local` | what is typed here, and signals |
+//! | `key` | the key that leaves |
+//! | `tty` | raw mode and size |
+//! | `left` | the end, in words and as an exit status |
+
+mod key;
+mod left;
+mod local;
+mod quiet;
+mod screen;
+mod tty;
+mod visit;
+
+use std::process::ExitCode;
+
+use url::Url;
+
+use self::key::DetachKey;
+use self::left::Left;
+use self::visit::Visit;
+use super::remote::{self, Broker};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// The session to come to: its id, or an address of a broker with
+    /// `?session=ID`, as the page gives to viewers. Without one, a new session.
+    #[arg(value_name = "SESSION|URL")]
+    target: Option<String>,
+
+    #[command(flatten)]
+    remote: remote::Remote,
+
+    /// Watches and cannot type.
+    #[arg(long)]
+    view: bool,
+
+    /// The key that leaves the session, which goes on: ctrl-X, or none.
+    #[arg(long, value_name = "KEY", default_value = "ctrl-]")]
+    detach_key: DetachKey,
+}
+
+/// Where to go.
+struct Target {
+    broker: Broker,
+    session: Option<String>,
+    viewer: bool,
+}
+
+impl Target {
+    fn of(target: Option<&str>, remote: &remote::Remote, view: bool) -> anyhow::Result<Self> {
+        let Some(target) = target else {
+            return Ok(Target { broker: remote.broker()?, session: None, viewer: view });
+        };
+        if is_id(target) {
+            let session = Some(target.to_owned());
+            return Ok(Target { broker: remote.broker()?, session, viewer: view });
+        }
+        let Ok(url) = Url::parse(target) else {
+            anyhow::bail!("{target:?} is neither a session's id, 32 hexadecimal digits, nor an address");
+        };
+        let member = |name: &str| url.query_pairs().find(|(member, _)| member == name).map(|(_, value)| value);
+        let session = member("session").map(String::from);
+        if let Some(session) = session.as_ref().filter(|session| !is_id(session)) {
+            anyhow::bail!("{session:?} in the address is no session's id, 32 hexadecimal digits");
+        }
+        let viewer = match member("role").as_deref() {
+            None | Some("driver") => view,
+            Some("viewer") => true,
+            Some(other) => anyhow::bail!("`role` in the address must be driver or viewer, found {other:?}"),
+        };
+        Ok(Target { broker: Broker::at(target)?, session, viewer })
+    }
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
+    let Options { target, remote, view, detach_key } = options;
+    let (left, session) = match Target::of(target.as_deref(), &remote, view) {
+        Ok(target) => Visit::new(target, detach_key)?.run().await,
+        Err(error) => (Left::Failed(format!("{error:#}")), None),
+    };
+    match (&left, session) {
+        (Left::Detached | Left::Signalled(_), Some(session)) => {
+            tty::say(&format!("{left}; the session goes on for a while: broker attach {session}"));
+        }
+        _ => tty::say(&left.to_string()),
+    }
+    Ok(ExitCode::from(left.status()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn target(arguments: &[&str]) -> anyhow::Result<Target> {
+        let url = ["attach", "--url", "http://127.0.0.1:9"];
+        let Options { target, remote, view, .. } = Command::parse_from(url.iter().chain(arguments)).options;
+        Target::of(target.as_deref(), &remote, view)
+    }
+
+    #[test]
+    fn where_the_arguments_lead() {
+        const ID: &str = "0123456789abcdef0123456789abcdef";
+        let link = format!("https://a.example/?session={ID}&role=viewer");
+        let page = "http://127.0.0.1:9/";
+        for (arguments, broker, session, viewer) in [
+            (&[][..], page, None, false),
+            (&["--view"], page, None, true),
+            (&[ID], page, Some(ID), false),
+            (&[ID, "--view"], page, Some(ID), true),
+            (&["ws://a.example/terminal"], "http://a.example/", None, false),
+            (&[&*link], "https://a.example/", Some(ID), true),
+        ] {
+            let found = target(arguments).unwrap();
+            assert_eq!(
+                (found.broker.name(), found.session.as_deref(), found.viewer),
+                (broker, session, viewer),
+                "{arguments:?}"
+            );
+        }
+        for wrong in ["0123", "http://a.example/?session=1", "http://a.example/?role=root", "ftp://a.example"] {
+            assert!(target(&[wrong]).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,515 @@
+//! Output without what a terminal would answer.
+//!
+//! Owns which control sequences are queries, and which modes output has left
+//! on. A terminal answers into its input, so a query that was answered long ago
+//! would be typed into the shell again when its output is replayed. Everything
+//! else passes byte for byte. Deliberately knows no session and writes nowhere.
+//!
+//! The grammar is that of ECMA-48 as terminals read it: what begins with ESC,
+//! or with a C1 control in UTF-8, is held until it is whole or can be told.
+
+use std::collections::BTreeSet;
+
+/// Bytes of a sequence that are held, at most. Queries take some tens, one for
+/// all colours of a palette less than two thousand. Of one that is longer,
+/// replay drops the rest.
+const MAX_HELD: usize = 4096;
+
+const BEL: u8 = 0x07;
+const ENQ: u8 = 0x05;
+const CAN: u8 = 0x18;
+const SUB: u8 = 0x1a;
+const ESC: u8 = 0x1b;
+
+/// First byte of every C1 control in UTF-8.
+const C2: u8 = 0xc2;
+
+/// Private modes that change what a terminal sends or shows, and that a shell
+/// does not expect: they are switched off when we leave.
+const MODES: [u16; 15] = [1, 9, 47, 1000, 1002, 1003, 1004, 1005, 1006, 1015, 1016, 1047, 1049, 2004, 2048];
+
+/// The mode in which the cursor is shown.
+const CURSOR: u16 = 25;
+
+/// Kinds of strings, by what may end them or what they ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Operating system command.
+    Osc,
+    /// Device control string.
+    Dcs,
+    /// Application program command.
+    Apc,
+    /// Start of string, privacy message: nobody answers these.
+    Other,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Ground,
+    /// A first byte of what may be a C1 control is held.
+    C2,
+    /// After ESC. What came before it was dropped, so its end is, too?
+    Escape {
+        dropped: bool,
+    },
+    /// A control sequence is held.
+    Csi,
+    /// A string is held that cannot be told yet.
+    String(Kind),
+    /// The rest of a string passes or is dropped; the last byte was C2?
+    Rest {
+        kind: Kind,
+        passes: bool,
+        c2: bool,
+    },
+    /// The rest of a control sequence that is too long is dropped.
+    Overlong,
+}
+
+/// Takes queries out of a stream of output, however it is cut.
+#[derive(Debug)]
+pub(super) struct Filter {
+    state: State,
+    /// The beginning of a sequence that is not whole.
+    held: Vec<u8>,
+    /// Where in it the introducer ends.
+    start: usize,
+    /// Of [`MODES`], those that are on.
+    modes: BTreeSet<u16>,
+    hidden: bool,
+    /// A program asked for keys in the form of kitty's protocol.
+    keyboard: bool,
+    /// The keypad sends sequences of its own.
+    keypad: bool,
+}
+
+impl Filter {
+    pub(super) fn new() -> Self {
+        Filter {
+            state: State::Ground,
+            held: Vec::new(),
+            start: 0,
+            modes: BTreeSet::new(),
+            hidden: false,
+            keyboard: false,
+            keypad: false,
+        }
+    }
+
+    /// Passes `bytes` on to `out`, without queries while it is `quiet`. A
+    /// sequence that is not whole waits for its rest.
+    pub(super) fn push(&mut self, mut bytes: &[u8], quiet: bool, out: &mut Vec<u8>) {
+        while let Some(&byte) = bytes.first() {
+            match self.state {
+                State::Ground => {
+                    let plain = |b: &u8| !matches!(*b, ESC | C2 | ENQ);
+                    let end = bytes.iter().position(|b| !plain(b)).unwrap_or(bytes.len());
+                    out.extend_from_slice(&bytes[..end]);
+                    bytes = &bytes[end..];
+                    let Some((&special, rest)) = bytes.split_first() else { return };
+                    bytes = rest;
+                    match special {
+                        // It asks for the answerback message.
+                        ENQ if quiet => {}
+                        ENQ => out.push(ENQ),
+                        ESC => self.hold(State::Escape { dropped: false }, special),
+                        _ => self.hold(State::C2, special),
+                    }
+                    continue;
+                }
+                State::Rest { kind, passes, c2 } => {
+                    let taken = self.rest(bytes, kind, passes, c2, out);
+                    bytes = &bytes[taken..];
+                    continue;
+                }
+                _ => {}
+            }
+            if self.step(byte, quiet, out) {
+                bytes = &bytes[1..];
+            }
+        }
+    }
+
+    /// What undoes colours and the modes that are left on, for a terminal that
+    /// goes back to its own shell.
+    pub(super) fn leave(&mut self) -> Vec<u8> {
+        let mut text = "\x1b[m".to_owned();
+        for mode in std::mem::take(&mut self.modes) {
+            text.push_str(&format!("\x1b[?{mode}l"));
+        }
+        if std::mem::take(&mut self.hidden) {
+            text.push_str("\x1b[?25h");
+        }
+        if std::mem::take(&mut self.keyboard) {
+            text.push_str("\x1b[=0u");
+        }
+        if std::mem::take(&mut self.keypad) {
+            text.push_str("\x1b>");
+        }
+        self.cut();
+        text.into_bytes()
+    }
+
+    /// What is held does not go on.
+    pub(super) fn cut(&mut self) {
+        self.held.clear();
+        self.state = State::Ground;
+    }
+
+    fn hold(&mut self, state: State, byte: u8) {
+        self.state = state;
+        self.held.push(byte);
+        self.start = self.held.len();
+    }
+
+    /// What is held, after its introducer.
+    fn body(&self) -> &[u8] {
+        &self.held[self.start..]
+    }
+
+    /// What is held passes; `state` follows.
+    fn pass(&mut self, state: State, out: &mut Vec<u8>) {
+        out.append(&mut self.held);
+        self.state = state;
+    }
+
+    /// What is held is a whole sequence or the beginning of a string; `state`
+    /// follows.
+    fn settle(&mut self, query: bool, quiet: bool, state: State, out: &mut Vec<u8>) {
+        if query && quiet {
+            self.held.clear();
+        }
+        self.pass(state, out);
+    }
+
+    /// One byte of a sequence that is held. False: it is to be looked at again.
+    fn step(&mut self, byte: u8, quiet: bool, out: &mut Vec<u8>) -> bool {
+        match self.state {
+            State::C2 => self.c1(byte, quiet, out),
+            State::Escape { dropped } => self.escape(byte, dropped, quiet, out),
+            State::Csi => self.csi(byte, quiet, out),
+            State::String(kind) => self.string(byte, kind, quiet, out),
+            State::Overlong => match byte {
+                ESC => {
+                    self.state = State::Ground;
+                    false
+                }
+                CAN | SUB | 0x40..=0x7e => {
+                    self.state = State::Ground;
+                    true
+                }
+                _ => true,
+            },
+            State::Ground | State::Rest { .. } => false,
+        }
+    }
+
+    fn c1(&mut self, byte: u8, quiet: bool, out: &mut Vec<u8>) -> bool {
+        let state = match byte {
+            0x9b => State::Csi,
+            0x9d => State::String(Kind::Osc),
+            0x90 => State::String(Kind::Dcs),
+            0x9f => State::String(Kind::Apc),
+            0x98 | 0x9e => State::Rest { kind: Kind::Other, passes: true, c2: false },
+            // DECID.
+            0x9a => {
+                self.held.push(byte);
+                self.settle(true, quiet, State::Ground, out);
+                return true;
+            }
+            _ => {
+                self.pass(State::Ground, out);
+                return false;
+            }
+        };
+        self.hold(state, byte);
+        if let State::Rest { .. } = state {
+            self.pass(state, out);
+        }
+        true
+    }
+
+    fn escape(&mut self, byte: u8, dropped: bool, quiet: bool, out: &mut Vec<u8>) -> bool {
+        let first = !self.held.iter().any(|b| matches!(b, b' '..=b'/'));
+        match byte {
+            ESC | 0x80.. => {
+                self.pass(State::Ground, out);
+                return false;
+            }
+            ENQ if quiet => {}
+            CAN | SUB => {
+                self.held.push(byte);
+                self.pass(State::Ground, out);
+            }
+            b'[' if first => self.hold(State::Csi, byte),
+            b']' if first => self.hold(State::String(Kind::Osc), byte),
+            b'P' if first => self.hold(State::String(Kind::Dcs), byte),
+            b'_' if first => self.hold(State::String(Kind::Apc), byte),
+            b'X' | b'^' if first => {
+                self.held.push(byte);
+                self.pass(State::Rest { kind: Kind::Other, passes: true, c2: false }, out);
+            }
+            b'\\' if first && dropped => self.cut(),
+            0x30..=0x7e => {
+                self.held.push(byte);
+                if first && matches!(byte, b'=' | b'>') {
+                    self.keypad = byte == b'=';
+                }
+                // ESC Z is DECID.
+                self.settle(first && byte == b'Z', quiet, State::Ground, out);
+            }
+            _ if self.held.len() >= MAX_HELD && quiet => self.cut(),
+            _ if self.held.len() >= MAX_HELD => {
+                self.held.push(byte);
+                self.pass(State::Ground, out);
+            }
+            _ => self.held.push(byte),
+        }
+        true
+    }
+
+    fn csi(&mut self, byte: u8, quiet: bool, out: &mut Vec<u8>) -> bool {
+        match byte {
+            ESC | 0x80.. => {
+                self.pass(State::Ground, out);
+                return false;
+            }
+            ENQ if quiet => {}
+            CAN | SUB => {
+                self.held.push(byte);
+                self.pass(State::Ground, out);
+            }
+            0x40..=0x7e => {
+                self.held.push(byte);
+                let sequence = Sequence::of(self.body());
+                self.note(&sequence);
+                self.settle(sequence.is_query(), quiet, State::Ground, out);
+            }
+            _ if self.held.len() >= MAX_HELD && quiet => {
+                self.held.clear();
+                self.state = State::Overlong;
+            }
+            _ if self.held.len() >= MAX_HELD => {
+                self.held.push(byte);
+                self.pass(State::Ground, out);
+            }
+            _ => self.held.push(byte),
+        }
+        true
+    }
+
+    /// One more byte of a string of which it is not known whether it asks.
+    fn string(&mut self, byte: u8, kind: Kind, quiet: bool, out: &mut Vec<u8>) -> bool {
+        let c2 = self.body().last() == Some(&C2);
+        match byte {
+            // ESC ends every string; ST is an escape sequence of its own.
+            ESC | CAN | SUB => {
+                let query = is_query(kind, self.body(), true);
+                self.settle(query, quiet, State::Ground, out);
+                if byte != ESC {
+                    return false;
+                }
+                self.hold(State::Escape { dropped: query && quiet }, ESC);
+            }
+            BEL if kind == Kind::Osc => {
+                let query = is_query(kind, self.body(), true);
+                self.held.push(byte);
+                self.settle(query, quiet, State::Ground, out);
+            }
+            0x9c if c2 => {
+                let body = self.body();
+                let query = is_query(kind, &body[..body.len() - 1], true);
+                self.held.push(byte);
+                self.settle(query, quiet, State::Ground, out);
+            }
+            _ => {
+                self.held.push(byte);
+                let told = match (kind, byte) {
+                    (Kind::Osc, b';') => !may_ask(number(self.body())),
+                    (Kind::Dcs, 0x40..=0x7e) | (Kind::Apc, _) => true,
+                    _ => false,
+                };
+                if told || self.held.len() >= MAX_HELD {
+                    let query = is_query(kind, self.body(), false);
+                    let rest = State::Rest { kind, passes: !(query && quiet), c2: byte == C2 };
+                    self.settle(query, quiet, rest, out);
+                }
+            }
+        }
+        true
+    }
+
+    /// The rest of a string, as far as it is there. Returns how much that is.
+    fn rest(&mut self, bytes: &[u8], kind: Kind, passes: bool, c2: bool, out: &mut Vec<u8>) -> usize {
+        if c2 && bytes[0] == 0x9c {
+            if passes {
+                out.push(0x9c);
+            }
+            self.state = State::Ground;
+            return 1;
+        }
+        let special = |b: &u8| matches!(*b, ESC | CAN | SUB | C2) || (*b == BEL && kind == Kind::Osc);
+        let end = bytes.iter().position(special).unwrap_or(bytes.len());
+        if passes {
+            out.extend_from_slice(&bytes[..end]);
+        }
+        self.state = State::Rest { kind, passes, c2: false };
+        match bytes.get(end) {
+            None => end,
+            Some(&ESC) => {
+                self.hold(State::Escape { dropped: !passes }, ESC);
+                end + 1
+            }
+            Some(&C2) => {
+                if passes {
+                    out.push(C2);
+                }
+                self.state = State::Rest { kind, passes, c2: true };
+                end + 1
+            }
+            Some(&byte) => {
+                // The end of what was dropped is dropped with it.
+                if passes || byte != BEL {
+                    out.push(byte);
+                }
+                self.state = State::Ground;
+                end + 1
+            }
+        }
+    }
+
+    /// Remembers the modes that a sequence sets.
+    fn note(&mut self, sequence: &Sequence) {
+        let Sequence { prefix, params, between, last } = sequence;
+        match (prefix, between.as_slice(), last) {
+            (Some(b'?'), [], b'h' | b'l') => {
+                let on = *last == b'h';
+                for mode in params.split(|b| *b == b';').map(value) {
+                    if mode == CURSOR {
+                        self.hidden = !on;
+                    } else if MODES.contains(&mode) {
+                        if on {
+                            self.modes.insert(mode)
+                        } else {
+                            self.modes.remove(&mode)
+                        };
+                    }
+                }
+            }
+            (Some(b'>' | b'='), [], b'u') => self.keyboard = true,
+            _ => {}
+        }
+    }
+}
+
+/// The parts of a control sequence.
+#[derive(Debug)]
+struct Sequence {
+    prefix: Option<u8>,
+    params: Vec<u8>,
+    /// Intermediate bytes.
+    between: Vec<u8>,
+    last: u8,
+}
+
+impl Sequence {
+    /// Of a whole one's bytes after the introducer. Controls within it act on
+    /// their own.
+    fn of(body: &[u8]) -> Self {
+        let mut sequence = Sequence { prefix: None, params: Vec::new(), between: Vec::new(), last: 0 };
+        for &byte in body {
+            match byte {
+                b'<'..=b'?' => sequence.prefix = Some(byte),
+                b'0'..=b';' => sequence.params.push(byte),
+                b' '..=b'/' => sequence.between.push(byte),
+                0x40..=0x7e => sequence.last = byte,
+                _ => {}
+            }
+        }
+        sequence
+    }
+
+    /// Whether a terminal answers it.
+    fn is_query(&self) -> bool {
+        let first = value(self.params.split(|b| *b == b';').next().unwrap_or_default());
+        match (self.prefix, self.between.as_slice(), self.last) {
+            // DA 1 to 3; DSR; the window's state, size, title; DECREQTPARM.
+            (None | Some(b'>' | b'='), [], b'c') | (None | Some(b'?'), [], b'n') | (None, [], b'x') => true,
+            (None, [], b't') => matches!(first, 11 | 13..=16 | 18..=21),
+            // DECRQM.
+            (None | Some(b'?'), b"$", b'p') => true,
+            // XTVERSION, XTSMGRAPHICS, XTQMODKEYS, XTQFMTKEYS; kitty's keyboard.
+            (Some(b'>'), [], b'q') | (Some(b'?'), [], b'S' | b'm' | b'g' | b'u') => true,
+            // DECRQUPSS, DECRQTSR, DECRQPSR, DECRQCRA, DECRQDE, DECRQLP.
+            (None, b"&" | b"$", b'u') | (None, b"$", b'w') => true,
+            (None, b"*", b'y') | (None, b"\"", b'v') | (None, b"'", b'|') => true,
+            // XTREPORTSGR, XTREPORTCOLORS, XTTITLEPOS.
+            (None, b"#", b'|' | b'R' | b'S') => true,
+            _ => false,
+        }
+    }
+}
+
+fn value(digits: &[u8]) -> u16 {
+    digits
+        .iter()
+        .filter(|b| b.is_ascii_digit())
+        .fold(0u16, |n, b| n.saturating_mul(10).saturating_add((b - b'0').into()))
+}
+
+/// The number of an operating system command.
+fn number(body: &[u8]) -> u16 {
+    value(body.split(|b| *b == b';').next().unwrap_or_default())
+}
+
+/// Whether there are queries among the commands of this number.
+fn may_ask(number: u16) -> bool {
+    matches!(number, 4 | 5 | 10..=19 | 21 | 22 | 50 | 52 | 60 | 61 | 99 | 1337)
+}
+
+/// Whether a terminal answers this string: one that is `whole`, or one that is
+/// long, or that is told by its beginning.
+fn is_query(kind: Kind, body: &[u8], whole: bool) -> bool {
+    match kind {
+        Kind::Osc => {
+            let mut fields = body.split(|b| *b == b';');
+            let number = number(fields.next().unwrap_or_default());
+            match number {
+                // Colours.
+                4 | 5 | 10..=19 | 21 => !whole || fields.any(|field| field.ends_with(b"?")),
+                // The pointer's shape, the font.
+                22 | 50 => !whole || fields.any(|field| field.starts_with(b"?")),
+                // The clipboard, whose content may be long.
+                52 => whole && fields.next_back() == Some(b"?"),
+                // Allowed and disallowed features.
+                60 | 61 => true,
+                // Notifications of kitty.
+                99 => fields.next().is_some_and(|field| field.split(|b| *b == b':').any(|part| part == b"p=?")),
+                // Of iTerm2, whose files may be long.
+                1337 => {
+                    let field = fields.next().unwrap_or_default();
+                    [&b"Report"[..], b"Request", b"Capabilities"].iter().any(|asks| field.starts_with(asks))
+                }
+                _ => !whole && !body.contains(&b';'),
+            }
+        }
+        Kind::Dcs => {
+            let last = body.last().copied().unwrap_or_default();
+            let between: Vec<u8> = body.iter().copied().filter(|b| matches!(b, b' '..=b'/')).collect();
+            match last {
+                // DECRQSS, XTGETTCAP; remote control of kitty.
+                b'q' => between == b"$" || between == b"+",
+                b'@' => true,
+                b'A'..=b'~' => false,
+                _ => !whole,
+            }
+        }
+        // Graphics of kitty, whose arrival it confirms.
+        Kind::Apc => body.first() == Some(&b'G'),
+        Kind::Other => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

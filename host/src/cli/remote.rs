@@ -1,0 +1,227 @@
+//! A broker that runs elsewhere, as a command finds and asks it.
+//!
+//! Owns its address, the token for it and the way to it, with TLS where the
+//! address says so. Deliberately knows no session.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::{HeaderValue, Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tower::{Service as _, ServiceExt as _};
+use url::Url;
+
+/// Time for a connection to be made, TLS included.
+const CONNECT_WITHIN: Duration = Duration::from_secs(15);
+
+/// Time for an answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// Bytes of an answer, at most: thousands of sessions.
+const MAX_ANSWER: usize = 8 << 20;
+
+/// The variable with the token. No option: arguments are seen by everybody on
+/// the machine.
+const TOKEN: &str = "BROKER_TOKEN";
+
+/// How a command is told where the broker is.
+#[derive(Debug, clap::Args)]
+pub(super) struct Remote {
+    /// Address of the broker. A token for it comes from BROKER_TOKEN.
+    #[arg(long, global = true, value_name = "URL", env = "BROKER_URL", default_value = "http://127.0.0.1:3000")]
+    url: String,
+}
+
+impl Remote {
+    pub(super) fn broker(&self) -> anyhow::Result<Broker> {
+        Broker::at(&self.url)
+    }
+}
+
+/// A connection to a broker.
+pub(super) type Connection = TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>;
+
+/// Where a broker is and who asks it.
+pub(super) struct Broker {
+    /// `http` or `https`; its path ends with a slash.
+    base: Url,
+    token: Option<String>,
+    connector: HttpsConnector<HttpConnector>,
+}
+
+impl Broker {
+    /// The broker whose page is at `url`.
+    ///
+    /// # Errors
+    /// When it is no address, or the system's root certificates cannot be
+    /// read.
+    pub(super) fn at(url: &str) -> anyhow::Result<Self> {
+        let base = base(url)?;
+        let token = match std::env::var(TOKEN) {
+            Ok(token) if !token.trim().is_empty() => Some(token.trim().to_owned()),
+            Ok(_) | Err(std::env::VarError::NotPresent) => None,
+            Err(std::env::VarError::NotUnicode(_)) => bail!("{TOKEN} is not UTF-8"),
+        };
+        let tls = rustls::ClientConfig::builder();
+        // Reading the roots takes longer than everything else here.
+        let tls = if base.scheme() == "https" {
+            tls.with_native_roots().context("cannot read the system's root certificates")?.with_no_client_auth()
+        } else {
+            tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
+        };
+        let mut connector = HttpConnector::new();
+        connector.enforce_http(false);
+        // A key is sent when it is typed.
+        connector.set_nodelay(true);
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(connector);
+        Ok(Broker { base, token, connector })
+    }
+
+    /// Where it is, for a person.
+    pub(super) fn name(&self) -> &str {
+        self.base.as_str()
+    }
+
+    /// The token, for the one place that sends it.
+    pub(super) fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    /// Whether a token would cross a network that others may read.
+    pub(super) fn tells_token(&self) -> bool {
+        let here = match self.base.host() {
+            Some(url::Host::Domain(name)) => name == "localhost",
+            Some(url::Host::Ipv4(address)) => address.is_loopback(),
+            Some(url::Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        };
+        self.token.is_some() && self.base.scheme() == "http" && !here
+    }
+
+    /// The address of something of its.
+    fn address(&self, path: &str) -> anyhow::Result<Url> {
+        self.base.join(path).with_context(|| format!("{path} is no path"))
+    }
+
+    /// The address of its terminal, without a query.
+    pub(super) fn terminal(&self) -> anyhow::Result<Url> {
+        let mut address = self.address("terminal")?;
+        let scheme = if address.scheme() == "https" { "wss" } else { "ws" };
+        address.set_scheme(scheme).map_err(|()| anyhow::anyhow!("{address} takes no scheme {scheme}"))?;
+        Ok(address)
+    }
+
+    /// A connection of its own.
+    pub(super) async fn connect(&self) -> anyhow::Result<Connection> {
+        let uri: Uri = self.base.as_str().parse()?;
+        let connect = async {
+            let mut connector = self.connector.clone();
+            connector.ready().await?.call(uri).await
+        };
+        let connected = timeout(CONNECT_WITHIN, connect).await;
+        let connected = connected.with_context(|| format!("no connection within {} s", CONNECT_WITHIN.as_secs()))?;
+        let stream = connected.map_err(|error| anyhow::anyhow!(error))?;
+        Ok(TokioIo::new(stream))
+    }
+
+    /// Asks its API. Returns the answer's JSON, null where it has no content.
+    ///
+    /// # Errors
+    /// When there is no answer, and with the broker's words when it refuses.
+    pub(super) async fn ask(&self, method: Method, path: &str) -> anyhow::Result<Value> {
+        let mut request = Request::builder().method(method).uri(self.address(path)?.as_str());
+        if let Some(token) = &self.token {
+            let mut value = HeaderValue::try_from(format!("Bearer {token}"))
+                .map_err(|_| anyhow::anyhow!("{TOKEN} holds what no HTTP header may"))?;
+            value.set_sensitive(true);
+            request = request.header(AUTHORIZATION, value);
+        }
+        let request = request.body(Empty::<Bytes>::new())?;
+        let client = Client::builder(TokioExecutor::new()).build(self.connector.clone());
+        let ask = async {
+            let answer = client.request(request).await?;
+            let status = answer.status();
+            let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+            let body = body.map_err(|error| anyhow::anyhow!(error))?.to_bytes();
+            anyhow::Ok((status, body))
+        };
+        let answer = timeout(ANSWER_WITHIN, ask).await;
+        let answer = answer.with_context(|| format!("no answer within {} s", ANSWER_WITHIN.as_secs())).flatten();
+        let (status, body) = answer.with_context(|| format!("cannot ask the broker at {}", self.name()))?;
+        let value = serde_json::from_slice(&body);
+        if !status.is_success() {
+            let words = value.ok().as_ref().and_then(|value: &Value| value["error"].as_str().map(str::to_owned));
+            let words = words.unwrap_or_else(|| format!("HTTP {status}"));
+            if status == StatusCode::UNAUTHORIZED && self.token.is_none() {
+                bail!("the broker needs a token: set {TOKEN}");
+            }
+            bail!("the broker refused: {words}");
+        }
+        if body.is_empty() {
+            return Ok(Value::Null);
+        }
+        value.with_context(|| format!("what answers at {} is no broker", self.name()))
+    }
+}
+
+/// The address of a broker's page, from that or its terminal's address.
+fn base(url: &str) -> anyhow::Result<Url> {
+    let mut base = Url::parse(url).with_context(|| format!("{url} is no address"))?;
+    let scheme = match base.scheme() {
+        "http" | "ws" => "http",
+        "https" | "wss" => "https",
+        other => bail!("{url}: the scheme must be http, https, ws or wss, found {other}"),
+    };
+    base.set_scheme(scheme).map_err(|()| anyhow::anyhow!("{url} takes no scheme {scheme}"))?;
+    if !base.username().is_empty() || base.password().is_some() {
+        bail!("an address must not hold credentials; set {TOKEN}");
+    }
+    base.set_query(None);
+    base.set_fragment(None);
+    let path = base.path().trim_end_matches('/');
+    let path = format!("{}/", path.strip_suffix("/terminal").unwrap_or(path));
+    base.set_path(&path);
+    Ok(base)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_is_found_by_its_page_or_its_terminal() {
+        for (url, page) in [
+            ("http://127.0.0.1:3000", "http://127.0.0.1:3000/"),
+            ("ws://127.0.0.1:3000/terminal?session=1#x", "http://127.0.0.1:3000/"),
+            ("wss://term.example.com/terminal/", "https://term.example.com/"),
+            ("https://example.com/broker", "https://example.com/broker/"),
+            ("https://example.com/broker/terminal", "https://example.com/broker/"),
+        ] {
+            assert_eq!(base(url).unwrap().as_str(), page, "{url}");
+        }
+        for (url, words) in [
+            ("127.0.0.1:3000", "is no address"),
+            ("ftp://example.com", "the scheme must be"),
+            ("https://me:secret@example.com", "must not hold credentials"),
+        ] {
+            let error = format!("{:#}", base(url).unwrap_err());
+            assert!(error.contains(words) && !error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_terminal_of_a_broker_below_a_path() {
+        let broker = Broker::at("http://127.0.0.1/broker").unwrap();
+        assert_eq!(broker.terminal().unwrap().as_str(), "ws://127.0.0.1/broker/terminal");
+    }
+}

@@ -1,0 +1,220 @@
+//! `broker sessions`: the sessions of a broker that runs, seen and ended from
+//! the command line.
+//!
+//! Owns how they are shown. Deliberately knows of them no more than the API
+//! says.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use http::Method;
+use serde::Deserialize;
+
+use super::remote;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    remote: remote::Remote,
+
+    /// Prints the API's JSON.
+    #[arg(long, global = true)]
+    json: bool,
+
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Lists your sessions, the oldest first.
+    List,
+    /// Shows one.
+    Show {
+        /// Its id, as `list` prints it.
+        id: String,
+    },
+    /// Ends one, with its sandbox.
+    Kill {
+        /// Its id, as `list` prints it.
+        id: String,
+    },
+}
+
+/// A session, as far as it is shown.
+#[derive(Debug, Deserialize)]
+struct Session {
+    id: String,
+    provider: String,
+    state: String,
+    age: f64,
+    sandbox: Option<String>,
+    kept: bool,
+    durability: Option<String>,
+    user: Option<String>,
+    clients: Vec<Client>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Client {
+    client: String,
+    role: String,
+    cols: Option<u16>,
+    rows: Option<u16>,
+}
+
+pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
+    let Options { remote, json, action } = options;
+    let broker = remote.broker()?;
+    let (method, path) = match &action {
+        Action::List => (Method::GET, "api/sessions".to_owned()),
+        Action::Show { id } => (Method::GET, path_of(id)?),
+        Action::Kill { id } => (Method::DELETE, path_of(id)?),
+    };
+    let mut answer = broker.ask(method, &path).await?;
+    let text = match action {
+        Action::Kill { .. } => return Ok(ExitCode::SUCCESS),
+        _ if json => format!("{answer:#}\n"),
+        Action::List => {
+            let sessions: Vec<Session> =
+                serde_json::from_value(answer["sessions"].take()).with_context(|| strange(&broker))?;
+            table(&sessions)
+        }
+        Action::Show { .. } => details(&serde_json::from_value(answer).with_context(|| strange(&broker))?),
+    };
+    // A reader that has enough, such as `head`, is no reason to panic.
+    write!(std::io::stdout(), "{text}")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn strange(broker: &remote::Broker) -> String {
+    format!("what answers at {} is no broker of this version", broker.name())
+}
+
+fn path_of(id: &str) -> anyhow::Result<String> {
+    let good = !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric());
+    anyhow::ensure!(good, "{id:?} is no session's id; `broker sessions list` shows them");
+    Ok(format!("api/sessions/{id}"))
+}
+
+const HEADINGS: [&str; 7] = ["ID", "STATE", "AGE", "PROVIDER", "OUTPUT", "USER", "CLIENTS"];
+
+fn table(sessions: &[Session]) -> String {
+    if sessions.is_empty() {
+        return "no sessions\n".to_owned();
+    }
+    let row = |session: &Session| {
+        [
+            session.id.clone(),
+            session.state.clone(),
+            age(session.age),
+            session.provider.clone(),
+            session.durability.clone().unwrap_or_else(|| "-".to_owned()),
+            session.user.clone().unwrap_or_else(|| "-".to_owned()),
+            session.clients.len().to_string(),
+        ]
+        .map(|cell| printable(&cell))
+    };
+    let rows: Vec<_> = std::iter::once(HEADINGS.map(str::to_owned)).chain(sessions.iter().map(row)).collect();
+    let widths: [usize; HEADINGS.len()] =
+        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default());
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn details(session: &Session) -> String {
+    let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+    let mut text = String::new();
+    for (name, value) in [
+        ("id", session.id.clone()),
+        ("state", session.state.clone()),
+        ("age", age(session.age)),
+        ("provider", session.provider.clone()),
+        ("sandbox", or_none(&session.sandbox)),
+        ("output", or_none(&session.durability)),
+        ("kept", if session.kept { "yes, for a while without clients" } else { "no" }.to_owned()),
+        ("user", or_none(&session.user)),
+    ] {
+        text.push_str(&format!("{name:9} {}\n", printable(&value)));
+    }
+    for client in &session.clients {
+        let Client { client, role, cols, rows } = client;
+        let size = cols.zip(*rows).map_or_else(String::new, |(cols, rows)| format!(" {cols}x{rows}"));
+        text.push_str(&format!("{:9} {}{size}\n", printable(role), printable(client)));
+    }
+    text
+}
+
+/// What steers no terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+/// Seconds in the two largest units.
+fn age(seconds: f64) -> String {
+    let seconds = seconds.max(0.0) as u64;
+    let (days, hours, minutes) = (seconds / 86400, seconds / 3600 % 24, seconds / 60 % 60);
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{minutes}m{:02}s", seconds % 60),
+        3600..86400 => format!("{hours}h{minutes:02}m"),
+        _ => format!("{days}d{hours:02}h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn session() -> Session {
+        let value: Value = json!({
+            "id": "0123", "provider": "local", "state": "running", "age": 3725.5, "generation": 1, "sandbox": "s1",
+            "kept": true, "durability": null, "user": "a\u{1b}[2J",
+            "clients": [
+                { "client": "w1", "role": "driver", "cols": 80, "rows": 24 },
+                { "client": "w2", "role": "viewer", "cols": null, "rows": null },
+            ],
+        });
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_table_is_aligned_and_steers_no_terminal() {
+        assert_eq!(table(&[]), "no sessions\n");
+        assert_eq!(
+            table(&[session()]),
+            "ID    STATE    AGE    PROVIDER  OUTPUT  USER   CLIENTS\n\
+             0123  running  1h02m  local     -       a?[2J  2\n"
+        );
+    }
+
+    #[test]
+    fn one_session_is_shown_with_its_clients() {
+        let text = details(&session());
+        for line in ["age       1h02m\n", "sandbox   s1\n", "output    -\n", "driver    w1 80x24\n", "viewer    w2\n"] {
+            assert!(text.contains(line), "{line:?} in {text}");
+        }
+    }
+
+    #[test]
+    fn an_age_has_its_two_largest_units() {
+        for (seconds, text) in [(0.9, "0s"), (61.0, "1m01s"), (3600.0, "1h00m"), (90000.0, "1d01h")] {
+            assert_eq!(age(seconds), text);
+        }
+    }
+
+    #[test]
+    fn an_id_leads_nowhere_else() {
+        for id in ["", "../status", "a/b", "a?b"] {
+            assert!(path_of(id).is_err(), "{id}");
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! The sessions of whoever asks: all of them, one, its end and its recording.
+//!
+//! Owns these routes and the shape of their answers. Deliberately decides
+//! nothing about a session. `docs/attach.md` says what clients may rely on.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Extension, Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
+use bytes::Bytes;
+use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use http::{HeaderValue, StatusCode};
+use http_body::Frame;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::Shared;
+use super::auth::Pass;
+use super::files::{Refusal, Slot};
+use super::routes::seconds;
+use super::serve::{Connection, Transfer};
+use crate::sandbox::{self, Code, Exit, Fault, Process};
+use crate::session::Summary;
+
+/// The route that waits for a sandbox.
+pub(super) const RECORDING: &str = "/api/sessions/{id}/recording";
+
+/// How long a recording may stand still on either side, as a file does.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// Bytes of the recorder's complaints that are told.
+const COMPLAINT: usize = 1024;
+
+pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
+    vec![("/api/sessions", get(list)), ("/api/sessions/{id}", get(one).delete(kill)), (RECORDING, get(recording))]
+}
+
+/// A session as its user sees it.
+fn describe(session: &Summary) -> Value {
+    let clients: Vec<_> = session
+        .clients
+        .iter()
+        .map(|client| {
+            let (cols, rows) = client.size.map(|size| (size.cols, size.rows)).unzip();
+            json!({ "client": &*client.client, "role": client.role.as_str(), "cols": cols, "rows": rows })
+        })
+        .collect();
+    json!({
+        "id": &*session.id,
+        "provider": &*session.provider,
+        "state": session.phase.as_str(),
+        "age": seconds(session.age),
+        "generation": session.generation,
+        "sandbox": session.sandbox,
+        "kept": session.kept,
+        "durability": session.durability.map(|durability| durability.as_str()),
+        "user": session.user.as_deref(),
+        "clients": clients,
+    })
+}
+
+/// The caller's own, the oldest first.
+pub(super) fn own(shared: &Shared, pass: &Pass) -> Vec<Value> {
+    let settings = shared.settings();
+    let all = shared.app.sessions.list();
+    all.iter().filter(|one| shared.auth.owns(&settings, pass, one.user.as_deref())).map(describe).collect()
+}
+
+/// `GET /api/sessions`.
+async fn list(State(shared): State<Shared>, Extension(pass): Extension<Pass>) -> Response {
+    Json(json!({ "sessions": own(&shared, &pass) })).into_response()
+}
+
+/// `GET /api/sessions/{id}`.
+async fn one(
+    State(shared): State<Shared>,
+    Extension(pass): Extension<Pass>,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    let session = shared.session(&pass, &id)?;
+    Ok(Json(describe(&session.summary())).into_response())
+}
+
+/// `DELETE /api/sessions/{id}`: ends it. Its sandbox ends after the answer.
+async fn kill(
+    State(shared): State<Shared>,
+    Extension(connection): Extension<Connection>,
+    Extension(pass): Extension<Pass>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    let session = shared.session(&pass, &id)?;
+    tracing::info!(session = session.id(), peer = %connection.peer, "ended over HTTP");
+    session.kill();
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `GET /api/sessions/{id}/recording`: what the recorder still has of it, as
+/// asciicast v3. Looking is no use of the session.
+async fn recording(
+    State(shared): State<Shared>,
+    Extension(connection): Extension<Connection>,
+    Extension(pass): Extension<Pass>,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    let session = shared.session(&pass, &id)?;
+    let Some(tape) = session.tape() else {
+        session.workspace().ok_or(Refusal::NotRunning)?;
+        return Err(Refusal::NotRecorded);
+    };
+    let slot = shared.files.take(session.id()).ok_or(Refusal::Busy)?;
+    let mut process = tape.cast().await?;
+    // What fails before its first byte is told as what it is.
+    let first = match timeout(IDLE, process.stdout.recv()).await {
+        Ok(Some(first)) => first,
+        Ok(None) => return Err(ended(&mut process).await.err().unwrap_or_else(|| failed("it told nothing")).into()),
+        Err(_) => return Err(still().into()),
+    };
+    let body = carried(process, first, connection.transfer(), slot, session.id().to_owned());
+    let name = format!("attachment; filename=\"{}.cast\"", session.id());
+    let name = HeaderValue::try_from(name).expect("an id is hexadecimal");
+    let cast = HeaderValue::from_static("application/x-asciicast");
+    Ok(([(CONTENT_TYPE, cast), (CONTENT_DISPOSITION, name)], body).into_response())
+}
+
+/// What a recording's body gets.
+enum Piece {
+    Bytes(Bytes),
+    /// That was all.
+    Whole,
+    /// There is more, but it does not come.
+    Broken,
+}
+
+/// The body of a recording: all of it, or an error, which breaks the connection
+/// off so that a part never looks like the whole.
+struct Served {
+    data: mpsc::Receiver<Piece>,
+    _transfer: Transfer,
+    _slot: Slot,
+}
+
+impl http_body::Body for Served {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        Poll::Ready(match ready!(self.data.poll_recv(cx)) {
+            Some(Piece::Bytes(bytes)) => Some(Ok(Frame::data(bytes))),
+            Some(Piece::Whole) => None,
+            Some(Piece::Broken) | None => Some(Err(io::Error::other("the recording broke off"))),
+        })
+    }
+}
+
+/// The body of an answer that is this process's output.
+fn carried(process: Process, first: Bytes, transfer: Transfer, slot: Slot, session: String) -> Body {
+    let (to, data) = mpsc::channel(1);
+    let served = Served { data, _transfer: transfer.clone(), _slot: slot };
+    tokio::spawn(pump(process, first, to, transfer, session));
+    Body::new(served)
+}
+
+/// Carries a recording to the body as fast as the client takes it. A client
+/// that takes nothing is cut, as with files.
+async fn pump(mut process: Process, first: Bytes, to: mpsc::Sender<Piece>, transfer: Transfer, session: String) {
+    let mut piece = Piece::Bytes(first);
+    loop {
+        let last = !matches!(piece, Piece::Bytes(_));
+        match timeout(IDLE, to.send(piece)).await {
+            Ok(Ok(())) if last => break,
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return, // the client has gone
+            Err(_) => return transfer.cut(),
+        }
+        let next = match timeout(IDLE, process.stdout.recv()).await {
+            Ok(Some(bytes)) => Ok(Piece::Bytes(bytes)),
+            Ok(None) => ended(&mut process).await.map(|()| Piece::Whole),
+            Err(_) => Err(still()),
+        };
+        piece = next.unwrap_or_else(|error| {
+            tracing::warn!(session, fault = ?error.fault, code = ?error.code, %error, "broke a recording off");
+            Piece::Broken
+        });
+    }
+    if timeout(IDLE, to.closed()).await.is_err() {
+        transfer.cut();
+    }
+}
+
+/// How the recorder's process ended, once it has said all.
+async fn ended(process: &mut Process) -> sandbox::Result<()> {
+    let exit = match timeout(IDLE, &mut process.done).await {
+        Ok(Ok(exit)) => exit?,
+        Ok(Err(_)) => return Err(failed("its plugin stopped without saying how it ended")),
+        Err(_) => return Err(still()),
+    };
+    if exit == Exit::Code(0) {
+        return Ok(());
+    }
+    let mut said = Vec::new();
+    while let Ok(chunk) = process.stderr.try_recv() {
+        said.extend_from_slice(&chunk[..chunk.len().min(COMPLAINT - said.len())]);
+    }
+    Err(failed(&format!("{exit}: {}", String::from_utf8_lossy(&said).replace(char::is_control, " ").trim())))
+}
+
+fn failed(why: &str) -> sandbox::Error {
+    sandbox::Error::new(Fault::Provider, Code::DataLoss, format!("the recorder in the sandbox failed: {why}"))
+}
+
+fn still() -> sandbox::Error {
+    let message = format!("the recorder in the sandbox told nothing for {} s", IDLE.as_secs());
+    sandbox::Error::new(Fault::Provider, Code::DeadlineExceeded, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use http_body_util::BodyExt as _;
+    use tokio::sync::{Semaphore, oneshot};
+    use tokio_util::task::AbortOnDropHandle;
+
+    use super::*;
+    use crate::http::files::Slots;
+    use crate::sandbox::Control;
+
+    /// A recorder, and what steers it: what it prints, its complaints and its end.
+    fn recorder() -> (Process, mpsc::Sender<Bytes>, mpsc::Sender<Bytes>, oneshot::Sender<sandbox::Result<Exit>>) {
+        let ((print, stdout), (complain, stderr)) = (mpsc::channel(8), mpsc::channel(8));
+        let (end, done) = oneshot::channel();
+        let lifetime = AbortOnDropHandle::new(tokio::spawn(std::future::pending()));
+        let (control, _) = Control::new();
+        (Process { id: "1".to_owned(), stdout, stderr, done, control, lifetime }, print, complain, end)
+    }
+
+    /// What a client gets of it.
+    async fn got(process: Process) -> Result<String, axum::Error> {
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let address = "127.0.0.1:1".parse().unwrap();
+        let transfer = Connection::new(address, address, Arc::new(place)).transfer();
+        let slot = Slots::default().take("s").unwrap();
+        let body = carried(process, Bytes::from_static(b"first,"), transfer, slot, "s".to_owned());
+        body.collect().await.map(|body| String::from_utf8(body.to_bytes().to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_recording_is_whole_or_broken_off() {
+        for (exit, whole) in [
+            (Some(Ok(Exit::Code(0))), true),
+            (Some(Ok(Exit::Code(1))), false),
+            (Some(Ok(Exit::Signal("SIGKILL".to_owned()))), false),
+            (Some(Err(sandbox::Error::new(Fault::Provider, Code::Unavailable, "gone"))), false),
+            (None, false),
+        ] {
+            let text = format!("{exit:?}");
+            let (process, print, complain, end) = recorder();
+            print.send(Bytes::from_static(b"second,")).await.unwrap();
+            print.send(Bytes::from_static(b"third")).await.unwrap();
+            complain.send(Bytes::from_static(b"no space left")).await.unwrap();
+            drop((print, complain));
+            match exit {
+                Some(exit) => end.send(exit).unwrap(),
+                None => drop(end),
+            }
+            assert_eq!(got(process).await.ok(), whole.then(|| "first,second,third".to_owned()), "{text}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_recorder_that_hangs_breaks_the_recording_off() {
+        let (process, _print, _complain, _end) = recorder();
+        assert!(got(process).await.is_err());
+    }
+}

@@ -1,0 +1,90 @@
+//! From a sandbox to a shell: a new one, or one of an earlier broker.
+//!
+//! Owns which terminal a shell gets. Deliberately decides nothing about the
+//! session: the driver says what it needs and tells what came of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+
+use super::KEPT;
+use super::driver::failed;
+use super::tape::{Recorded, Tape};
+use crate::sandbox::{Call, Command, Provider, Result, SandboxRef, Size, Terminal};
+
+/// First and longest pause between two tries to find a sandbox again.
+const FIND_PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+
+/// A shell that runs.
+pub(super) enum Shell {
+    Plain(Terminal),
+    Recorded(Recorded, Tape),
+}
+
+/// What it takes to start a shell, or to come back to it.
+pub(super) struct Opening {
+    pub(super) provider: Arc<dyn Provider>,
+    pub(super) call: Call,
+    pub(super) sandbox: SandboxRef,
+    pub(super) command: Command,
+    pub(super) size: Size,
+}
+
+impl Opening {
+    fn tape(&self) -> Tape {
+        Tape {
+            provider: Arc::clone(&self.provider),
+            call: self.call.clone(),
+            sandbox: self.sandbox.clone(),
+            user: self.command.user.clone(),
+        }
+    }
+
+    /// Under the recorder, or where that cannot run, on the provider's own
+    /// terminal.
+    pub(super) async fn record(&self, recorder: &Bytes, input: mpsc::Receiver<Bytes>) -> Result<Shell> {
+        let tape = self.tape();
+        match tape.start(recorder, &self.command, self.size).await {
+            Ok(started) => Ok(Shell::Recorded(tape.clone().keep(started, input), tape)),
+            Err(error) => {
+                failed("the recorder cannot run in this sandbox; output that nobody reads is lost", &error);
+                self.plain(input).await
+            }
+        }
+    }
+
+    pub(super) async fn plain(&self, input: mpsc::Receiver<Bytes>) -> Result<Shell> {
+        let Opening { provider, call, sandbox, command, size } = self;
+        provider.open(call, sandbox, command, *size, input).await.map(Shell::Plain)
+    }
+
+    pub(super) async fn resume(&self, input: mpsc::Receiver<Bytes>) -> Result<Shell> {
+        let tape = self.tape();
+        let found = tape.resume(KEPT).await?;
+        Ok(Shell::Recorded(tape.clone().keep(found, input), tape))
+    }
+
+    pub(super) async fn attach(&self, pty: &str, input: mpsc::Receiver<Bytes>) -> Result<Shell> {
+        self.provider.attach(&self.call, &self.sandbox, pty, input).await.map(Shell::Plain)
+    }
+}
+
+/// Finds a sandbox of which only the id is known; tries again while that may
+/// help and its lease may last.
+pub(super) async fn find(provider: &dyn Provider, call: &Call, id: String, lease: Duration) -> Result<SandboxRef> {
+    let sandbox = SandboxRef { id, state: Bytes::new() };
+    let (deadline, mut pause) = (Instant::now() + lease, FIND_PAUSE.0);
+    loop {
+        match provider.connect(call, &sandbox, lease).await {
+            Err(error) if error.code.is_transient() && Instant::now() + pause < deadline => {
+                failed("could not find the sandbox again yet", &error);
+            }
+            result => return result,
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(FIND_PAUSE.1);
+    }
+}

@@ -1,0 +1,214 @@
+//! Who is at a session: its clients, which of them drives, and the size that
+//! they agree on.
+//!
+//! Owns the rules of roles and sizes. Pure: no IO, no task, no clock.
+//!
+//! ```text
+//!              join as driver · take control
+//!   Viewer ────────────────────────────────────▶ Driver     one at a time
+//!      ▲                                            │
+//!      └───── another took control ◀────────────────┤
+//!             left: the last to join that may drive follows
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::watch;
+
+use crate::sandbox::Size;
+
+/// Clients of one session, at most. Each costs a socket and two tasks' worth
+/// of buffers; a lecture fits.
+pub const MAX_CLIENTS: usize = 64;
+
+/// Clients that left and may come back, whose input is still known. A window
+/// that was reloaded is one.
+const REMEMBERED: usize = 64;
+
+/// What a client may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// Types, and may set the size.
+    #[default]
+    Driver,
+    /// Watches.
+    Viewer,
+}
+
+impl Role {
+    /// Its name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Driver => "driver",
+            Role::Viewer => "viewer",
+        }
+    }
+}
+
+/// Whose size the terminal has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SizeRule {
+    /// The driver's.
+    #[default]
+    Driver,
+    /// The least columns and the least rows of all clients.
+    Smallest,
+}
+
+/// How far a client's input has come; outlives its connection.
+#[derive(Debug)]
+pub(super) struct Progress {
+    /// Highest number that was taken in.
+    seen: AtomicU64,
+    /// Highest number that was handed to the sandbox.
+    pub(super) handed: watch::Sender<u64>,
+}
+
+impl Progress {
+    fn new() -> Arc<Self> {
+        Arc::new(Progress { seen: AtomicU64::new(0), handed: watch::Sender::new(0) })
+    }
+
+    /// Whether this number was not taken in before; then it is now.
+    pub(super) fn take(&self, seq: u64) -> bool {
+        self.seen.fetch_max(seq, Ordering::Relaxed) < seq
+    }
+}
+
+/// A client as others see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// Its name: a window's, not a person's.
+    pub client: Arc<str>,
+    /// What it may do now.
+    pub role: Role,
+    /// Its size, where it has told one.
+    pub size: Option<Size>,
+}
+
+#[derive(Clone, Debug)]
+struct Member {
+    name: Arc<str>,
+    /// Tells connections of the same name apart; counts up.
+    connection: u64,
+    may_drive: bool,
+    size: Option<Size>,
+    progress: Arc<Progress>,
+}
+
+/// The clients of one session, in the order in which they joined.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Roster {
+    members: Vec<Member>,
+    /// Connection of the driver.
+    driver: Option<u64>,
+    left: VecDeque<(Arc<str>, Arc<Progress>)>,
+    next: u64,
+    /// Counts changes that others see.
+    version: u64,
+}
+
+impl Roster {
+    /// A client comes. One of the same name gives way. A driver takes control.
+    /// Returns its connection and how far its input has come; none when there
+    /// are too many.
+    pub(super) fn join(&mut self, name: Arc<str>, role: Role, size: Option<Size>) -> Option<(u64, Arc<Progress>)> {
+        let before = self.members.iter().position(|member| member.name == name);
+        if before.is_none() && self.members.len() >= MAX_CLIENTS {
+            return None;
+        }
+        let progress = match before {
+            Some(at) => self.members.remove(at).progress,
+            None => self.remembered(&name).unwrap_or_else(Progress::new),
+        };
+        let connection = self.next;
+        self.next += 1;
+        let may_drive = role == Role::Driver;
+        self.members.push(Member { name, connection, may_drive, size, progress: Arc::clone(&progress) });
+        if may_drive {
+            self.driver = Some(connection);
+        }
+        self.settle();
+        Some((connection, progress))
+    }
+
+    /// A client goes, if its place was not taken.
+    pub(super) fn leave(&mut self, connection: u64) {
+        let Some(at) = self.members.iter().position(|member| member.connection == connection) else { return };
+        let Member { name, progress, .. } = self.members.remove(at);
+        if self.left.len() >= REMEMBERED {
+            self.left.pop_front();
+        }
+        self.left.push_back((name, progress));
+        self.settle();
+    }
+
+    /// A client wants to drive; false when it may not.
+    pub(super) fn take_control(&mut self, connection: u64) -> bool {
+        let may = self.members.iter().any(|member| member.connection == connection && member.may_drive);
+        if may {
+            self.driver = Some(connection);
+            self.settle();
+        }
+        may
+    }
+
+    pub(super) fn resize(&mut self, connection: u64, size: Size) {
+        if let Some(member) = self.members.iter_mut().find(|member| member.connection == connection)
+            && member.size.replace(size) != Some(size)
+        {
+            self.version += 1;
+        }
+    }
+
+    /// What a client may do; none when another took its place.
+    pub(super) fn role(&self, connection: u64) -> Option<Role> {
+        let there = self.members.iter().any(|member| member.connection == connection);
+        there.then_some(if self.driver == Some(connection) { Role::Driver } else { Role::Viewer })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Counts changes that [`Roster::present`] shows.
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// All clients.
+    pub(super) fn present(&self) -> Vec<Presence> {
+        let present = |member: &Member| Presence {
+            client: Arc::clone(&member.name),
+            role: if self.driver == Some(member.connection) { Role::Driver } else { Role::Viewer },
+            size: member.size,
+        };
+        self.members.iter().map(present).collect()
+    }
+
+    /// The size that they agree on; none where nobody says one.
+    pub(super) fn size(&self, rule: SizeRule) -> Option<Size> {
+        match rule {
+            SizeRule::Driver => self.members.iter().find(|member| self.driver == Some(member.connection))?.size,
+            SizeRule::Smallest => {
+                let sizes = || self.members.iter().filter_map(|member| member.size);
+                Some(Size { cols: sizes().map(|s| s.cols).min()?, rows: sizes().map(|s| s.rows).min()? })
+            }
+        }
+    }
+
+    fn remembered(&mut self, name: &str) -> Option<Arc<Progress>> {
+        let at = self.left.iter().position(|(left, _)| &**left == name)?;
+        self.left.remove(at).map(|(_, progress)| progress)
+    }
+
+    /// Finds a driver where there is none, the last to join that may.
+    fn settle(&mut self) {
+        if !self.members.iter().any(|member| self.driver == Some(member.connection)) {
+            self.driver = self.members.iter().rev().find(|member| member.may_drive).map(|member| member.connection);
+        }
+        self.version += 1;
+    }
+}

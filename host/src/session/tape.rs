@@ -1,0 +1,587 @@
+//! The recorder in a session's sandbox: a terminal whose output has numbers,
+//! and what is left of it on the recorder's disk.
+//!
+//! Owns the recorder's commands, the connection to it, which is made again
+//! when it breaks, and input that the recorder has not yet taken. Deliberately
+//! decides nothing about the session, and knows of the sandbox no more than
+//! that it takes a file and runs processes.
+//!
+//! ```text
+//!  driver ──input──▶ ┌────────┐ ──stdin──▶ ┌──────────┐ ──▶ PTY
+//!         ◀─output── │ Keeper │            │ recorder │ ──▶ ring on disk
+//!                    └────────┘ ◀─stdout── └──────────┘ ◀── PTY
+//!  readers that are behind ◀── Playback ◀──── ring
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use sandbox_recorder::wire::{self, ToBroker, ToRecorder};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{Instrument, debug, info, warn};
+
+use crate::sandbox::{
+    Call, Code, Command, Control, ControlRequest, Error, Exit, Fault, Lifetime, Location, PIPE_CHUNKS, Process,
+    Provider, Result, SandboxRef, Size, Upload,
+};
+
+/// Where the program is put: on the sandbox's own disk, writable by whoever
+/// runs the shell.
+const PROGRAM: &str = "/tmp/.sandbox-recorder/program";
+
+/// Where the recorder keeps its files. A sandbox has one shell.
+pub(super) const DIRECTORY: &str = "/tmp/.sandbox-recorder/tape";
+
+/// Time for the recorder to say that the shell runs. It takes milliseconds;
+/// the rest is for a provider that is busy.
+const HELLO_DEADLINE: Duration = Duration::from_secs(20);
+
+/// How often the recorder hears from us: a third of what it waits before it
+/// takes this broker for dead.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// Output after which the recorder is told how far we are: a sixteenth of what
+/// it lets us be behind.
+const ACK_EVERY: u64 = 1 << 20;
+
+/// Input that the recorder may have yet to take, at most, which is what it
+/// holds. Kept, so that a broken connection loses and doubles none; beyond it
+/// the shell's own queue is full and input waits.
+const UNTAKEN: usize = wire::MAX_DATA;
+
+/// Frames that wait for the pipe to the recorder.
+const OUTBOX: usize = 8;
+
+/// Bytes of the recorder's complaints that are kept.
+const COMPLAINT: usize = 1024;
+
+/// First and longest pause before a broken connection is made again.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Tries in a row that fail for a reason that time does not mend.
+const TRIES: u32 = 5;
+
+/// Text of one screen, at most: every cell of the largest terminal with
+/// colours, on two buffers, would be more; what is beyond it is not a screen.
+const SCREEN: usize = 16 << 20;
+
+/// The recorder of one sandbox.
+#[derive(Clone, Debug)]
+pub struct Tape {
+    pub(super) provider: Arc<dyn Provider>,
+    pub(super) call: Call,
+    pub(super) sandbox: SandboxRef,
+    pub(super) user: Option<String>,
+}
+
+/// A terminal that the recorder owns. As [`crate::sandbox::Terminal`], with
+/// numbered output.
+#[derive(Debug)]
+pub(super) struct Recorded {
+    /// Chunks with the offset of their first byte. Where one does not begin at
+    /// the last one's end, the recorder no longer had what lies between.
+    pub(super) output: mpsc::Receiver<(u64, Bytes)>,
+    /// Offset of the first byte that comes.
+    pub(super) begins: u64,
+    /// The size that the terminal had.
+    pub(super) size: Size,
+    /// Bytes of input that the shell's terminal has taken from this broker.
+    pub(super) taken: watch::Receiver<u64>,
+    pub(super) done: oneshot::Receiver<Result<Exit>>,
+    pub(super) control: Control,
+    pub(super) lifetime: Lifetime,
+}
+
+/// Part of what the recorder still has.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// Bytes from this offset on.
+    Output(u64, Bytes),
+    /// The bytes from here to there are gone.
+    Gap(u64, u64),
+}
+
+impl Tape {
+    /// Puts the recorder into the sandbox and starts the shell under it.
+    pub(super) async fn start(&self, program: &Bytes, shell: &Command, size: Size) -> Result<Attachment> {
+        self.put(program).await?;
+        // An upload is not executable everywhere.
+        let mut argv = ["/bin/sh", "-c", r#"chmod 700 "$0" && exec "$0" "$@""#, PROGRAM].map(str::to_owned).to_vec();
+        argv.extend(["run", "--dir", DIRECTORY].map(str::to_owned));
+        argv.extend(["--cols".to_owned(), size.cols.to_string(), "--rows".to_owned(), size.rows.to_string()]);
+        argv.push("--".to_owned());
+        argv.extend(shell.argv.iter().cloned());
+        Attachment::open(self, Command { argv, ..shell.clone() }, |_| 0).await
+    }
+
+    /// Comes back to a shell that runs under the recorder, and to its last
+    /// `tail` bytes.
+    pub(super) async fn resume(&self, tail: u64) -> Result<Attachment> {
+        let command = self.attach(["--tail".to_owned(), tail.to_string()]);
+        Attachment::open(self, command, |hello| hello.end.saturating_sub(tail).max(hello.start)).await
+    }
+
+    /// Serves a connection, and makes it again when it breaks.
+    pub(super) fn keep(self, attachment: Attachment, input: mpsc::Receiver<Bytes>) -> Recorded {
+        let (output, numbered) = mpsc::channel(PIPE_CHUNKS);
+        let (told, taken) = watch::channel(0);
+        let (done, how) = oneshot::channel();
+        let (control, requests) = Control::new();
+        let Attachment { hello, begins, .. } = attachment;
+        let size = from_wire(hello.size);
+        let keeper = Keeper {
+            tape: self,
+            input,
+            untaken: Untaken { base: hello.input, ..Untaken::default() },
+            before: hello.input,
+            taken: told,
+            output,
+            end: begins,
+            acked: begins,
+            requests,
+        };
+        let task = tokio::spawn(async move { _ = done.send(keeper.run(attachment).await) }.in_current_span());
+        let lifetime = AbortOnDropHandle::new(task);
+        Recorded { output: numbered, begins, size, taken, done: how, control, lifetime }
+    }
+
+    /// What is left of the output between two offsets, as far as there is
+    /// some. Dropping it ends the transfer.
+    pub async fn read(&self, from: u64, to: u64) -> Result<Playback> {
+        let process = self.ask(["read", "--from", &from.to_string(), "--to", &to.to_string()]).await?;
+        Ok(Playback { process, frames: Frames::default() })
+    }
+
+    /// Text that draws what is on the screen at `offset`, on a terminal that
+    /// was reset, and the terminal's size there.
+    pub async fn screen(&self, offset: u64) -> Result<(Size, String)> {
+        let mut process = self.ask(["screen", "--at", &offset.to_string()]).await?;
+        let mut frames = Frames::default();
+        let (mut screen, mut text) = (None, String::new());
+        while let Some(chunk) = process.stdout.recv().await {
+            frames.push(chunk);
+            while let Some(said) = frames.next()? {
+                let Said::Screen(size, more) = said else { return Err(said.unexpected()) };
+                screen = Some(size);
+                text.push_str(&more);
+                if text.len() > SCREEN {
+                    return Err(Error::new(Fault::Provider, Code::OutOfRange, "the recorder's screen is too large"));
+                }
+            }
+        }
+        ended_well(&mut process).await?;
+        screen.map(|size| (size, text)).ok_or_else(|| garbled("it told no screen"))
+    }
+
+    /// The session so far as asciicast v3, on the process's standard output.
+    pub async fn cast(&self) -> Result<Process> {
+        self.ask(["cast"]).await
+    }
+
+    async fn put(&self, program: &Bytes) -> Result<()> {
+        let (tx, data) = mpsc::channel(PIPE_CHUNKS);
+        let (whole, complete) = oneshot::channel();
+        let upload = Upload { size: Some(program.len() as u64), data, complete };
+        let at = Location { path: PROGRAM.to_owned(), user: self.user.clone() };
+        let mut rest = program.clone();
+        let feed = async move {
+            while !rest.is_empty() {
+                let chunk = rest.split_to(rest.len().min(crate::sandbox::CHUNK_BYTES));
+                // Who gives up says why by its own result.
+                if tx.send(chunk).await.is_err() {
+                    return;
+                }
+            }
+            let _ = whole.send(Ok(()));
+        };
+        let (written, ()) = tokio::join!(self.provider.write(&self.call, &self.sandbox, &at, upload), feed);
+        written.map(drop)
+    }
+
+    /// Runs one of the recorder's commands that answers and ends.
+    async fn ask<const N: usize>(&self, arguments: [&str; N]) -> Result<Process> {
+        let mut argv = vec![PROGRAM.to_owned(), arguments[0].to_owned(), "--dir".to_owned(), DIRECTORY.to_owned()];
+        argv.extend(arguments[1..].iter().map(|argument| (*argument).to_owned()));
+        let (_, no_input) = mpsc::channel(1);
+        let command = Command { argv, user: self.user.clone(), ..Command::default() };
+        self.provider.run(&self.call, &self.sandbox, &command, no_input).await
+    }
+
+    fn attach(&self, from: [String; 2]) -> Command {
+        let mut argv = [PROGRAM, "attach", "--dir", DIRECTORY].map(str::to_owned).to_vec();
+        argv.extend(from);
+        Command { argv, user: self.user.clone(), ..Command::default() }
+    }
+}
+
+/// A stretch of the recorder's ring on its way out.
+#[derive(Debug)]
+pub struct Playback {
+    process: Process,
+    frames: Frames,
+}
+
+impl Playback {
+    /// The next piece; none after the last one. Cancel-safe.
+    pub async fn next(&mut self) -> Result<Option<Piece>> {
+        loop {
+            match self.frames.next()? {
+                Some(Said::Output(offset, bytes)) => return Ok(Some(Piece::Output(offset, bytes))),
+                Some(Said::Gap(from, to)) => return Ok(Some(Piece::Gap(from, to))),
+                Some(said) => return Err(said.unexpected()),
+                None => {}
+            }
+            match self.process.stdout.recv().await {
+                Some(chunk) => self.frames.push(chunk),
+                None => return ended_well(&mut self.process).await.map(|()| None),
+            }
+        }
+    }
+}
+
+/// What the recorder says, as a value of its own.
+#[derive(Debug)]
+enum Said {
+    Hello(wire::Hello),
+    Output(u64, Bytes),
+    Gap(u64, u64),
+    Taken(u64),
+    Exit(Exit),
+    Screen(Size, String),
+    Refused(String),
+}
+
+impl Said {
+    fn unexpected(&self) -> Error {
+        let what = match self {
+            Said::Hello(_) => "hello",
+            Said::Output(..) => "output",
+            Said::Gap(..) => "a gap",
+            Said::Taken(_) => "that it took input",
+            Said::Exit(_) => "an exit",
+            Said::Screen(..) => "a screen",
+            Said::Refused(reason) => {
+                let message = format!("the recorder refused: {reason}");
+                return Error::new(Fault::Broker, Code::OutOfRange, message);
+            }
+        };
+        garbled(format_args!("{what} is out of place"))
+    }
+}
+
+/// The recorder's output, cut into what it says.
+#[derive(Debug, Default)]
+struct Frames {
+    decoder: wire::Decoder,
+    /// What of the last chunk is not read yet.
+    rest: Bytes,
+}
+
+impl Frames {
+    /// Takes in the next chunk, once [`Frames::next`] has returned none.
+    fn push(&mut self, chunk: Bytes) {
+        debug_assert!(self.rest.is_empty());
+        self.rest = chunk;
+    }
+
+    fn next(&mut self) -> Result<Option<Said>> {
+        let mut rest = &self.rest[..];
+        let said = match self.decoder.next(&mut rest).map_err(garbled)? {
+            None => None,
+            Some(ToBroker::Hello(hello)) => Some(Said::Hello(hello)),
+            Some(ToBroker::Output { offset, bytes }) => {
+                let whole = self.rest.as_ptr_range();
+                let within = whole.start <= bytes.as_ptr() && bytes.as_ptr_range().end <= whole.end;
+                let bytes = if within { self.rest.slice_ref(bytes) } else { Bytes::copy_from_slice(bytes) };
+                Some(Said::Output(offset, bytes))
+            }
+            Some(ToBroker::Gap { from, to }) => Some(Said::Gap(from, to)),
+            Some(ToBroker::Taken { input }) => Some(Said::Taken(input)),
+            Some(ToBroker::Exit { code, signal, .. }) => Some(Said::Exit(exit_of(code, signal))),
+            Some(ToBroker::Screen { size, text }) => Some(Said::Screen(from_wire(size), text.to_owned())),
+            Some(ToBroker::Refused { reason }) => Some(Said::Refused(reason.to_owned())),
+        };
+        let read = self.rest.len() - rest.len();
+        self.rest.advance(read);
+        Ok(said)
+    }
+}
+
+fn from_wire(size: wire::Size) -> Size {
+    Size { cols: size.cols, rows: size.rows }
+}
+
+fn encode(frame: ToRecorder<'_>) -> Bytes {
+    let mut out = Vec::new();
+    frame.encode(&mut out);
+    out.into()
+}
+
+/// One connection to the recorder.
+pub(super) struct Attachment {
+    process: Process,
+    stdin: mpsc::Sender<Bytes>,
+    frames: Frames,
+    hello: wire::Hello,
+    /// Offset of the first byte that comes.
+    begins: u64,
+}
+
+impl Attachment {
+    async fn open(tape: &Tape, command: Command, begins: impl FnOnce(&wire::Hello) -> u64) -> Result<Self> {
+        let began = Instant::now();
+        let (stdin, input) = mpsc::channel(PIPE_CHUNKS);
+        let mut process = tape.provider.run(&tape.call, &tape.sandbox, &command, input).await?;
+        let mut frames = Frames::default();
+        let late = || Error::new(Fault::Provider, Code::DeadlineExceeded, "the recorder did not answer in time");
+        let hello = timeout(HELLO_DEADLINE, greeted(&mut process, &mut frames)).await.map_err(|_| late())??;
+        debug!(elapsed = ?began.elapsed(), ?hello, "recorder attached");
+        Ok(Attachment { process, stdin, frames, begins: begins(&hello), hello })
+    }
+}
+
+async fn greeted(process: &mut Process, frames: &mut Frames) -> Result<wire::Hello> {
+    loop {
+        match frames.next()? {
+            Some(Said::Hello(hello)) => return Ok(hello),
+            Some(said) => return Err(said.unexpected()),
+            None => {}
+        }
+        match process.stdout.recv().await {
+            Some(chunk) => frames.push(chunk),
+            None => return Err(why_ended(process).await),
+        }
+    }
+}
+
+/// Why a process's output has ended.
+async fn why_ended(process: &mut Process) -> Error {
+    match (&mut process.done).await {
+        Ok(Ok(exit)) => failed(&exit, &complaint(&mut process.stderr)),
+        Ok(Err(error)) => error,
+        Err(_) => silent(),
+    }
+}
+
+/// Input that the recorder has not said to have taken.
+#[derive(Default)]
+struct Untaken {
+    /// Position of the first byte in all input ever.
+    base: u64,
+    chunks: VecDeque<Bytes>,
+    len: usize,
+}
+
+impl Untaken {
+    fn push(&mut self, bytes: Bytes) {
+        self.len += bytes.len();
+        self.chunks.push_back(bytes);
+    }
+
+    fn taken(&mut self, until: u64) {
+        let mut count = until.saturating_sub(self.base).min(self.len as u64) as usize;
+        self.base += count as u64;
+        self.len -= count;
+        while let Some(first) = self.chunks.front_mut() {
+            if first.len() > count {
+                first.advance(count);
+                return;
+            }
+            count -= first.len();
+            self.chunks.pop_front();
+        }
+    }
+}
+
+/// The task between the driver and the recorder.
+struct Keeper {
+    tape: Tape,
+    input: mpsc::Receiver<Bytes>,
+    untaken: Untaken,
+    /// Input that came before this broker.
+    before: u64,
+    taken: watch::Sender<u64>,
+    output: mpsc::Sender<(u64, Bytes)>,
+    /// Offset after the last byte received.
+    end: u64,
+    /// What the recorder knows of it.
+    acked: u64,
+    requests: mpsc::Receiver<ControlRequest>,
+}
+
+impl Keeper {
+    /// Serves until the shell has ended or cannot be reached for good. Dropped
+    /// when nobody wants the terminal any more.
+    async fn run(mut self, mut attachment: Attachment) -> Result<Exit> {
+        loop {
+            let error = match self.serve(attachment).await {
+                Ok(exit) => return Ok(exit),
+                Err(error) => error,
+            };
+            warn!(fault = ?error.fault, code = ?error.code, attrs = ?error.attrs, %error, end = self.end,
+                "the connection to the recorder broke; making it again");
+            attachment = self.again(error).await?;
+            info!(end = self.end, "connected to the recorder again");
+        }
+    }
+
+    async fn again(&mut self, mut error: Error) -> Result<Attachment> {
+        let (mut pause, mut hopeless) = (PAUSE.0, 0);
+        loop {
+            if error.code == Code::NotFound {
+                return Err(error);
+            }
+            if !error.code.is_transient() {
+                hopeless += 1;
+                if hopeless > TRIES {
+                    return Err(error);
+                }
+            }
+            sleep(error.retry_after.unwrap_or(pause)).await;
+            pause = (pause * 2).min(PAUSE.1);
+            let command = self.tape.attach(["--since".to_owned(), self.end.to_string()]);
+            let end = self.end;
+            match Attachment::open(&self.tape, command, |_| end).await {
+                Ok(attachment) => return Ok(attachment),
+                Err(again) => error = again,
+            }
+        }
+    }
+
+    /// Serves one connection until the shell ends.
+    async fn serve(&mut self, attachment: Attachment) -> Result<Exit> {
+        let Attachment { mut process, stdin, mut frames, hello, .. } = attachment;
+        self.taken(hello.input);
+        let mut outbox: VecDeque<Bytes> = VecDeque::new();
+        // What the last connection lost on its way. Not what it delivered.
+        outbox.extend(self.untaken.chunks.iter().map(|bytes| encode(ToRecorder::Input(bytes))));
+        let mut heartbeat = interval(HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut exit = None;
+        let mut received: VecDeque<(u64, Bytes)> = VecDeque::new();
+        loop {
+            if received.is_empty() {
+                if let Some(exit) = exit.take() {
+                    return Ok(exit);
+                }
+                while let Some(said) = frames.next()? {
+                    match said {
+                        Said::Output(offset, bytes) => received.push_back((offset, bytes)),
+                        // The next offset says the same.
+                        Said::Gap(from, to) => warn!(from, to, "the recorder no longer has this output"),
+                        Said::Taken(input) => self.taken(input),
+                        Said::Exit(how) => exit = Some(how),
+                        said => return Err(said.unexpected()),
+                    }
+                }
+                if exit.is_some() {
+                    continue;
+                }
+            }
+            let room = outbox.len() < OUTBOX;
+            tokio::select! {
+                place = self.output.reserve(), if !received.is_empty() => {
+                    let (Ok(place), Some((offset, bytes))) = (place, received.pop_front()) else {
+                        // Nobody wants it; the lifetime is about to be dropped.
+                        return std::future::pending().await;
+                    };
+                    self.end = offset + bytes.len() as u64;
+                    place.send((offset, bytes));
+                    if self.end - self.acked >= ACK_EVERY {
+                        self.acked = self.end;
+                        outbox.push_back(encode(ToRecorder::Ack { offset: self.end }));
+                    }
+                }
+                chunk = process.stdout.recv(), if received.is_empty() => match chunk {
+                    Some(chunk) => frames.push(chunk),
+                    None => return Err(why_ended(&mut process).await),
+                },
+                Some(bytes) = self.input.recv(), if room && self.untaken.len < UNTAKEN => {
+                    outbox.push_back(encode(ToRecorder::Input(&bytes)));
+                    self.untaken.push(bytes);
+                }
+                Some(request) = self.requests.recv(), if room => match request {
+                    ControlRequest::Resize(size, reply) => {
+                        let size = wire::Size { cols: size.cols, rows: size.rows };
+                        outbox.push_back(encode(ToRecorder::Resize(size)));
+                        let _ = reply.send(Ok(()));
+                    }
+                    ControlRequest::Signal(name, reply) => {
+                        let number = SIGNALS.iter().find(|(_, known)| *known == name).map(|(number, _)| *number);
+                        outbox.extend(number.map(|number| encode(ToRecorder::Signal { number })));
+                        let message = format!("the recorder passes no {name}");
+                        let known = number.map(drop);
+                        let _ = reply.send(known.ok_or_else(|| Error::new(Fault::Caller, Code::Unimplemented, message)));
+                    }
+                },
+                place = stdin.reserve(), if !outbox.is_empty() => match (place, outbox.pop_front()) {
+                    (Ok(place), Some(frame)) => place.send(frame),
+                    // Its output ends too, and says why.
+                    _ => outbox.clear(),
+                },
+                _ = heartbeat.tick(), if room => {
+                    self.acked = self.end;
+                    outbox.push_back(encode(ToRecorder::Ack { offset: self.end }));
+                }
+            }
+        }
+    }
+
+    fn taken(&mut self, input: u64) {
+        self.untaken.taken(input);
+        self.taken.send_replace(input.saturating_sub(self.before));
+    }
+}
+
+fn exit_of(code: i32, signal: u32) -> Exit {
+    match signal {
+        0 => Exit::Code(code),
+        signal => Exit::Signal(signal_name(signal)),
+    }
+}
+
+/// By number, as on all of Linux.
+const SIGNALS: [(u32, &str); 7] =
+    [(1, "SIGHUP"), (2, "SIGINT"), (3, "SIGQUIT"), (6, "SIGABRT"), (9, "SIGKILL"), (11, "SIGSEGV"), (15, "SIGTERM")];
+
+fn signal_name(number: u32) -> String {
+    let name = SIGNALS.iter().find(|(known, _)| *known == number);
+    name.map_or_else(|| format!("signal {number}"), |(_, name)| (*name).to_owned())
+}
+
+/// The last words of a process, as far as they are there.
+fn complaint(stderr: &mut mpsc::Receiver<Bytes>) -> String {
+    let mut words = Vec::new();
+    while let Ok(chunk) = stderr.try_recv() {
+        words.extend_from_slice(&chunk);
+    }
+    let from = words.len().saturating_sub(COMPLAINT);
+    String::from_utf8_lossy(&words[from..]).trim().replace(char::is_control, " ")
+}
+
+async fn ended_well(process: &mut Process) -> Result<()> {
+    match (&mut process.done).await {
+        Ok(Ok(Exit::Code(0))) => Ok(()),
+        Ok(Ok(exit)) => Err(failed(&exit, &complaint(&mut process.stderr))),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(silent()),
+    }
+}
+
+fn failed(exit: &Exit, words: &str) -> Error {
+    let message = format!("the recorder in the sandbox ended ({exit}): {words}");
+    Error::new(Fault::Provider, Code::FailedPrecondition, message.trim_end_matches([':', ' ']))
+}
+
+fn silent() -> Error {
+    let message = "the provider's plugin stopped without saying how the recorder ended";
+    Error::new(Fault::Plugin, Code::Unavailable, message)
+}
+
+fn garbled(why: impl std::fmt::Display) -> Error {
+    Error::new(Fault::Provider, Code::DataLoss, format!("the recorder in the sandbox says what it must not: {why}"))
+}

@@ -1,0 +1,72 @@
+//! Level 1 of the protocol: numbered output with acknowledged windows, input
+//! that is delivered at most once, and several clients at a session that
+//! outlives their connections.
+//!
+//! Owns what a client asks for in its URL, and the two pumps of its socket.
+
+mod frames;
+mod inbound;
+mod outbound;
+mod query;
+
+use std::sync::Arc;
+
+use axum::extract::ws::{Message, WebSocket};
+use futures_util::stream::{SplitSink, SplitStream};
+use tokio::sync::{mpsc, watch};
+use tracing::info;
+
+pub use frames::{Cells, ClientFrame, MAX_NAME, Person, SUBPROTOCOL, ServerFrame, WINDOW, error_code, output};
+pub(super) use query::Query;
+
+use super::ending::Ending;
+use super::frames::CloseCode;
+use super::upgrade::{BAD_FRAMES, Limits};
+use crate::session::{Client, Refused, Sessions};
+
+/// What a single message is answered with.
+#[derive(Debug)]
+enum Answer {
+    /// It is wrong.
+    Complaint { code: &'static str, message: String },
+    /// It asks whether somebody is there.
+    Pong,
+}
+
+/// Gives the client its session, a new one or the one it asks for, and serves
+/// it until one of them ends.
+pub(super) async fn serve(
+    sink: &mut SplitSink<WebSocket, Message>,
+    stream: &mut SplitStream<WebSocket>,
+    sessions: &Sessions,
+    query: &str,
+    user: Option<Arc<str>>,
+    limits: &Limits,
+) -> Ending {
+    let query = match Query::parse(query) {
+        Ok(query) => query,
+        Err(wrong) => return Ending::closed(CloseCode::Policy, wrong.to_string()),
+    };
+    let (since, epoch) = (query.since, query.epoch);
+    let client = match enter(sessions, query, user) {
+        Ok(client) => client,
+        Err(refused) => return refused.into(),
+    };
+    info!(session = client.id(), client = %client.name(), "client attached");
+    let since = since.filter(|_| epoch.is_none_or(|epoch| epoch == client.epoch()));
+    let (answer, answers) = mpsc::channel(BAD_FRAMES as usize);
+    let (ack, acked) = watch::channel(0);
+    let outbound = outbound::Outbound::new(sink, &client, since, acked);
+    tokio::select! {
+        ending = inbound::pump(stream, &client, answer, ack, limits) => ending,
+        ending = outbound.pump(answers, limits) => ending,
+    }
+}
+
+fn enter(sessions: &Sessions, query: Query, user: Option<Arc<str>>) -> Result<Client, Refused> {
+    let join = query.join(user);
+    match query.session {
+        Some(id) => sessions.join(&id, join),
+        None => sessions.open(join, true),
+    }
+}

@@ -1,0 +1,342 @@
+//! From a session to a level 1 client: output within the client's window, what
+//! it has missed from the recorder, and control.
+//!
+//! Owns the writing half of a socket and how far the client is. Deliberately
+//! knows no input. A slow client makes this wait and nobody else, unless it
+//! drives a session whose shell is to wait for it.
+//!
+//! ```text
+//!               Behind                    read to its end
+//!   Live ──────────────────▶ Fetching ──▶ Playing ─────────▶ Live
+//!    ▲                          │            │
+//!    └── a gap is told ─────────┴────────────┘  the recorder does not have it
+//! ```
+
+use std::future::pending;
+
+use axum::extract::ws::{Message, WebSocket};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::SplitSink;
+use futures_util::{FutureExt, SinkExt};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tracing::warn;
+
+use super::Answer;
+use super::frames::{self, Cells, Person, ServerFrame, WINDOW};
+use crate::sandbox::{Exit, Result as SandboxResult, Size};
+use crate::session::{Client, Company, Event, Outcome, Piece, Playback, Presence, Reader, Role, Stage};
+use crate::terminal::ending::Ending;
+use crate::terminal::frames::CloseCode;
+use crate::terminal::outbound::{MAX_JOINED, progress};
+use crate::terminal::upgrade::Limits;
+
+const NOT_KEPT: &str = "the broker no longer has this output";
+const NOT_RECORDED: &str = "the recorder no longer has this output";
+const LOST: &str = "this output was lost before it reached the broker";
+
+type Sent = Result<(), axum::Error>;
+
+/// What the recorder is asked for.
+enum Fetched {
+    Screen(Size, String),
+    Playback(Playback),
+}
+
+/// Where output comes from.
+enum Source {
+    /// The session itself.
+    Live,
+    /// The recorder was asked for what comes before this offset.
+    Fetching(BoxFuture<'static, SandboxResult<Fetched>>, u64),
+    /// It tells what comes before this offset.
+    Playing(Box<Playback>, u64),
+}
+
+pub(super) struct Outbound<'a> {
+    sink: &'a mut SplitSink<WebSocket, Message>,
+    client: &'a Client,
+    reader: Reader,
+    company: Company,
+    source: Source,
+    /// The client has nothing: a picture of the screen will do for what is old.
+    fresh: bool,
+    /// The recorder did not give what it was asked for.
+    unrecorded: bool,
+    /// Offset after the last byte sent.
+    sent: u64,
+    /// The client tells that it has consumed what comes before this.
+    acked: watch::Receiver<u64>,
+    /// What comes before this need not be acknowledged: it was not sent.
+    floor: u64,
+    ready: bool,
+}
+
+enum Turn {
+    Event(Option<Event>),
+    Fetched(SandboxResult<Fetched>),
+    Piece(SandboxResult<Option<Piece>>),
+    Acked,
+    Company(Option<Role>, Vec<Presence>),
+    Handed(u64),
+    Size(Size),
+    Answer(Answer),
+    Ping,
+}
+
+impl<'a> Outbound<'a> {
+    /// Serves a client that has what comes before `since`, or nothing.
+    pub(super) fn new(
+        sink: &'a mut SplitSink<WebSocket, Message>,
+        client: &'a Client,
+        since: Option<u64>,
+        acked: watch::Receiver<u64>,
+    ) -> Self {
+        let sent = since.unwrap_or(0);
+        Outbound {
+            sink,
+            client,
+            reader: client.reader_at(sent, false),
+            company: client.company(),
+            source: Source::Live,
+            fresh: since.is_none(),
+            unrecorded: false,
+            sent,
+            acked,
+            floor: sent,
+            ready: false,
+        }
+    }
+
+    /// Writes until the session ends or the client cannot be written to.
+    pub(super) async fn pump(mut self, mut answers: mpsc::Receiver<Answer>, limits: &Limits) -> Ending {
+        let mut ping = interval_at(Instant::now() + limits.ping_every, limits.ping_every);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut handed, mut size) = (self.client.handed(), self.client.size());
+        loop {
+            let open = self.sent - self.floor.max(*self.acked.borrow_and_update()).min(self.sent) < WINDOW;
+            let (live, fetching, playing) = match &mut self.source {
+                Source::Live => (true, None, None),
+                Source::Fetching(fetch, _) => (false, Some(fetch), None),
+                Source::Playing(playback, _) => (false, None, Some(playback)),
+            };
+            // Picks only; what is picked is then sent whole.
+            let turn = tokio::select! {
+                event = self.reader.next(), if live && open => Turn::Event(event),
+                fetched = async { fetching.expect("guarded").await }, if fetching.is_some() => Turn::Fetched(fetched),
+                piece = async { playing.expect("guarded").next().await }, if playing.is_some() && open => Turn::Piece(piece),
+                () = told(&mut self.acked), if !open => Turn::Acked,
+                (role, present) = self.company.changed(), if self.ready => Turn::Company(role, present),
+                Ok(()) = handed.changed(), if self.ready => Turn::Handed(*handed.borrow_and_update()),
+                Ok(()) = size.changed(), if self.ready => Turn::Size(*size.borrow_and_update()),
+                Some(answer) = answers.recv() => Turn::Answer(answer),
+                _ = ping.tick() => Turn::Ping,
+            };
+            let sent = match turn {
+                Turn::Event(Some(Event::Ended(outcome))) => match self.ended(outcome).await {
+                    Ok(ending) => return ending,
+                    Err(error) => Err(error),
+                },
+                Turn::Event(Some(event)) => self.event(event).await,
+                Turn::Event(None) => unreachable!("`Ended` comes first and returns"),
+                Turn::Fetched(fetched) => self.fetched(fetched).await,
+                Turn::Piece(piece) => self.piece(piece).await,
+                Turn::Acked => Ok(()),
+                Turn::Company(None, _) => {
+                    let why = "another connection took this client's place";
+                    return Ending::closed(CloseCode::TakenOver, why);
+                }
+                Turn::Company(Some(role), present) => {
+                    self.reader.hold(role == Role::Driver && self.client.shell_waits());
+                    self.clients(&present).await
+                }
+                Turn::Handed(seq) => self.control(ServerFrame::InputAck { seq }).await,
+                Turn::Size(size) => self.control(ServerFrame::Size(size.into())).await,
+                Turn::Answer(Answer::Pong) => self.control(ServerFrame::Pong {}).await,
+                Turn::Answer(Answer::Complaint { code, message }) => {
+                    self.control(ServerFrame::Error { code, message: &message, retry_ms: None }).await
+                }
+                Turn::Ping => self.sink.send(Message::Ping(Bytes::new())).await,
+            };
+            if sent.is_err() {
+                return Ending::Gone("the connection broke");
+            }
+        }
+    }
+
+    async fn control(&mut self, frame: ServerFrame<'_>) -> Sent {
+        self.sink.send(Message::text(frame.encode())).await
+    }
+
+    async fn event(&mut self, event: Event) -> Sent {
+        match event {
+            Event::Stage(stage) => self.stage(&stage).await,
+            Event::Ready { session, offset, live, provider, isolation, durability, .. } => {
+                self.ready = true;
+                let (size, input) = (*self.client.size().borrow(), *self.client.handed().borrow());
+                self.control(ServerFrame::Ready {
+                    session: &session,
+                    client: self.client.name(),
+                    role: self.client.role().unwrap_or_default().as_str(),
+                    epoch: self.client.epoch(),
+                    offset,
+                    live,
+                    input,
+                    provider: &provider,
+                    isolation: isolation.as_deref(),
+                    durability: durability.as_str(),
+                    keep_ms: self.client.keep().as_millis() as u64,
+                    size: size.into(),
+                })
+                .await
+            }
+            Event::Output { offset, bytes } => self.output(offset, bytes, true).await,
+            Event::Gap { from, to } => self.gap(from, to, LOST).await,
+            Event::Behind { to, end, .. } => self.behind(to, end).await,
+            Event::Ended(_) => unreachable!("the caller has taken it"),
+        }
+    }
+
+    async fn stage(&mut self, stage: &Stage) -> Sent {
+        let (state, ms) = progress(stage);
+        self.control(ServerFrame::Stage { name: stage.name.as_str(), state, message: &stage.message, ms }).await
+    }
+
+    async fn clients(&mut self, present: &[Presence]) -> Sent {
+        let clients = present
+            .iter()
+            .map(|one| Person { client: &one.client, role: one.role.as_str(), size: one.size.map(Cells::from) })
+            .collect();
+        self.control(ServerFrame::Clients { clients }).await
+    }
+
+    /// Sends a chunk, of the session's own with as many more as are there and
+    /// fit, or in parts.
+    async fn output(&mut self, offset: u64, chunk: Bytes, join: bool) -> Sent {
+        self.fresh = false;
+        let mut parts = vec![chunk];
+        let mut len = parts[0].len();
+        while join
+            && len < MAX_JOINED
+            && let Some(more) = self.reader.try_output(MAX_JOINED - len)
+        {
+            len += more.len();
+            parts.push(more);
+        }
+        self.sent = offset;
+        if len <= MAX_JOINED {
+            self.sent += len as u64;
+            return self.sink.send(Message::Binary(frames::output(offset, parts.iter()))).await;
+        }
+        // Only a single chunk can be longer.
+        for chunk in &mut parts {
+            while !chunk.is_empty() {
+                let part = chunk.split_to(chunk.len().min(MAX_JOINED));
+                let at = self.sent;
+                self.sent += part.len() as u64;
+                self.sink.send(Message::Binary(frames::output(at, std::iter::once(&part)))).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn gap(&mut self, from: u64, to: u64, reason: &str) -> Sent {
+        (self.fresh, self.sent, self.floor) = (false, to, self.floor.max(to));
+        self.control(ServerFrame::Gap { from, to, reason }).await
+    }
+
+    /// The session no longer holds what comes before `to`; its output ends at
+    /// `end` now.
+    async fn behind(&mut self, to: u64, end: u64) -> Sent {
+        let Some(tape) = self.client.tape().filter(|_| !self.unrecorded) else {
+            self.reader.skip_to(to);
+            let reason = if std::mem::take(&mut self.unrecorded) { NOT_RECORDED } else { NOT_KEPT };
+            return self.gap(self.sent, to, reason).await;
+        };
+        let from = self.sent;
+        self.source = if self.fresh {
+            let fetch = async move { tape.screen(to).await.map(|(size, text)| Fetched::Screen(size, text)) };
+            Source::Fetching(fetch.boxed(), to)
+        } else {
+            // To the end: what is older than that is held for long enough.
+            let fetch = async move { tape.read(from, end).await.map(Fetched::Playback) };
+            Source::Fetching(fetch.boxed(), end)
+        };
+        Ok(())
+    }
+
+    async fn fetched(&mut self, fetched: SandboxResult<Fetched>) -> Sent {
+        let Source::Fetching(_, to) = std::mem::replace(&mut self.source, Source::Live) else { return Ok(()) };
+        match fetched {
+            Ok(Fetched::Playback(playback)) => {
+                self.source = Source::Playing(Box::new(playback), to);
+                Ok(())
+            }
+            Ok(Fetched::Screen(size, data)) => {
+                self.reader.skip_to(to);
+                (self.fresh, self.sent, self.floor) = (false, to, self.floor.max(to));
+                self.control(ServerFrame::Screen { offset: to, data: &data, size: size.into() }).await
+            }
+            Err(error) => {
+                warn!(fault = ?error.fault, code = ?error.code, %error, "could not get old output from the recorder");
+                self.give_up();
+                Ok(())
+            }
+        }
+    }
+
+    /// Goes on with what the session holds; what it does not is a gap.
+    fn give_up(&mut self) {
+        (self.source, self.unrecorded) = (Source::Live, true);
+        self.reader.skip_to(self.sent);
+    }
+
+    async fn piece(&mut self, piece: SandboxResult<Option<Piece>>) -> Sent {
+        let Source::Playing(_, to) = self.source else { return Ok(()) };
+        match piece {
+            Ok(Some(Piece::Output(offset, bytes))) => {
+                if offset != self.sent {
+                    self.gap(self.sent, offset, NOT_RECORDED).await?;
+                }
+                self.output(offset, bytes, false).await
+            }
+            Ok(Some(Piece::Gap(from, to))) => self.gap(from, to, NOT_RECORDED).await,
+            Ok(None) if self.sent >= to => {
+                self.source = Source::Live;
+                self.reader.skip_to(self.sent);
+                Ok(())
+            }
+            Ok(None) => {
+                self.give_up();
+                Ok(())
+            }
+            Err(error) => {
+                warn!(fault = ?error.fault, code = ?error.code, %error, "old output broke off");
+                self.give_up();
+                Ok(())
+            }
+        }
+    }
+
+    /// Tells the end, once.
+    async fn ended(&mut self, outcome: Outcome) -> Result<Ending, axum::Error> {
+        let (code, signal) = match &outcome {
+            Outcome::Exited(Exit::Code(code)) => (Some(*code), None),
+            Outcome::Exited(Exit::Signal(name)) => (None, Some(name.as_str())),
+            Outcome::Exited(Exit::Unknown) | Outcome::Killed | Outcome::Detached => (None, None),
+            Outcome::Failed(_) | Outcome::Idle(_) | Outcome::Shutdown | Outcome::Draining => return Ok(outcome.into()),
+        };
+        let (reason, offset) = (outcome.to_string(), self.sent);
+        self.control(ServerFrame::Exit { code, signal, reason: &reason, offset }).await?;
+        Ok(Ending::Told(reason))
+    }
+}
+
+/// Waits until the client acknowledges more. Whether there is still a client is
+/// for the other pump to see.
+async fn told(acked: &mut watch::Receiver<u64>) {
+    if acked.changed().await.is_err() {
+        pending::<()>().await;
+    }
+}

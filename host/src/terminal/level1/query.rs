@@ -1,0 +1,141 @@
+//! What a client asks for in its URL.
+//!
+//! Owns the members' names and bounds. Deliberately knows no session: whether
+//! there is the one that is asked for is told elsewhere.
+
+use std::sync::Arc;
+
+use url::form_urlencoded;
+
+use super::MAX_NAME;
+use crate::sandbox::Size;
+use crate::session::{Join, Role};
+
+/// The members of `/terminal?…`; see `docs/terminal-protocol.md`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in crate::terminal) struct Query {
+    pub(in crate::terminal) session: Option<String>,
+    pub(in crate::terminal) since: Option<u64>,
+    pub(in crate::terminal) epoch: Option<u64>,
+    client: Option<Arc<str>>,
+    role: Role,
+    cols: Option<u64>,
+    rows: Option<u64>,
+}
+
+/// A member that is not what it must be.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{member}` in the address must be {expected}")]
+pub(in crate::terminal) struct WrongMember {
+    member: &'static str,
+    expected: &'static str,
+}
+
+impl Query {
+    /// Reads the query of a URL. Members that it does not know are ignored; of
+    /// one that is there twice the last counts.
+    pub(in crate::terminal) fn parse(query: &str) -> Result<Self, WrongMember> {
+        let mut found = Query::default();
+        for (member, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*member {
+                "session" => {
+                    let good = value.len() == 32 && value.bytes().all(|b| b.is_ascii_hexdigit());
+                    found.session = Some(value.into_owned()).filter(|_| good);
+                    found
+                        .session
+                        .as_ref()
+                        .ok_or_else(|| wrong("session", "the id of a session, 32 hexadecimal digits"))?;
+                }
+                "since" => found.since = Some(number("since", &value)?),
+                "epoch" => found.epoch = Some(number("epoch", &value)?),
+                "client" => {
+                    let good = (1..=MAX_NAME).contains(&value.len())
+                        && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+                    let name = good.then(|| Arc::from(&*value));
+                    found.client = Some(name.ok_or_else(|| wrong("client", "1 to 64 of A-Z, a-z, 0-9, - and _"))?);
+                }
+                "role" => {
+                    found.role = match &*value {
+                        "driver" => Role::Driver,
+                        "viewer" => Role::Viewer,
+                        _ => return Err(wrong("role", "driver or viewer")),
+                    }
+                }
+                "cols" => found.cols = Some(number("cols", &value)?),
+                "rows" => found.rows = Some(number("rows", &value)?),
+                _ => {}
+            }
+        }
+        found.size()?;
+        Ok(found)
+    }
+
+    /// Who comes, with a name of its own where it has none.
+    pub(in crate::terminal) fn join(&self, user: Option<Arc<str>>) -> Join {
+        let client = self.client.clone().unwrap_or_else(|| {
+            let mut random = [0; 8];
+            getrandom::fill(&mut random).expect("the system has a source of random numbers");
+            format!("{:016x}", u64::from_be_bytes(random)).into()
+        });
+        let size = self.size().unwrap_or_default();
+        Join { client, role: self.role, size, user }
+    }
+
+    fn size(&self) -> Result<Option<Size>, WrongMember> {
+        match (self.cols, self.rows) {
+            (None, None) => Ok(None),
+            (Some(cols), Some(rows)) => match Size::new(cols, rows) {
+                Some(size) => Ok(Some(size)),
+                None => Err(wrong("cols", "together with `rows`, a whole number from 1 to 1000")),
+            },
+            (None, _) => Err(wrong("cols", "there together with `rows`")),
+            (_, None) => Err(wrong("rows", "there together with `cols`")),
+        }
+    }
+}
+
+fn wrong(member: &'static str, expected: &'static str) -> WrongMember {
+    WrongMember { member, expected }
+}
+
+fn number(member: &'static str, value: &str) -> Result<u64, WrongMember> {
+    value.parse().map_err(|_| wrong(member, "a whole number from 0"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_may_ask_for() {
+        let id = "0123456789abcdef0123456789abcdef";
+        let query =
+            Query::parse(&format!("session={id}&since=7&epoch=2&client=w-1&role=viewer&cols=80&rows=24&x=y")).unwrap();
+        assert_eq!((query.session.as_deref(), query.since, query.epoch), (Some(id), Some(7), Some(2)));
+        let join = query.join(Some("ada".into()));
+        assert_eq!((&*join.client, join.role, join.size), ("w-1", Role::Viewer, Size::new(80, 24)));
+        let (one, other) = (Query::parse("").unwrap().join(None), Query::parse("").unwrap().join(None));
+        assert_ne!(one.client, other.client, "a client without a name gets one of its own");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (query, member) in [
+            ("session=1", "session"),
+            ("session=0123456789abcdef0123456789abcdeg", "session"),
+            ("since=-1", "since"),
+            ("since=18446744073709551616", "since"),
+            ("client=", "client"),
+            ("client=a/b", "client"),
+            ("role=root", "role"),
+            ("cols=80", "rows"),
+            ("rows=24", "cols"),
+            ("cols=0&rows=24", "cols"),
+            ("cols=80&rows=1001", "cols"),
+        ] {
+            let wrong = Query::parse(query).unwrap_err();
+            assert_eq!(wrong.member, member, "{query}");
+        }
+        assert!(Query::parse(&format!("client={}", "a".repeat(65))).is_err());
+    }
+}

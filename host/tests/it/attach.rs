@@ -1,0 +1,343 @@
+//! `broker attach` as a person uses it: the real program on a real terminal.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use base64::Engine as _;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use sha2::{Digest as _, Sha256};
+
+use crate::support::level1::{Visit, Window};
+use crate::support::proxy::{Place, Proxy};
+use crate::support::tty::{QUERY, Tty};
+use crate::support::{Broker, program};
+
+const SIZE: (u16, u16) = (90, 31);
+const DETACH: &[u8] = b"\x1d";
+
+/// The embedded default, with more of `[server]` and other sections.
+fn config(server: &str, sections: &str) -> String {
+    format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\n{server}\n[sandbox]\nprovider = \"local\"\n\
+         [providers.local]\nplugin = \"e2b\"\nembedded = \"sandboxd\"\n{sections}"
+    )
+}
+
+async fn local() -> Broker {
+    Broker::start(&config("", "")).await
+}
+
+fn attach(broker: &str, arguments: &[&str]) -> Tty {
+    Tty::start(SIZE, &[&["attach", "--url", broker], arguments].concat(), &[])
+}
+
+#[tokio::test]
+async fn a_person_types_and_the_shells_exit_status_is_the_programs() {
+    let broker = local().await;
+    let mut tty = attach(&broker.url, &[]);
+    let session = tty.session().await;
+    assert!(tty.said().contains("Ctrl-] leaves it"), "{}", tty.said());
+    tty.press("echo $((6*7))\r");
+    tty.expect("42\r\n").await;
+    assert!(!tty.is_cooked());
+    // The sandbox's own terminal turns it into a signal; ours does not.
+    tty.press("echo g\"\"o; cat\r");
+    tty.expect("go\r\n").await;
+    tty.press("wai\x15waits\r");
+    tty.expect("waits\r\nwaits\r\n").await;
+    tty.press("\x03");
+    // The signal takes what was typed behind it along.
+    tty.expect("$ ").await;
+    tty.press("exit 3\r");
+    assert_eq!(tty.left().await, 3);
+    let mut gone = attach(&broker.url, &[&session]);
+    assert_eq!(gone.left().await, 254, "{}", gone.said());
+    assert!(gone.said().contains("there is no such session"), "{}", gone.said());
+}
+
+#[tokio::test]
+async fn the_shell_has_the_size_of_the_terminal() {
+    let broker = local().await;
+    let mut tty = attach(&broker.url, &[]);
+    tty.press("stty size\r");
+    tty.expect("31 90\r\n").await;
+    tty.resize((133, 43));
+    tty.press("until [ \"$(stty size)\" = '43 133' ]; do sleep 0.02; done; tput cols; echo do\"\"ne\r");
+    tty.expect("133\r\ndone\r\n").await;
+}
+
+#[tokio::test]
+async fn a_session_that_was_left_goes_on() {
+    let broker = local().await;
+    let mut tty = attach(&broker.url, &[]);
+    let session = tty.session().await;
+    tty.press("number=$((6*7)); printf '\\033[?2004h\\033[?25l'; echo sto\"\"red\r");
+    tty.expect("stored\r\n").await;
+    tty.press(DETACH);
+    assert_eq!(tty.left().await, 0);
+    assert!(tty.said().contains(&format!("broker attach {session}")), "{}", tty.said());
+    // The modes that were left on are off.
+    tty.expect("\x1b[m\x1b[?2004l\x1b[?25h").await;
+
+    let mut again = attach(&broker.url, &[&session, "--detach-key", "ctrl-b"]);
+    again.expect("stored\r\n").await;
+    again.press("echo \"=$number=\"\r");
+    again.expect("=42=\r\n").await;
+    again.press(b"\x02");
+    assert_eq!(again.left().await, 0);
+}
+
+#[tokio::test]
+async fn a_viewer_sees_and_cannot_type() {
+    let broker = local().await;
+    let mut driver = attach(&broker.url, &[]);
+    let session = driver.session().await;
+    let mut viewer = attach(&broker.url, &[&session, "--view"]);
+    let link = format!("{}/?session={session}&role=viewer", broker.url);
+    let mut linked = Tty::start((200, 50), &["attach", &link], &[]);
+    for tty in [&viewer, &linked] {
+        tty.says("watching session").await;
+    }
+    viewer.press("echo vie\"\"wer\r");
+    linked.press("echo vie\"\"wer\r");
+    driver.press("echo dri\"\"ver; stty size\r");
+    for tty in [&mut driver, &mut viewer, &mut linked] {
+        tty.expect("driver\r\n31 90\r\n").await;
+    }
+    viewer.press(DETACH);
+    assert_eq!(viewer.left().await, 0);
+    driver.press("exit\r");
+    assert_eq!(driver.left().await, 0);
+    assert_eq!(linked.left().await, 0, "{}", linked.said());
+    assert!(!String::from_utf8_lossy(&linked.shown()).contains("vie"), "nobody typed it");
+}
+
+#[tokio::test]
+async fn who_comes_later_drives_and_the_other_is_told() {
+    let broker = local().await;
+    let mut first = attach(&broker.url, &[]);
+    let session = first.session().await;
+    let mut second = attach(&broker.url, &[&session]);
+    first.says("another client types now").await;
+    first.press("echo fir\"\"st\r");
+    second.press("echo sec\"\"ond\r");
+    first.expect("second\r\n").await;
+    second.press(DETACH);
+    assert_eq!(second.left().await, 0);
+    first.says("you type now").await;
+    first.press("echo fir\"\"st\r");
+    first.expect("first\r\n").await;
+}
+
+#[tokio::test]
+async fn a_killed_session_ends_the_attachment() {
+    let broker = local().await;
+    let mut tty = attach(&broker.url, &[]);
+    let session = tty.session().await;
+    let status = Command::new(program()).args(["sessions", "--url", &broker.url, "kill", &session]).status().unwrap();
+    assert!(status.success());
+    assert_eq!(tty.left().await, 254);
+    assert!(tty.said().contains("the session is over"), "{}", tty.said());
+}
+
+#[tokio::test]
+async fn a_signal_leaves_the_terminal_as_it_was() {
+    let broker = local().await;
+    for (signal, status) in [("TERM", 143), ("HUP", 129), ("INT", 130)] {
+        let mut tty = attach(&broker.url, &[]);
+        tty.session().await;
+        tty.press("echo rea\"\"dy\r");
+        tty.expect("ready\r\n").await;
+        assert!(Command::new("kill").args(["-s", signal, &tty.pid().to_string()]).status().unwrap().success());
+        assert_eq!(tty.left().await, status);
+    }
+}
+
+#[tokio::test]
+async fn a_cut_connection_loses_and_doubles_no_byte() {
+    const LINES: usize = 600;
+    let place = Place::find().await;
+    let url = place.url();
+    let broker = Broker::start(&config(&format!("public_url = \"{url}\""), "")).await;
+    let proxy = Proxy::start(place, &broker.url, None);
+    let mut tty = attach(&url, &[]);
+    let session = tty.session().await;
+    tty.press(format!(
+        "stty -echo; i=0; while [ $i -lt {LINES} ]; do i=$((i+1)); echo n$i; sleep 0.005; done; echo al\"\"l\r"
+    ));
+    for (cuts, line) in [(1, "n50\r\n"), (2, "n200\r\n"), (3, "n350\r\n")] {
+        tty.expect(line).await;
+        let carried = proxy.carried();
+        proxy.cut();
+        tty.expect(&format!("n{}\r\n", line[1..].trim().parse::<usize>().unwrap() + 1)).await;
+        crate::support::eventually("another connection", async || (proxy.carried() > carried).then_some(())).await;
+        crate::support::eventually("a way back", async || {
+            (tty.said().matches("connected again").count() == cuts).then_some(())
+        })
+        .await;
+    }
+    tty.expect("all\r\n").await;
+    let shown = String::from_utf8(tty.shown()).unwrap();
+    // The first one comes after what the shell sends when it starts a command.
+    let lines = shown.lines().map(|line| line.rsplit('\r').next().unwrap_or_default().to_owned());
+    let lines: Vec<_> = lines.filter(|line| line.starts_with('n')).collect();
+    let expected: Vec<_> = (1..=LINES).map(|i| format!("n{i}")).collect();
+    assert_eq!(lines, expected);
+    // The same bytes as somebody sees whose connection was never cut.
+    let mut window = Window::open(&broker.url, Visit::to(&session).viewer()).await;
+    window.ready().await;
+    window.expect("all\r\n").await;
+    assert!(window.text().starts_with(&shown) || shown.starts_with(&window.text()), "{shown:?}\n{:?}", window.text());
+    tty.press("exit 5\r");
+    assert_eq!(tty.left().await, 5);
+}
+
+#[tokio::test]
+async fn a_broker_that_is_killed_and_comes_back_is_a_pause() {
+    let place = Place::find().await;
+    let url = place.url();
+    let config = config(&format!("public_url = \"{url}\""), "");
+    let broker = Broker::start(&config).await;
+    let proxy = Proxy::start(place, &broker.url, None);
+    let mut tty = attach(&url, &[]);
+    tty.session().await;
+    tty.press("kept=$((6*7)); for i in $(seq 200); do echo n$i; sleep 0.01; done\r");
+    tty.expect("n20\r\n").await;
+    broker.signal("KILL");
+    let broker = Broker::start_in(broker.into_directory().await, &config).await;
+    proxy.lead_to(&broker.url);
+    tty.says("connected again").await;
+    tty.expect("n200\r\n").await;
+    let shown = String::from_utf8(tty.shown()).unwrap();
+    let lines = shown.lines().map(|line| line.rsplit('\r').next().unwrap_or_default());
+    let lines: Vec<_> = lines.filter(|line| line.starts_with('n')).map(str::to_owned).collect();
+    assert_eq!(lines, (1..=200).map(|i| format!("n{i}")).collect::<Vec<_>>());
+    tty.press("exit $kept\r");
+    assert_eq!(tty.left().await, 42);
+}
+
+#[tokio::test]
+async fn what_is_typed_without_a_connection_is_told_and_not_sent() {
+    let place = Place::find().await;
+    let url = place.url();
+    let broker = Broker::start(&config(&format!("public_url = \"{url}\""), "")).await;
+    let proxy = Proxy::start(place, &broker.url, None);
+    let mut tty = attach(&url, &[]);
+    let session = tty.session().await;
+    tty.press("echo rea\"\"dy\r");
+    tty.expect("ready\r\n").await;
+    drop(proxy);
+    // Nobody listens there any more, so the next connection is refused.
+    let mut window = Window::open(&broker.url, Visit::to(&session)).await;
+    window.ready().await;
+    tty.says("connecting again").await;
+    tty.press("echo lo\"\"st\r");
+    tty.press(DETACH);
+    assert_eq!(tty.left().await, 0, "the key works without a connection");
+    window.input("echo la\"\"st\n").await;
+    window.expect("last\r\n").await;
+    assert!(!window.text().contains("lo\"\"st"), "{}", window.text());
+}
+
+#[tokio::test]
+async fn a_query_is_answered_once_and_not_when_it_is_replayed() {
+    let broker = local().await;
+    let mut tty = attach(&broker.url, &[]);
+    let session = tty.session().await;
+    tty.press("stty raw -echo; printf '\\033[c'; head -c 7 | od -c; stty sane; echo answ\"\"ered\r");
+    tty.expect("1   ;   2   c").await;
+    tty.expect("answered\r\n").await;
+    assert_eq!(tty.answered(), 1);
+    tty.press(DETACH);
+    assert_eq!(tty.left().await, 0);
+
+    let mut again = attach(&broker.url, &[&session]);
+    again.expect("answered\r\n").await;
+    again.press("echo not\"\"hing\r");
+    again.expect("nothing\r\n").await;
+    assert_eq!(again.answered(), 0);
+    let shown = String::from_utf8(again.shown()).unwrap();
+    let (_, after) = shown.split_once("answered\r\n").unwrap();
+    assert!(!after.contains("1;2c"), "the replay typed: {after:?}");
+    assert!(!shown.as_bytes().windows(QUERY.len()).any(|window| window == QUERY));
+}
+
+/// Runs without a terminal, with this input.
+fn piped(broker: &str, input: &str) -> (Option<i32>, String, String) {
+    let mut child = Command::new(program())
+        .args(["attach", "--url", broker])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[tokio::test]
+async fn pipes_work() {
+    let broker = local().await;
+    let url = broker.url.clone();
+    let run = async |input: &'static str| {
+        let url = url.clone();
+        tokio::task::spawn_blocking(move || piped(&url, input)).await.unwrap()
+    };
+    let (status, shown, said) = run("echo $((6*7)); exit 4\n").await;
+    assert_eq!(status, Some(4), "{said}");
+    assert!(shown.contains("42\r\n"), "{shown}");
+    // A pipe that ends is the end of input for the shell, too.
+    let (status, shown, said) = run("cat; echo $((7*7))\n").await;
+    assert_eq!(status, Some(0), "{said}");
+    assert!(shown.contains("49\r\n"), "{shown}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_reached_is_said_in_words_and_status() {
+    let broker = local().await;
+    for (arguments, status, words) in [
+        (&["attach", "--url", "http://127.0.0.1:1"][..], 255, "cannot reach the broker"),
+        (&["attach", "--url", &broker.url, "x"], 255, "neither a session's id"),
+        (&["attach", "--url", &broker.url, "0123456789abcdef0123456789abcdef"], 254, "there is no such session"),
+        (&["attach", "--url", &format!("{}/nothing/here", broker.url)], 255, "there is nothing at this address"),
+    ] {
+        let mut tty = Tty::start(SIZE, arguments, &[]);
+        assert_eq!(tty.left().await, status, "{}", tty.said());
+        assert!(tty.said().contains(words), "{}", tty.said());
+    }
+}
+
+#[tokio::test]
+async fn a_broker_behind_tls_lets_in_who_has_a_token() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let tls = rustls::ServerConfig::builder().with_no_client_auth();
+    let tls = tls.with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+    let place = Place::find().await;
+    let url = place.url().replacen("http", "https", 1);
+    let hash: String = Sha256::digest("right").iter().map(|b| format!("{b:02x}")).collect();
+    let auth = format!("[[auth.tokens]]\nname = \"ada\"\nsha256 = \"{hash}\"\n");
+    let broker = Broker::start(&config(&format!("public_url = \"{url}\""), &auth)).await;
+    let _proxy = Proxy::start(place, &broker.url, Some(tls));
+    let roots = tempfile::NamedTempFile::new().unwrap();
+    let der = base64::engine::general_purpose::STANDARD.encode(made.cert.der());
+    std::fs::write(&roots, format!("-----BEGIN CERTIFICATE-----\n{der}\n-----END CERTIFICATE-----\n")).unwrap();
+    let trusted = ("SSL_CERT_FILE", roots.path().to_str().unwrap());
+
+    for (environment, status, words) in [
+        (&[trusted, ("BROKER_TOKEN", "wrong")][..], 252, "HTTP 401"),
+        (&[trusted], 252, "HTTP 401"),
+        (&[("BROKER_TOKEN", "right")], 255, "certificate"),
+    ] {
+        let mut tty = Tty::start(SIZE, &["attach", "--url", &url], environment);
+        assert_eq!(tty.left().await, status, "{}", tty.said());
+        assert!(tty.said().contains(words), "{}", tty.said());
+        assert!(!tty.said().contains("right"), "{}", tty.said());
+    }
+    let mut tty =
+        Tty::start(SIZE, &["attach", &url.replacen("https", "wss", 1)], &[trusted, ("BROKER_TOKEN", "right")]);
+    tty.press("exit 6\r");
+    assert_eq!(tty.left().await, 6);
+}

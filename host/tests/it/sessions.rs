@@ -1,0 +1,182 @@
+//! Sessions over HTTP and from the command line, as their owner and as
+//! somebody else sees them.
+
+use std::process::{Command, Output};
+
+use http::Method;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::support::level1::{Visit, Window};
+use crate::support::{Broker, eventually, program};
+
+const LOCAL: &str = "[server]\nlisten = \"127.0.0.1:0\"\n[sandbox]\nprovider = \"local\"\n\
+                     [providers.local]\nplugin = \"e2b\"\nembedded = \"sandboxd\"\n";
+
+/// A broker for Ada and Bob, whose tokens are their names.
+async fn shared() -> Broker {
+    let token = |name: &str| {
+        let hash: String = Sha256::digest(name).iter().map(|b| format!("{b:02x}")).collect();
+        format!("[[auth.tokens]]\nname = \"{name}\"\nsha256 = \"{hash}\"\n")
+    };
+    Broker::start(&format!("{LOCAL}{}{}", token("ada"), token("bob"))).await
+}
+
+async fn ask(broker: &Broker, who: &str, method: Method, path: &str) -> reqwest::Response {
+    let request = reqwest::Client::new().request(method, format!("{}{path}", broker.url));
+    request.bearer_auth(who).send().await.unwrap()
+}
+
+async fn get(broker: &Broker, who: &str, path: &str) -> (u16, Value) {
+    let answer = ask(broker, who, Method::GET, path).await;
+    (answer.status().as_u16(), answer.json().await.unwrap())
+}
+
+/// `broker sessions` with these arguments.
+async fn sessions(broker: &Broker, token: Option<&str>, arguments: &[&str]) -> Output {
+    let mut command = Command::new(program());
+    command.arg("sessions").args(arguments).env("BROKER_URL", &broker.url).env_remove("BROKER_TOKEN");
+    if let Some(token) = token {
+        command.env("BROKER_TOKEN", token);
+    }
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn a_session_is_its_users_own() {
+    let broker = shared().await;
+    let visit = Visit::default().token("ada").client("desk").size(100, 30);
+    let mut window = Window::open(&broker.url, visit).await;
+    let ready = window.ready().await;
+    let id = &ready.session;
+
+    let (status, list) = get(&broker, "ada", "/api/sessions").await;
+    assert_eq!(status, 200);
+    let session = &list["sessions"][0];
+    assert_eq!(session["id"], **id);
+    for (member, value) in [
+        ("provider", json!("local")),
+        ("state", json!("running")),
+        ("generation", json!(1)),
+        ("kept", json!(true)),
+        ("durability", json!(ready.durability)),
+        ("user", json!("ada")),
+        ("clients", json!([{ "client": "desk", "role": "driver", "cols": 100, "rows": 30 }])),
+    ] {
+        assert_eq!(session[member], value, "{member}");
+    }
+    assert!(session["age"].as_f64().unwrap() > 0.0 && session["sandbox"].is_string(), "{session}");
+    let (status, one) = get(&broker, "ada", &format!("/api/sessions/{id}")).await;
+    assert_eq!((status, &one["id"]), (200, &session["id"]));
+
+    // Bob sees none of it, and cannot tell it from what never was.
+    assert_eq!(get(&broker, "bob", "/api/sessions").await, (200, json!({ "sessions": [] })));
+    let never = "0123456789abcdef0123456789abcdef";
+    for (method, path) in [
+        (Method::GET, ""),
+        (Method::DELETE, ""),
+        (Method::GET, "/recording"),
+        (Method::GET, "/files"),
+        (Method::GET, "/files/content?path=/etc/hostname"),
+        (Method::PUT, "/files/content?path=/workspace/bob"),
+        (Method::POST, "/files/directory?path=/workspace/bob"),
+        (Method::POST, "/files/rename"),
+        (Method::DELETE, "/files?path=/workspace"),
+    ] {
+        let answer = |id: &str| {
+            let path = format!("/api/sessions/{id}{path}");
+            let (broker, method) = (&broker, method.clone());
+            async move {
+                let answer = ask(broker, "bob", method, &path).await;
+                (answer.status().as_u16(), answer.text().await.unwrap())
+            }
+        };
+        let (of_ada, of_nobody) = (answer(id).await, answer(never).await);
+        assert_eq!(of_ada.0, 404, "{method} {path}: {of_ada:?}");
+        assert_eq!(of_ada.1.replace(&**id, never), of_nobody.1, "{method} {path}");
+    }
+    assert_eq!(get(&broker, "ada", &format!("/api/sessions/{id}/files")).await.0, 200);
+
+    // It lives, and ends by the hand of its own user.
+    window.input("echo $((6*7))\n").await;
+    window.expect("42\r\n").await;
+    let path = format!("/api/sessions/{id}");
+    assert_eq!(ask(&broker, "ada", Method::DELETE, &path).await.status(), 204);
+    let exit = window.told("exit").await;
+    assert!(exit.get("code").is_none(), "{exit}");
+    assert_eq!(window.closed().await.code, 1000);
+    eventually("the session is gone", async || (get(&broker, "ada", &path).await.0 == 404).then_some(())).await;
+    eventually("no sandbox", async || broker.embedded_sandboxes().await.is_empty().then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_recording_is_an_asciicast_of_what_was_shown() {
+    let broker = shared().await;
+    let mut window = Window::open(&broker.url, Visit::default().token("ada").size(100, 30)).await;
+    let id = window.ready().await.session;
+    window.input("echo $((6*7))\n").await;
+    window.expect("42\r\n").await;
+    let answer = ask(&broker, "ada", Method::GET, &format!("/api/sessions/{id}/recording")).await;
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers()["content-type"], "application/x-asciicast");
+    assert_eq!(answer.headers()["content-disposition"], format!("attachment; filename=\"{id}.cast\""));
+    let cast = answer.text().await.unwrap();
+    let mut lines = cast.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let header = lines.next().unwrap();
+    assert_eq!((&header["version"], &header["term"]["cols"]), (&json!(3), &json!(100)), "{header}");
+    let shown: String =
+        lines.filter(|event| event[1] == "o").map(|event| event[2].as_str().unwrap().to_owned()).collect();
+    assert!(shown.starts_with(&window.text()), "{shown:?}");
+}
+
+#[tokio::test]
+async fn without_sign_in_all_sessions_are_everybodys() {
+    let broker = Broker::start(LOCAL).await;
+    let (mut one, mut other) = (Window::open(&broker.url, Visit::default()).await, broker.connect().await);
+    let (one, other) = (one.ready().await.session, other.ready().await["session"].clone());
+    let list: Value = broker.get("/api/sessions").await.json().await.unwrap();
+    let list = list["sessions"].as_array().unwrap();
+    assert_eq!(list.len(), 2);
+    let kept = |id: &Value| list.iter().find(|session| session["id"] == *id).unwrap()["kept"].clone();
+    assert_eq!((kept(&json!(one)), kept(&other)), (json!(true), json!(false)));
+    assert!(list.iter().all(|session| session["user"].is_null()), "{list:?}");
+}
+
+#[tokio::test]
+async fn the_command_lists_shows_and_ends() {
+    let broker = shared().await;
+    let mut window = Window::open(&broker.url, Visit::default().token("ada").client("desk").size(100, 30)).await;
+    let id = window.ready().await.session;
+
+    let list = sessions(&broker, Some("ada"), &["list"]).await;
+    assert!(list.status.success(), "{list:?}");
+    let table = text(&list.stdout);
+    let row: Vec<_> = table.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!((row[0], row[1], row[3], row[5], row[6]), (&*id, "running", "local", "ada", "1"), "{table}");
+    let show = text(&sessions(&broker, Some("ada"), &["show", &id]).await.stdout);
+    assert!(show.contains("driver    desk 100x30\n"), "{show}");
+    let json: Value =
+        serde_json::from_slice(&sessions(&broker, Some("ada"), &["list", "--json"]).await.stdout).unwrap();
+    assert_eq!(json["sessions"][0]["id"], *id);
+
+    for (token, arguments, words) in [
+        (Some("bob"), &["show", &*id][..], "there is no session"),
+        (Some("bob"), &["kill", &*id], "there is no session"),
+        (Some("eve"), &["list"], "the broker refused: sign in"),
+        (None, &["list"], "set BROKER_TOKEN"),
+        (Some("ada"), &["show", "../status"], "is no session's id"),
+        (Some("ada"), &["list", "--url", "http://127.0.0.1:1"], "cannot ask the broker"),
+    ] {
+        let refused = sessions(&broker, token, arguments).await;
+        let said = text(&refused.stderr);
+        assert!(!refused.status.success() && said.contains(words), "{arguments:?}: {said}");
+    }
+    assert_eq!(text(&sessions(&broker, Some("bob"), &["list"]).await.stdout), "no sessions\n");
+
+    assert!(sessions(&broker, Some("ada"), &["kill", &id]).await.status.success());
+    window.told("exit").await;
+}

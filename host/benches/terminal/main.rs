@@ -18,6 +18,7 @@ mod envd;
 mod many;
 mod peers;
 mod process;
+mod resume;
 mod socket;
 mod start;
 mod terminal;
@@ -191,13 +192,15 @@ async fn servers(wanted: impl Fn(&str) -> bool) {
         let server = support::Sandboxd::start().await;
         print("sandboxd alone", &row, idle(server.pid(), async || open(&server).await).await);
     }
-    if wanted("broker") {
-        let open = async |broker: &Broker| connect(&broker.url, Dialect::Level0).await;
+    // Level 1 beside it shows what the recorder costs.
+    let levels = [("sandbox broker", Dialect::Level0), ("sandbox broker, recorded", Dialect::Level1)];
+    for (name, level) in levels.into_iter().filter(|_| wanted("broker")) {
+        let open = async |broker: &Broker| connect(&broker.url, level).await;
         let broker = Broker::start_quiet(CONFIG).await;
         let row = measure(broker.pid(), async || open(&broker).await).await;
         end(broker).await;
         let broker = Broker::start_quiet(CONFIG).await;
-        print("sandbox broker", &row, idle(broker.pid(), async || open(&broker).await).await);
+        print(name, &row, idle(broker.pid(), async || open(&broker).await).await);
         end(broker).await;
     }
     for peer in PEERS.iter().filter(|peer| wanted(peer.name)) {
@@ -247,6 +250,9 @@ async fn main() {
         }
         if wanted("idle") {
             many::idle().await;
+        }
+        if wanted("resume") {
+            resume::resume().await;
         }
         if wanted("start") {
             start::start().await;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use async_trait::async_trait;
+use bytes::{Buf, BufMut};
 use futures_util::{SinkExt, StreamExt};
 use serde::Deserialize;
 use serde_json::json;
@@ -19,6 +20,8 @@ use super::terminal::{Link, Terminal};
 pub enum Dialect {
     /// Ours: JSON text frames.
     Level0,
+    /// Ours with numbers: binary frames, and windows that are acknowledged.
+    Level1,
     /// ttyd: binary frames with a type byte.
     Ttyd,
     /// tty-web: binary frames with another type byte.
@@ -28,6 +31,9 @@ pub enum Dialect {
     /// wetty: socket.io 4 over a WebSocket.
     Wetty,
 }
+
+/// Output after which our page acknowledges.
+const ACK_EVERY: u64 = 64 * 1024;
 
 /// wetty stops a terminal whose page does not confirm so many characters.
 const WETTY_COMMIT: usize = 262_144;
@@ -51,6 +57,10 @@ enum Level0<'a> {
 struct Socket {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     dialect: Dialect,
+    /// Number of our last input.
+    seq: u64,
+    /// What was acknowledged to our broker.
+    acked: u64,
     /// Characters that wetty was not told of.
     uncommitted: usize,
 }
@@ -58,18 +68,23 @@ struct Socket {
 /// Opens a terminal and waits for its prompt.
 pub async fn connect(url: &str, dialect: Dialect) -> Terminal {
     let path = match dialect {
-        Dialect::Level0 => "/terminal",
+        Dialect::Level0 | Dialect::Level1 => "/terminal",
         Dialect::Ttyd | Dialect::TtyWeb => "/ws",
         Dialect::Terminado => "/websocket",
         Dialect::Wetty => "/socket.io/?EIO=4&transport=websocket",
     };
     let mut request = format!("{}{path}", url.replacen("http", "ws", 1)).into_client_request().unwrap();
-    if dialect == Dialect::Ttyd {
-        request.headers_mut().insert("sec-websocket-protocol", "tty".parse().unwrap());
+    let subprotocol = match dialect {
+        Dialect::Ttyd => Some("tty"),
+        Dialect::Level1 => Some("sandbox-broker.v1"),
+        _ => None,
+    };
+    if let Some(subprotocol) = subprotocol {
+        request.headers_mut().insert("sec-websocket-protocol", subprotocol.parse().unwrap());
     }
     let config = WebSocketConfig::default().read_buffer_size(64 << 10);
     let (socket, _) = connect_async_with_config(request, Some(config), true).await.unwrap();
-    let mut socket = Socket { socket, dialect, uncommitted: 0 };
+    let mut socket = Socket { socket, dialect, seq: 0, acked: 0, uncommitted: 0 };
     match dialect {
         Dialect::Ttyd => {
             let hello = json!({"AuthToken": "", "columns": 80, "rows": 24}).to_string();
@@ -80,7 +95,7 @@ pub async fn connect(url: &str, dialect: Dialect) -> Terminal {
             // Whoever talks before the answer is thrown out.
             while !matches!(socket.socket.next().await, Some(Ok(Message::Text(text))) if text.starts_with("40")) {}
         }
-        Dialect::Level0 | Dialect::TtyWeb | Dialect::Terminado => {}
+        Dialect::Level0 | Dialect::Level1 | Dialect::TtyWeb | Dialect::Terminado => {}
     }
     let mut terminal = Terminal::new(socket);
     terminal.prompt().await;
@@ -100,6 +115,16 @@ impl Socket {
                 Level0::Error { message } => panic!("{message}"),
                 Level0::Other => {}
             },
+            (Dialect::Level1, Message::Binary(mut data)) => {
+                data.advance(1);
+                let end = data.get_u64() + data.len() as u64;
+                output.extend_from_slice(&data);
+                if end - self.acked >= ACK_EVERY {
+                    self.acked = end;
+                    self.write(Message::text(json!({"type": "ack", "offset": end}).to_string())).await;
+                }
+            }
+            (Dialect::Level1, Message::Text(text)) if text.starts_with(r#"{"type":"error""#) => panic!("{text}"),
             (Dialect::Ttyd, Message::Binary(data)) if data.first() == Some(&b'0') => {
                 output.extend_from_slice(&data[1..]);
             }
@@ -134,6 +159,13 @@ impl Link for Socket {
     async fn send(&mut self, text: &str) {
         let message = match self.dialect {
             Dialect::Level0 => Message::text(json!({"type": "input", "data": text}).to_string()),
+            Dialect::Level1 => {
+                self.seq += 1;
+                let mut frame = vec![0x02];
+                frame.put_u64(self.seq);
+                frame.extend_from_slice(text.as_bytes());
+                Message::binary(frame)
+            }
             Dialect::Ttyd => Message::binary(format!("0{text}").into_bytes()),
             Dialect::TtyWeb => Message::binary(format!("\0{text}").into_bytes()),
             Dialect::Terminado => Message::text(json!(["stdin", text]).to_string()),

@@ -29,16 +29,18 @@ fn compare(recording: &Recording, output: &str) {
     assert_eq!(fed(size, &text).dump(), fed(size, output).dump(), "after {output:?}");
 }
 
-/// Whether a program is there. Under CI it must be.
-fn is_there(program: &str) -> bool {
-    let there = std::env::split_paths(&std::env::var_os("PATH").unwrap()).any(|dir| dir.join(program).is_file());
-    assert!(there || std::env::var_os("CI").is_none(), "{program} is missing");
-    there
+/// The first of these programs that is there. Under CI one must be.
+fn found<'a>(programs: &[&'a str]) -> Option<&'a str> {
+    let path = std::env::var_os("PATH").unwrap();
+    let is_there = |program: &str| std::env::split_paths(&path).any(|dir| dir.join(program).is_file());
+    let found = programs.iter().copied().find(|program| is_there(program));
+    assert!(found.is_some() || std::env::var_os("CI").is_none(), "none of {programs:?} is there");
+    found
 }
 
 #[test]
 fn less_is_drawn_within_and_after_its_alternate_screen() {
-    if !is_there("less") {
+    if found(&["less"]).is_none() {
         return;
     }
     let recording = Recording::new();
@@ -62,7 +64,7 @@ fn less_is_drawn_within_and_after_its_alternate_screen() {
 
 #[test]
 fn an_editor_is_drawn_with_its_modes() {
-    let Some(vi) = ["vim.tiny", "vim", "vi"].into_iter().find(|program| is_there(program)) else { return };
+    let Some(vi) = found(&["vim.tiny", "vim", "vi"]) else { return };
     let recording = Recording::new();
     let file = recording.file("text", "one\ntwo é漢\nthree\n".as_bytes());
     let mut client = recording.run(&format!("TERM=xterm-256color LC_ALL=C.UTF-8 {vi} -u NONE -N '{}'", file.display()));

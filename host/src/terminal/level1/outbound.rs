@@ -25,7 +25,7 @@ use tracing::warn;
 
 use super::Answer;
 use super::frames::{self, Cells, Person, ServerFrame, WINDOW};
-use crate::sandbox::{Exit, Result as SandboxResult, Size};
+use crate::sandbox::{CHUNK_BYTES, Exit, Result as SandboxResult, Size};
 use crate::session::{Client, Company, Event, Outcome, Piece, Playback, Presence, Reader, Role, Stage};
 use crate::terminal::ending::Ending;
 use crate::terminal::frames::CloseCode;
@@ -115,7 +115,9 @@ impl<'a> Outbound<'a> {
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut handed, mut size) = (self.client.handed(), self.client.size());
         loop {
-            let open = self.sent - self.floor.max(*self.acked.borrow_and_update()).min(self.sent) < WINDOW;
+            let acked = self.floor.max(*self.acked.borrow_and_update()).min(self.sent);
+            // A chunk is sent whole.
+            let open = self.sent - acked + CHUNK_BYTES as u64 <= WINDOW;
             let (live, fetching, playing) = match &mut self.source {
                 Source::Live => (true, None, None),
                 Source::Fetching(fetch, _) => (false, Some(fetch), None),

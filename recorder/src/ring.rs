@@ -75,6 +75,9 @@ impl Ring {
     pub(crate) fn create(dir: &Path, size: u64) -> io::Result<Self> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let file = File::from(rustix::fs::open(dir.join("ring"), flags, Mode::RUSR | Mode::WUSR)?);
+        // Written before it is mapped: a full disk is an error here and no signal later,
+        // and a file system takes milliseconds to fill a hole under a mapping.
+        file.write_all_at(&[0; PAGE], 0)?;
         // Sparse: costs disk only as output comes.
         file.set_len(PAGE as u64 + size)?;
         let ring = Self { page: map(&file, ProtFlags::READ | ProtFlags::WRITE)?, file, size };

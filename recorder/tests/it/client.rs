@@ -281,7 +281,7 @@ impl Client {
     }
 
     /// Reads and acknowledges to the exit: all output and how it ended.
-    pub(crate) fn to_exit(&mut self) -> (Vec<u8>, Frame) {
+    pub(crate) fn until_exit(&mut self) -> (Vec<u8>, Frame) {
         let mut output = Vec::new();
         loop {
             match self.next() {

@@ -44,7 +44,7 @@ fn a_part_is_read_and_no_attachment_disturbed() {
     assert!(read(10, 20) == (10, Vec::new()));
     assert!(read(end, u64::MAX) == (0, Vec::new()));
     client.send(ToRecorder::Input(b"\n"));
-    client.to_exit();
+    client.until_exit();
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn a_cast_joins_to_the_text_of_the_output() {
     client.send(ToRecorder::Input(b"\n"));
     until("the second part", || recording.end() == 5);
     client.send(ToRecorder::Input(b"\n"));
-    let (_, exit) = client.to_exit();
+    let (_, exit) = client.until_exit();
     assert!(matches!(exit, Frame::Exit { code: 3, .. }));
 
     let output = recording.look("cast", &[]);

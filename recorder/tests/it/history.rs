@@ -150,17 +150,17 @@ fn a_ring_that_wrapped_says_what_is_gone() {
     let mut client = recording.attach(0);
     assert_eq!(client.hello().start, start);
     assert_eq!(client.next(), Some(Frame::Gap(0, start)));
-    let (held, exit) = client.to_exit();
+    let (held, exit) = client.until_exit();
     assert!(held == bytes[start as usize..], "what is held is the end of what was written");
     assert_eq!(exit, Frame::Exit { code: 0, signal: 0, end });
 
     let mut client = recording.attach_with(&["--tail", "1000"]);
     client.hello();
-    let (tail, _) = client.to_exit();
+    let (tail, _) = client.until_exit();
     assert!(tail == bytes[bytes.len() - 1000..]);
     let mut client = recording.attach_with(&["--tail", "99999999"]);
     client.hello();
-    let (tail, _) = client.to_exit();
+    let (tail, _) = client.until_exit();
     assert!(tail == bytes[start as usize..], "a longer tail is all that is held");
 }
 
@@ -170,6 +170,6 @@ fn a_broker_that_is_too_slow_for_a_small_ring_loses_nothing() {
     let bytes = Random(0x5eed_0005).bytes(3_000_000);
     let mut client = recording.run(&flood(&recording.file("flood", &bytes), &recording.path("done")));
     client.hello();
-    let (all, _) = client.to_exit();
+    let (all, _) = client.until_exit();
     assert!(all == bytes, "the shell waited for it");
 }

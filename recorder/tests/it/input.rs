@@ -100,7 +100,7 @@ fn the_program_stands_where_run_stood_with_its_terminal_and_environment() {
     let recording = Recording::new();
     let mut client = recording.run("pwd; tty; ps -o tty= -p $$; kill -l >/dev/null; trap; ls -l /proc/self/fd | wc -l");
     client.hello();
-    let (output, _) = client.to_exit();
+    let (output, _) = client.until_exit();
     let text = String::from_utf8(output).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[0], fs::canonicalize(recording.path(".")).unwrap().to_str().unwrap());

@@ -13,14 +13,14 @@ fn an_exit_is_told_with_its_code_to_everyone_who_comes() {
     let mut client = recording.run("echo bye; exit 7");
     client.hello();
     let exit = Frame::Exit { code: 7, signal: 0, end: 5 };
-    assert_eq!(client.to_exit(), (b"bye\r\n".to_vec(), exit.clone()));
+    assert_eq!(client.until_exit(), (b"bye\r\n".to_vec(), exit.clone()));
     assert_eq!(client.leave(), Some(0));
     let mut late = recording.attach(2);
     assert_eq!(late.hello().end, 5);
-    assert_eq!(late.to_exit(), (b"e\r\n".to_vec(), exit.clone()));
+    assert_eq!(late.until_exit(), (b"e\r\n".to_vec(), exit.clone()));
     let mut later = recording.attach(5);
     later.hello();
-    assert_eq!(later.to_exit(), (Vec::new(), exit));
+    assert_eq!(later.until_exit(), (Vec::new(), exit));
 }
 
 #[test]
@@ -31,7 +31,7 @@ fn a_signal_ends_the_shell_and_is_told() {
     client.expect("ready");
     client.send(ToRecorder::Signal { number: 0xffff });
     client.send(ToRecorder::Signal { number: 15 });
-    let (_, exit) = client.to_exit();
+    let (_, exit) = client.until_exit();
     assert!(matches!(exit, Frame::Exit { code: -1, signal: 15, .. }), "{exit:?}");
 }
 
@@ -46,7 +46,7 @@ fn descendants_that_hold_the_terminal_do_not_hold_the_exit() {
             pid = pid.display()
         ));
         client.hello();
-        let (output, exit) = client.to_exit();
+        let (output, exit) = client.until_exit();
         let holder = Pid::from_raw(fs::read_to_string(&pid).unwrap().trim().parse().unwrap()).unwrap();
         let _ = kill_process_group(holder, Signal::KILL);
         assert!(String::from_utf8_lossy(&output).contains("bye"), "{output:?}");
@@ -60,7 +60,7 @@ fn the_last_output_of_a_shell_comes_before_its_exit() {
         let recording = Recording::new();
         let mut client = recording.run("seq 1 3000; exit 1");
         client.hello();
-        let (output, _) = client.to_exit();
+        let (output, _) = client.until_exit();
         assert!(output.ends_with(b"\r\n3000\r\n"), "{:?}", String::from_utf8_lossy(&output[output.len() - 20..]));
     }
 }
@@ -104,7 +104,7 @@ fn what_cannot_be_served_is_refused_with_its_status() {
 
     // None of it disturbed who was there.
     client.send(ToRecorder::Input(b"\r"));
-    client.to_exit();
+    client.until_exit();
     assert_eq!(client.leave(), Some(0));
 
     let mut client = recording.attach(0);

@@ -3,6 +3,9 @@ import { confirmEnd } from "../menus";
 import { clock, element } from "../view";
 import { endSession, type Listed, listSessions } from "./api";
 
+/** When to look again while a session is being ended, in milliseconds: that takes some hundredths of a second. */
+const LOOK_AGAIN_MS = 500;
+
 export interface ListHost {
   /** The session that this window is in, if any. */
   current(): string | undefined;
@@ -11,6 +14,7 @@ export interface ListHost {
 
 export class SessionList {
   readonly #dialog = element<HTMLDialogElement>("sessions");
+  #again: ReturnType<typeof setTimeout> | undefined;
 
   constructor(private readonly host: ListHost) {
     element("sessions-close").addEventListener("click", () => this.#dialog.close());
@@ -28,6 +32,8 @@ export class SessionList {
     if (!answer.ok) return this.#say(answer.error);
     element("sessions-list").replaceChildren(...answer.value.map((session) => this.#row(session)));
     this.#say(answer.value.length === 0 ? "There are no sessions." : "");
+    clearTimeout(this.#again);
+    if (this.#dialog.open && answer.value.some(isEnding)) this.#again = setTimeout(() => void this.#look(), LOOK_AGAIN_MS);
   }
 
   #row(session: Listed): HTMLElement {
@@ -42,9 +48,10 @@ export class SessionList {
       this.#dialog.close();
       this.host.attach(session.id);
     });
-    attach.disabled = here;
+    attach.disabled = here || isEnding(session);
     const end = button("End", `End ${short(session.id)}`, () => void this.#end(session));
     end.classList.add("bad");
+    end.disabled = isEnding(session);
     row.append(attach, end);
     return row;
   }
@@ -60,6 +67,11 @@ export class SessionList {
   #say(words: string): void {
     element("sessions-words").textContent = words;
   }
+}
+
+/** Whether it is over, and only its sandbox is still being ended. */
+function isEnding({ state }: Listed): boolean {
+  return state === "ending";
 }
 
 function facts({ provider, state, age, windows, durability, user }: Listed): HTMLElement {

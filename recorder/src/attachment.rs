@@ -163,9 +163,11 @@ impl Attachment {
         self.heard = now;
     }
 
-    /// Tells its process to end.
+    /// Leaves its pipes, then tells its process to end.
     pub(crate) fn end(self, over: Over) {
-        control::answer(&self.control, over as u8);
+        let Self { control, stdin, stdout, .. } = self;
+        drop((stdin, stdout));
+        control::answer(&control, over as u8);
     }
 
     /// Whether all of `out` is in the pipe.

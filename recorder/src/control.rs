@@ -1,5 +1,5 @@
 //! What `attach` asks of the daemon: one message with its standard input and output,
-//! and one byte back, its exit status.
+//! and one byte back, its exit status. `run` asks before there is a socket, as a parent.
 //!
 //! Owns the socket of a recording. A message is a packet, so it is there as a whole or
 //! not at all.
@@ -83,9 +83,19 @@ pub(crate) fn ask(dir: &Path, begin: Begin, patience: Duration) -> io::Result<u8
     }
     rustix::net::sendmsg(&socket, &[IoSlice::new(&message)], &mut ancillary, SendFlags::NOSIGNAL)?;
 
+    wait(&socket)
+}
+
+/// A control connection between a process and the daemon that it forks.
+pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+}
+
+/// Waits until the daemon has served this process: the exit status.
+pub(crate) fn wait(socket: &OwnedFd) -> io::Result<u8> {
     let mut status = [0];
     loop {
-        match rustix::net::recv(&socket, &mut status, RecvFlags::empty()) {
+        match rustix::net::recv(socket, &mut status, RecvFlags::empty()) {
             Ok((1, _)) => return Ok(status[0]),
             Ok(_) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the recorder ended")),
             Err(rustix::io::Errno::INTR) => {}

@@ -335,8 +335,7 @@ impl Daemon {
         self.alone = now;
     }
 
-    /// Reads what a process that connected wants, and serves it in the place of the
-    /// one before.
+    /// Reads what a process that connected wants, and serves it.
     fn greet(&mut self, now: Instant) {
         let Some((guest, came)) = self.guest.take() else { return };
         let request = match control::receive(guest.as_fd()) {
@@ -345,16 +344,21 @@ impl Daemon {
             // It left, or is no recorder.
             Err(_) => return,
         };
+        self.attach(guest, request, now);
+    }
+
+    /// Serves an attachment in the place of the one before.
+    pub(crate) fn attach(&mut self, control: OwnedFd, request: Request, now: Instant) {
         let (start, end) = (self.ring.start(), self.ring.end());
         let since = match request.begin {
-            Begin::Since(offset) if offset > end => return refuse(&guest, &request, offset, end),
+            Begin::Since(offset) if offset > end => return refuse(&control, &request, offset, end),
             Begin::Since(offset) => offset,
             Begin::Tail(bytes) => end.saturating_sub(bytes).max(start),
         };
         self.detach(Over::Replaced, now);
         let hello = Hello { pid: self.pid, start, end, input: self.taken, size: self.size };
         // Pipes that cannot even be asked are closed.
-        self.attachment = Attachment::new(guest, request, since, hello, now).ok();
+        self.attachment = Attachment::new(control, request, since, hello, now).ok();
     }
 
     /// Reads what the broker says.
@@ -403,9 +407,9 @@ impl Daemon {
 }
 
 /// Says that there is no such offset. The pipe of a process that just began is empty.
-fn refuse(guest: &OwnedFd, request: &Request, since: u64, end: u64) {
+fn refuse(control: &OwnedFd, request: &Request, since: u64, end: u64) {
     let mut frame = Vec::new();
     ToBroker::Refused { reason: &crate::above(since, end) }.encode(&mut frame);
     let _ = rustix::io::write(&request.stdout, &frame);
-    control::answer(guest, Over::Refused as u8);
+    control::answer(control, Over::Refused as u8);
 }

@@ -157,8 +157,9 @@ fn command() -> Result<u8, Failure> {
             if arguments.program.is_empty() {
                 return Err(missing("the program is missing"));
             }
-            let dir = run::start(&Recording { dir, size, ring, program: arguments.program })?;
-            attach(&dir, Begin::Since(0), patience)
+            let recording = Recording { dir, size, ring, program: arguments.program, patience };
+            let control = run::start(&recording)?;
+            control::wait(&control).context(|| format!("serving {}", recording.dir.display()))
         }
         Some("attach") => match (arguments.since, arguments.tail) {
             (Some(offset), None) => attach(&dir, Begin::Since(offset), patience),

@@ -6,17 +6,17 @@
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, WaitOptions};
 use sandbox_recorder::wire::Size;
 
-use crate::control;
+use crate::control::{self, Begin, Request};
 use crate::daemon::Daemon;
 use crate::marks::Marks;
 use crate::pty::{Shell, Terminal};
@@ -36,6 +36,8 @@ pub(crate) struct Recording {
     /// Bytes of the ring.
     pub(crate) ring: u64,
     pub(crate) program: Vec<OsString>,
+    /// Of the attachment that it begins with.
+    pub(crate) patience: Duration,
 }
 
 /// What the daemon gets from the process that makes it.
@@ -44,22 +46,26 @@ struct Parts {
     ring: Ring,
     marks: Marks,
     listener: OwnedFd,
+    /// Of the first attachment: this process.
+    control: OwnedFd,
 }
 
-/// Starts the daemon and its program. Returns the absolute path of its folder once the
-/// program runs.
-pub(crate) fn start(recording: &Recording) -> Result<PathBuf, Failure> {
+/// Starts the daemon and its program, with this process as its first attachment, so
+/// that a flood finds a broker from its first byte on. Returns the control connection
+/// once the program runs.
+pub(crate) fn start(recording: &Recording) -> Result<OwnedFd, Failure> {
     close_inherited();
-    let parts = prepare(&recording.dir, recording.ring)?;
+    let (mine, control) = control::pair().context(|| "making a pair of sockets".to_owned())?;
+    let parts = prepare(&recording.dir, recording.ring, control)?;
     let dir = parts.dir.clone();
-    let started = fork(parts, recording);
+    let started = fork(parts, mine, recording);
     if started.is_err() {
         for file in [control::SOCKET, "marks", "ring"] {
             let _ = fs::remove_file(dir.join(file));
         }
         let _ = fs::remove_dir(&dir);
     }
-    started.map(|()| dir)
+    started
 }
 
 /// What a provider left open would be held for as long as the shell lives, and the end
@@ -70,7 +76,7 @@ fn close_inherited() {
     unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
 }
 
-fn prepare(dir: &Path, size: u64) -> Result<Parts, Failure> {
+fn prepare(dir: &Path, size: u64, control: OwnedFd) -> Result<Parts, Failure> {
     if let Some(parent) = dir.parent() {
         fs::create_dir_all(parent).context(|| format!("making {}", parent.display()))?;
     }
@@ -93,7 +99,7 @@ fn prepare(dir: &Path, size: u64) -> Result<Parts, Failure> {
     ring.page().began.store(began.as_millis() as u64, Ordering::Relaxed);
     let marks = Marks::create(&dir).context(|| format!("making marks in {}", dir.display()))?;
     let listener = control::listen(&dir).context(|| format!("listening in {}", dir.display()))?;
-    Ok(Parts { dir, ring, marks, listener })
+    Ok(Parts { dir, ring, marks, listener, control })
 }
 
 /// A folder that is there already must be ours alone: what a shell says is in it.
@@ -106,14 +112,15 @@ fn check_own(dir: &Path) -> Result<(), Failure> {
 }
 
 /// Forks twice, so that the daemon is nobody's child and leads no session, and waits
-/// until it says how its start went: nothing, or an exit status and a message.
-fn fork(parts: Parts, recording: &Recording) -> Result<(), Failure> {
+/// until it says how its start went: nothing, or an exit status and a message. `mine` is
+/// this process's end of the control connection.
+fn fork(parts: Parts, mine: OwnedFd, recording: &Recording) -> Result<OwnedFd, Failure> {
     let (said, say) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).context(|| "making a pipe".to_owned())?;
     // SAFETY: this process has one thread, so its copy may do anything.
     match unsafe { libc::fork() } {
         -1 => return Err(io::Error::last_os_error()).context(|| "forking".to_owned()),
         0 => {
-            drop(said);
+            drop((said, mine));
             let _ = rustix::process::setsid();
             // SAFETY: as above.
             if unsafe { libc::fork() } == 0 {
@@ -131,7 +138,7 @@ fn fork(parts: Parts, recording: &Recording) -> Result<(), Failure> {
     let mut answer = Vec::new();
     File::from(said).read_to_end(&mut answer).context(|| "waiting for the start".to_owned())?;
     match answer.split_first() {
-        Some((0, [])) => Ok(()),
+        Some((0, [])) => Ok(mine),
         Some((status, message)) => Err(Failure::new(*status, String::from_utf8_lossy(message).into_owned())),
         None => Err(Failure::new(1, "the recorder ended while it started".to_owned())),
     }
@@ -154,8 +161,15 @@ fn become_daemon(parts: Parts, recording: &Recording, mut say: File) -> ! {
     std::process::exit(status)
 }
 
-fn assemble(Parts { dir, ring, marks, listener }: Parts, recording: &Recording) -> Result<Daemon, Failure> {
+fn assemble(parts: Parts, recording: &Recording) -> Result<Daemon, Failure> {
     let began = Instant::now();
+    let own = |stream: BorrowedFd<'_>| stream.try_clone_to_owned().context(|| "keeping the pipes".to_owned());
+    let request = Request {
+        begin: Begin::Since(0),
+        patience: recording.patience,
+        stdin: own(rustix::stdio::stdin())?,
+        stdout: own(rustix::stdio::stdout())?,
+    };
     let null = File::options().read(true).write(true).open("/dev/null").context(|| "opening /dev/null".to_owned())?;
     let stdio = || {
         rustix::stdio::dup2_stdin(&null)?;
@@ -174,5 +188,8 @@ fn assemble(Parts { dir, ring, marks, listener }: Parts, recording: &Recording) 
     let shell = Shell::watch(child).context(|| "watching the program, which needs Linux 5.3".to_owned())?;
     // Not in the way of who unmounts where it began.
     rustix::process::chdir("/").map_err(io::Error::from).context(|| "leaving the folder".to_owned())?;
-    Ok(Daemon::new(dir, listener, (ring, marks), (terminal, shell, recording.size), began))
+    let Parts { dir, ring, marks, listener, control } = parts;
+    let mut daemon = Daemon::new(dir, listener, (ring, marks), (terminal, shell, recording.size), began);
+    daemon.attach(control, request, Instant::now());
+    Ok(daemon)
 }

@@ -157,7 +157,7 @@ fn memory_and_descriptors_do_not_grow() {
         client.hello();
         client.kill();
     }
-    until("the descriptors of the attachments to be closed", || descriptors() == before);
+    until("the descriptors of the attachments to be closed", || descriptors() <= before);
     eprintln!("before: {} KiB", resident(daemon) / 1024);
 
     fs::write(&go, b"").unwrap();

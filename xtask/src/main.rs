@@ -73,6 +73,18 @@ enum Task {
     Setup,
     /// Check the invariants of ARCHITECTURE.md
     Tidy,
+    /// Let sessions live under a nemesis, for as long as you like
+    Soak {
+        /// How long new sessions are begun
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+        /// Clients at the same time
+        #[arg(long, default_value_t = 20)]
+        sessions: u64,
+        /// Repeats the decisions of an earlier run
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Measure the broker beside the peers that this machine can have
     Bench {
         /// Measure only what contains this name
@@ -100,6 +112,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Web => web::build(ws),
         Task::Setup => setup::setup(ws),
         Task::Tidy => tidy::tidy(ws),
+        Task::Soak { minutes, sessions, seed } => test::soak(ws, minutes, sessions, seed),
         Task::Bench { name } => bench::bench(ws, name.as_deref()),
     }
 }

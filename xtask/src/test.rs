@@ -2,6 +2,7 @@
 //!
 //! Knows how each kind is started and what it is told in its environment.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
@@ -49,6 +50,22 @@ pub(crate) fn test(ws: &Workspace, filter: Option<&str>, only: Vec<String>, args
 /// All Rust tests, also those after a failure.
 pub(crate) fn rust(ws: &Workspace, parts: &TestParts, filter: Option<&str>, args: &[String]) -> Result<()> {
     ws.cargo().args(["test", "--workspace", "--no-fail-fast"]).args(filter).arg("--").args(args).envs(&parts.vars).run()
+}
+
+/// The test that takes as long as one likes. Its decisions are drawn from
+/// `seed`, which it tells.
+pub(crate) fn soak(ws: &Workspace, minutes: u64, sessions: u64, seed: Option<u64>) -> Result<()> {
+    let parts = setup::install(ws);
+    plugins::build(ws)?;
+    recorder::build(ws)?;
+    let number = |n: u64| OsString::from(n.to_string());
+    let mut vars = vec![("SOAK_SECONDS", number(minutes * 60)), ("SOAK_SESSIONS", number(sessions))];
+    vars.extend(seed.map(|seed| ("SOAK_SEED", number(seed))));
+    ws.cargo()
+        .args(["test", "--workspace", "--test=it", "sessions_survive_a_nemesis", "--", "--ignored", "--nocapture"])
+        .envs(&parts.vars)
+        .envs(&vars)
+        .run()
 }
 
 /// The page in a real browser, against a broker on a free port with the shipped

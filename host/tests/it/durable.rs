@@ -6,36 +6,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::level1::{Ready, Told, Visit, Window};
+use crate::support::level1::{Visit, Window};
+use crate::support::stream::{Follower, LINE, check, streams};
 use crate::support::{Broker, Sandboxd, eventually};
-
-/// Bytes of a line of the stream: its number and a line's end.
-const LINE: u64 = 8;
-
-/// A shell that prints the stream's first line, waits for a line, prints the
-/// others, waits for another line and ends with status 7. Nothing else is ever
-/// printed.
-fn streams(lines: u64) -> String {
-    let last = lines - 1;
-    format!(
-        r#"shell = ["/bin/sh", "-c", "stty -opost -echo; echo 0000000; read go; seq -f %07.0f 1 {last}; read end; exit 7"]"#
-    )
-}
-
-/// Checks a stretch of the stream. Names the first byte that is wrong.
-fn check(from: u64, bytes: &[u8]) {
-    let mut number = String::new();
-    let mut of = u64::MAX;
-    for (i, byte) in bytes.iter().enumerate() {
-        let offset = from + i as u64;
-        if of != offset / LINE {
-            of = offset / LINE;
-            number = format!("{of:07}\n");
-        }
-        let expected = number.as_bytes()[(offset % LINE) as usize];
-        assert!(*byte == expected, "at {offset}: {:?} is foreign, {:?} was written", *byte as char, expected as char);
-    }
-}
 
 fn config(server: &Sandboxd, sandbox: &str) -> String {
     format!("[server]\nlisten = \"127.0.0.1:0\"\n[sandbox]\nprovider = \"box\"\n{sandbox}\n{}", server.section("box"))
@@ -47,59 +20,6 @@ fn embedded(sandbox: &str) -> String {
         "[server]\nlisten = \"127.0.0.1:0\"\n[sandbox]\nprovider = \"local\"\n{sandbox}\n\
          [providers.local]\nplugin = \"e2b\"\nembedded = \"sandboxd\"\n"
     )
-}
-
-/// One client's output of one session, over all its connections.
-struct Follower {
-    name: &'static str,
-    session: String,
-    epoch: u64,
-    /// From offset 0 on, without a hole.
-    end: u64,
-    /// When each connection lost its last byte and the next one got its first.
-    resumed: Vec<Duration>,
-    last: Instant,
-}
-
-impl Follower {
-    fn new(name: &'static str, ready: &Ready) -> Self {
-        let (session, epoch) = (ready.session.clone(), ready.epoch);
-        Follower { name, session, epoch, end: 0, resumed: Vec::new(), last: Instant::now() }
-    }
-
-    fn visit(&self) -> Visit {
-        let visit = Visit::to(&self.session).client(self.name).since(self.end, self.epoch);
-        if self.name == "viewer" { visit.viewer() } else { visit }
-    }
-
-    /// Waits for the first line, after which the terminal echoes nothing, and
-    /// lets the others come.
-    async fn starts(&mut self, window: &mut Window) {
-        assert!(self.follow(window, LINE).await, "the broker lives");
-        window.input("go\n").await;
-    }
-
-    /// Reads until the output ends at `until`, or the connection breaks, which
-    /// it tells.
-    async fn follow(&mut self, window: &mut Window, until: u64) -> bool {
-        let mut first = true;
-        while self.end < until {
-            match window.next().await {
-                Ok(Told::Output(offset, bytes)) => {
-                    assert_eq!(offset, self.end, "{}: nothing is lost or doubled", self.name);
-                    check(offset, &bytes);
-                    self.end += bytes.len() as u64;
-                    if std::mem::take(&mut first) && offset > 0 {
-                        self.resumed.push(self.last.elapsed());
-                    }
-                    self.last = Instant::now();
-                }
-                Ok(Told::Said(said)) => assert_ne!(said["type"], "gap", "{}: {said}", self.name),
-                Err(_) => return false,
-            }
-        }
-        true
-    }
 }
 
 /// Kills a broker again and again while its shell prints, with clients that

@@ -14,6 +14,7 @@ mod level1;
 mod mount;
 mod reload;
 mod sessions;
+mod soak;
 mod storage;
 mod storage_plugin;
 #[allow(dead_code, reason = "the benchmark uses the rest")]

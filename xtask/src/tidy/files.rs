@@ -11,11 +11,12 @@ const MAX_LINES: usize = 700;
 const WRITTEN: [&str; 5] = [".rs", ".ts", ".md", ".toml", ".wit"];
 
 /// Files of tests that may sleep, and why that is no wait for a fixed time.
-const MAY_SLEEP: [(&str, &str); 5] = [
+const MAY_SLEEP: [(&str, &str); 6] = [
     ("host/src/session/tests/fake.rs", "a slow provider on Tokio's paused clock"),
     ("host/src/session/tests/mod.rs", "`until` looks at its condition again, with a deadline"),
     ("host/src/session/tests/reaper.rs", "moves Tokio's paused clock, which costs no time"),
     ("host/src/session/tests/time.rs", "moves Tokio's paused clock, which costs no time"),
+    ("host/tests/it/soak.rs", "a nemesis waits between its deeds, and its victims between two tries"),
     ("sandboxd/tests/it/client.rs", "`until` looks at its condition again, with a deadline"),
 ];
 

@@ -162,8 +162,9 @@ impl Window {
         self.send_raw(Message::text(message.to_string())).await;
     }
 
+    /// Whether the connection broke is said by what comes next.
     pub async fn send_raw(&mut self, message: Message) {
-        self.socket.send(message).await.unwrap();
+        let _ = self.socket.send(message).await;
     }
 
     /// Types, as the next of this client's inputs; returns its number.
@@ -228,9 +229,7 @@ impl Window {
                     let end = offset + frame.len() as u64;
                     self.end = Some(end);
                     if !self.by_hand {
-                        // What comes next says whether the connection broke.
-                        let ack = json!({"type": "ack", "offset": end});
-                        let _ = self.socket.send(Message::text(ack.to_string())).await;
+                        self.ack(end).await;
                     }
                     return Ok(Told::Output(offset, frame));
                 }

@@ -9,6 +9,7 @@ pub mod level1;
 pub mod proxy;
 mod sandboxd;
 pub mod store;
+pub mod stream;
 pub mod tty;
 
 use std::future::Future;

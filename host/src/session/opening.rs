@@ -47,7 +47,15 @@ impl Opening {
     /// terminal.
     pub(super) async fn record(&self, recorder: &Bytes, input: mpsc::Receiver<Bytes>) -> Result<Shell> {
         let tape = self.tape();
-        match tape.start(recorder, &self.command, self.size).await {
+        let mut started = tape.start(recorder, &self.command, self.size).await;
+        // Whether it was started may not be known: then it is there, or not.
+        if started.as_ref().is_err_and(|error| error.code.is_transient()) {
+            started = match tape.resume(KEPT).await {
+                Ok(found) => Ok(found),
+                Err(_) => tape.start(recorder, &self.command, self.size).await,
+            };
+        }
+        match started {
             Ok(started) => Ok(Shell::Recorded(tape.clone().keep(started, input), tape)),
             Err(error) => {
                 failed("the recorder cannot run in this sandbox; output that nobody reads is lost", &error);

@@ -235,11 +235,15 @@ async fn a_hundred_sessions_lose_no_byte() {
     let server = Sandboxd::start().await;
     let broker = Broker::start_quiet(&config(&server, &streams(LINES))).await;
     let mut sessions = tokio::task::JoinSet::new();
+    // Opened a few at a time, so that a busy machine gives each its shell in time.
+    let opening = std::sync::Arc::new(tokio::sync::Semaphore::new(10));
     for _ in 0..100 {
-        let url = broker.url.clone();
+        let (url, opening) = (broker.url.clone(), opening.clone());
         sessions.spawn(async move {
+            let place = opening.acquire().await.unwrap();
             let mut window = Window::open(&url, Visit::default()).await;
             let ready = window.ready().await;
+            drop(place);
             let mut follower = Follower::new("driver", &ready);
             follower.starts(&mut window).await;
             assert!(follower.follow(&mut window, LINES * LINE).await);

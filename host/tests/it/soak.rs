@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::support::level1::{Told, Visit, Window};
+use crate::support::proxy::{Place, Proxy};
 use crate::support::stream::{LINE, check};
 use crate::support::{Broker, Sandboxd, eventually};
 
@@ -37,13 +38,14 @@ impl Dice {
     }
 }
 
-fn config(server: &Sandboxd, timeout: u64) -> String {
+/// `server` is where the broker finds `sandboxd`: behind a network that breaks.
+fn config(sandboxd: &Sandboxd, server: &str, timeout: u64) -> String {
     let shell = format!(
         "stty -opost -echo; echo 0000000; read go; i=0; while [ $i -lt {PARTS} ]; do \
          seq -f %07.0f $((i*{PART}+(i==0))) $((i*{PART}+{last})); i=$((i+1)); sleep 0.05; done; read end; exit 7",
         last = PART - 1
     );
-    let sections = server.section("box");
+    let sections = sandboxd.section("box").replace(&sandboxd.url, server);
     format!(
         "[server]\nlisten = \"127.0.0.1:0\"\n[sandbox]\nprovider = \"box\"\ntimeout = \"{timeout}s\"\n\
          keep_after_disconnect = \"10s\"\nshell = [\"/bin/bash\", \"-c\", \"{shell}\"]\n{sections}"
@@ -99,6 +101,8 @@ impl Person {
     async fn session(&mut self) {
         let (mut known, mut end): (Option<(String, u64)>, u64) = (None, 0);
         let (mut started, mut asked) = (false, false);
+        // Connections that the client has forgotten and the broker has not.
+        let mut half_open = Vec::new();
         'connection: loop {
             let mut visit = Visit::default().client(&self.name);
             if let Some((session, epoch)) = &known {
@@ -166,7 +170,11 @@ impl Person {
                         continue 'connection;
                     }
                     // Reads nothing for a while, as a page in the background.
-                    1 => tokio::time::sleep(Duration::from_millis(self.dice.below(3000))).await,
+                    1 => {
+                        half_open.push(window);
+                        continue 'connection;
+                    }
+                    2 => tokio::time::sleep(Duration::from_millis(self.dice.below(3000))).await,
                     _ => {}
                 }
             }
@@ -202,7 +210,11 @@ async fn sessions_survive_a_nemesis() {
     let (seconds, people) = (variable("SOAK_SECONDS", 60), variable("SOAK_SESSIONS", 10));
     println!("soak: seed {seed}, {people} clients, {seconds} s");
     let server = Sandboxd::start().await;
-    let mut broker = Broker::start_quiet(&config(&server, 3600)).await;
+    let place = Place::find().await;
+    let address = place.url().replace("localhost", "127.0.0.1");
+    let network = Proxy::start(place, &server.url, None);
+    let config = |timeout| config(&server, &address, timeout);
+    let mut broker = Broker::start_quiet(&config(3600)).await;
     let (urls, url) = watch::channel(broker.url.clone());
     let until = Instant::now() + Duration::from_secs(seconds);
     let mut clients = tokio::task::JoinSet::new();
@@ -212,16 +224,16 @@ async fn sessions_survive_a_nemesis() {
         clients.spawn(person.live());
     }
     let (mut dice, mut all) = (Dice::new(seed), Tally::default());
-    let mut deeds = [0; 5];
+    let mut deeds = [0; 6];
     while Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(1000 + dice.below(3000))).await;
-        let deed = dice.below(5) as usize;
+        let deed = dice.below(6) as usize;
         deeds[deed] += 1;
         match deed {
             0 | 1 => {
                 broker.signal(if deed == 0 { "KILL" } else { "TERM" });
                 let directory = broker.into_directory().await;
-                broker = Broker::start_in(directory, &config(&server, 3600)).await;
+                broker = Broker::start_in(directory, &config(3600)).await;
                 urls.send_replace(broker.url.clone());
             }
             2 => {
@@ -229,7 +241,8 @@ async fn sessions_survive_a_nemesis() {
                 tokio::time::sleep(Duration::from_millis(dice.below(8000))).await;
                 broker.signal("CONT");
             }
-            3 => broker.edit(&config(&server, 3600 + dice.below(100))),
+            3 => broker.edit(&config(3600 + dice.below(100))),
+            4 => network.cut(),
             _ => broker.edit("[sandbox]\nprovider = 7\n"),
         }
         while let Some(ended) = clients.try_join_next() {
@@ -241,8 +254,8 @@ async fn sessions_survive_a_nemesis() {
         all.add(ended.unwrap_or_else(|error| panic!("seed {seed}: {error}")));
     }
     println!(
-        "soak: {} sessions whole over {} connections, {} ended before their shell ran; {} kills, {} stops, {} freezes, {} reloads, {} bad reloads",
-        all.whole, all.connections, all.unborn, deeds[0], deeds[1], deeds[2], deeds[3], deeds[4]
+        "soak: {} sessions whole over {} connections, {} ended before their shell ran; {} kills, {} stops, {} freezes, {} reloads, {} cuts before sandboxd, {} bad reloads",
+        all.whole, all.connections, all.unborn, deeds[0], deeds[1], deeds[2], deeds[3], deeds[4], deeds[5]
     );
     assert!(all.whole > 0, "no session lived to its end");
     let left = eventually_none(&server).await;

@@ -9,7 +9,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{error, info, warn};
 
-use crate::sandbox::{Call, Code, Error, Fault, Provider, Result, SandboxRef};
+use super::{LABEL_BROKER, LABEL_SESSION};
+use crate::sandbox::{Call, Code, Error, Fault, Listed, Provider, Result, SandboxRef};
 
 /// How long a kill is tried. A provider that restarts is back by then; after
 /// it, the lease does the work. Never longer than the lease.
@@ -27,9 +28,17 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 pub(super) const SIGHTINGS: [Duration; 4] =
     [Duration::ZERO, Duration::from_secs(5), Duration::from_secs(20), Duration::from_secs(50)];
 
-/// Pages of one listing that are read. A session's labels fit one sandbox; a
-/// provider that ignores them must not keep us reading.
-const PAGES: usize = 100;
+/// Pages of one listing that are read: a cursor that runs in circles ends.
+const PAGES: usize = 1000;
+
+/// Sandboxes of ours that one listing may bring. More than any broker makes:
+/// a provider that invents them costs no more memory than these.
+const FOUND: usize = 10_000;
+
+/// By which the sandboxes of a session are found.
+pub(super) fn labels(broker_id: &str, session: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([(LABEL_BROKER.to_owned(), broker_id.to_owned()), (LABEL_SESSION.to_owned(), session.to_owned())])
+}
 
 /// Ends a sandbox; tries again while that may help. When it gives up, the log
 /// names the sandbox.
@@ -89,7 +98,7 @@ pub(super) async fn find_and_kill(
         match find(provider, call, labels).await {
             Ok(found) => {
                 blind = None;
-                for id in found {
+                for Listed { id, .. } in found {
                     info!(sandbox = id, "found the sandbox of a create that failed");
                     let sandbox = SandboxRef { id, state: Default::default() };
                     kill(provider, call, &sandbox, lease).await;
@@ -108,21 +117,29 @@ pub(super) async fn find_and_kill(
     }
 }
 
-/// The ids of the sandboxes with all `labels`, over all pages. Trusts no
-/// provider to filter: a foreign sandbox is never touched.
-async fn find(provider: &dyn Provider, call: &Call, labels: &BTreeMap<String, String>) -> Result<Vec<String>> {
+/// The sandboxes that carry all `labels`, over all pages. Trusts no provider
+/// to filter: a foreign sandbox is never touched.
+pub(super) async fn find(
+    provider: &dyn Provider,
+    call: &Call,
+    labels: &BTreeMap<String, String>,
+) -> Result<Vec<Listed>> {
+    let ours = |listed: &Listed| labels.iter().all(|(key, value)| listed.labels.get(key) == Some(value));
     let mut found = Vec::new();
     let mut cursor = None;
     for _ in 0..PAGES {
         let page = provider.list(call, labels, cursor).await?;
-        let ours = |theirs: &BTreeMap<_, _>| labels.iter().all(|(key, value)| theirs.get(key) == Some(value));
-        found.extend(page.sandboxes.into_iter().filter(|listed| ours(&listed.labels)).map(|listed| listed.id));
+        found.extend(page.sandboxes.into_iter().filter(ours));
         cursor = page.next;
+        if found.len() >= FOUND {
+            break;
+        }
         if cursor.is_none() {
             return Ok(found);
         }
     }
-    warn!(pages = PAGES, "the provider's listing does not end");
+    found.truncate(FOUND);
+    warn!(provider = provider.name(), sandboxes = found.len(), "the provider's listing does not end");
     Ok(found)
 }
 

@@ -2,9 +2,10 @@
 //! with news between it, and its end, in that order.
 //!
 //! Owns the output as an append-only sequence with absolute byte offsets, and
-//! the place of each reader in it. News stands between two bytes of it. One source serves any number of readers,
-//! so there is no seam between old and new output. Deliberately knows neither
-//! where bytes come from nor who reads them.
+//! the place of each reader in it. News stands between two bytes of it. One
+//! source serves any number of readers, so there is no seam between old and
+//! new output. Deliberately knows neither where bytes come from nor who reads
+//! them.
 //!
 //! ```text
 //!   let go of      held                                next byte
@@ -247,24 +248,22 @@ impl Inner {
     /// it is let go: chunks of half the joined size are left alone.
     fn compact(&mut self) {
         let mut joined: VecDeque<(u64, Bytes)> = VecDeque::new();
-        let mut run = BytesMut::new();
-        let mut at = 0;
+        let (mut at, mut run) = (0, BytesMut::new());
         for (offset, chunk) in std::mem::take(&mut self.chunks) {
-            let follows = !run.is_empty() && at + run.len() as u64 == offset;
-            if !follows || run.len() + chunk.len() > JOINED {
-                if !run.is_empty() {
-                    joined.push_back((at, run.split().freeze()));
-                }
+            let small = chunk.len() < JOINED / 2;
+            let follows = at + run.len() as u64 == offset;
+            let joins = small && follows && run.len() + chunk.len() <= JOINED;
+            if !joins && !run.is_empty() {
+                joined.push_back((at, run.split().freeze()));
+            }
+            if !small {
+                joined.push_back((offset, chunk));
+                continue;
+            }
+            if run.is_empty() {
                 at = offset;
             }
-            if chunk.len() >= JOINED / 2 {
-                if !run.is_empty() {
-                    joined.push_back((at, run.split().freeze()));
-                }
-                joined.push_back((offset, chunk));
-            } else {
-                run.extend_from_slice(&chunk);
-            }
+            run.extend_from_slice(&chunk);
         }
         if !run.is_empty() {
             joined.push_back((at, run.freeze()));
@@ -444,15 +443,19 @@ impl Appender {
 
     /// Adds output. Never waits and never refuses: the caller asks for room.
     pub(super) fn append(&self, bytes: Bytes) {
-        let end = self.offset();
-        self.append_at(end, bytes);
+        self.add(None, bytes);
     }
 
     /// Adds output that begins at `offset`. What the log has already is left
     /// out; what lies between its end and `offset` is missing for good.
-    pub(super) fn append_at(&self, offset: u64, mut bytes: Bytes) {
+    pub(super) fn append_at(&self, offset: u64, bytes: Bytes) {
+        self.add(Some(offset), bytes);
+    }
+
+    fn add(&self, offset: Option<u64>, mut bytes: Bytes) {
         {
             let mut inner = self.0.lock();
+            let offset = offset.unwrap_or(inner.end);
             let known = inner.end.saturating_sub(offset);
             if known >= bytes.len() as u64 {
                 return;

@@ -14,7 +14,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::LABEL_BROKER;
-use crate::sandbox::{Call, Code, Error, Listed, Provider, Result, SandboxRef};
+use super::cleanup::find;
+use crate::sandbox::{Call, Code, Error, Listed, Provider, SandboxRef};
 
 /// Between the beginnings of two looks.
 const PERIOD: Duration = Duration::from_secs(30);
@@ -28,13 +29,6 @@ const CONFIRMED_AFTER: Duration = Duration::from_secs(20);
 /// reach is left to the next look, so one provider that hangs delays no other
 /// for longer.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Pages of one listing that are read: a cursor that runs in circles ends.
-const PAGES: usize = 1000;
-
-/// Sandboxes of ours that one listing may bring. More than any broker makes:
-/// a provider that invents them costs no more memory than these.
-const FOUND: usize = 10_000;
 
 /// Sandboxes that are ended at the same time, of one provider.
 const KILLS: usize = 8;
@@ -80,7 +74,7 @@ async fn look(
     seen: &mut Sightings,
 ) {
     let name = provider.name();
-    let listed = match find(provider, labels).await {
+    let listed = match find(provider, &Call::default(), labels).await {
         Ok(listed) => listed,
         Err(error) => return failed("could not look for sandboxes that no session knows", name, None, &error),
     };
@@ -99,28 +93,6 @@ async fn look(
             seen.remove(&id);
         }
     }
-}
-
-/// The sandboxes that carry all `labels`, over all pages, whatever else the
-/// provider lists.
-async fn find(provider: &dyn Provider, labels: &BTreeMap<String, String>) -> Result<Vec<Listed>> {
-    let ours = |listed: &Listed| labels.iter().all(|(key, value)| listed.labels.get(key) == Some(value));
-    let mut found = Vec::new();
-    let mut cursor = None;
-    for _ in 0..PAGES {
-        let page = provider.list(&Call::default(), labels, cursor).await?;
-        found.extend(page.sandboxes.into_iter().filter(ours));
-        cursor = page.next;
-        if found.len() >= FOUND {
-            break;
-        }
-        if cursor.is_none() {
-            return Ok(found);
-        }
-    }
-    found.truncate(FOUND);
-    warn!(provider = provider.name(), sandboxes = found.len(), "the provider's listing does not end");
-    Ok(found)
 }
 
 /// Tries once to end a sandbox and returns its id when that is done.

@@ -358,13 +358,10 @@ async fn greeted(process: &mut Process, frames: &mut Frames) -> Result<wire::Hel
     }
 }
 
-/// Why a process's output has ended.
+/// Why a process's output has ended that was to go on.
 async fn why_ended(process: &mut Process) -> Error {
-    match (&mut process.done).await {
-        Ok(Ok(exit)) => failed(&exit, &complaint(&mut process.stderr)),
-        Ok(Err(error)) => error,
-        Err(_) => silent(),
-    }
+    let well = ended_well(process).await;
+    well.err().unwrap_or_else(|| failed(&Exit::Code(0), &complaint(&mut process.stderr)))
 }
 
 /// Input that the recorder has not said to have taken.
@@ -563,6 +560,7 @@ fn complaint(stderr: &mut mpsc::Receiver<Bytes>) -> String {
     String::from_utf8_lossy(&words[from..]).trim().replace(char::is_control, " ")
 }
 
+/// How a process has ended whose output has ended: an error unless well.
 async fn ended_well(process: &mut Process) -> Result<()> {
     match (&mut process.done).await {
         Ok(Ok(Exit::Code(0))) => Ok(()),

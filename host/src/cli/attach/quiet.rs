@@ -185,10 +185,30 @@ impl Filter {
 
     /// One byte of a sequence that is held. False: it is to be looked at again.
     fn step(&mut self, byte: u8, quiet: bool, out: &mut Vec<u8>) -> bool {
+        match (self.state, byte) {
+            // What breaks a sequence off, or acts within it on its own.
+            (State::Escape { .. } | State::Csi, ESC | 0x80..) => {
+                self.pass(State::Ground, out);
+                return false;
+            }
+            (State::Escape { .. } | State::Csi, CAN | SUB) => {
+                self.held.push(byte);
+                self.pass(State::Ground, out);
+                return true;
+            }
+            (State::Escape { .. } | State::Csi, ENQ) if quiet => return true,
+            _ => {}
+        }
         match self.state {
             State::C2 => self.c1(byte, quiet, out),
-            State::Escape { dropped } => self.escape(byte, dropped, quiet, out),
-            State::Csi => self.csi(byte, quiet, out),
+            State::Escape { dropped } => {
+                self.escape(byte, dropped, quiet, out);
+                true
+            }
+            State::Csi => {
+                self.csi(byte, quiet, out);
+                true
+            }
             State::String(kind) => self.string(byte, kind, quiet, out),
             State::Overlong => match byte {
                 ESC => {
@@ -230,18 +250,9 @@ impl Filter {
         true
     }
 
-    fn escape(&mut self, byte: u8, dropped: bool, quiet: bool, out: &mut Vec<u8>) -> bool {
+    fn escape(&mut self, byte: u8, dropped: bool, quiet: bool, out: &mut Vec<u8>) {
         let first = !self.held.iter().any(|b| matches!(b, b' '..=b'/'));
         match byte {
-            ESC | 0x80.. => {
-                self.pass(State::Ground, out);
-                return false;
-            }
-            ENQ if quiet => {}
-            CAN | SUB => {
-                self.held.push(byte);
-                self.pass(State::Ground, out);
-            }
             b'[' if first => self.hold(State::Csi, byte),
             b']' if first => self.hold(State::String(Kind::Osc), byte),
             b'P' if first => self.hold(State::String(Kind::Dcs), byte),
@@ -266,20 +277,10 @@ impl Filter {
             }
             _ => self.held.push(byte),
         }
-        true
     }
 
-    fn csi(&mut self, byte: u8, quiet: bool, out: &mut Vec<u8>) -> bool {
+    fn csi(&mut self, byte: u8, quiet: bool, out: &mut Vec<u8>) {
         match byte {
-            ESC | 0x80.. => {
-                self.pass(State::Ground, out);
-                return false;
-            }
-            ENQ if quiet => {}
-            CAN | SUB => {
-                self.held.push(byte);
-                self.pass(State::Ground, out);
-            }
             0x40..=0x7e => {
                 self.held.push(byte);
                 let sequence = Sequence::of(self.body());
@@ -296,7 +297,6 @@ impl Filter {
             }
             _ => self.held.push(byte),
         }
-        true
     }
 
     /// One more byte of a string of which it is not known whether it asks.

@@ -73,3 +73,19 @@ fn two_handles() -> (TempDir, [Arc<dyn Journal>; 2]) {
 }
 
 contract::holds!(two_handles);
+
+/// The journal in memory, on which other tests stand, is one as well.
+mod memory {
+    use std::sync::Arc;
+
+    use super::contract;
+    use crate::journal::Journal;
+    use crate::journal::memory::Memory;
+
+    fn two_handles() -> ((), [Arc<dyn Journal>; 2]) {
+        let journal = Arc::new(Memory::default());
+        ((), [Arc::clone(&journal) as _, journal])
+    }
+
+    contract::holds!(two_handles);
+}

@@ -31,7 +31,7 @@ use crate::http::{self, App, ConfigStatus, Settings};
 use crate::journal::{Journal, Owner, Sqlite};
 use crate::plugin::{ComponentMounter, ComponentProvider, Engine, LiveMounts, Plugin, Section};
 use crate::sandbox::{Command, Provider};
-use crate::session::{Blueprint, Mount, Sessions, SizeRule, SlowClient};
+use crate::session::{Blueprint, Mount, Sessions, SizeRule, SlowClient, new_id};
 use crate::storage::Mounter;
 use crate::terminal;
 
@@ -437,10 +437,7 @@ fn base(surroundings: &Surroundings) -> anyhow::Result<Base> {
     let state = &surroundings.state;
     let journal = Arc::new(Sqlite::open(state)?);
     let broker_id = broker_id(state)?;
-    let mut random = [0; 8];
-    getrandom::fill(&mut random)?;
-    let instance = random.iter().map(|b| format!("{b:02x}")).collect();
-    let owner = Owner { broker: broker_id.clone(), instance };
+    let owner = Owner { broker: broker_id.clone(), instance: new_id().to_string() };
     Ok(Base { broker_id, recorder: surroundings.recorder(), journal, owner })
 }
 

@@ -6,14 +6,13 @@
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
 use super::{Checked, Loader, broker_id, mounts};
 use crate::config;
 use crate::plugin::LiveMounts;
 use crate::sandbox::{Call, Error};
-use crate::session::WORKSPACES;
+use crate::session::{WORKSPACES, new_id};
 use crate::storage::{Grant, Mounter, Plan, Target};
 
 /// One mount on the operator's desk.
@@ -39,10 +38,8 @@ impl Desk {
             Sha256::digest(format!("desk of {own}")).iter().take(8).map(|b| format!("{b:02x}")).collect::<String>();
         let live = LiveMounts::default();
         let desk = |mount: super::Mount| {
-            let mut random = [0; 16];
-            getrandom::fill(&mut random).context("the system gives no random numbers")?;
-            let id: String = random.iter().map(|b| format!("{b:02x}")).collect();
-            Ok(Desk {
+            let id = new_id().to_string();
+            Desk {
                 section: checked.config.providers[mount.mounter.name()].clone(),
                 target: Target {
                     path: mount.path,
@@ -53,9 +50,9 @@ impl Desk {
                     id,
                 },
                 mounter: mount.mounter,
-            })
+            }
         };
-        mounts(checked, &live)?.into_iter().map(desk).collect()
+        Ok(mounts(checked, &live)?.into_iter().map(desk).collect())
     }
 
     /// Such as "azure at /workspace/files".

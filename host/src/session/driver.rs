@@ -5,7 +5,7 @@
 //! happened and does what that says. No call to the provider ever stands in
 //! the way of a byte: each runs beside the loop until it answers.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::pending;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use super::output::{Chunk, Output, append};
 use super::roster::Progress;
 use super::state::{Effect, Event, Machine, Terms};
 use super::tape::{self, Recorded};
-use super::{Blueprint, LABEL_BROKER, LABEL_NONCE, LABEL_SESSION, Outcome, cleanup, lease};
+use super::{Blueprint, LABEL_NONCE, Outcome, cleanup, lease};
 use crate::journal;
 use crate::sandbox::{
     Call, Code, Command, Control, Error, Exit, Fault, Lifetime, PIPE_CHUNKS, Provider, Result, SandboxRef, Size, Spec,
@@ -286,21 +286,25 @@ impl Driver {
     }
 
     fn opened(&mut self, shell: Shell) {
-        let (live, tape) = match shell {
-            Shell::Plain(Terminal { output, done, control, lifetime, .. }) => {
+        let (live, size, tape) = match shell {
+            Shell::Plain(Terminal { output, done, control, lifetime, .. }, size) => {
                 let output = Some(Output::Plain(output));
-                (Live { output, done: Some(done), control, taken: None, _lifetime: lifetime }, None)
+                (Live { output, done: Some(done), control, taken: None, _lifetime: lifetime }, size, None)
             }
             Shell::Recorded(Recorded { output, begins, size, taken, done, control, lifetime }, tape) => {
                 self.log.begin_at(begins);
-                self.shared.size.send_replace(size);
                 let output = Some(Output::Recorded(output));
-                (Live { output, done: Some(done), control, taken: Some(taken), _lifetime: lifetime }, Some(tape))
+                let live = Live { output, done: Some(done), control, taken: Some(taken), _lifetime: lifetime };
+                (live, Some(size), Some(tape))
             }
         };
         self.terminal = Some(live);
         self.shared.set_running(|sandbox| self.workspace(sandbox), tape);
-        self.step(Event::Opened(Ok(true)));
+        if let Some(size) = size {
+            let wanted = self.shared.has_size(size);
+            self.step(Event::Resize(wanted));
+        }
+        self.step(Event::Opened(Ok(size)));
     }
 
     /// Appends a chunk, and what else one filling of the pipe has brought.
@@ -399,13 +403,12 @@ impl Driver {
             }
             Effect::Stage(stage) => self.log.stage(stage),
             Effect::Ready(size) => {
-                let taped = self.terminal.as_ref().is_some_and(|live| live.taken.is_some());
                 self.log.ready(Readiness {
                     session: Arc::clone(&self.shared.id),
                     provider: Arc::clone(&self.shared.provider),
                     isolation: self.blueprint.provider.isolation().map(Arc::from),
                     size,
-                    durability: if taped { Durability::Durable } else { Durability::BestEffort },
+                    durability: self.shared.durability().unwrap_or_default(),
                 });
             }
             Effect::End(outcome) => {
@@ -479,17 +482,9 @@ impl Driver {
         Workspace { provider: self.provider(), sandbox, call: self.call.clone(), roots, mounts, user: user.clone() }
     }
 
-    /// By which what a failed create has made is found.
-    fn labels(&self) -> BTreeMap<String, String> {
-        BTreeMap::from([
-            (LABEL_BROKER.to_owned(), self.blueprint.broker_id.clone()),
-            (LABEL_SESSION.to_owned(), self.shared.id.to_string()),
-        ])
-    }
-
     fn create(&self) -> BoxFuture<'static, Answer> {
         let (provider, call, ledger) = (self.provider(), self.call.clone(), Arc::clone(&self.ledger));
-        let mut labels = self.labels();
+        let mut labels = cleanup::labels(&self.blueprint.broker_id, &self.shared.id);
         labels.insert(LABEL_NONCE.to_owned(), ledger.entry().nonce);
         let spec = Spec { labels, env: self.blueprint.sandbox_env.clone(), ttl: self.blueprint.lease };
         async move {
@@ -542,7 +537,7 @@ impl Driver {
             match &shell {
                 Ok(shell) => {
                     let terminal = match shell {
-                        Shell::Plain(terminal) => journal::Terminal::Plain { pty: terminal.pty.clone() },
+                        Shell::Plain(terminal, _) => journal::Terminal::Plain { pty: terminal.pty.clone() },
                         Shell::Recorded(..) => journal::Terminal::Recorded { directory: tape::DIRECTORY.to_owned() },
                     };
                     info!(sandbox = opening.sandbox.id, ?terminal, elapsed = ?began.elapsed(), "shell started");
@@ -561,7 +556,7 @@ impl Driver {
         let (provider, call, lease) = (self.provider(), self.call.clone(), self.blueprint.lease);
         let ledger = Arc::clone(&self.ledger);
         // What the recorder has goes with the sandbox.
-        let settled = self.shared.is_recorded().then(|| self.log.source().settled());
+        let settled = (self.shared.durability() == Some(Durability::Durable)).then(|| self.log.source().settled());
         let (mut wishes, patience) = (self.wishes.clone(), SLOW_READERS.min(lease / 2));
         async move {
             ledger.note(|entry| entry.state = journal::State::Ending).await;
@@ -594,7 +589,7 @@ impl Driver {
 
     fn find_and_kill(&self) -> BoxFuture<'static, Answer> {
         let (provider, call, lease) = (self.provider(), self.call.clone(), self.blueprint.lease);
-        let (labels, mut wishes) = (self.labels(), self.wishes.clone());
+        let (labels, mut wishes) = (cleanup::labels(&self.blueprint.broker_id, &self.shared.id), self.wishes.clone());
         async move {
             let hurry = async move {
                 // An error is a table that is no more: hurry as well.

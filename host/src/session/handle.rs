@@ -11,10 +11,10 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::SlowClient;
 use super::log::{Durability, Reader, Source};
 use super::roster::{Presence, Progress, Role, Roster, SizeRule};
 use super::tape::Tape;
+use super::{Blueprint, SlowClient};
 use crate::sandbox::{CHUNK_BYTES, Call, Provider, SandboxRef, Size};
 
 /// Chunks of input that wait for the driver, each of at most [`CHUNK_BYTES`].
@@ -164,30 +164,27 @@ pub(super) struct Shared {
     status: Mutex<Status>,
 }
 
-/// What a session is from its beginning on.
+/// What a session is from its beginning on, beside its blueprint.
 pub(super) struct Identity {
     pub(super) id: Arc<str>,
-    pub(super) provider: Arc<str>,
-    pub(super) generation: u64,
     pub(super) user: Option<Arc<str>>,
     pub(super) kept: bool,
     pub(super) epoch: u64,
-    pub(super) rule: SizeRule,
-    pub(super) slow: SlowClient,
-    pub(super) keep: Duration,
+    pub(super) size: Size,
 }
 
 impl Shared {
     /// A session without clients, and the driver's end of its mailbox.
-    pub(super) fn new(identity: Identity, size: Size, output: Source) -> (Arc<Self>, mpsc::Receiver<Input>) {
+    pub(super) fn new(identity: Identity, blueprint: &Blueprint, output: Source) -> (Arc<Self>, mpsc::Receiver<Input>) {
         let (mailbox, inbox) = mpsc::channel(MAILBOX);
         let opened = Instant::now();
-        let Identity { id, provider, generation, user, kept, epoch, rule, slow, keep } = identity;
+        let Identity { id, user, kept, epoch, size } = identity;
+        let Blueprint { generation, size: rule, slow, keep, .. } = *blueprint;
         let roster = Roster::default();
         let status = Status { phase: Phase::Creating, sandbox: None, workspace: None, durability: None, tape: None };
         let shared = Shared {
             id,
-            provider,
+            provider: blueprint.provider.name().into(),
             generation,
             opened,
             user,
@@ -216,9 +213,22 @@ impl Shared {
         (status.phase, status.workspace) = (phase, None);
     }
 
-    /// Whether the recorder keeps its output.
-    pub(super) fn is_recorded(&self) -> bool {
-        self.status().tape.is_some()
+    /// Tells which size the terminal has, and returns the one that is wanted:
+    /// where no client has said any, that is the same.
+    pub(super) fn has_size(&self, size: Size) -> Size {
+        self.size.send_replace(size);
+        let mut wanted = size;
+        self.wishes.send_if_modified(|wishes| {
+            wishes.size = wishes.roster.size(self.rule).unwrap_or(size);
+            wanted = wishes.size;
+            false // who asks for it is told
+        });
+        wanted
+    }
+
+    /// What becomes of its output, once it runs.
+    pub(super) fn durability(&self) -> Option<Durability> {
+        self.status().durability
     }
 
     /// Whether its end has begun.

@@ -55,7 +55,7 @@ pub use log::{Durability, Event, Reader, WINDOW};
 pub use mount::WORKSPACES;
 pub use reaper::reap;
 pub use roster::{MAX_CLIENTS, Presence, Role, SizeRule};
-pub use sessions::{Join, Refused, SHUTDOWN_DEADLINE, Sessions};
+pub use sessions::{Join, Refused, SHUTDOWN_DEADLINE, Sessions, new_id};
 pub use state::PENDING_INPUT;
 pub use tape::{Piece, Playback, Tape};
 

@@ -20,7 +20,8 @@ const FIND_PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::
 
 /// A shell that runs.
 pub(super) enum Shell {
-    Plain(Terminal),
+    /// With its size, unless another broker has started it.
+    Plain(Terminal, Option<Size>),
     Recorded(Recorded, Tape),
 }
 
@@ -66,7 +67,8 @@ impl Opening {
 
     pub(super) async fn plain(&self, input: mpsc::Receiver<Bytes>) -> Result<Shell> {
         let Opening { provider, call, sandbox, command, size } = self;
-        provider.open(call, sandbox, command, *size, input).await.map(Shell::Plain)
+        let terminal = provider.open(call, sandbox, command, *size, input).await?;
+        Ok(Shell::Plain(terminal, Some(*size)))
     }
 
     pub(super) async fn resume(&self, input: mpsc::Receiver<Bytes>) -> Result<Shell> {
@@ -76,7 +78,8 @@ impl Opening {
     }
 
     pub(super) async fn attach(&self, pty: &str, input: mpsc::Receiver<Bytes>) -> Result<Shell> {
-        self.provider.attach(&self.call, &self.sandbox, pty, input).await.map(Shell::Plain)
+        let terminal = self.provider.attach(&self.call, &self.sandbox, pty, input).await?;
+        Ok(Shell::Plain(terminal, None))
     }
 }
 

@@ -3,7 +3,7 @@
 //! Owns which sessions there are, how many there may be and how all of them
 //! end together. Deliberately knows nothing of what goes on inside one.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -19,7 +19,7 @@ use super::handle::{Client, Identity, Session, Shared, Summary};
 use super::ledger::Ledger;
 use super::log::Appender;
 use super::roster::{MAX_CLIENTS, Role};
-use super::{Blueprint, KEPT, LABEL_BROKER, LABEL_SESSION, cleanup};
+use super::{Blueprint, KEPT, cleanup};
 use crate::journal::{Entry, Record, State, Terminal};
 use crate::sandbox::{Call, SandboxRef, Size};
 
@@ -120,9 +120,9 @@ impl Sessions {
         };
         let (journal, owner) = (Arc::clone(&blueprint.journal), blueprint.owner.clone());
         let ledger = Ledger::new(journal, owner, Arc::clone(&id), blueprint.lease, entry);
-        let user = join.user.clone();
+        let identity = Identity { id, user: join.user.clone(), kept, epoch: FIRST_EPOCH, size };
         // Joined before the driver runs, which would else see nobody.
-        let (shared, drive) = self.seat(&mut live, id, user, kept, FIRST_EPOCH, size, blueprint, ledger);
+        let (shared, drive) = self.seat(&mut live, identity, blueprint, ledger);
         let client = Client::join(shared, join.client, join.role, join.size).ok_or(Refused::Crowded)?;
         self.0.drivers.spawn(drive);
         Ok(client)
@@ -143,7 +143,7 @@ impl Sessions {
         };
         let id: Arc<str> = record.id.as_str().into();
         let ledger = Ledger::of(Arc::clone(&blueprint.journal), record, blueprint.lease);
-        let (_, drive) = self.seat(&mut live, id, user, true, epoch, size, blueprint, ledger);
+        let (_, drive) = self.seat(&mut live, Identity { id, user, kept: true, epoch, size }, blueprint, ledger);
         self.0.drivers.spawn(drive);
     }
 
@@ -154,13 +154,10 @@ impl Sessions {
     /// runtime.
     pub fn clear(&self, record: Record, blueprint: &Arc<Blueprint>) {
         let id: Arc<str> = record.id.as_str().into();
-        let span = info_span!("session", %id, provider = blueprint.provider.name());
+        let span = info_span!("session", %id, provider = %blueprint.provider.name());
         self.0.lock().clearing.insert(Arc::clone(&id));
         let (provider, lease) = (Arc::clone(&blueprint.provider), blueprint.lease);
-        let labels = BTreeMap::from([
-            (LABEL_BROKER.to_owned(), blueprint.broker_id.clone()),
-            (LABEL_SESSION.to_owned(), id.to_string()),
-        ]);
+        let labels = cleanup::labels(&blueprint.broker_id, &id);
         let (table, closing) = (Arc::clone(&self.0), self.0.closing.clone());
         let journal = Arc::clone(&blueprint.journal);
         let clear = async move {
@@ -211,24 +208,17 @@ impl Sessions {
     }
 
     /// A session's place in the table, and what drives it.
-    #[expect(clippy::too_many_arguments, reason = "all that a session is, in its two callers")]
     fn seat(
         &self,
         live: &mut Live,
-        id: Arc<str>,
-        user: Option<Arc<str>>,
-        kept: bool,
-        epoch: u64,
-        size: Size,
+        identity: Identity,
         blueprint: Arc<Blueprint>,
         ledger: Ledger,
     ) -> (Arc<Shared>, impl Future<Output = ()> + Send + use<>) {
-        let provider: Arc<str> = blueprint.provider.name().into();
-        let span = info_span!("session", %id, %provider);
-        let log = Appender::new(if kept { KEPT } else { 0 });
-        let Blueprint { generation, size: rule, slow, keep, .. } = *blueprint;
-        let identity = Identity { id: Arc::clone(&id), provider, generation, user, kept, epoch, rule, slow, keep };
-        let (shared, inbox) = Shared::new(identity, size, log.source());
+        let id = Arc::clone(&identity.id);
+        let span = info_span!("session", %id, provider = %blueprint.provider.name());
+        let log = Appender::new(if identity.kept { KEPT } else { 0 });
+        let (shared, inbox) = Shared::new(identity, &blueprint, log.source());
         live.sessions.insert(Arc::clone(&id), Arc::clone(&shared));
         let seat = Seat { table: Arc::clone(&self.0), id };
         let driver = Driver::new(Arc::clone(&shared), blueprint, ledger, log, inbox);
@@ -257,8 +247,9 @@ impl Sessions {
     }
 
     /// Ends all sessions and refuses new ones; those that are kept are left to
-    /// the next broker. Returns when every other sandbox is ended, or after [`SHUTDOWN_DEADLINE`] with a line in the log for each
-    /// that may be left to its lease.
+    /// the next broker. Returns when every other sandbox is ended, or after
+    /// [`SHUTDOWN_DEADLINE`] with a line in the log for each that may be left
+    /// to its lease.
     pub async fn shutdown(&self) {
         let began = Instant::now();
         let sessions = {
@@ -306,8 +297,9 @@ impl Drop for Seat {
     }
 }
 
-/// 128 random bits: nobody guesses another's session.
-pub(super) fn new_id() -> Arc<str> {
+/// 128 random bits in 32 hexadecimal digits: nobody guesses another's session,
+/// and no two names are the same.
+pub fn new_id() -> Arc<str> {
     let mut bits = [0; 16];
     getrandom::fill(&mut bits).expect("the system has a source of random numbers");
     format!("{:032x}", u128::from_be_bytes(bits)).into()

@@ -20,9 +20,9 @@
 //!
 //! Without storage Draining on idle and shutdown takes no time. A session that
 //! is kept does not end when the last client goes but when none has come back
-//! in time, and where another broker can go on with it a shutdown leaves its
-//! shell and its sandbox alone. A session that was taken over from an earlier
-//! broker begins with Creating too: its sandbox is found instead of made.
+//! in time, and a shutdown leaves its shell and its sandbox to the next broker.
+//! A session that was taken over from an earlier broker begins with Creating
+//! too: its sandbox is found instead of made.
 //!
 //! The sandbox, which must not outlive the shell:
 //!
@@ -79,9 +79,9 @@ pub(super) enum Event {
     Unmounted,
     /// Release is done, or has given up.
     Released,
-    /// The shell runs, or could not start. Whether another broker could go on
-    /// with it.
-    Opened(Result<bool>),
+    /// The shell runs, in a terminal of this size if that is known; or could
+    /// not start.
+    Opened(Result<Option<Size>>),
     /// A client typed.
     Input(Bytes),
     /// A client wants this size.
@@ -155,9 +155,7 @@ enum Shell {
     Preparing,
     Creating,
     Mounting,
-    Opening {
-        size: Size,
-    },
+    Opening,
     Running {
         drained: bool,
     },
@@ -217,8 +215,6 @@ pub(super) struct Machine {
     away: Option<Instant>,
     /// Its sandbox was made by an earlier broker.
     taken_over: bool,
-    /// Another broker can go on with the shell.
-    inheritable: bool,
     /// When somebody last typed or the shell last printed.
     active: Instant,
     /// When the step that runs began.
@@ -245,7 +241,6 @@ impl Machine {
             keep,
             away: taken_over.then_some(now),
             taken_over,
-            inheritable: false,
             active: now,
             step_began: now,
             pending: BytesMut::new(),
@@ -271,9 +266,7 @@ impl Machine {
     /// Whether the next input may be brought.
     pub(super) fn wants_input(&self) -> bool {
         match self.shell {
-            Shell::Preparing | Shell::Creating | Shell::Mounting | Shell::Opening { .. } => {
-                self.pending.len() < PENDING_INPUT
-            }
+            Shell::Preparing | Shell::Creating | Shell::Mounting | Shell::Opening => self.pending.len() < PENDING_INPUT,
             Shell::Running { .. } => true,
             Shell::Draining { .. } | Shell::Over => false,
         }
@@ -425,20 +418,21 @@ impl Machine {
         self.step_began = now;
         effects.push(Effect::Stage(Stage::started(Step::Shell, "Starting the shell...")));
         effects.push(Effect::Open(sandbox, self.size));
-        self.shell = Shell::Opening { size: self.size };
+        self.shell = Shell::Opening;
     }
 
     /// From Opening.
-    fn opened(&mut self, result: Result<bool>, now: Instant, effects: &mut Vec<Effect>) {
-        let Shell::Opening { size } = self.shell else { return };
+    fn opened(&mut self, result: Result<Option<Size>>, now: Instant, effects: &mut Vec<Effect>) {
+        if !matches!(self.shell, Shell::Opening) {
+            return;
+        }
         match result {
-            Ok(inheritable) => {
-                self.inheritable = inheritable;
+            Ok(size) => {
                 self.shell = Shell::Running { drained: false };
                 self.active = now;
-                self.asked = Some(size);
+                self.asked = size;
                 effects.push(Effect::Stage(Stage::done(Step::Shell, "Shell started", now - self.step_began)));
-                effects.push(Effect::Ready(size));
+                effects.push(Effect::Ready(size.unwrap_or(self.size)));
                 self.resize(effects);
                 let mut pending = std::mem::take(&mut self.pending).freeze();
                 while !pending.is_empty() {
@@ -451,7 +445,7 @@ impl Machine {
 
     fn input(&mut self, bytes: Bytes, now: Instant, effects: &mut Vec<Effect>) {
         match self.shell {
-            Shell::Preparing | Shell::Creating | Shell::Mounting | Shell::Opening { .. } => {
+            Shell::Preparing | Shell::Creating | Shell::Mounting | Shell::Opening => {
                 self.pending.extend_from_slice(&bytes);
             }
             Shell::Running { .. } => {
@@ -518,7 +512,7 @@ impl Machine {
     /// Ends the session, or leaves it to the next broker. Not with storage: to
     /// keep that alive takes a broker.
     fn shutdown(&mut self, effects: &mut Vec<Effect>) {
-        let stays = self.inheritable && self.keep.is_some() && self.storage == Storage::Gone;
+        let stays = self.keep.is_some() && self.storage == Storage::Gone;
         if let (true, Shell::Running { .. }, Sandbox::Made(sandbox)) = (stays, &self.shell, &self.sandbox) {
             effects.extend([Effect::CloseInput, Effect::HangUp, Effect::Leave(sandbox.clone())]);
             effects.push(Effect::End(Outcome::Draining));

@@ -167,6 +167,33 @@ async fn a_broker_that_stops_leaves_its_sessions_to_the_next() {
     server.has(0).await;
 }
 
+/// The next broker finds the terminal with the size that it has, which is not
+/// that of its beginning, and a client gets the size that it asks for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_keeps_its_size_until_a_client_asks_for_another() {
+    const HAS: &str = r#"has() { until [ "$(stty size)" = "$1" ]; do sleep 0.05; done; echo "it $2"; }"#;
+    let server = Sandboxd::start().await;
+    let config = config(&server, "");
+    let broker = Broker::start(&config).await;
+    let mut window = Window::open(&broker.url, Visit::default().client("w").size(100, 30)).await;
+    let ready = window.ready().await;
+    window.resize(120, 40).await;
+    window.input(&format!("{HAS}; has '40 120' grew\n")).await;
+    window.expect("it grew").await;
+    broker.signal("KILL");
+
+    let broker = Broker::start_in(broker.into_directory().await, &config).await;
+    let mut viewer = Window::open(&broker.url, Visit::to(&ready.session).viewer()).await;
+    assert_eq!(viewer.ready().await.size, serde_json::json!({ "cols": 120, "rows": 40 }));
+    let mut window = Window::open(&broker.url, Visit::to(&ready.session).client("w").size(100, 30)).await;
+    window.ready().await;
+    window.input("has '30 100' shrank\n").await;
+    window.expect("it shrank").await;
+    window.send(serde_json::json!({"type": "kill"})).await;
+    window.told("exit").await;
+    server.has(0).await;
+}
+
 /// A session that nobody may come back to is ended by the next broker, long
 /// before its lease does it.
 #[tokio::test(flavor = "multi_thread")]

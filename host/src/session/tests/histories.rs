@@ -33,7 +33,9 @@ enum Act {
     News,
     Unmounted,
     Released,
-    Opened(bool),
+    /// The shell runs in a terminal of the size that was asked for, or that is
+    /// another, or is not known; or it does not run.
+    Opened(Opened),
     Resized(bool),
     Cleaned,
     Input(usize),
@@ -64,7 +66,12 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::News),
         2 => Just(Act::Unmounted),
         2 => Just(Act::Released),
-        8 => prop::bool::weighted(0.8).prop_map(Act::Opened),
+        8 => prop_oneof![
+            5 => Just(Opened::AsAsked),
+            1 => (1..4_u16).prop_map(Opened::With),
+            1 => Just(Opened::Unknown),
+            2 => Just(Opened::Failed),
+        ].prop_map(Act::Opened),
         3 => any::<bool>().prop_map(Act::Resized),
         2 => Just(Act::Cleaned),
         6 => (1..100_usize).prop_map(Act::Input),
@@ -81,6 +88,14 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Opened {
+    AsAsked,
+    With(u16),
+    Unknown,
+    Failed,
+}
+
 /// The world around the machine: what it was asked and has not yet answered,
 /// and what it has seen.
 struct World {
@@ -90,8 +105,6 @@ struct World {
     /// Its clients may come back.
     stays: bool,
     away: Option<Instant>,
-    /// Another broker could go on with it.
-    inheritable: bool,
     left: bool,
     /// Asked and not yet answered, whether or not anybody still wants to know.
     preparing: bool,
@@ -136,7 +149,7 @@ struct World {
 }
 
 impl World {
-    fn new(storage: bool, stays: bool, inheritable: bool, taken_over: bool) -> Self {
+    fn new(storage: bool, stays: bool, taken_over: bool) -> Self {
         let now = Instant::now();
         let terms = Terms { idle_timeout: IDLE, keep: stays.then_some(KEEP), storage, taken_over };
         let (machine, effects) = Machine::start(Size::DEFAULT, terms, now);
@@ -146,7 +159,6 @@ impl World {
             storage,
             stays,
             away: taken_over.then_some(now),
-            inheritable,
             left: false,
             preparing: false,
             mounting: false,
@@ -273,7 +285,7 @@ impl World {
                     self.cleaning = true;
                 }
                 Effect::Leave(sandbox) => {
-                    assert!(self.stays && self.inheritable && !self.storage && sandbox.id == "made");
+                    assert!(self.stays && !self.storage && sandbox.id == "made");
                     assert!(self.input_closed && self.hung_up);
                     (self.left, self.cleaning) = (true, true);
                 }
@@ -282,7 +294,7 @@ impl World {
                     self.failed_stages += usize::from(stage.state == Progress::Failed);
                 }
                 Effect::Ready(size) => {
-                    assert_eq!(Some(size), self.size);
+                    assert_eq!(size, self.size.unwrap_or(self.wanted));
                     self.ready += 1;
                 }
                 Effect::End(outcome) => {
@@ -354,14 +366,20 @@ impl World {
                     Answer::Unknown => assert_eq!(self.finds, before.1 + 1),
                 }
             }
-            Act::Opened(ok) if self.opening => {
+            Act::Opened(how) if self.opening => {
                 self.opening = false;
+                let ok = !matches!(how, Opened::Failed);
+                match how {
+                    Opened::With(cols) => self.size = Some(Size { cols, rows: 24 }),
+                    Opened::Unknown => self.size = None,
+                    Opened::AsAsked | Opened::Failed => {}
+                }
                 if ok {
                     (self.opened, self.flowing, self.alive) = (true, true, true);
                     self.last_activity = self.now;
                 }
-                let inheritable = self.inheritable;
-                self.step(Event::Opened(if ok { Ok(inheritable) } else { Err(error(Fault::Plugin, Code::Internal)) }));
+                let error = || error(Fault::Plugin, Code::Internal);
+                self.step(Event::Opened(ok.then_some(self.size).ok_or_else(error)));
                 if ok {
                     assert_eq!(self.written, self.sent, "all that was kept is sent");
                 }
@@ -440,7 +458,7 @@ impl World {
                 assert!(self.ended == 1 || self.opened && self.hung_up && self.unsaved, "at once, or when it is saved");
             }
             Act::Shutdown => {
-                let stays = self.stays && self.inheritable && !self.storage && self.alive && self.ended == 0;
+                let stays = self.stays && !self.storage && self.alive && self.ended == 0;
                 let before = self.left;
                 self.step(Event::Shutdown);
                 assert!(self.ended == 1 || self.opened && self.hung_up && self.unsaved, "at once, or when it is saved");
@@ -505,11 +523,10 @@ proptest! {
     fn every_history_keeps_the_rules(
         storage in any::<bool>(),
         stays in any::<bool>(),
-        inheritable in any::<bool>(),
         taken_over in any::<bool>(),
         acts in vec(act(), 0..=LONGEST),
     ) {
-        let mut world = World::new(storage, stays, inheritable, taken_over && stays && !storage);
+        let mut world = World::new(storage, stays, taken_over && stays && !storage);
         for act in acts {
             world.act(act);
         }

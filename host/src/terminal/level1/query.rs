@@ -9,7 +9,7 @@ use url::form_urlencoded;
 
 use super::MAX_NAME;
 use crate::sandbox::Size;
-use crate::session::{Join, Role};
+use crate::session::{Join, Role, new_id};
 
 /// The members of `/terminal?…`; see `docs/terminal-protocol.md`.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -19,8 +19,7 @@ pub(in crate::terminal) struct Query {
     pub(in crate::terminal) epoch: Option<u64>,
     client: Option<Arc<str>>,
     role: Role,
-    cols: Option<u64>,
-    rows: Option<u64>,
+    size: Option<Size>,
 }
 
 /// A member that is not what it must be.
@@ -36,6 +35,7 @@ impl Query {
     /// one that is there twice the last counts.
     pub(in crate::terminal) fn parse(query: &str) -> Result<Self, WrongMember> {
         let mut found = Query::default();
+        let (mut cols, mut rows) = (None, None);
         for (member, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*member {
                 "session" => {
@@ -61,36 +61,32 @@ impl Query {
                         _ => return Err(wrong("role", "driver or viewer")),
                     }
                 }
-                "cols" => found.cols = Some(number("cols", &value)?),
-                "rows" => found.rows = Some(number("rows", &value)?),
+                "cols" => cols = Some(number("cols", &value)?),
+                "rows" => rows = Some(number("rows", &value)?),
                 _ => {}
             }
         }
-        found.size()?;
+        found.size = size(cols, rows)?;
         Ok(found)
     }
 
     /// Who comes, with a name of its own where it has none.
     pub(in crate::terminal) fn join(&self, user: Option<Arc<str>>) -> Join {
-        let client = self.client.clone().unwrap_or_else(|| {
-            let mut random = [0; 8];
-            getrandom::fill(&mut random).expect("the system has a source of random numbers");
-            format!("{:016x}", u64::from_be_bytes(random)).into()
-        });
-        let size = self.size().unwrap_or_default();
-        Join { client, role: self.role, size, user }
+        let client = self.client.clone().unwrap_or_else(new_id);
+        Join { client, role: self.role, size: self.size, user }
     }
+}
 
-    fn size(&self) -> Result<Option<Size>, WrongMember> {
-        match (self.cols, self.rows) {
-            (None, None) => Ok(None),
-            (Some(cols), Some(rows)) => match Size::new(cols, rows) {
-                Some(size) => Ok(Some(size)),
-                None => Err(wrong("cols", "together with `rows`, a whole number from 1 to 1000")),
-            },
-            (None, _) => Err(wrong("cols", "there together with `rows`")),
-            (_, None) => Err(wrong("rows", "there together with `cols`")),
-        }
+/// The size that two members make.
+fn size(cols: Option<u64>, rows: Option<u64>) -> Result<Option<Size>, WrongMember> {
+    match (cols, rows) {
+        (None, None) => Ok(None),
+        (Some(cols), Some(rows)) => match Size::new(cols, rows) {
+            Some(size) => Ok(Some(size)),
+            None => Err(wrong("cols", "together with `rows`, a whole number from 1 to 1000")),
+        },
+        (None, _) => Err(wrong("cols", "there together with `rows`")),
+        (_, None) => Err(wrong("rows", "there together with `cols`")),
     }
 }
 

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::{
-    self, Config, Embedded as EmbeddedKind, Fingerprint, Grant, Mistake, Mistakes, PluginSource, Watcher,
+    self, Config, Embedded as EmbeddedKind, Fingerprint, Grant, Kind, Mistake, Mistakes, PluginSource, Watcher,
 };
 use crate::embedded::{Embedded, FUSE_TEMPLATE};
 use crate::heap;
@@ -284,7 +284,8 @@ impl Broker {
         let provider = provider(&checked, selected, embedded.as_deref())?;
         let live_mounts = LiveMounts::default();
         let mounts = mounts(&checked, &live_mounts)?;
-        let heirs = inherit::heirs(&checked, &provider, embedded.clone(), &loader.surroundings, &base).await?;
+        let heirs = inherit::heirs(&checked, &provider, embedded.clone(), &loader.surroundings, &base, &live_mounts);
+        let heirs = heirs.await?;
         let config = checked.config;
         for warning in config.warnings() {
             tracing::warn!("{warning}");
@@ -476,23 +477,43 @@ fn provider(checked: &Checked, name: &str, embedded: Option<&Embedded>) -> anyho
     Ok(Arc::new(ComponentProvider::new(plugin, new)?))
 }
 
-/// The storage of new sessions. Mounts of one section share a mounter.
+/// The storage of new sessions.
 fn mounts(checked: &Checked, live: &LiveMounts) -> anyhow::Result<Vec<Mount>> {
-    let mut mounters: BTreeMap<&str, Arc<dyn Mounter>> = BTreeMap::new();
+    let mut mounters = Mounters::new(checked, live);
     let mut mounts = Vec::new();
     for config::Mount { provider, path, read_only, .. } in &checked.config.storage {
-        let mounter = match mounters.get(provider.as_str()) {
-            Some(mounter) => mounter.clone(),
-            None => {
-                let (plugin, section) = section(checked, provider);
-                let mounter: Arc<dyn Mounter> = Arc::new(ComponentMounter::new(plugin, section, live.clone())?);
-                mounters.insert(provider, mounter.clone());
-                mounter
-            }
-        };
+        let mounter = mounters.find(provider)?.expect("the configuration was checked to have it");
         mounts.push(Mount { mounter, path: path.clone(), read_only: *read_only });
     }
     Ok(mounts)
+}
+
+/// Storage providers, as configured. Mounts of one section share a mounter.
+struct Mounters<'a> {
+    checked: &'a Checked,
+    live: &'a LiveMounts,
+    made: BTreeMap<String, Arc<dyn Mounter>>,
+}
+
+impl<'a> Mounters<'a> {
+    fn new(checked: &'a Checked, live: &'a LiveMounts) -> Self {
+        Mounters { checked, live, made: BTreeMap::new() }
+    }
+
+    /// The one of a section, if there is such a section for storage.
+    fn find(&mut self, name: &str) -> anyhow::Result<Option<Arc<dyn Mounter>>> {
+        if let Some(mounter) = self.made.get(name) {
+            return Ok(Some(Arc::clone(mounter)));
+        }
+        let plugin = self.checked.providers.get(name).map(|(plugin, _)| plugin);
+        if plugin.is_none_or(|plugin| plugin.description.kind != Kind::Storage) {
+            return Ok(None);
+        }
+        let (plugin, section) = section(self.checked, name);
+        let mounter: Arc<dyn Mounter> = Arc::new(ComponentMounter::new(plugin, section, self.live.clone())?);
+        self.made.insert(name.to_owned(), Arc::clone(&mounter));
+        Ok(Some(mounter))
+    }
 }
 
 /// A provider's plugin, and what the configuration says of it.

@@ -38,8 +38,9 @@ pub struct Target {
     pub broker: String,
 }
 
-/// What [`Mounter::prepare`] got and the other calls want to see again. May
-/// hold a credential, so it is never printed.
+/// What [`Mounter::prepare`] got and the other calls want to see again. It is
+/// written down for a later process of the broker, so by the plugin's contract
+/// it holds no secret; it is never printed all the same.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Grant(pub Bytes);
 
@@ -149,6 +150,10 @@ pub trait Mounter: Send + Sync + fmt::Debug {
 
     /// Name for people, such as "Azure Blob Storage".
     fn title(&self) -> &str;
+
+    /// Tells its settings from others: the same in each process that has the
+    /// same. Of secrets it knows nothing.
+    fn settings(&self) -> &str;
 
     /// Looks whether there is something to mount and gets what the other
     /// calls need for it. After any end of it, [`release`](Self::release) is

@@ -12,19 +12,29 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
-use super::{Base, Checked, Embedded, Surroundings, embedded_for, plan, provider};
+use super::{Base, Checked, Embedded, Mounters, Surroundings, embedded_for, plan, provider};
 use crate::config::{Config, Kind};
-use crate::journal::{Entry, Record, State};
+use crate::journal::{self, Entry, Record, State};
+use crate::plugin::LiveMounts;
 use crate::sandbox::{Listed, Provider};
-use crate::session::{self, LABEL_SESSION, Sessions};
+use crate::session::{self, LABEL_SESSION, Mount, Sessions};
 
 /// The generation of sessions from before this process.
 const BEFORE: u64 = 0;
 
 /// Sessions that this broker has claimed, and the providers that have them.
 pub(super) struct Heirs {
-    records: Vec<Record>,
+    heirs: Vec<Heir>,
     providers: BTreeMap<String, Arc<dyn Provider>>,
+}
+
+/// A session that this broker has claimed.
+struct Heir {
+    record: Record,
+    /// Its storage, to go on with or only to be released.
+    mounts: Vec<Mount>,
+    /// Whether clients can come back to it.
+    goes_on: bool,
 }
 
 /// Claims every session that the journal has for this broker.
@@ -37,10 +47,12 @@ pub(super) async fn heirs(
     embedded: Option<Arc<Embedded>>,
     surroundings: &Surroundings,
     base: &Base,
+    live_mounts: &LiveMounts,
 ) -> anyhow::Result<Heirs> {
+    let mut mounters = Mounters::new(checked, live_mounts);
     let mut providers = BTreeMap::from([(selected.name().to_owned(), Arc::clone(selected))]);
     let mut server = embedded;
-    let mut records = Vec::new();
+    let mut heirs = Vec::new();
     for Record { id, epoch, entry, .. } in base.journal.list().await? {
         let now = SystemTime::now();
         let claimed = base.journal.claim(&id, epoch, &base.owner, now, now + checked.config.sandbox.lease).await;
@@ -68,9 +80,38 @@ pub(super) async fn heirs(
             providers.insert(entry.provider.clone(), provider(checked, &entry.provider, needed.as_deref())?);
             server = server.or(needed);
         }
-        records.push(record);
+        let (mounts, same) = storage(&mut mounters, &record)?;
+        if record.entry.sandbox.is_some() {
+            for mount in &record.entry.storage {
+                live_mounts.inherit(&mount.id);
+            }
+        }
+        let goes_on = same && can_go_on(&record.entry);
+        heirs.push(Heir { record, mounts, goes_on });
     }
-    Ok(Heirs { records, providers })
+    Ok(Heirs { heirs, providers })
+}
+
+/// A session's storage as far as the configuration still has it: all of it or
+/// none, and whether the settings are those with which it was mounted.
+fn storage(mounters: &mut Mounters<'_>, record: &Record) -> anyhow::Result<(Vec<Mount>, bool)> {
+    let (mut mounts, mut same) = (Vec::new(), true);
+    for journal::Mount { provider, settings, path, read_only, .. } in &record.entry.storage {
+        let mounter = mounters.find(provider)?;
+        if mounter.as_ref().is_none_or(|mounter| mounter.settings() != settings) {
+            error!(
+                session = record.id,
+                storage = provider,
+                path,
+                "the settings of this session's storage have changed since it began, so it ends; its files are saved \
+                 when its lease does"
+            );
+            same = false;
+        }
+        let Some(mounter) = mounter else { return Ok((Vec::new(), false)) };
+        mounts.push(Mount { mounter, path: path.clone(), read_only: *read_only });
+    }
+    Ok((mounts, same))
 }
 
 impl Heirs {
@@ -83,10 +124,10 @@ impl Heirs {
     /// Puts the sessions into the table, or ends what is left of them.
     pub(super) fn enter(self, sessions: &Sessions, config: &Config, base: &Base) {
         let (mut kept, mut ended) = (0, 0);
-        for record in self.records {
+        for Heir { record, mounts, goes_on } in self.heirs {
             let provider = Arc::clone(&self.providers[&record.entry.provider]);
-            let blueprint = Arc::new(plan(config, provider, Vec::new(), base, BEFORE));
-            if can_go_on(&record.entry) {
+            let blueprint = Arc::new(plan(config, provider, mounts, base, BEFORE));
+            if goes_on {
                 kept += 1;
                 sessions.take_over(record, blueprint);
             } else {
@@ -100,10 +141,9 @@ impl Heirs {
     }
 }
 
-/// Whether clients can come back to it. Storage is kept mounted by the broker
-/// that mounted it.
+/// Whether clients can come back to it.
 fn can_go_on(entry: &Entry) -> bool {
-    entry.durable && entry.state == State::Running && entry.sandbox.is_some() && entry.storage.is_empty()
+    entry.durable && entry.state == State::Running && entry.sandbox.is_some()
 }
 
 /// Puts a provider in the place of an older one of its name, or beside others.

@@ -100,8 +100,30 @@ pub struct Entry {
     pub size: (u16, u16),
     /// When it was opened.
     pub created: SystemTime,
-    /// Where its storage is mounted, in that order.
-    pub storage: Vec<String>,
+    /// Its storage, in the order in which it is mounted.
+    pub storage: Vec<Mount>,
+}
+
+/// Storage of a session: what it takes to go on with its mount.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mount {
+    /// The mount's id, unique for all time.
+    pub id: String,
+    /// Section of the configuration whose plugin plans it.
+    pub provider: String,
+    /// Tells the settings of that section from others. Of other settings
+    /// nobody can go on with the mount.
+    pub settings: String,
+    /// Absolute path of the mount point.
+    pub path: String,
+    /// Whether writing is refused.
+    pub read_only: bool,
+    /// How often mounting it was begun. Each time has a workspace of its own.
+    pub begun: u32,
+    /// What the plugin wants to see again, in base64. By the plugin's contract
+    /// no secret.
+    pub grant: String,
 }
 
 /// Why the journal did not do what it was asked. Nothing was written.

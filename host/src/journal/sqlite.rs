@@ -26,7 +26,7 @@ pub(super) const FILE: &str = "journal.sqlite";
 pub(super) const LOCK: &str = "journal.lock";
 
 /// Version of the table and of [`Entry`] in it.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// `entry` is JSON: it is read and written as a whole, and only the columns
 /// beside it are searched.
@@ -39,12 +39,18 @@ const SCHEMA: &str = "CREATE TABLE session (
     entry TEXT NOT NULL
 ) STRICT";
 
-/// Bound on one entry. Its largest part is the id of the sandbox, of at most
-/// 256 bytes.
-const ENTRY_BYTES: usize = 16 * 1024;
+/// From version 1, which knew of storage only where it is mounted: nobody can
+/// go on with that.
+const FROM_1: &str = "UPDATE session SET entry = json_set(entry, '$.storage', json((
+    SELECT json_group_array(json_object('id', '', 'provider', '', 'settings', '', 'path', value,
+        'read_only', json('false'), 'begun', 0, 'grant', '')) FROM json_each(entry, '$.storage'))))";
 
-/// Bound on the file, and so on a listing: 4,000 sessions with the largest
-/// entries, thirty times as many with usual ones.
+/// Bound on one entry. Its largest part are the grants of at most eight mounts
+/// with 4 KiB each, a third more in base64.
+const ENTRY_BYTES: usize = 64 * 1024;
+
+/// Bound on the file, and so on a listing: 1,000 sessions with the largest
+/// entries, a hundred times as many with usual ones.
 pub(super) const FILE_BYTES: u32 = 64 * 1024 * 1024;
 
 /// Of a file that SQLite makes.
@@ -266,7 +272,7 @@ fn connect(path: &Path, bytes: u32) -> std::result::Result<Connection, Problem> 
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if ![0, VERSION].contains(&version) {
+    if ![0, 1, VERSION].contains(&version) {
         return Err(Problem::Words(format!(
             "it has version {version} and this program knows version {VERSION}: start the newer program that wrote \
              it, or move the file away; the sandboxes of its sessions are then ended as nobody's"
@@ -280,9 +286,9 @@ fn connect(path: &Path, bytes: u32) -> std::result::Result<Connection, Problem> 
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update_and_check(None, "journal_size_limit", bytes, |_| Ok(()))?;
     connection.pragma_update_and_check(None, "max_page_count", bytes / PAGE_BYTES, |_| Ok(()))?;
-    if version == 0 {
+    if version != VERSION {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        transaction.execute_batch(SCHEMA)?;
+        transaction.execute_batch(if version == 0 { SCHEMA } else { FROM_1 })?;
         transaction.pragma_update(None, "user_version", VERSION)?;
         transaction.commit()?;
     }

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use sha2::{Digest as _, Sha256};
 
 use super::bindings::storage::StorageProviderPre;
 use super::bindings::storage::mounter::{Exchange, MountTarget};
@@ -19,11 +20,15 @@ use super::state::State;
 use crate::sandbox::{Call, Result};
 use crate::storage::{Grant, Mounter, Plan, Renewal, Target};
 
+/// Bytes of the digest of a section's settings. They need not withstand
+/// anybody: who could make two that agree writes the configuration.
+const SETTINGS: usize = 8;
+
 /// Requests of one conversation. The contract names it.
 const REQUESTS: usize = 16;
 
 /// Ids of the mounts of this broker between `prepare` and the end of
-/// `release`. One for all generations of the configuration and all sections,
+/// `release`, those that an earlier process has prepared included. One for all generations of the configuration and all sections,
 /// which may lead to the same container: what is live must not look left
 /// behind to any of them. Never more than there are mounts.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +37,12 @@ pub struct LiveMounts(Arc<Mutex<BTreeSet<String>>>);
 impl LiveMounts {
     fn with<R>(&self, f: impl FnOnce(&mut BTreeSet<String>) -> R) -> R {
         f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Adds a mount that an earlier process of the broker has prepared; before
+    /// anything is prepared here.
+    pub fn inherit(&self, id: &str) {
+        self.with(|live| live.insert(id.to_owned()));
     }
 
     /// All but `id`, separated by spaces.
@@ -56,6 +67,7 @@ impl Drop for Gone<'_> {
 #[derive(Debug)]
 pub struct ComponentMounter {
     title: String,
+    settings: String,
     caller: Caller<StorageProviderPre<State>>,
     live: LiveMounts,
 }
@@ -68,7 +80,9 @@ impl ComponentMounter {
     /// cannot be read.
     pub fn new(plugin: Arc<Plugin>, section: Section, live: LiveMounts) -> std::result::Result<Self, LoadError> {
         let (world, title) = (plugin.storage()?.clone(), convert::title(&plugin.description.title));
-        Ok(ComponentMounter { title, caller: Caller::new(plugin, world, section)?, live })
+        let digest = Sha256::digest(section.config.to_string());
+        let settings = digest.iter().take(SETTINGS).map(|byte| format!("{byte:02x}")).collect();
+        Ok(ComponentMounter { title, settings, caller: Caller::new(plugin, world, section)?, live })
     }
 
     /// Asks for one request after the other and sends them, until the plugin
@@ -116,6 +130,10 @@ impl Mounter for ComponentMounter {
 
     fn title(&self) -> &str {
         &self.title
+    }
+
+    fn settings(&self) -> &str {
+        &self.settings
     }
 
     async fn prepare(&self, call: &Call, target: &Target) -> Result<Grant> {

@@ -354,7 +354,7 @@ impl Driver {
         match effect {
             Effect::Prepare => {
                 self.shared.set_phase(Phase::Preparing);
-                self.storage = Some(Storage::start(&self.blueprint, &self.call, self.wishes.clone()));
+                self.storage = Some(Storage::start(&self.blueprint, &self.call, &self.ledger, self.wishes.clone()));
             }
             Effect::Create => {
                 self.shared.set_phase(Phase::Creating);
@@ -398,8 +398,8 @@ impl Driver {
             Effect::FindAndKill => self.lifecycle = Some(self.find_and_kill()),
             Effect::Leave(sandbox) => {
                 self.shared.set_phase(Phase::Ending);
-                (self.lease, self.left) = (None, true);
-                self.lifecycle = Some(self.leave(sandbox));
+                (self.lease, self.storage, self.left) = (None, None, true);
+                self.lifecycle = sandbox.map(|sandbox| self.leave(sandbox));
             }
             Effect::Stage(stage) => self.log.stage(stage),
             Effect::Ready(size) => {

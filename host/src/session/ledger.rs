@@ -13,6 +13,9 @@ use tracing::error;
 use crate::journal::{self, Entry, Journal, Owner, Record};
 use crate::sandbox::{Code, Error, Fault, Result};
 
+/// Epoch of a page that is not in the journal yet.
+const UNWRITTEN: u64 = 0;
+
 /// One session's page.
 #[derive(Debug)]
 pub(super) struct Ledger {
@@ -27,7 +30,7 @@ pub(super) struct Ledger {
 impl Ledger {
     /// A page that is yet to be written, by [`Ledger::intend`].
     pub(super) fn new(journal: Arc<dyn Journal>, owner: Owner, id: Arc<str>, lease: Duration, entry: Entry) -> Self {
-        Ledger { journal, owner, id, lease, epoch: AtomicU64::new(0), entry: Mutex::new(entry) }
+        Ledger { journal, owner, id, lease, epoch: AtomicU64::new(UNWRITTEN), entry: Mutex::new(entry) }
     }
 
     /// A page that was taken over.
@@ -57,8 +60,9 @@ impl Ledger {
         }
     }
 
-    /// Writes down what has become of it. Where that fails the session goes on
-    /// and the log says so: the lease covers what a later broker would not know.
+    /// Writes down what has become of it; before [`Ledger::intend`] it is only
+    /// kept for that. Where writing fails the session goes on and the log says
+    /// so: the lease covers what a later broker would not know.
     pub(super) async fn note(&self, change: impl FnOnce(&mut Entry)) {
         let entry = {
             let mut entry = self.entry.lock().unwrap_or_else(PoisonError::into_inner);
@@ -66,6 +70,9 @@ impl Ledger {
             entry.clone()
         };
         let epoch = self.epoch.load(Ordering::Relaxed);
+        if epoch == UNWRITTEN {
+            return;
+        }
         match self.journal.update(&self.id, epoch, &entry).await {
             Ok(()) => {}
             Err(error) => self.complain("note", &error),

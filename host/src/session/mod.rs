@@ -46,7 +46,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::journal::{Journal, Owner};
+use crate::journal::{self, Journal, Owner};
 use crate::sandbox::{Command, Error, Exit, Provider};
 use crate::storage::Mounter;
 
@@ -132,6 +132,21 @@ pub struct Mount {
     pub path: String,
     /// Whether writing is refused.
     pub read_only: bool,
+}
+
+impl Mount {
+    /// What a session's page has of one that is new.
+    fn to_record(&self) -> journal::Mount {
+        journal::Mount {
+            id: new_id().to_string(),
+            provider: self.mounter.name().to_owned(),
+            settings: self.mounter.settings().to_owned(),
+            path: self.path.clone(),
+            read_only: self.read_only,
+            begun: 0,
+            grant: String::new(),
+        }
+    }
 }
 
 /// A step on the way to a running shell, or what becomes of it later.

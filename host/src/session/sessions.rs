@@ -19,7 +19,7 @@ use super::handle::{Client, Identity, Session, Shared, Summary};
 use super::ledger::Ledger;
 use super::log::Appender;
 use super::roster::{MAX_CLIENTS, Role};
-use super::{Blueprint, KEPT, cleanup};
+use super::{Blueprint, KEPT, Mount, cleanup, mount};
 use crate::journal::{Entry, Record, State, Terminal};
 use crate::sandbox::{Call, SandboxRef, Size};
 
@@ -116,7 +116,7 @@ impl Sessions {
             user: join.user.as_deref().map(str::to_owned),
             size: (size.cols, size.rows),
             created: SystemTime::now(),
-            storage: blueprint.mounts.iter().map(|mount| mount.path.clone()).collect(),
+            storage: blueprint.mounts.iter().map(Mount::to_record).collect(),
         };
         let (journal, owner) = (Arc::clone(&blueprint.journal), blueprint.owner.clone());
         let ledger = Ledger::new(journal, owner, Arc::clone(&id), blueprint.lease, entry);
@@ -150,31 +150,35 @@ impl Sessions {
     /// Ends what an earlier broker left behind: a session that was claimed and
     /// that nobody can come back to. Its sandbox is ended, and where it is not
     /// known whether there is one, looked for. One with storage is left to its
-    /// lease, by which its files are saved. Must be called within a tokio
-    /// runtime.
+    /// lease, by which its files are saved; then what `blueprint` still knows
+    /// of the storage is released. Must be called within a tokio runtime.
     pub fn clear(&self, record: Record, blueprint: &Arc<Blueprint>) {
         let id: Arc<str> = record.id.as_str().into();
         let span = info_span!("session", %id, provider = %blueprint.provider.name());
         self.0.lock().clearing.insert(Arc::clone(&id));
-        let (provider, lease) = (Arc::clone(&blueprint.provider), blueprint.lease);
-        let labels = cleanup::labels(&blueprint.broker_id, &id);
         let (table, closing) = (Arc::clone(&self.0), self.0.closing.clone());
-        let journal = Arc::clone(&blueprint.journal);
+        let blueprint = Arc::clone(blueprint);
         let clear = async move {
-            let call = Call { session: Some(id.to_string()) };
+            let Blueprint { provider, broker_id, lease, journal, .. } = &*blueprint;
+            let (lease, call) = (*lease, Call { session: Some(id.to_string()) });
             let Entry { sandbox, storage, .. } = record.entry.clone();
-            let ledger = Ledger::of(Arc::clone(&journal), record, lease);
+            let ledger = Arc::new(Ledger::of(Arc::clone(journal), record, lease));
             let done = match sandbox {
                 Some(id) if storage.is_empty() => {
-                    cleanup::kill(&*provider, &call, &SandboxRef { id, state: Bytes::new() }, lease).await;
+                    cleanup::kill(&**provider, &call, &SandboxRef { id, state: Bytes::new() }, lease).await;
                     true
                 }
                 Some(sandbox) => {
                     info!(sandbox, ?lease, "left to its lease, by which its files are saved");
-                    timeout(lease, closing.cancelled()).await.is_err()
+                    let ended = timeout(lease, closing.cancelled()).await.is_err();
+                    if ended {
+                        mount::release(&blueprint, &call, &ledger).await;
+                    }
+                    ended
                 }
                 None => {
-                    cleanup::find_and_kill(&*provider, &call, &labels, lease, closing.cancelled()).await;
+                    let labels = cleanup::labels(broker_id, &id);
+                    cleanup::find_and_kill(&**provider, &call, &labels, lease, closing.cancelled()).await;
                     true
                 }
             };

@@ -20,9 +20,10 @@
 //!
 //! Without storage Draining on idle and shutdown takes no time. A session that
 //! is kept does not end when the last client goes but when none has come back
-//! in time, and a shutdown leaves its shell and its sandbox to the next broker.
-//! A session that was taken over from an earlier broker begins with Creating
-//! too: its sandbox is found instead of made.
+//! in time, and a shutdown leaves its shell, its sandbox and its storage to the
+//! next broker. A session that was taken over from an earlier broker begins the
+//! same way: its storage is prepared and mounted already, and its sandbox is
+//! found instead of made.
 //!
 //! The sandbox, which must not outlive the shell:
 //!
@@ -140,8 +141,10 @@ pub(super) enum Effect {
     Kill(SandboxRef),
     /// End whatever the failed create has made.
     FindAndKill,
-    /// Leave the sandbox to the next broker, with a whole lease.
-    Leave(SandboxRef),
+    /// Leave the session to the next broker as it is: give up everything that
+    /// is asked, and the storage where it is. The sandbox, where it is known,
+    /// with a whole lease; [`Event::Cleaned`] is for that.
+    Leave(Option<SandboxRef>),
     /// Tell clients of a step.
     Stage(Stage),
     /// Tell clients that the shell runs with this size.
@@ -509,17 +512,28 @@ impl Machine {
         }
     }
 
-    /// Ends the session, or leaves it to the next broker. Not with storage: to
-    /// keep that alive takes a broker.
+    /// Ends the session, or leaves it to the next broker. One that is taken
+    /// over right now is left as it was found.
     fn shutdown(&mut self, effects: &mut Vec<Effect>) {
-        let stays = self.keep.is_some() && self.storage == Storage::Gone;
-        if let (true, Shell::Running { .. }, Sandbox::Made(sandbox)) = (stays, &self.shell, &self.sandbox) {
-            effects.extend([Effect::CloseInput, Effect::HangUp, Effect::Leave(sandbox.clone())]);
-            effects.push(Effect::End(Outcome::Draining));
-            (self.shell, self.sandbox) = (Shell::Over, Sandbox::Cleaning);
-        } else {
-            self.end(Outcome::Shutdown, effects);
+        let stays = match self.shell {
+            Shell::Preparing | Shell::Creating | Shell::Mounting | Shell::Opening => self.taken_over,
+            Shell::Running { .. } => self.keep.is_some(),
+            Shell::Draining { .. } | Shell::Over => false,
+        };
+        if !stays {
+            return self.end(Outcome::Shutdown, effects);
         }
+        let sandbox = match std::mem::replace(&mut self.sandbox, Sandbox::Gone) {
+            Sandbox::Made(sandbox) => {
+                self.sandbox = Sandbox::Cleaning;
+                Some(sandbox)
+            }
+            _ => None,
+        };
+        effects.extend([Effect::CloseInput, Effect::HangUp, Effect::Leave(sandbox)]);
+        effects.push(Effect::End(Outcome::Draining));
+        (self.shell, self.storage) = (Shell::Over, Storage::Gone);
+        self.pending = BytesMut::new();
     }
 
     /// From Draining or Over.

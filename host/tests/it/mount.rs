@@ -49,6 +49,10 @@ impl Mounter for Pretended {
         "Pretended Storage"
     }
 
+    fn settings(&self) -> &str {
+        "these"
+    }
+
     async fn prepare(&self, _: &Call, _: &Target) -> Result<Grant> {
         Ok(Grant::default())
     }

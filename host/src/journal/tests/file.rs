@@ -25,6 +25,27 @@ async fn the_next_process_finds_what_the_last_one_wrote() {
     assert_eq!(journal.list().await.unwrap(), before);
 }
 
+/// Of storage version 1 knew only where it is mounted.
+#[tokio::test]
+async fn a_file_of_version_1_is_read_and_becomes_one_of_today() {
+    let state = tempfile::tempdir().unwrap();
+    let written = Sqlite::open(state.path()).unwrap();
+    written.create("s", &owner("a", "1"), &entry("n"), at(30)).await.unwrap();
+    drop(written);
+    let file = Connection::open(state.path().join(FILE)).unwrap();
+    let paths = r#"UPDATE session SET entry = json_set(entry, '$.storage', json('["/a","/b c"]'))"#;
+    file.execute_batch(paths).unwrap();
+    file.pragma_update(None, "user_version", 1).unwrap();
+    drop(file);
+    for _ in 0..2 {
+        let [record] = &Sqlite::open(state.path()).unwrap().list().await.unwrap()[..] else { panic!("one session") };
+        let paths: Vec<_> = record.entry.storage.iter().map(|mount| &*mount.path).collect();
+        assert_eq!(paths, ["/a", "/b c"]);
+        assert!(record.entry.storage.iter().all(|mount| mount.settings.is_empty()), "nobody can go on with it");
+        assert_eq!(Entry { storage: entry("n").storage, ..record.entry.clone() }, entry("n"));
+    }
+}
+
 #[tokio::test]
 async fn what_was_answered_is_in_the_files_that_a_killed_process_leaves() {
     let (state, left) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -79,10 +100,10 @@ async fn a_file_of_a_later_version_is_refused_and_left_as_it_is() {
     journal.create("s", &owner("a", "1"), &entry("n"), at(30)).await.unwrap();
     drop(journal);
     let file = state.path().join(FILE);
-    Connection::open(&file).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    Connection::open(&file).unwrap().pragma_update(None, "user_version", 3).unwrap();
     let before = fs::read(&file).unwrap();
     let told = words(Sqlite::open(state.path()));
-    assert!(told.contains("version 2") && told.contains("newer program"), "{told}");
+    assert!(told.contains("version 3") && told.contains("newer program"), "{told}");
     assert_eq!(fs::read(&file).unwrap(), before);
 }
 
@@ -100,8 +121,8 @@ fn a_directory_that_cannot_be_written_is_named() {
 async fn an_entry_beyond_its_bound_is_refused() {
     let state = tempfile::tempdir().unwrap();
     let journal = sqlite(state.path());
-    let large = entry(&"n".repeat(16 * 1024));
-    assert!(words(journal.create("s", &owner("a", "1"), &large, at(30)).await).contains("16384"));
+    let large = entry(&"n".repeat(64 * 1024));
+    assert!(words(journal.create("s", &owner("a", "1"), &large, at(30)).await).contains("65536"));
     journal.create("s", &owner("a", "1"), &entry("n"), at(30)).await.unwrap();
     words(journal.update("s", 1, &large).await);
     assert_eq!(journal.list().await.unwrap()[0].entry, entry("n"));

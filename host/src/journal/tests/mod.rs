@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 use super::sqlite::{FILE, FILE_BYTES};
-use super::{Entry, Error, Journal, Owner, Record, Sqlite, State, Terminal};
+use super::{Entry, Error, Journal, Mount, Owner, Record, Sqlite, State, Terminal};
 
 /// A moment, `seconds` after the tests' first one.
 fn at(seconds: u64) -> SystemTime {
@@ -35,7 +35,19 @@ fn entry(nonce: &str) -> Entry {
         user: Some("anna".to_owned()),
         size: (132, 43),
         created: at(0),
-        storage: vec!["files".to_owned(), "data".to_owned()],
+        storage: vec![mount("files"), mount("data")],
+    }
+}
+
+fn mount(name: &str) -> Mount {
+    Mount {
+        id: format!("id-{name}"),
+        provider: "azure".to_owned(),
+        settings: "5e77".to_owned(),
+        path: format!("/workspace/{name}"),
+        read_only: true,
+        begun: 2,
+        grant: "eyJ2IjoxfQ==".to_owned(),
     }
 }
 

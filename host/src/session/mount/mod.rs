@@ -4,7 +4,8 @@
 //! Owns a session's mounts, in one task that the driver gives orders and that
 //! tells what has come of them. An order ends what was going on before it.
 //! Deliberately decides neither when to mount nor when to let go: `state`
-//! does. Dropping [`Storage`] gives everything up where it is.
+//! does. Dropping [`Storage`] gives everything up where it is, for a later
+//! broker to go on with: what that takes is in the session's page.
 //!
 //! | file | what it is |
 //! |---|---|
@@ -16,6 +17,7 @@ mod place;
 
 use std::future::pending;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
@@ -27,10 +29,11 @@ use tracing::{Instrument, error, info};
 use self::inside::Inside;
 use self::place::Place;
 use super::handle::Wishes;
-use super::sessions::{SHUTDOWN_DEADLINE, new_id};
+use super::ledger::Ledger;
+use super::sessions::SHUTDOWN_DEADLINE;
 use super::{Blueprint, Stage, Step, during};
+use crate::journal;
 use crate::sandbox::{Call, Code, Error, Fault, Result, SandboxRef};
-use crate::storage::Target;
 
 /// How long the storage may take to be looked at, before anything is made.
 pub(super) const PREPARE_DEADLINE: Duration = Duration::from_secs(15);
@@ -89,24 +92,17 @@ pub(super) struct Storage {
 }
 
 impl Storage {
-    pub(super) fn start(blueprint: &Blueprint, call: &Call, wishes: watch::Receiver<Wishes>) -> Self {
-        let place = |mount: &super::Mount| {
-            let id = new_id();
-            let target = Target {
-                workspace: format!("{WORKSPACES}/{id}"),
-                id: id.to_string(),
-                path: mount.path.clone(),
-                read_only: mount.read_only,
-                user: blueprint.command.user.clone(),
-                broker: blueprint.broker_id.clone(),
-            };
-            Place::new(mount.mounter.clone(), call.clone(), target)
-        };
+    pub(super) fn start(
+        blueprint: &Blueprint,
+        call: &Call,
+        ledger: &Arc<Ledger>,
+        wishes: watch::Receiver<Wishes>,
+    ) -> Self {
         let (orders, queue) = mpsc::channel(ORDERS);
         let (tell, news) = mpsc::channel(NEWS);
+        let keeper = Keeper { places: places(blueprint, call, ledger), wishes, tell: Tell(tell) };
         let (provider, call) = (blueprint.provider.clone(), call.clone());
         let inside = move |sandbox| Inside { provider, call, sandbox };
-        let keeper = Keeper { places: blueprint.mounts.iter().map(place).collect(), wishes, tell: Tell(tell) };
         let task = AbortOnDropHandle::new(tokio::spawn(keeper.run(queue, inside).in_current_span()));
         Storage { orders, news, task }
     }
@@ -126,6 +122,41 @@ impl Storage {
             Err(panicked) if panicked.is_panic() => std::panic::resume_unwind(panicked.into_panic()),
             _ => pending().await,
         }
+    }
+}
+
+/// Takes back what the storage of a session got that an earlier broker began
+/// and of which nothing is mounted any more.
+pub(super) async fn release(blueprint: &Blueprint, call: &Call, ledger: &Arc<Ledger>) {
+    join_all(places(blueprint, call, ledger).iter_mut().map(Place::release)).await;
+}
+
+/// What the page has of storage is in the order of the blueprint.
+fn places(blueprint: &Blueprint, call: &Call, ledger: &Arc<Ledger>) -> Vec<Place> {
+    let Blueprint { mounts, command, broker_id, .. } = blueprint;
+    let place = |(index, mount): (usize, &super::Mount)| {
+        let page = Page { ledger: Arc::clone(ledger), index };
+        Place::new(mount.mounter.clone(), call.clone(), command.user.clone(), broker_id.clone(), page)
+    };
+    mounts.iter().enumerate().map(place).collect()
+}
+
+/// What the session's page has of one mount.
+#[derive(Debug)]
+struct Page {
+    ledger: Arc<Ledger>,
+    index: usize,
+}
+
+impl Page {
+    fn mount(&self) -> journal::Mount {
+        self.ledger.entry().storage[self.index].clone()
+    }
+
+    /// Writes down what has become of it, before anything is done that stands
+    /// on it.
+    async fn note(&self, change: impl FnOnce(&mut journal::Mount)) {
+        self.ledger.note(|entry| change(&mut entry.storage[self.index])).await;
     }
 }
 
@@ -176,6 +207,10 @@ impl Keeper {
     }
 
     async fn prepare(&mut self) {
+        // An earlier broker did, and its grants are still good.
+        if self.places.iter().all(Place::is_inherited) {
+            return self.tell.news(News::Prepared(Ok(()))).await;
+        }
         let (began, titles) = (Instant::now(), self.titles());
         self.tell.stage(Stage::started(Step::Storage, format!("Checking {titles}..."))).await;
         let preparing = try_join_all(self.places.iter_mut().map(Place::prepare));
@@ -198,6 +233,10 @@ impl Keeper {
     /// one cannot be mounted.
     async fn mount(&mut self, inside: &Inside) {
         for place in &mut self.places {
+            if place.is_inherited() {
+                place.take_up(&self.tell).await;
+                continue;
+            }
             let (began, title, path) = (Instant::now(), place.title().to_owned(), place.path().to_owned());
             self.tell.stage(Stage::started(Step::Mount, format!("Mounting {title} at {path}..."))).await;
             let mounted =
@@ -224,7 +263,7 @@ impl Keeper {
         let (began, titles) = (Instant::now(), self.titles());
         let unmounting = self.places.iter_mut().map(async |place| {
             let result = tokio::select! {
-                result = place.unmount(inside) => result,
+                result = place.unmount(inside, &self.tell) => result,
                 () = hurry(self.wishes.clone()) => Err(place::late("saving", SHUTDOWN_SHARE)),
             };
             result.map_err(|error| during(&format!("Not all files are saved in {}", place.name()), error))

@@ -3,20 +3,24 @@
 //!
 //! Owns its schedule and what is running for it. A mount that died is never a
 //! directory that looks like one: until it is mounted again nothing but root
-//! can write there, and clients are told.
+//! can write there, and clients are told. One that an earlier broker has
+//! mounted is gone on with.
 
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tracing::{debug, error, info};
 
-use super::Tell;
 use super::inside::{End, Inside, Supervised};
+use super::{Page, Tell, WORKSPACES};
+use crate::journal;
 use crate::sandbox::{Call, Code, Error, Fault, Result};
 use crate::session::driver::failed;
 use crate::session::{Stage, Step, during};
@@ -67,10 +71,12 @@ pub(super) struct Place {
     mounter: Arc<dyn Mounter>,
     call: Call,
     target: Target,
+    /// Its line in the session's page.
+    page: Page,
     /// None before `prepare` was asked; empty until it has answered.
     grant: Option<Grant>,
-    /// How often mounting was begun. Each time has a workspace of its own.
-    begun: u32,
+    /// An earlier broker has mounted it, and this one does not watch it yet.
+    inherited: bool,
     /// What was mounted last, or is being mounted.
     live: Option<Live>,
     /// Why it is not mounted any more.
@@ -87,9 +93,20 @@ struct Live {
 }
 
 impl Place {
-    pub(super) fn new(mounter: Arc<dyn Mounter>, call: Call, target: Target) -> Self {
-        let pauses = Pauses::new(PAUSE);
-        Place { mounter, call, target, grant: None, begun: 0, live: None, dead: None, pauses }
+    /// One to be prepared, or one that an earlier broker has mounted.
+    pub(super) fn new(mounter: Arc<dyn Mounter>, call: Call, user: Option<String>, broker: String, page: Page) -> Self {
+        let journal::Mount { id, path, read_only, begun, grant, .. } = page.mount();
+        let inherited = begun > 0;
+        let workspace = workspace(&id, begun);
+        let target = Target { id, path, workspace, read_only, user, broker };
+        // One that is damaged opens nothing, as an empty one.
+        let grant = inherited.then(|| Grant(BASE64.decode(grant).unwrap_or_default().into()));
+        Place { mounter, call, target, page, grant, inherited, live: None, dead: None, pauses: Pauses::new(PAUSE) }
+    }
+
+    /// Whether it is mounted already, as far as this broker knows.
+    pub(super) fn is_inherited(&self) -> bool {
+        self.inherited
     }
 
     /// What people call the storage.
@@ -114,6 +131,7 @@ impl Place {
         match self.mounter.prepare(&self.call, &self.target).await {
             Ok(grant) => {
                 info!(storage = self.mounter.name(), elapsed = ?began.elapsed(), "storage prepared");
+                self.page.note(|mount| mount.grant = BASE64.encode(&grant.0)).await;
                 self.grant = Some(grant);
                 Ok(())
             }
@@ -127,19 +145,16 @@ impl Place {
     /// Plans it, carries the plan out and waits until the mount is proved.
     /// What was mounted before is forgotten.
     pub(super) async fn mount(&mut self, inside: &Inside) -> Result<()> {
-        self.begun += 1;
-        let mut target = self.target.clone();
-        if self.begun > 1 {
-            target.workspace = format!("{}-{}", target.workspace, self.begun);
-        }
-        let grant = self.grant.clone().unwrap_or_default();
-        let plan = self.mounter.plan(&self.call, &target, &grant).await?;
+        self.page.note(|mount| mount.begun += 1).await;
+        self.target.workspace = workspace(&self.target.id, self.page.mount().begun);
+        let plan = self.plan().await?;
+        let target = &self.target;
         let limit = plan.mount_timeout.min(MOUNT_DEADLINE);
         let (now, renewal) = (Instant::now(), Renewal::new(plan.renew_after));
         let live = self.live.insert(Live { plan, processes: Vec::new(), since: now, renewal });
         let mut last = None;
         let mounted = timeout_at(now + limit, async {
-            inside.make(&target).await?;
+            inside.make(target).await?;
             live.mount(inside).await?;
             live.verify(inside, &mut last).await
         });
@@ -151,8 +166,39 @@ impl Place {
         mounted
     }
 
+    async fn plan(&self) -> Result<Plan> {
+        let grant = self.grant.clone().unwrap_or_default();
+        self.mounter.plan(&self.call, &self.target, &grant).await
+    }
+
+    /// Takes up what an earlier broker has mounted: it is watched from now on,
+    /// and gets fresh credentials at once. Where that fails clients are told,
+    /// the first time, and it can be tried again; what is mounted stays.
+    pub(super) async fn take_up(&mut self, tell: &Tell) {
+        match self.plan().await {
+            Ok(plan) => {
+                info!(storage = self.mounter.name(), path = self.path(), "storage of an earlier broker taken up");
+                let renewal = Renewal::at_once(plan.renew_after);
+                // Its program is out of sight.
+                self.live = Some(Live { plan, processes: Vec::new(), since: Instant::now(), renewal });
+                (self.inherited, self.dead) = (false, None);
+            }
+            Err(error) => {
+                failed("could not take up storage of an earlier broker, trying again", &error);
+                let message = format!("{} is not looked after until its plugin works again: {error}", self.name());
+                if self.dead.replace(error).is_none() {
+                    tell.stage(Stage::failed(Step::Mount, message, Duration::ZERO)).await;
+                }
+            }
+        }
+    }
+
     /// Keeps what is mounted mounted.
     pub(super) async fn keep(&mut self, inside: &Inside, tell: &Tell) -> Infallible {
+        while self.inherited {
+            sleep(self.pauses.next()).await;
+            self.take_up(tell).await;
+        }
         loop {
             let cause = self.watch(inside, tell).await;
             self.mount_again(cause, inside, tell).await;
@@ -272,7 +318,10 @@ impl Place {
 
     /// Saves and unmounts, as far as it was mounted. The error says why it is
     /// not certain that all is saved.
-    pub(super) async fn unmount(&mut self, inside: &Inside) -> Result<()> {
+    pub(super) async fn unmount(&mut self, inside: &Inside, tell: &Tell) -> Result<()> {
+        if self.inherited {
+            self.take_up(tell).await;
+        }
         if let Some(cause) = &self.dead {
             return Err(during("it had stopped working", cause.clone()));
         }
@@ -376,6 +425,13 @@ impl Renewal {
         Renewal { due, ends, pauses: Pauses::new(PAUSE), overdue: false }
     }
 
+    /// Due at once, for credentials of which only the earlier broker knew when
+    /// they end; none where nothing runs out.
+    fn at_once(after: Option<Duration>) -> Self {
+        let due = after.map(|_| Instant::now());
+        Renewal { due, ends: None, pauses: Pauses::new(PAUSE), overdue: false }
+    }
+
     /// Plans the next try, one of them at the very end. Whether clients must
     /// be told now.
     fn failed(&mut self, wanted: Option<Duration>) -> bool {
@@ -408,6 +464,14 @@ impl Pauses {
     fn next(&mut self) -> Duration {
         let longer = (self.next * 2).min(self.longest);
         std::mem::replace(&mut self.next, longer)
+    }
+}
+
+/// The directory of a mount that was begun so often.
+fn workspace(id: &str, begun: u32) -> String {
+    match begun {
+        0 | 1 => format!("{WORKSPACES}/{id}"),
+        again => format!("{WORKSPACES}/{id}-{again}"),
     }
 }
 

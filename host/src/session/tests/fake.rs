@@ -491,6 +491,10 @@ impl Mounter for FakeMounter {
         "Azure Blob Storage"
     }
 
+    fn settings(&self) -> &str {
+        "these"
+    }
+
     async fn prepare(&self, call: &Call, _: &Target) -> Result<Grant> {
         self.fake.play("prepare", call, |_| Ok(Grant(Bytes::from_static(b"grant-canary")))).await
     }

@@ -105,6 +105,8 @@ struct World {
     /// Its clients may come back.
     stays: bool,
     away: Option<Instant>,
+    /// An earlier broker has begun it.
+    taken_over: bool,
     left: bool,
     /// Asked and not yet answered, whether or not anybody still wants to know.
     preparing: bool,
@@ -158,6 +160,7 @@ impl World {
             now,
             storage,
             stays,
+            taken_over,
             away: taken_over.then_some(now),
             left: false,
             preparing: false,
@@ -285,9 +288,11 @@ impl World {
                     self.cleaning = true;
                 }
                 Effect::Leave(sandbox) => {
-                    assert!(self.stays && !self.storage && sandbox.id == "made");
-                    assert!(self.input_closed && self.hung_up);
-                    (self.left, self.cleaning) = (true, true);
+                    assert!(self.stays && self.input_closed && self.hung_up);
+                    assert_eq!(sandbox.is_some(), self.kept, "what is known of the sandbox is used");
+                    self.left = true;
+                    self.cleaning = sandbox.is_some();
+                    (self.preparing, self.mounting, self.creating, self.opening) = (false, false, false, false);
                 }
                 Effect::Stage(stage) => {
                     assert!(self.ready == 0 || stage.name == Step::Mount, "stages come before ready, but news");
@@ -458,7 +463,8 @@ impl World {
                 assert!(self.ended == 1 || self.opened && self.hung_up && self.unsaved, "at once, or when it is saved");
             }
             Act::Shutdown => {
-                let stays = self.stays && !self.storage && self.alive && self.ended == 0;
+                let begins = !self.opened && self.exited.is_none();
+                let stays = self.ended == 0 && self.stays && (self.alive || self.taken_over && begins);
                 let before = self.left;
                 self.step(Event::Shutdown);
                 assert!(self.ended == 1 || self.opened && self.hung_up && self.unsaved, "at once, or when it is saved");
@@ -485,7 +491,8 @@ impl World {
         assert!(self.ready <= 1 && self.kills <= 1 && self.finds <= 1 && self.ended <= 1);
         assert!(self.kills + self.finds <= 1);
         assert!(self.unmounts <= 1 && self.releases <= usize::from(self.storage));
-        let released = self.releases == usize::from(self.storage);
+        assert!(!self.left || self.unmounts + self.releases + self.kills + self.finds == 0, "what is left stays whole");
+        let released = self.left || self.releases == usize::from(self.storage);
         let waits = self.creating || self.cleaning || self.releasing || !released;
         assert_eq!(self.machine.is_finished(), self.ended == 1 && !waits, "finished when nothing is left");
         if self.hung_up {
@@ -512,7 +519,11 @@ impl World {
             usize::from(self.made && !self.left),
             "every sandbox made is killed, or left to a broker"
         );
-        assert_eq!(self.releases, usize::from(self.storage), "what was prepared is released, once");
+        assert_eq!(
+            self.releases,
+            usize::from(self.storage && !self.left),
+            "what was prepared is released, once, or left to a broker"
+        );
     }
 }
 
@@ -526,7 +537,7 @@ proptest! {
         taken_over in any::<bool>(),
         acts in vec(act(), 0..=LONGEST),
     ) {
-        let mut world = World::new(storage, stays, taken_over && stays && !storage);
+        let mut world = World::new(storage, stays, taken_over && stays);
         for act in acts {
             world.act(act);
         }

@@ -1,14 +1,13 @@
 //! Sessions whose clients may come back, and that outlive their broker.
 
 use std::collections::BTreeSet;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use tokio::time::{Instant, advance};
 
 use super::fake::{Reply, Shell, unavailable};
 use super::*;
-use crate::journal::{Journal, State};
+use crate::journal::Journal;
 use crate::sandbox::{CHUNK_BYTES, Exit, Size};
 use crate::session::{Denied, Role, SlowClient, WINDOW};
 
@@ -28,24 +27,6 @@ async fn kept(bed: &Bed) -> (Client, Shell) {
     let shell = bed.fake.shell().await;
     until(|| bed.sessions.list()[0].phase == crate::session::Phase::Running).await;
     (client, shell)
-}
-
-fn claim_all(bed: &Bed, instance: &str) -> impl Future<Output = ()> {
-    let (journal, sessions) = (Arc::clone(&bed.journal), bed.sessions.clone());
-    let mut next = (**bed.blueprint.borrow()).clone();
-    next.owner.instance = instance.to_owned();
-    async move {
-        let next = Arc::new(next);
-        for record in journal.list().await.unwrap() {
-            let now = SystemTime::now();
-            let record = journal.claim(&record.id, record.epoch, &next.owner, now, now + LEASE).await.unwrap();
-            if record.entry.durable && record.entry.state == State::Running {
-                sessions.take_over(record, Arc::clone(&next));
-            } else {
-                sessions.clear(record, &next);
-            }
-        }
-    }
 }
 
 #[tokio::test(start_paused = true)]

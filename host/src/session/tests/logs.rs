@@ -17,6 +17,10 @@ struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Lines {
     fn capture(&self) -> DefaultGuard {
+        // While there is one subscriber, tracing asks the one of whichever
+        // thread comes to an event first whether anybody wants it, and keeps
+        // the answer for all: so that no other test says no.
+        let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
         let lines = self.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::TRACE)

@@ -3,6 +3,7 @@
 
 mod fake;
 mod flow;
+mod handed;
 mod histories;
 mod kept;
 mod life;
@@ -14,7 +15,7 @@ mod reaper;
 mod time;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -22,8 +23,8 @@ use tokio::time::timeout;
 use super::{
     Blueprint, Client, Event, Join, Mount, Outcome, Progress, Reader, Refused, Sessions, SizeRule, SlowClient, Step,
 };
-use crate::journal::Owner;
 use crate::journal::memory::Memory;
+use crate::journal::{Journal, Owner, State};
 use crate::sandbox::{Command, Size};
 use fake::{Fake, FakeMounter};
 
@@ -102,6 +103,25 @@ fn blueprint(fake: &Arc<Fake>) -> Blueprint {
         recorder: None,
         journal: Arc::new(Memory::default()),
         owner: Owner { broker: "broker-1".to_owned(), instance: "1".to_owned() },
+    }
+}
+
+/// Goes on, as a later process `instance`, with what there is in the journal.
+fn claim_all(bed: &Bed, instance: &str) -> impl Future<Output = ()> {
+    let (journal, sessions) = (Arc::clone(&bed.journal), bed.sessions.clone());
+    let mut next = (**bed.blueprint.borrow()).clone();
+    next.owner.instance = instance.to_owned();
+    async move {
+        let next = Arc::new(next);
+        for record in journal.list().await.unwrap() {
+            let now = SystemTime::now();
+            let record = journal.claim(&record.id, record.epoch, &next.owner, now, now + LEASE).await.unwrap();
+            if record.entry.durable && record.entry.state == State::Running {
+                sessions.take_over(record, Arc::clone(&next));
+            } else {
+                sessions.clear(record, &next);
+            }
+        }
     }
 }
 

@@ -4,7 +4,8 @@
 use std::time::Instant;
 
 use super::{FILES, NO_HANG, Shell, Store, released};
-use crate::support::Broker;
+use crate::support::level1::{Visit, Window};
+use crate::support::{Broker, eventually};
 
 /// A session that has closed one file, and holds another open in a program
 /// that does not end by itself.
@@ -99,6 +100,87 @@ async fn after_sigterm_of_the_broker_all_is_stored() {
     store.server.has(0).await;
 }
 
+/// A session that is kept, with storage: what its shell does goes on while no
+/// broker lives and at the next one, and is saved when the session ends.
+async fn goes_on_after(signal: &str) {
+    let Some(store) = Store::new().await else { return };
+    let config = store.config("", "");
+    let mut broker = Broker::start(&config).await;
+    let mut window = Window::open(&broker.url, Visit::default().client("w")).await;
+    let ready = window.ready().await;
+    let files = format!(
+        "exec 3> {FILES}/held; printf first >&3; (n=0; while sleep 0.2; do n=$((n + 1)); \
+         printf $n | dd of={FILES}/n$n conv=fsync status=none || echo broken; done) &\n"
+    );
+    window.input(&files).await;
+    let there = async |name: &str| {
+        eventually(&format!("{name} in the storage"), async || store.text(name).await.map(drop)).await;
+    };
+    there("n1").await;
+    let (token, pid) = (store.mount().await.token(), store.mount().await.pid());
+    broker.signal(signal);
+    broker.ended().await;
+    let directory = broker.into_directory().await;
+    // Nobody looks after it, and it works.
+    let counted = store.azurite.list(&store.container).await.len();
+    there(&format!("n{}", counted + 3)).await;
+
+    let broker = Broker::start_in(directory, &config).await;
+    // Another session's mount takes nothing from it.
+    let other = Shell::open(&broker).await;
+    let visit = Visit::to(&ready.session).client("w").since(0, ready.epoch);
+    let mut window = Window::open(&broker.url, visit).await;
+    window.ready().await;
+    eventually("fresh credentials", async || broker.log().contains("storage credentials renewed").then_some(())).await;
+    let (closed, client) = other.exit().await;
+    assert_eq!(closed.code, 1000, "{:?}", client.said);
+    assert_eq!(store.status_by(&token).await, 200, "its policy stays");
+    assert_eq!(store.mount().await.pid(), pid, "it was not mounted again");
+    let counted = store.azurite.list(&store.container).await.len();
+    there(&format!("n{}", counted + 3)).await;
+    window.input("printf second >&3; echo $((40 + 2))\n").await;
+    window.expect("42").await;
+    assert!(!window.text().contains("broken\r"), "{}", window.text());
+    window.input("kill %1; exec 3>&-; exit\n").await;
+    window.told("exit").await;
+    assert_eq!(store.text("held").await.as_deref(), Some("firstsecond"));
+    released(&broker, 2).await;
+    store.server.has(0).await;
+    assert_eq!(store.status_by(&token).await, 403, "the token is revoked");
+}
+
+#[tokio::test]
+async fn after_kill_9_of_the_broker_a_kept_session_goes_on_with_its_storage() {
+    goes_on_after("KILL").await;
+}
+
+#[tokio::test]
+async fn after_sigterm_of_the_broker_a_kept_session_goes_on_with_its_storage() {
+    goes_on_after("TERM").await;
+}
+
+/// The next broker has no way to renew what the earlier one mounted.
+#[tokio::test]
+async fn after_a_change_of_its_settings_a_kept_session_ends_in_order() {
+    let Some(store) = Store::new().await else { return };
+    let broker = Broker::start(&store.config("lease = \"5s\"", "")).await;
+    let mut window = Window::open(&broker.url, Visit::default().client("w")).await;
+    let ready = window.ready().await;
+    window.input(&format!("exec 3> {FILES}/held; printf begun >&3; echo $((40 + 2))\n")).await;
+    window.expect("42").await;
+    let token = store.mount().await.token();
+    broker.signal("KILL");
+    let changed = store.config("lease = \"5s\"", "umask = \"027\"");
+    let next = Broker::start_in(broker.into_directory().await, &changed).await;
+    assert!(next.log().contains("the settings of this session's storage have changed"), "{}", next.log());
+    let gone = Window::try_open(&next.url, Visit::to(&ready.session).client("w")).await;
+    drop(gone);
+    store.server.has(0).await;
+    assert_eq!(store.text("held").await.as_deref(), Some("begun"), "its lease saves it");
+    released(&next, 1).await;
+    assert_eq!(store.status_by(&token).await, 403, "the token is revoked");
+}
+
 #[tokio::test]
 async fn after_kill_9_of_the_broker_the_lease_ends_it_in_order() {
     let Some(store) = Store::new().await else { return };
@@ -110,10 +192,11 @@ async fn after_kill_9_of_the_broker_the_lease_ends_it_in_order() {
     let directory = broker.into_directory().await;
     store.server.has(0).await;
     both_are_stored(&store).await;
-    // Nobody was there to revoke it; the next session of the same broker does.
+    // Nobody was there to revoke it; the next process of the same broker does.
     assert_eq!(store.status_by(&token).await, 200);
     let next = Broker::start_in(directory, &config).await;
-    let mut shell = Shell::open(&next).await;
+    released(&next, 1).await;
     assert_eq!(store.status_by(&token).await, 403, "the token is revoked");
+    let mut shell = Shell::open(&next).await;
     assert_eq!(shell.ok(&format!("cat {FILES}/closed {FILES}/held")).await, "closedbegun");
 }

@@ -3,15 +3,17 @@
 //! Every decision is drawn from a seed that is told first and replays the same
 //! decisions; what the machine makes of their timing differs.
 
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::support::faults::{Fault, Faults};
 use crate::support::level1::{Told, Visit, Window};
 use crate::support::proxy::{Place, Proxy};
 use crate::support::stream::{LINE, check};
-use crate::support::{Broker, Sandboxd, eventually};
+use crate::support::{Broker, Closed, Sandboxd};
 
 /// Lines that one session prints, a part every twentieth of a second: about
 /// ten seconds, so that every session lives through some faults.
@@ -21,6 +23,24 @@ const BYTES: u64 = PARTS * PART * LINE;
 
 /// A broker that cannot be reached is tried again after this long.
 const RETRY: Duration = Duration::from_millis(100);
+
+/// And a session that could not be had, for the provider may be in trouble.
+const LATER: Duration = Duration::from_secs(1);
+
+/// How long what is left of sessions may be there when all have ended: the
+/// sandbox of a create whose answer was lost is looked for this long.
+const LEFT: Duration = Duration::from_secs(75);
+
+/// What a provider in trouble may do to a request.
+const FAULTS: [Fault; 7] = [
+    Fault::Refused(429),
+    Fault::Refused(500),
+    Fault::Refused(502),
+    Fault::Refused(503),
+    Fault::Hangs,
+    Fault::Drips,
+    Fault::Lost,
+];
 
 /// xorshift64*: the same seed, the same decisions.
 struct Dice(u64);
@@ -59,6 +79,8 @@ struct Tally {
     connections: u64,
     /// Ended by a fault before its shell ran: nobody was promised anything.
     unborn: u64,
+    /// Of these, those of which the provider's fault was told.
+    refused: u64,
 }
 
 impl Tally {
@@ -66,6 +88,7 @@ impl Tally {
         self.whole += other.whole;
         self.connections += other.connections;
         self.unborn += other.unborn;
+        self.refused += other.refused;
     }
 }
 
@@ -97,6 +120,18 @@ impl Person {
         }
     }
 
+    /// A session that had no shell yet. Who broke it off by a word gave a reason.
+    async fn unborn(&mut self, window: &Window, closed: &Closed) {
+        self.tally.unborn += 1;
+        if closed.code != 1006 {
+            let last = window.said.last().unwrap_or(&Value::Null);
+            let told = last["type"] == "error" && !text(&last["message"]).is_empty();
+            assert!(told && matches!(closed.code, 1001 | 1013 | 4500), "{}: {closed:?} after {last}", self.name);
+            self.tally.refused += u64::from(closed.code == 4500);
+        }
+        tokio::time::sleep(LATER).await;
+    }
+
     /// One session from its first byte to the exit of its shell.
     async fn session(&mut self) {
         let (mut known, mut end): (Option<(String, u64)>, u64) = (None, 0);
@@ -118,11 +153,12 @@ impl Person {
                         self.tally.whole += 1;
                         return;
                     }
-                    Err(_) if known.is_none() => {
-                        self.tally.unborn += 1;
-                        return;
+                    Err(closed) if known.is_none() => return self.unborn(&window, &closed).await,
+                    Err(closed) => {
+                        let passes = matches!(closed.code, 1001 | 1006);
+                        assert!(passes, "{}: {known:?} ended at {end}: {closed:?}", self.name);
+                        continue 'connection;
                     }
-                    Err(_) => continue 'connection,
                 };
                 match told {
                     Told::Said(said) if said["type"] == "ready" => {
@@ -182,6 +218,35 @@ impl Person {
     }
 }
 
+/// What the nemesis does.
+#[derive(Clone, Copy, Debug)]
+enum Deed {
+    Kill,
+    Stop,
+    Freeze,
+    Reload,
+    BreakReload,
+    Cut,
+    Fault,
+}
+
+/// A fault is the likeliest: there are most of them.
+const DEEDS: [Deed; 8] =
+    [Deed::Kill, Deed::Stop, Deed::Freeze, Deed::Reload, Deed::BreakReload, Deed::Cut, Deed::Fault, Deed::Fault];
+
+/// For some seconds, a share of all requests meets a fault, which is another
+/// one each time or the same.
+fn trouble(faults: &Faults, dice: &mut Dice) {
+    let (share, lasting) = ([10, 30, 60, 100][dice.below(4) as usize], Duration::from_millis(1000 + dice.below(7000)));
+    let always = dice.below(FAULTS.len() as u64 * 2) as usize;
+    let requests = Mutex::new(Dice::new(dice.below(u64::from(u32::MAX))));
+    faults.begin(lasting, move |_, _| {
+        let mut dice = requests.lock().unwrap();
+        let any = FAULTS[dice.below(FAULTS.len() as u64) as usize];
+        (dice.below(100) < share).then(|| FAULTS.get(always).copied().unwrap_or(any))
+    });
+}
+
 fn text(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
 }
@@ -190,14 +255,16 @@ fn variable(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
 }
 
-/// Sandboxes that are left when every session had its time.
-async fn eventually_none(server: &Sandboxd) -> Vec<String> {
-    let until = Instant::now() + Duration::from_secs(45);
+/// Waits until nothing is left of any session.
+async fn nothing_is_left(server: &Sandboxd, broker: &Broker, seed: u64) {
+    let until = Instant::now() + LEFT;
     loop {
-        let left = server.sandboxes().await;
-        if left.is_empty() || Instant::now() > until {
-            return left;
+        let status: Value = broker.get("/api/status").await.json().await.unwrap();
+        let (sandboxes, sessions) = (server.sandboxes().await, &status["sessions"]);
+        if sandboxes.is_empty() && sessions.as_array().unwrap().is_empty() {
+            return;
         }
+        assert!(Instant::now() < until, "seed {seed}: {sandboxes:?} and {sessions} are left");
         tokio::time::sleep(RETRY).await;
     }
 }
@@ -210,9 +277,10 @@ async fn sessions_survive_a_nemesis() {
     let (seconds, people) = (variable("SOAK_SECONDS", 60), variable("SOAK_SESSIONS", 10));
     println!("soak: seed {seed}, {people} clients, {seconds} s");
     let server = Sandboxd::start().await;
+    let faults = Faults::start(&server.url).await;
     let place = Place::find().await;
     let address = place.url().replace("localhost", "127.0.0.1");
-    let network = Proxy::start(place, &server.url, None);
+    let network = Proxy::start(place, &faults.url, None);
     let config = |timeout| config(&server, &address, timeout);
     let mut broker = Broker::start_quiet(&config(3600)).await;
     let (urls, url) = watch::channel(broker.url.clone());
@@ -224,42 +292,47 @@ async fn sessions_survive_a_nemesis() {
         clients.spawn(person.live());
     }
     let (mut dice, mut all) = (Dice::new(seed), Tally::default());
-    let mut deeds = [0; 6];
+    let mut deeds = [0; DEEDS.len()];
     while Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(1000 + dice.below(3000))).await;
-        let deed = dice.below(6) as usize;
-        deeds[deed] += 1;
+        let deed = DEEDS[dice.below(DEEDS.len() as u64) as usize];
+        deeds[deed as usize] += 1;
         match deed {
-            0 | 1 => {
-                broker.signal(if deed == 0 { "KILL" } else { "TERM" });
+            Deed::Kill | Deed::Stop => {
+                broker.signal(if matches!(deed, Deed::Kill) { "KILL" } else { "TERM" });
                 let directory = broker.into_directory().await;
                 broker = Broker::start_in(directory, &config(3600)).await;
                 urls.send_replace(broker.url.clone());
             }
-            2 => {
+            Deed::Freeze => {
                 broker.signal("STOP");
                 tokio::time::sleep(Duration::from_millis(dice.below(8000))).await;
                 broker.signal("CONT");
             }
-            3 => broker.edit(&config(3600 + dice.below(100))),
-            4 => network.cut(),
-            _ => broker.edit("[sandbox]\nprovider = 7\n"),
+            Deed::Reload => broker.edit(&config(3600 + dice.below(100))),
+            // The last good one stays in force.
+            Deed::BreakReload => broker.edit("[sandbox]\nprovider = 7\n"),
+            Deed::Cut => network.cut(),
+            Deed::Fault => trouble(&faults, &mut dice),
         }
         while let Some(ended) = clients.try_join_next() {
             all.add(ended.unwrap_or_else(|error| panic!("seed {seed}: {error}")));
         }
     }
-    // What the last edit left may be broken; the last good one is in force.
     while let Some(ended) = clients.join_next().await {
         all.add(ended.unwrap_or_else(|error| panic!("seed {seed}: {error}")));
     }
+    let [kills, stops, freezes, reloads, bad_reloads, cuts, ..] = deeds;
     println!(
-        "soak: {} sessions whole over {} connections, {} ended before their shell ran; {} kills, {} stops, {} freezes, {} reloads, {} cuts before sandboxd, {} bad reloads",
-        all.whole, all.connections, all.unborn, deeds[0], deeds[1], deeds[2], deeds[3], deeds[4], deeds[5]
+        "soak: {} sessions whole over {} connections, {} ended before their shell ran, {} of them by the provider's fault; \
+         {kills} kills, {stops} stops, {freezes} freezes, {reloads} reloads, {bad_reloads} bad reloads, \
+         {cuts} cuts before sandboxd; requests that met a fault: {:?}",
+        all.whole,
+        all.connections,
+        all.unborn,
+        all.refused,
+        faults.met()
     );
     assert!(all.whole > 0, "no session lived to its end");
-    let left = eventually_none(&server).await;
-    assert!(left.is_empty(), "seed {seed}: {left:?} are left");
-    let status = async || -> Value { broker.get("/api/status").await.json().await.unwrap() };
-    eventually("no session", async || status().await["sessions"].as_array().unwrap().is_empty().then_some(())).await;
+    nothing_is_left(&server, &broker, seed).await;
 }

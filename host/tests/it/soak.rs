@@ -3,6 +3,7 @@
 //! Every decision is drawn from a seed that is told first and replays the same
 //! decisions; what the machine makes of their timing differs.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -59,17 +60,83 @@ impl Dice {
 }
 
 /// `server` is where the broker finds `sandboxd`: behind a network that breaks.
+///
+/// The shell prints a line, then the others from the first line on that it
+/// reads. Meanwhile it reads more, up to `end`, and tells at last what it has
+/// read, in one line.
 fn config(sandboxd: &Sandboxd, server: &str, timeout: u64) -> String {
     let shell = format!(
-        "stty -opost -echo; echo 0000000; read go; i=0; while [ $i -lt {PARTS} ]; do \
-         seq -f %07.0f $((i*{PART}+(i==0))) $((i*{PART}+{last})); i=$((i+1)); sleep 0.05; done; read end; exit 7",
+        r#"stty -opost -echo; echo 0000000; read -r typed
+           stream() {{
+             i=0; while [ $i -lt {PARTS} ]; do
+               seq -f %07.0f $((i*{PART}+(i==0))) $((i*{PART}+{last})); i=$((i+1)); sleep 0.05; done; }}
+           stream & while read -r line && [ "$line" != end ]; do typed="$typed $line"; done
+           wait; echo "$typed"; while read -r line && [ "$line" != bye ]; do :; done; exit 7"#,
         last = PART - 1
     );
     let sections = sandboxd.section("box").replace(&sandboxd.url, server);
     format!(
         "[server]\nlisten = \"127.0.0.1:0\"\n[sandbox]\nprovider = \"box\"\ntimeout = \"{timeout}s\"\n\
-         keep_after_disconnect = \"10s\"\nshell = [\"/bin/bash\", \"-c\", \"{shell}\"]\n{sections}"
+         keep_after_disconnect = \"10s\"\nshell = [\"/bin/bash\", \"-c\", '''{shell}''']\n{sections}"
     )
+}
+
+/// What a client has typed in one session, each line its own number, and what
+/// it knows of it.
+#[derive(Debug, Default)]
+struct Typing {
+    /// Of the last input, over all connections.
+    seq: u64,
+    lines: BTreeSet<u64>,
+    /// Typed over this connection, and not told of yet.
+    open: BTreeSet<u64>,
+    /// Told to be handed to the sandbox.
+    handed: BTreeSet<u64>,
+    /// What the shell has read, once it has told.
+    read: BTreeSet<u64>,
+}
+
+impl Typing {
+    /// Types the next line, `twice` as a client does that is not sure.
+    async fn line(&mut self, window: &mut Window, twice: bool) {
+        self.seq += 1;
+        self.lines.insert(self.seq);
+        self.open.insert(self.seq);
+        for _ in 0..=u8::from(twice) {
+            window.input_as(self.seq, format!("{:07}\n", self.seq).as_bytes()).await;
+        }
+    }
+
+    /// Types what is no line of these.
+    async fn word(&mut self, window: &mut Window, word: &str) {
+        self.seq += 1;
+        window.input_as(self.seq, word.as_bytes()).await;
+    }
+
+    /// The broker tells that this connection's input was handed on up to here.
+    fn told(&mut self, seq: u64) {
+        let later = self.open.split_off(&(seq + 1));
+        self.handed.append(&mut std::mem::replace(&mut self.open, later));
+    }
+
+    /// The next connection tells of the last one's input. What it does not tell
+    /// of is unknown and stays so: a client must not send it again.
+    fn resumed(&mut self, seq: u64) {
+        self.told(seq);
+        self.open.clear();
+    }
+
+    /// The shell tells what it has read.
+    fn check(&mut self, told: &[u8], name: &str) {
+        let told = str::from_utf8(told).unwrap();
+        let read: Vec<u64> = told.split_whitespace().map(|line| line.parse().unwrap()).collect();
+        assert!(read.is_sorted_by(|a, b| a < b), "{name}: read twice or out of order: {told:?}");
+        self.read = read.into_iter().collect();
+        let foreign: Vec<_> = self.read.difference(&self.lines).collect();
+        assert!(foreign.is_empty(), "{name}: nobody has typed {foreign:?}");
+        let lost: Vec<_> = self.handed.difference(&self.read).collect();
+        assert!(lost.is_empty(), "{name}: told to be handed on, and not read: {lost:?} of {told:?}");
+    }
 }
 
 /// What became of one session.
@@ -77,6 +144,8 @@ fn config(sandboxd: &Sandboxd, server: &str, timeout: u64) -> String {
 struct Tally {
     whole: u64,
     connections: u64,
+    /// Lines that were typed, told to be handed on, and read by a shell.
+    lines: [u64; 3],
     /// Ended by a fault before its shell ran: nobody was promised anything.
     unborn: u64,
     /// Of these, those of which the provider's fault was told.
@@ -87,6 +156,7 @@ impl Tally {
     fn add(&mut self, other: Tally) {
         self.whole += other.whole;
         self.connections += other.connections;
+        self.lines = std::array::from_fn(|i| self.lines[i] + other.lines[i]);
         self.unborn += other.unborn;
         self.refused += other.refused;
     }
@@ -135,7 +205,7 @@ impl Person {
     /// One session from its first byte to the exit of its shell.
     async fn session(&mut self) {
         let (mut known, mut end): (Option<(String, u64)>, u64) = (None, 0);
-        let (mut started, mut asked) = (false, false);
+        let (mut typing, mut told) = (Typing::default(), Vec::new());
         // Connections that the client has forgotten and the broker has not.
         let mut half_open = Vec::new();
         'connection: loop {
@@ -145,58 +215,60 @@ impl Person {
             }
             let mut window = self.reach(&visit).await;
             loop {
-                let told = match window.next().await {
-                    Ok(told) => told,
-                    Err(closed) if closed.code == 4404 => {
-                        // The broker went between the exit and its telling.
-                        assert!(asked || known.is_none(), "{}: {known:?} is gone at {end}: {closed:?}", self.name);
-                        self.tally.whole += 1;
-                        return;
-                    }
+                let next = match window.next().await {
+                    Ok(next) => next,
                     Err(closed) if known.is_none() => return self.unborn(&window, &closed).await,
+                    // The broker went between the exit and its telling.
+                    Err(closed) if closed.code == 4404 && !typing.read.is_empty() => return self.whole(&typing),
                     Err(closed) => {
                         let passes = matches!(closed.code, 1001 | 1006);
                         assert!(passes, "{}: {known:?} ended at {end}: {closed:?}", self.name);
                         continue 'connection;
                     }
                 };
-                match told {
+                match next {
                     Told::Said(said) if said["type"] == "ready" => {
                         let (session, epoch) = (text(&said["session"]), said["epoch"].as_u64().unwrap());
                         assert!(known.as_ref().is_none_or(|known| *known == (session.clone(), epoch)), "{said}");
                         assert_eq!(said["durability"], "durable", "{}: {said}", self.name);
-                        window.seq = said["input"].as_u64().unwrap() + 1000;
                         known = Some((session, epoch));
-                        // Unknown input is the person's to type again; twice is one line too many, which the shell ignores.
-                        if started && end == LINE {
-                            window.input("go\n").await;
+                        let input = said["input"].as_u64().unwrap();
+                        typing.resumed(input);
+                        // What was handed on is ignored.
+                        if input > 0 && self.dice.below(4) == 0 {
+                            window.input_as(input, format!("{input:07}\n").as_bytes()).await;
                         }
-                        if asked {
-                            window.input("end\n").await;
+                        // What is unknown is the person's to type anew.
+                        if end == LINE {
+                            typing.line(&mut window, false).await;
+                        }
+                        if end >= BYTES {
+                            typing.word(&mut window, if typing.read.is_empty() { "end\n" } else { "bye\n" }).await;
                         }
                     }
+                    Told::Said(said) if said["type"] == "input-ack" => typing.told(said["seq"].as_u64().unwrap()),
                     Told::Said(said) if said["type"] == "exit" => {
-                        assert_eq!(
-                            (said["code"].as_i64(), said["offset"].as_u64()),
-                            (Some(7), Some(BYTES)),
-                            "{}: {said}",
-                            self.name
-                        );
-                        self.tally.whole += 1;
-                        return;
+                        let exit = (said["code"].as_i64(), said["offset"].as_u64());
+                        assert_eq!(exit, (Some(7), Some(end)), "{}: {said}", self.name);
+                        return self.whole(&typing);
                     }
                     Told::Said(said) => assert_ne!(said["type"], "gap", "{}: {said}", self.name),
-                    Told::Output(offset, bytes) => {
+                    Told::Output(offset, mut bytes) => {
                         assert_eq!(offset, end, "{} in {known:?}: nothing is lost or doubled", self.name);
-                        check(offset, &bytes);
+                        let began = end;
                         end += bytes.len() as u64;
-                        if !started {
-                            started = true;
-                            window.input("go\n").await;
+                        let stream = bytes.split_to((BYTES.clamp(began, end) - began) as usize);
+                        check(offset, &stream);
+                        told.extend_from_slice(&bytes);
+                        if began < BYTES && (began == 0 || self.dice.below(4) == 0) {
+                            typing.line(&mut window, self.dice.below(4) == 0).await;
                         }
-                        if end == BYTES && !asked {
-                            asked = true;
-                            window.input("end\n").await;
+                        if began < BYTES && end >= BYTES {
+                            typing.word(&mut window, "end\n").await;
+                        }
+                        if told.ends_with(b"\n") && typing.read.is_empty() {
+                            typing.check(&told, &self.name);
+                            typing.word(&mut window, "bye\n").await;
                         }
                     }
                 }
@@ -215,6 +287,14 @@ impl Person {
                 }
             }
         }
+    }
+
+    /// All that the shell printed came, and it told what it has read.
+    fn whole(&mut self, typing: &Typing) {
+        assert!(!typing.read.is_empty(), "{}: the shell ended by itself", self.name);
+        self.tally.whole += 1;
+        let lines = [&typing.lines, &typing.handed, &typing.read].map(|lines| lines.len() as u64);
+        self.tally.lines = std::array::from_fn(|i| self.tally.lines[i] + lines[i]);
     }
 }
 
@@ -284,7 +364,8 @@ async fn sessions_survive_a_nemesis() {
     let config = |timeout| config(&server, &address, timeout);
     let mut broker = Broker::start_quiet(&config(3600)).await;
     let (urls, url) = watch::channel(broker.url.clone());
-    let until = Instant::now() + Duration::from_secs(seconds);
+    let began = Instant::now();
+    let until = began + Duration::from_secs(seconds);
     let mut clients = tokio::task::JoinSet::new();
     for i in 0..people {
         let dice = Dice::new(seed ^ (i + 1) << 32);
@@ -297,6 +378,7 @@ async fn sessions_survive_a_nemesis() {
         tokio::time::sleep(Duration::from_millis(1000 + dice.below(3000))).await;
         let deed = DEEDS[dice.below(DEEDS.len() as u64) as usize];
         deeds[deed as usize] += 1;
+        println!("soak: {deed:?} after {:.1} s", began.elapsed().as_secs_f64());
         match deed {
             Deed::Kill | Deed::Stop => {
                 broker.signal(if matches!(deed, Deed::Kill) { "KILL" } else { "TERM" });
@@ -323,8 +405,10 @@ async fn sessions_survive_a_nemesis() {
         all.add(ended.unwrap_or_else(|error| panic!("seed {seed}: {error}")));
     }
     let [kills, stops, freezes, reloads, bad_reloads, cuts, ..] = deeds;
+    let [typed, handed, read] = all.lines;
     println!(
-        "soak: {} sessions whole over {} connections, {} ended before their shell ran, {} of them by the provider's fault; \
+        "soak: {} sessions whole over {} connections; of {typed} lines {handed} told to be handed on and {read} read; \
+         {} sessions ended before their shell ran, {} of them by the provider's fault; \
          {kills} kills, {stops} stops, {freezes} freezes, {reloads} reloads, {bad_reloads} bad reloads, \
          {cuts} cuts before sandboxd; requests that met a fault: {:?}",
         all.whole,

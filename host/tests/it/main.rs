@@ -12,6 +12,7 @@ mod files;
 mod hostile;
 mod level1;
 mod mount;
+mod orphans;
 mod reload;
 mod sessions;
 mod soak;

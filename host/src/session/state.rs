@@ -22,7 +22,8 @@
 //! is kept does not end when the last client goes but when none has come back
 //! in time, and a shutdown leaves its shell and its sandbox to the next broker.
 //! A session that was taken over from an earlier broker begins with Creating
-//! too: its sandbox is found instead of made.
+//! too: its sandbox is found instead of made, and a shutdown leaves it from
+//! there on.
 //!
 //! The sandbox, which must not outlive the shell:
 //!
@@ -140,8 +141,9 @@ pub(super) enum Effect {
     Kill(SandboxRef),
     /// End whatever the failed create has made.
     FindAndKill,
-    /// Leave the sandbox to the next broker, with a whole lease.
-    Leave(SandboxRef),
+    /// Leave the sandbox to the next broker, with a whole lease where it was
+    /// found; gives up an unanswered Create or Open.
+    Leave(Option<SandboxRef>),
     /// Tell clients of a step.
     Stage(Stage),
     /// Tell clients that the shell runs with this size.
@@ -510,16 +512,25 @@ impl Machine {
     }
 
     /// Ends the session, or leaves it to the next broker. Not with storage: to
-    /// keep that alive takes a broker.
+    /// keep that alive takes a broker. A shell that was taken over runs, whether
+    /// or not it is found yet.
     fn shutdown(&mut self, effects: &mut Vec<Effect>) {
         let stays = self.keep.is_some() && self.storage == Storage::Gone;
-        if let (true, Shell::Running { .. }, Sandbox::Made(sandbox)) = (stays, &self.shell, &self.sandbox) {
-            effects.extend([Effect::CloseInput, Effect::HangUp, Effect::Leave(sandbox.clone())]);
-            effects.push(Effect::End(Outcome::Draining));
-            (self.shell, self.sandbox) = (Shell::Over, Sandbox::Cleaning);
-        } else {
-            self.end(Outcome::Shutdown, effects);
+        let runs = match self.shell {
+            Shell::Running { .. } => true,
+            Shell::Creating | Shell::Opening => self.taken_over,
+            _ => false,
+        };
+        if !stays || !runs {
+            return self.end(Outcome::Shutdown, effects);
         }
+        let sandbox = match std::mem::replace(&mut self.sandbox, Sandbox::Cleaning) {
+            Sandbox::Made(sandbox) => Some(sandbox),
+            _ => None,
+        };
+        self.shell = Shell::Over;
+        self.pending = BytesMut::new();
+        effects.extend([Effect::CloseInput, Effect::HangUp, Effect::Leave(sandbox), Effect::End(Outcome::Draining)]);
     }
 
     /// From Draining or Over.

@@ -104,6 +104,7 @@ struct World {
     storage: bool,
     /// Its clients may come back.
     stays: bool,
+    taken_over: bool,
     away: Option<Instant>,
     left: bool,
     /// Asked and not yet answered, whether or not anybody still wants to know.
@@ -158,6 +159,7 @@ impl World {
             now,
             storage,
             stays,
+            taken_over,
             away: taken_over.then_some(now),
             left: false,
             preparing: false,
@@ -285,9 +287,11 @@ impl World {
                     self.cleaning = true;
                 }
                 Effect::Leave(sandbox) => {
-                    assert!(self.stays && !self.storage && sandbox.id == "made");
+                    assert!(self.stays && !self.storage);
+                    assert_eq!(sandbox.map(|sandbox| sandbox.id == "made"), self.made.then_some(true));
                     assert!(self.input_closed && self.hung_up);
                     (self.left, self.cleaning) = (true, true);
+                    (self.creating, self.opening) = (false, false);
                 }
                 Effect::Stage(stage) => {
                     assert!(self.ready == 0 || stage.name == Step::Mount, "stages come before ready, but news");
@@ -458,7 +462,8 @@ impl World {
                 assert!(self.ended == 1 || self.opened && self.hung_up && self.unsaved, "at once, or when it is saved");
             }
             Act::Shutdown => {
-                let stays = self.stays && !self.storage && self.alive && self.ended == 0;
+                let runs = self.alive || self.taken_over && (self.creating || self.opening);
+                let stays = self.stays && !self.storage && runs && self.ended == 0;
                 let before = self.left;
                 self.step(Event::Shutdown);
                 assert!(self.ended == 1 || self.opened && self.hung_up && self.unsaved, "at once, or when it is saved");

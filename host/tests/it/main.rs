@@ -21,3 +21,4 @@ mod storage_plugin;
 #[allow(dead_code, reason = "the benchmark uses the rest")]
 mod support;
 mod terminal;
+mod trouble;

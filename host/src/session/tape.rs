@@ -201,7 +201,7 @@ impl Tape {
             }
         }
         ended_well(&mut process).await?;
-        screen.map(|size| (size, text)).ok_or_else(|| garbled("it told no screen"))
+        screen.map(|size| (size, text)).ok_or_else(torn)
     }
 
     /// The session so far as asciicast v3, on the process's standard output.
@@ -271,6 +271,7 @@ impl Playback {
     pub async fn next(&mut self) -> Result<Option<Piece>> {
         loop {
             let error = match self.reading.next().await {
+                Ok(None) if self.from < self.to => torn(),
                 Ok(piece) => {
                     if let Some(Piece::Gap(_, end)) = piece {
                         self.from = end;
@@ -656,6 +657,12 @@ fn failed(exit: &Exit, words: &str) -> Error {
     let message = format!("the recorder in the sandbox ended ({exit}): {words}");
     let code = if *exit == IN_USE { Code::AlreadyExists } else { Code::FailedPrecondition };
     Error::new(Fault::Provider, code, message.trim_end_matches([':', ' ']))
+}
+
+/// A process that ended well, part of whose output was lost: where the way to
+/// it breaks, a provider tells of its end all the same.
+fn torn() -> Error {
+    Error::new(Fault::Provider, Code::Unavailable, "the way to the recorder broke before it had told all")
 }
 
 fn silent() -> Error {

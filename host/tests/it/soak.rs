@@ -33,7 +33,7 @@ const LATER: Duration = Duration::from_secs(1);
 const LEFT: Duration = Duration::from_secs(75);
 
 /// What a provider in trouble may do to a request.
-const FAULTS: [Fault; 7] = [
+const FAULTS: [Fault; 9] = [
     Fault::Refused(429),
     Fault::Refused(500),
     Fault::Refused(502),
@@ -41,6 +41,8 @@ const FAULTS: [Fault; 7] = [
     Fault::Hangs,
     Fault::Drips,
     Fault::Lost,
+    Fault::Torn(20),
+    Fault::Torn(200_000),
 ];
 
 /// xorshift64*: the same seed, the same decisions.

@@ -21,10 +21,10 @@ fn config(server: &Sandboxd, faults: &Faults, sandbox: &str) -> String {
     format!("[server]\nlisten = \"127.0.0.1:0\"\n[sandbox]\nprovider = \"box\"\n{sandbox}\n{section}")
 }
 
-/// The first requests whose path ends so meet [`TROUBLE`], one after the other.
-fn first(end: &'static str) -> impl Fn(&Method, &str) -> Option<Fault> {
+/// The first requests whose path ends so meet these faults, one after the other.
+fn first(end: &'static str, faults: &'static [Fault]) -> impl Fn(&Method, &str) -> Option<Fault> {
     let next = AtomicUsize::new(0);
-    move |_, path| TROUBLE.get(path.ends_with(end).then(|| next.fetch_add(1, Ordering::Relaxed))?).copied()
+    move |_, path| faults.get(path.ends_with(end).then(|| next.fetch_add(1, Ordering::Relaxed))?).copied()
 }
 
 /// How many requests met trouble.
@@ -39,7 +39,7 @@ async fn a_shell_gets_its_recorder_from_a_provider_in_trouble() {
     let broker = Broker::start(&config(&server, &faults, "")).await;
     for path in ["/files", START] {
         let before = met(&faults);
-        faults.begin(DEADLINE, first(path));
+        faults.begin(DEADLINE, first(path, &TROUBLE));
         let mut window = Window::open(&broker.url, Visit::default()).await;
         assert_eq!(window.ready().await.durability, "durable", "{path}");
         assert_eq!(met(&faults) - before, TROUBLE.len() as u64, "{path}");
@@ -65,7 +65,7 @@ async fn the_next_broker_finds_its_sessions_at_a_provider_in_trouble() {
         broker.signal("KILL");
         let directory = broker.into_directory().await;
         let before = met(&faults);
-        faults.begin(DEADLINE, first(path));
+        faults.begin(DEADLINE, first(path, &TROUBLE));
         broker = Broker::start_in(directory, &config).await;
         window = Window::open(&broker.url, Visit::to(&ready.session).client("w")).await;
         window.ready().await;
@@ -90,16 +90,25 @@ async fn old_output_comes_whole_from_a_provider_in_trouble() {
     follower.starts(&mut driver).await;
     assert!(follower.follow(&mut driver, LINES * LINE).await);
 
-    faults.begin(DEADLINE, first(START));
+    // What broke off has ended well meanwhile, with nobody to read its rest.
+    const TORN: [Fault; 3] = [Fault::Torn(20), Fault::Torn(500_000), Fault::Torn(1_000_000)];
+    faults.begin(DEADLINE, first(START, &TORN));
     let mut late = Follower::new("viewer", &ready);
     let mut viewer = Window::open(&broker.url, late.visit()).await;
     assert!(late.follow(&mut viewer, LINES * LINE).await);
-    assert_eq!(met(&faults), TROUBLE.len() as u64);
+    assert_eq!(met(&faults), TORN.len() as u64);
 
-    faults.begin(DEADLINE, first(START));
-    let mut fresh = Window::open(&broker.url, Visit::to(&ready.session).viewer()).await;
-    fresh.told("screen").await;
-    assert_eq!(met(&faults), TROUBLE.len() as u64 * 2);
+    faults.begin(DEADLINE, first(START, &TROUBLE));
+    let mut again = Follower::new("viewer", &ready);
+    let mut viewer = Window::open(&broker.url, again.visit()).await;
+    assert!(again.follow(&mut viewer, LINES * LINE).await);
+
+    for trouble in [&TROUBLE[..], &[Fault::Torn(100)]] {
+        faults.begin(DEADLINE, first(START, trouble));
+        let mut fresh = Window::open(&broker.url, Visit::to(&ready.session).viewer()).await;
+        fresh.told("screen").await;
+    }
+    assert_eq!(met(&faults), (TORN.len() + TROUBLE.len() * 2 + 1) as u64);
     driver.input("end\n").await;
     driver.told("exit").await;
     server.has(0).await;

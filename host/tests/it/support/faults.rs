@@ -45,12 +45,15 @@ pub enum Fault {
     Drips,
     /// It is carried out, and the connection breaks in the place of an answer.
     Lost,
+    /// It is carried out, and the connection breaks after so many bytes of the
+    /// answer's body, if it has more.
+    Torn(usize),
     /// The connection breaks at once, and it is carried out when the fault is
     /// over.
     Late,
 }
 
-type Body = UnsyncBoxBody<Bytes, hyper::Error>;
+type Body = UnsyncBoxBody<Bytes, io::Error>;
 type Choice = Arc<dyn Fn(&Method, &str) -> Option<Fault> + Send + Sync>;
 
 /// What goes wrong, and until when.
@@ -146,6 +149,7 @@ impl Way {
                 self.pass(request).await?;
                 Err(broken("the answer was lost"))
             }
+            Fault::Torn(after) => self.pass(request).await.map(|answer| torn(answer, after)),
             Fault::Late => {
                 let (head, body) = request.into_parts();
                 let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
@@ -160,8 +164,9 @@ impl Way {
     }
 
     async fn pass(&self, request: Request<Incoming>) -> io::Result<Response<Body>> {
-        let answer = self.client.request(request.map(BodyExt::boxed_unsync)).await;
-        answer.map(|answer| answer.map(BodyExt::boxed_unsync)).map_err(io::Error::other)
+        let boxed = |body: Incoming| body.map_err(io::Error::other).boxed_unsync();
+        let answer = self.client.request(request.map(boxed)).await;
+        answer.map(|answer| answer.map(boxed)).map_err(io::Error::other)
     }
 }
 
@@ -186,7 +191,7 @@ struct Drops {
 }
 
 impl Drops {
-    async fn next(&mut self) -> Option<Result<Frame<Bytes>, hyper::Error>> {
+    async fn next(&mut self) -> Option<io::Result<Frame<Bytes>>> {
         while self.rest.is_empty() {
             match self.body.frame().await?.map(Frame::into_data) {
                 Ok(Ok(data)) => self.rest = data,
@@ -206,6 +211,23 @@ fn dripping(answer: Response<Body>, spell: Spell, spells: watch::Receiver<Option
     answer.map(|body| {
         let drops = Drops { body, rest: Bytes::new(), spell, spells, over: false };
         let frames = unfold(drops, async |mut drops| Some((drops.next().await?, drops)));
+        StreamBody::new(frames).boxed_unsync()
+    })
+}
+
+fn torn(answer: Response<Body>, after: usize) -> Response<Body> {
+    answer.map(|body| {
+        let frames = unfold((body, after, false), async |(mut body, left, over)| {
+            if over {
+                return Some((Err(broken("the answer was torn")), (body, left, over)));
+            }
+            let mut frame = body.frame().await?;
+            let length = frame.as_ref().ok().and_then(Frame::data_ref).map_or(0, Bytes::len);
+            if length > left {
+                frame = frame.map(|frame| frame.map_data(|data| data.slice(..left)));
+            }
+            Some((frame, (body, left.saturating_sub(length), length > left)))
+        });
         StreamBody::new(frames).boxed_unsync()
     })
 }

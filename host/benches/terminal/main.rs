@@ -15,6 +15,7 @@ mod support;
 
 mod bare;
 mod envd;
+mod frozen;
 mod many;
 mod peers;
 mod process;
@@ -247,6 +248,9 @@ async fn main() {
         }
         if wanted("busy") {
             many::busy().await;
+        }
+        if wanted("frozen") {
+            frozen::frozen().await;
         }
         if wanted("idle") {
             many::idle().await;

@@ -30,7 +30,7 @@ const SETTLE: Duration = Duration::from_secs(3);
 const EMPTY: Duration = Duration::from_secs(36);
 
 /// Clients beside the measured one run on a thread of their own.
-fn beside() -> Runtime {
+pub fn beside() -> Runtime {
     Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
 

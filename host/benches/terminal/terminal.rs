@@ -79,6 +79,19 @@ impl Terminal {
         (passed + std::mem::take(&mut self.shown).len(), last)
     }
 
+    /// Passes everything up to this byte. Looks at each byte once, for there may
+    /// be many before it.
+    pub async fn past(&mut self, byte: u8) {
+        loop {
+            if let Some(at) = memchr::memchr(byte, &self.shown) {
+                self.shown.drain(..=at);
+                return;
+            }
+            self.shown.clear();
+            self.receive().await;
+        }
+    }
+
     /// Passes exactly `n` bytes.
     pub async fn bytes(&mut self, n: usize) {
         while self.shown.len() < n {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{error, info, warn};
 
+use super::patience::may_pass;
 use super::{LABEL_BROKER, LABEL_SESSION};
 use crate::sandbox::{Call, Code, Error, Fault, Listed, Provider, Result, SandboxRef};
 
@@ -141,14 +142,6 @@ pub(super) async fn find(
     found.truncate(FOUND);
     warn!(provider = provider.name(), sandboxes = found.len(), "the provider's listing does not end");
     Ok(found)
-}
-
-/// Whether the same kill may succeed later. A plugin that failed gets a fresh
-/// instance each time.
-fn may_pass(error: &Error) -> bool {
-    error.code.is_transient()
-        || error.fault == Fault::Plugin
-        || matches!(error.code, Code::Cancelled | Code::Internal | Code::Unknown)
 }
 
 fn no_answer() -> Error {

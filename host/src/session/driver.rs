@@ -399,7 +399,7 @@ impl Driver {
             Effect::Leave(sandbox) => {
                 self.shared.set_phase(Phase::Ending);
                 (self.lease, self.storage, self.left) = (None, None, true);
-                self.lifecycle = sandbox.map(|sandbox| self.leave(sandbox));
+                self.lifecycle = Some(self.leave(sandbox));
             }
             Effect::Stage(stage) => self.log.stage(stage),
             Effect::Ready(size) => {
@@ -517,6 +517,7 @@ impl Driver {
 
     fn open(&mut self, sandbox: SandboxRef, size: Size) -> BoxFuture<'static, Answer> {
         let (provider, call, ledger) = (self.provider(), self.call.clone(), Arc::clone(&self.ledger));
+        let lease = self.blueprint.lease;
         let mut command = self.blueprint.command.clone();
         if let Some(first) = self.blueprint.mounts.first() {
             command.cwd = Some(first.path.clone());
@@ -529,7 +530,7 @@ impl Driver {
             let began = Instant::now();
             let before = ledger.entry().terminal;
             let shell = match (&before, recorder) {
-                (Some(journal::Terminal::Recorded { .. }), _) => opening.resume(input).await,
+                (Some(journal::Terminal::Recorded { .. }), _) => opening.resume(input, lease).await,
                 (Some(journal::Terminal::Plain { pty }), _) => opening.attach(pty, input).await,
                 (None, Some(recorder)) => opening.record(&recorder, input).await,
                 (None, None) => opening.plain(input).await,
@@ -574,9 +575,13 @@ impl Driver {
         .boxed()
     }
 
-    fn leave(&self, sandbox: SandboxRef) -> BoxFuture<'static, Answer> {
+    fn leave(&self, sandbox: Option<SandboxRef>) -> BoxFuture<'static, Answer> {
         let (provider, call, lease) = (self.provider(), self.call.clone(), self.blueprint.lease);
         async move {
+            let Some(sandbox) = sandbox else {
+                info!("left to the next broker, not found yet");
+                return Answer::Cleaned;
+            };
             match timeout(LEAVE_DEADLINE, provider.extend(&call, &sandbox, lease)).await {
                 Ok(Ok(())) => info!(sandbox = sandbox.id, ?lease, "left to the next broker"),
                 Ok(Err(error)) => failed("left to the next broker with what is left of its lease", &error),

@@ -17,6 +17,7 @@
 //! | `tape` | the recorder in the sandbox: output that outlives the broker |
 //! | `ledger` | the session's page in the journal |
 //! | `opening` | from a sandbox to a shell: a new one, or an earlier broker's |
+//! | `patience` | when what failed is tried again |
 //! | `lease` | keeps the sandbox alive while the session lives |
 //! | `mount` | carries storage's plans out in the sandbox, and keeps them true |
 //! | `cleanup` | ends the sandbox for certain, found by label if need be |
@@ -31,6 +32,7 @@ mod log;
 mod mount;
 mod opening;
 mod output;
+mod patience;
 mod reaper;
 mod roster;
 mod sessions;

@@ -8,15 +8,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::KEPT;
 use super::driver::failed;
+use super::patience::patiently;
 use super::tape::{Recorded, Tape};
-use crate::sandbox::{Call, Command, Provider, Result, SandboxRef, Size, Terminal};
+use crate::sandbox::{Call, Code, Command, Provider, Result, SandboxRef, Size, Terminal};
 
-/// First and longest pause between two tries to find a sandbox again.
-const FIND_PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+/// How long the start of the recorder is tried before a shell does without it.
+/// A person waits for it; a provider's hiccup is over by then.
+const START_PATIENCE: Duration = Duration::from_secs(20);
 
 /// A shell that runs.
 pub(super) enum Shell {
@@ -48,15 +50,15 @@ impl Opening {
     /// terminal.
     pub(super) async fn record(&self, recorder: &Bytes, input: mpsc::Receiver<Bytes>) -> Result<Shell> {
         let tape = self.tape();
-        let mut started = tape.start(recorder, &self.command, self.size).await;
-        // Whether it was started may not be known: then it is there, or not.
-        if started.as_ref().is_err_and(|error| error.code.is_transient()) {
-            started = match tape.resume(KEPT).await {
-                Ok(found) => Ok(found),
-                Err(_) => tape.start(recorder, &self.command, self.size).await,
-            };
-        }
-        match started {
+        let start = || async {
+            match tape.start(recorder, &self.command, self.size).await {
+                // By a try of which that was not told.
+                Err(error) if error.code == Code::AlreadyExists => tape.resume(KEPT).await,
+                started => started,
+            }
+        };
+        let deadline = Instant::now() + START_PATIENCE;
+        match patiently("could not start the recorder yet", deadline, start).await {
             Ok(started) => Ok(Shell::Recorded(tape.clone().keep(started, input), tape)),
             Err(error) => {
                 failed("the recorder cannot run in this sandbox; output that nobody reads is lost", &error);
@@ -71,9 +73,12 @@ impl Opening {
         Ok(Shell::Plain(terminal, Some(*size)))
     }
 
-    pub(super) async fn resume(&self, input: mpsc::Receiver<Bytes>) -> Result<Shell> {
+    /// Comes back to the recorder; tries again while that may help, for one
+    /// `lease`.
+    pub(super) async fn resume(&self, input: mpsc::Receiver<Bytes>, lease: Duration) -> Result<Shell> {
         let tape = self.tape();
-        let found = tape.resume(KEPT).await?;
+        let what = "could not come back to the recorder yet";
+        let found = patiently(what, Instant::now() + lease, || tape.resume(KEPT)).await?;
         Ok(Shell::Recorded(tape.clone().keep(found, input), tape))
     }
 
@@ -87,15 +92,6 @@ impl Opening {
 /// help and its lease may last.
 pub(super) async fn find(provider: &dyn Provider, call: &Call, id: String, lease: Duration) -> Result<SandboxRef> {
     let sandbox = SandboxRef { id, state: Bytes::new() };
-    let (deadline, mut pause) = (Instant::now() + lease, FIND_PAUSE.0);
-    loop {
-        match provider.connect(call, &sandbox, lease).await {
-            Err(error) if error.code.is_transient() && Instant::now() + pause < deadline => {
-                failed("could not find the sandbox again yet", &error);
-            }
-            result => return result,
-        }
-        sleep(pause).await;
-        pause = (pause * 2).min(FIND_PAUSE.1);
-    }
+    let what = "could not find the sandbox again yet";
+    patiently(what, Instant::now() + lease, || provider.connect(call, &sandbox, lease)).await
 }

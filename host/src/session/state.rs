@@ -142,8 +142,8 @@ pub(super) enum Effect {
     /// End whatever the failed create has made.
     FindAndKill,
     /// Leave the session to the next broker as it is: give up everything that
-    /// is asked, and the storage where it is. The sandbox, where it is known,
-    /// with a whole lease; [`Event::Cleaned`] is for that.
+    /// is asked, and the storage where it is. The sandbox, where it is found,
+    /// with a whole lease.
     Leave(Option<SandboxRef>),
     /// Tell clients of a step.
     Stage(Stage),
@@ -512,8 +512,8 @@ impl Machine {
         }
     }
 
-    /// Ends the session, or leaves it to the next broker. One that is taken
-    /// over right now is left as it was found.
+    /// Ends the session, or leaves it to the next broker. A shell that was
+    /// taken over runs, whether or not it is found yet.
     fn shutdown(&mut self, effects: &mut Vec<Effect>) {
         let stays = match self.shell {
             Shell::Preparing | Shell::Creating | Shell::Mounting | Shell::Opening => self.taken_over,
@@ -523,17 +523,13 @@ impl Machine {
         if !stays {
             return self.end(Outcome::Shutdown, effects);
         }
-        let sandbox = match std::mem::replace(&mut self.sandbox, Sandbox::Gone) {
-            Sandbox::Made(sandbox) => {
-                self.sandbox = Sandbox::Cleaning;
-                Some(sandbox)
-            }
+        let sandbox = match std::mem::replace(&mut self.sandbox, Sandbox::Cleaning) {
+            Sandbox::Made(sandbox) => Some(sandbox),
             _ => None,
         };
-        effects.extend([Effect::CloseInput, Effect::HangUp, Effect::Leave(sandbox)]);
-        effects.push(Effect::End(Outcome::Draining));
         (self.shell, self.storage) = (Shell::Over, Storage::Gone);
         self.pending = BytesMut::new();
+        effects.extend([Effect::CloseInput, Effect::HangUp, Effect::Leave(sandbox), Effect::End(Outcome::Draining)]);
     }
 
     /// From Draining or Over.

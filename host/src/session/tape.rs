@@ -18,12 +18,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use sandbox_recorder::wire::{self, ToBroker, ToRecorder};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, debug, info, warn};
 
+use super::patience::{may_pass, patiently};
 use crate::sandbox::{
     Call, Code, Command, Control, ControlRequest, Error, Exit, Fault, Lifetime, Location, PIPE_CHUNKS, Process,
     Provider, Result, SandboxRef, Size, Upload,
@@ -62,8 +65,17 @@ const COMPLAINT: usize = 1024;
 /// First and longest pause before a broken connection is made again.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
+/// The same where the provider says how long.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
 /// Tries in a row that fail for a reason that time does not mend.
 const TRIES: u32 = 5;
+
+/// How long a reason is borne of which nobody knows whether time mends it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A recorder's own exit status: there is one already.
+const IN_USE: Exit = Exit::Code(3);
 
 /// Text of one screen, at most: every cell of the largest terminal with
 /// colours, on two buffers, would be more; what is beyond it is not a screen.
@@ -151,14 +163,29 @@ impl Tape {
 
     /// What is left of the output between two offsets, as far as there is
     /// some. Dropping it ends the transfer.
-    pub async fn read(&self, from: u64, to: u64) -> Result<Playback> {
-        let process = self.ask(["read", "--from", &from.to_string(), "--to", &to.to_string()]).await?;
-        Ok(Playback { process, frames: Frames::default() })
+    pub fn read(&self, from: u64, to: u64) -> Playback {
+        let reading = Reading::Asking(self.part(Duration::ZERO, from, to));
+        Playback { tape: self.clone(), from, to, reading, pause: PAUSE.0, broke: None }
+    }
+
+    /// Asks for output after a pause.
+    fn part(&self, pause: Duration, from: u64, to: u64) -> BoxFuture<'static, Result<Process>> {
+        let tape = self.clone();
+        async move {
+            sleep(pause).await;
+            tape.ask(["read", "--from", &from.to_string(), "--to", &to.to_string()]).await
+        }
+        .boxed()
     }
 
     /// Text that draws what is on the screen at `offset`, on a terminal that
-    /// was reset, and the terminal's size there.
+    /// was reset, and the terminal's size there. Tries again while that may
+    /// help, for a minute.
     pub async fn screen(&self, offset: u64) -> Result<(Size, String)> {
+        patiently("could not get a screen yet", Instant::now() + PATIENCE, || self.screen_once(offset)).await
+    }
+
+    async fn screen_once(&self, offset: u64) -> Result<(Size, String)> {
         let mut process = self.ask(["screen", "--at", &offset.to_string()]).await?;
         let mut frames = Frames::default();
         let (mut screen, mut text) = (None, String::new());
@@ -174,7 +201,7 @@ impl Tape {
             }
         }
         ended_well(&mut process).await?;
-        screen.map(|size| (size, text)).ok_or_else(|| garbled("it told no screen"))
+        screen.map(|size| (size, text)).ok_or_else(torn)
     }
 
     /// The session so far as asciicast v3, on the process's standard output.
@@ -219,25 +246,76 @@ impl Tape {
 }
 
 /// A stretch of the recorder's ring on its way out.
-#[derive(Debug)]
 pub struct Playback {
-    process: Process,
-    frames: Frames,
+    tape: Tape,
+    /// What is yet to come.
+    from: u64,
+    to: u64,
+    reading: Reading,
+    /// Before it is asked for again.
+    pause: Duration,
+    /// Since when no piece came.
+    broke: Option<Instant>,
+}
+
+/// How far a [`Playback`] is.
+enum Reading {
+    /// Kept across turns: a reader that is given up must not ask anew.
+    Asking(BoxFuture<'static, Result<Process>>),
+    Answer(Box<Process>, Frames),
 }
 
 impl Playback {
-    /// The next piece; none after the last one. Cancel-safe.
+    /// The next piece; none after the last one. Where it breaks off what is
+    /// left is asked for again while that may help, for a minute. Cancel-safe.
     pub async fn next(&mut self) -> Result<Option<Piece>> {
         loop {
-            match self.frames.next()? {
+            let error = match self.reading.next().await {
+                Ok(None) if self.from < self.to => torn(),
+                Ok(piece) => {
+                    if let Some(Piece::Gap(_, end)) = piece {
+                        self.from = end;
+                    } else if let Some(Piece::Output(offset, bytes)) = &piece {
+                        self.from = offset + bytes.len() as u64;
+                    }
+                    (self.pause, self.broke) = (PAUSE.0, None);
+                    return Ok(piece);
+                }
+                Err(error) => error,
+            };
+            let pause = pause_after(&error, self.pause);
+            let broke = *self.broke.get_or_insert_with(Instant::now);
+            if !may_pass(&error) || broke.elapsed() + pause > PATIENCE {
+                return Err(error);
+            }
+            debug!(code = ?error.code, %error, from = self.from, to = self.to, "old output broke off; asking again");
+            self.reading = Reading::Asking(self.tape.part(pause, self.from, self.to));
+            self.pause = (self.pause * 2).min(PAUSE.1);
+        }
+    }
+}
+
+impl Reading {
+    /// Cancel-safe.
+    async fn next(&mut self) -> Result<Option<Piece>> {
+        loop {
+            let (process, frames) = match self {
+                Reading::Answer(process, frames) => (process, frames),
+                Reading::Asking(process) => {
+                    let process = process.await?;
+                    *self = Reading::Answer(Box::new(process), Frames::default());
+                    continue;
+                }
+            };
+            match frames.next()? {
                 Some(Said::Output(offset, bytes)) => return Ok(Some(Piece::Output(offset, bytes))),
                 Some(Said::Gap(from, to)) => return Ok(Some(Piece::Gap(from, to))),
                 Some(said) => return Err(said.unexpected()),
                 None => {}
             }
-            match self.process.stdout.recv().await {
-                Some(chunk) => self.frames.push(chunk),
-                None => return ended_well(&mut self.process).await.map(|()| None),
+            match process.stdout.recv().await {
+                Some(chunk) => frames.push(chunk),
+                None => return ended_well(process).await.map(|()| None),
             }
         }
     }
@@ -427,18 +505,18 @@ impl Keeper {
     }
 
     async fn again(&mut self, mut error: Error) -> Result<Attachment> {
-        let (mut pause, mut hopeless) = (PAUSE.0, 0);
+        let (mut pause, mut hopeless, broke) = (PAUSE.0, 0, Instant::now());
         loop {
             if error.code == Code::NotFound {
                 return Err(error);
             }
-            if !error.code.is_transient() {
+            if !may_pass(&error) {
                 hopeless += 1;
-                if hopeless > TRIES {
-                    return Err(error);
-                }
             }
-            sleep(error.retry_after.unwrap_or(pause)).await;
+            if hopeless > TRIES || (!error.code.is_transient() && broke.elapsed() > PATIENCE) {
+                return Err(error);
+            }
+            sleep(pause_after(&error, pause)).await;
             pause = (pause * 2).min(PAUSE.1);
             let command = self.tape.attach(["--since".to_owned(), self.end.to_string()]);
             let end = self.end;
@@ -534,6 +612,11 @@ impl Keeper {
     }
 }
 
+/// The pause after this error, as long as the provider asks within reason.
+fn pause_after(error: &Error, pause: Duration) -> Duration {
+    error.retry_after.map_or(pause, |asked| asked.clamp(pause, LONGEST_PAUSE))
+}
+
 fn exit_of(code: i32, signal: u32) -> Exit {
     match signal {
         0 => Exit::Code(code),
@@ -572,7 +655,14 @@ async fn ended_well(process: &mut Process) -> Result<()> {
 
 fn failed(exit: &Exit, words: &str) -> Error {
     let message = format!("the recorder in the sandbox ended ({exit}): {words}");
-    Error::new(Fault::Provider, Code::FailedPrecondition, message.trim_end_matches([':', ' ']))
+    let code = if *exit == IN_USE { Code::AlreadyExists } else { Code::FailedPrecondition };
+    Error::new(Fault::Provider, code, message.trim_end_matches([':', ' ']))
+}
+
+/// A process that ended well, part of whose output was lost: where the way to
+/// it breaks, a provider tells of its end all the same.
+fn torn() -> Error {
+    Error::new(Fault::Provider, Code::Unavailable, "the way to the recorder broke before it had told all")
 }
 
 fn silent() -> Error {

@@ -12,6 +12,7 @@ mod files;
 mod hostile;
 mod level1;
 mod mount;
+mod orphans;
 mod reload;
 mod sessions;
 mod soak;
@@ -20,3 +21,4 @@ mod storage_plugin;
 #[allow(dead_code, reason = "the benchmark uses the rest")]
 mod support;
 mod terminal;
+mod trouble;

@@ -289,9 +289,8 @@ impl World {
                 }
                 Effect::Leave(sandbox) => {
                     assert!(self.stays && self.input_closed && self.hung_up);
-                    assert_eq!(sandbox.is_some(), self.kept, "what is known of the sandbox is used");
-                    self.left = true;
-                    self.cleaning = sandbox.is_some();
+                    assert_eq!(sandbox.map(|sandbox| sandbox.id == "made"), self.made.then_some(true));
+                    (self.left, self.cleaning) = (true, true);
                     (self.preparing, self.mounting, self.creating, self.opening) = (false, false, false, false);
                 }
                 Effect::Stage(stage) => {

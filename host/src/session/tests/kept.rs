@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use tokio::time::{Instant, advance};
 
-use super::fake::{Reply, Shell, unavailable};
+use super::fake::{Reply, Shell, error, unavailable};
 use super::*;
 use crate::journal::Journal;
-use crate::sandbox::{CHUNK_BYTES, Exit, Size};
+use crate::sandbox::{CHUNK_BYTES, Code, Exit, Fault, Size};
 use crate::session::{Denied, Role, SlowClient, WINDOW};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -242,6 +242,55 @@ async fn a_shutdown_leaves_kept_sessions_to_the_next_broker() {
     drop(client);
     next.all_gone().await;
     assert!(next.journal.list().await.unwrap().is_empty());
+}
+
+/// A session that a broker has left to the next one.
+async fn left_behind(bed: &Bed) -> String {
+    let (client, _shell) = kept(bed).await;
+    soon(bed.sessions.shutdown()).await;
+    client.id().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_in_trouble_does_not_cost_the_sessions_of_an_earlier_broker() {
+    let bed = Bed::new();
+    let id = left_behind(&bed).await;
+    let next = Bed::on(Arc::clone(&bed.fake), Arc::clone(&bed.journal));
+    for code in [Code::Internal, Code::ResourceExhausted, Code::Unavailable, Code::Unknown] {
+        next.fake.script("connect", Duration::ZERO, Reply::Fail(error(Fault::Provider, code)));
+    }
+    claim_all(&next, "2").await;
+    let client = next.sessions.join(&id, driver("one")).unwrap();
+    ready(&mut client.reader_at(0, false)).await;
+    assert_eq!(next.fake.living().len(), 1);
+    client.kill();
+    drop(client);
+    next.all_gone().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_stops_before_it_has_found_its_sessions_leaves_them_too() {
+    for hangs in ["connect", "attach"] {
+        let bed = Bed::new();
+        let id = left_behind(&bed).await;
+        let next = Bed::on(Arc::clone(&bed.fake), Arc::clone(&bed.journal));
+        next.fake.script(hangs, Duration::ZERO, Reply::Hang);
+        claim_all(&next, "2").await;
+        let reader = next.sessions.join(&id, driver("one")).unwrap().reader_at(0, false);
+        until(|| !next.fake.asked(hangs).is_empty()).await;
+        soon(next.sessions.shutdown()).await;
+        let told = Told::read_to_end(reader).await;
+        assert!(matches!(told.outcome, Some(Outcome::Draining)), "{hangs}: {:?}", told.outcome);
+        assert_eq!(next.fake.living().len(), 1, "{hangs}");
+
+        let last = Bed::on(Arc::clone(&bed.fake), Arc::clone(&bed.journal));
+        claim_all(&last, "3").await;
+        let client = last.sessions.join(&id, driver("one")).unwrap();
+        ready(&mut client.reader_at(0, false)).await;
+        client.kill();
+        drop(client);
+        last.all_gone().await;
+    }
 }
 
 /// A broker that is killed at any step leaves nothing that the next one does

@@ -6,10 +6,11 @@
 //! drives a session whose shell is to wait for it.
 //!
 //! ```text
-//!               Behind                    read to its end
-//!   Live ──────────────────▶ Fetching ──▶ Playing ─────────▶ Live
-//!    ▲                          │            │
-//!    └── a gap is told ─────────┴────────────┘  the recorder does not have it
+//!         Behind                read to its end
+//!   Live ────────────▶ Playing ─────────────────▶ Live
+//!    │                    │ the recorder does not have it: a gap is told
+//!    │ with nothing       ▼
+//!    └─────────────▶ Fetching ──── the screen ──▶ Live
 //! ```
 
 use std::future::pending;
@@ -38,18 +39,12 @@ const LOST: &str = "this output was lost before it reached the broker";
 
 type Sent = Result<(), axum::Error>;
 
-/// What the recorder is asked for.
-enum Fetched {
-    Screen(Size, String),
-    Playback(Playback),
-}
-
 /// Where output comes from.
 enum Source {
     /// The session itself.
     Live,
-    /// The recorder was asked for what comes before this offset.
-    Fetching(BoxFuture<'static, SandboxResult<Fetched>>, u64),
+    /// The recorder was asked for the screen at this offset.
+    Fetching(BoxFuture<'static, SandboxResult<(Size, String)>>, u64),
     /// It tells what comes before this offset.
     Playing(Box<Playback>, u64),
 }
@@ -75,7 +70,7 @@ pub(super) struct Outbound<'a> {
 
 enum Turn {
     Event(Option<Event>),
-    Fetched(SandboxResult<Fetched>),
+    Fetched(SandboxResult<(Size, String)>),
     Piece(SandboxResult<Option<Piece>>),
     Acked,
     Company(Option<Role>, Vec<Presence>),
@@ -258,30 +253,24 @@ impl<'a> Outbound<'a> {
         };
         let from = self.sent;
         self.source = if self.fresh {
-            let fetch = async move { tape.screen(to).await.map(|(size, text)| Fetched::Screen(size, text)) };
-            Source::Fetching(fetch.boxed(), to)
+            Source::Fetching(async move { tape.screen(to).await }.boxed(), to)
         } else {
             // To the end: what is older than that is held for long enough.
-            let fetch = async move { tape.read(from, end).await.map(Fetched::Playback) };
-            Source::Fetching(fetch.boxed(), end)
+            Source::Playing(Box::new(tape.read(from, end)), end)
         };
         Ok(())
     }
 
-    async fn fetched(&mut self, fetched: SandboxResult<Fetched>) -> Sent {
+    async fn fetched(&mut self, fetched: SandboxResult<(Size, String)>) -> Sent {
         let Source::Fetching(_, to) = std::mem::replace(&mut self.source, Source::Live) else { return Ok(()) };
         match fetched {
-            Ok(Fetched::Playback(playback)) => {
-                self.source = Source::Playing(Box::new(playback), to);
-                Ok(())
-            }
-            Ok(Fetched::Screen(size, data)) => {
+            Ok((size, data)) => {
                 self.reader.skip_to(to);
                 (self.fresh, self.sent, self.floor) = (false, to, self.floor.max(to));
                 self.control(ServerFrame::Screen { offset: to, data: &data, size: size.into() }).await
             }
             Err(error) => {
-                warn!(fault = ?error.fault, code = ?error.code, %error, "could not get old output from the recorder");
+                warn!(fault = ?error.fault, code = ?error.code, %error, "could not get the screen from the recorder");
                 self.give_up();
                 Ok(())
             }

@@ -1,0 +1,115 @@
+//! A provider in trouble for a moment: no session that is kept loses its shell,
+//! its recorder or a byte by that.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http::Method;
+
+use crate::support::faults::{Fault, Faults};
+use crate::support::level1::{Visit, Window};
+use crate::support::stream::{Follower, LINE, streams};
+use crate::support::{Broker, DEADLINE, Sandboxd};
+
+/// What the first requests meet: the worst first, for none is tried for long
+/// that nothing can mend.
+const TROUBLE: [Fault; 4] = [Fault::Refused(500), Fault::Lost, Fault::Refused(429), Fault::Refused(503)];
+
+const START: &str = "/process.Process/Start";
+
+fn config(server: &Sandboxd, faults: &Faults, sandbox: &str) -> String {
+    let section = server.section("box").replace(&server.url, &faults.url);
+    format!("[server]\nlisten = \"127.0.0.1:0\"\n[sandbox]\nprovider = \"box\"\n{sandbox}\n{section}")
+}
+
+/// The first requests whose path ends so meet these faults, one after the other.
+fn first(end: &'static str, faults: &'static [Fault]) -> impl Fn(&Method, &str) -> Option<Fault> {
+    let next = AtomicUsize::new(0);
+    move |_, path| faults.get(path.ends_with(end).then(|| next.fetch_add(1, Ordering::Relaxed))?).copied()
+}
+
+/// How many requests met trouble.
+fn met(faults: &Faults) -> u64 {
+    faults.met().values().sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shell_gets_its_recorder_from_a_provider_in_trouble() {
+    let server = Sandboxd::start().await;
+    let faults = Faults::start(&server.url).await;
+    let broker = Broker::start(&config(&server, &faults, "")).await;
+    for path in ["/files", START] {
+        let before = met(&faults);
+        faults.begin(DEADLINE, first(path, &TROUBLE));
+        let mut window = Window::open(&broker.url, Visit::default()).await;
+        assert_eq!(window.ready().await.durability, "durable", "{path}");
+        assert_eq!(met(&faults) - before, TROUBLE.len() as u64, "{path}");
+        window.input("echo $((6*7))\n").await;
+        window.expect("42").await;
+        window.send(serde_json::json!({"type": "kill"})).await;
+        window.told("exit").await;
+    }
+    server.has(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_broker_finds_its_sessions_at_a_provider_in_trouble() {
+    let server = Sandboxd::start().await;
+    let faults = Faults::start(&server.url).await;
+    let config = config(&server, &faults, "");
+    let mut broker = Broker::start(&config).await;
+    let mut window = Window::open(&broker.url, Visit::default().client("w")).await;
+    let ready = window.ready().await;
+    window.input("X=kept\n").await;
+    window.handed(1).await;
+    for (i, path) in ["/connect", START].into_iter().enumerate() {
+        broker.signal("KILL");
+        let directory = broker.into_directory().await;
+        let before = met(&faults);
+        faults.begin(DEADLINE, first(path, &TROUBLE));
+        broker = Broker::start_in(directory, &config).await;
+        window = Window::open(&broker.url, Visit::to(&ready.session).client("w")).await;
+        window.ready().await;
+        assert_eq!(met(&faults) - before, TROUBLE.len() as u64, "{path}");
+        window.input(&format!("echo {i} is $X\n")).await;
+        window.expect(&format!("{i} is kept\r\n")).await;
+    }
+    window.send(serde_json::json!({"type": "kill"})).await;
+    window.told("exit").await;
+    server.has(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_output_comes_whole_from_a_provider_in_trouble() {
+    const LINES: u64 = 300_000;
+    let server = Sandboxd::start().await;
+    let faults = Faults::start(&server.url).await;
+    let broker = Broker::start(&config(&server, &faults, &streams(LINES))).await;
+    let mut driver = Window::open(&broker.url, Visit::default().client("driver")).await;
+    let ready = driver.ready().await;
+    let mut follower = Follower::new("driver", &ready);
+    follower.starts(&mut driver).await;
+    assert!(follower.follow(&mut driver, LINES * LINE).await);
+
+    // What broke off has ended well meanwhile, with nobody to read its rest.
+    const TORN: [Fault; 3] = [Fault::Torn(20), Fault::Torn(500_000), Fault::Torn(1_000_000)];
+    faults.begin(DEADLINE, first(START, &TORN));
+    let mut late = Follower::new("viewer", &ready);
+    let mut viewer = Window::open(&broker.url, late.visit()).await;
+    assert!(late.follow(&mut viewer, LINES * LINE).await);
+    assert_eq!(met(&faults), TORN.len() as u64);
+
+    faults.begin(DEADLINE, first(START, &TROUBLE));
+    let mut again = Follower::new("viewer", &ready);
+    let mut viewer = Window::open(&broker.url, again.visit()).await;
+    assert!(again.follow(&mut viewer, LINES * LINE).await);
+
+    for trouble in [&TROUBLE[..], &[Fault::Torn(100)]] {
+        faults.begin(DEADLINE, first(START, trouble));
+        let mut fresh = Window::open(&broker.url, Visit::to(&ready.session).viewer()).await;
+        fresh.told("screen").await;
+    }
+    assert_eq!(met(&faults), (TORN.len() + TROUBLE.len() * 2 + 1) as u64);
+    driver.input("end\n").await;
+    driver.told("exit").await;
+    server.has(0).await;
+}

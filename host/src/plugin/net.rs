@@ -229,6 +229,9 @@ impl WasiHttpHooks for Hooks {
     ) -> Box<dyn Future<Output = Result<(http::Response<WasiBody>, Io), Error>> + Send> {
         let (sender, dead) = (self.sender.clone(), self.dead.clone());
         Box::new(async move {
+            // The first poll comes from a guest, on a stack that stays as large as it ever was for the life of the
+            // instance; the deep work of sending is for the thread's own.
+            tokio::task::yield_now().await;
             let sender = sender.ok_or(Error::HttpRequestDenied)?;
             let answer = sender.send(request, options, dead).await?;
             // The pooled client drives the connection itself.

@@ -163,6 +163,53 @@ async fn a_terminal_lives_without_a_timer_and_takes_input_in_order() {
     }
 }
 
+#[tokio::test]
+async fn a_pause_in_typing_frees_its_connection_and_loses_nothing() {
+    let got = Arc::new(Mutex::new(String::new()));
+    let events = Arc::new(Mutex::new(None));
+    let (log, slot) = (got.clone(), events.clone());
+    let server = Awkward::start(move |line, body| {
+        let (log, slot) = (log.clone(), slot.clone());
+        async move {
+            match line.rsplit('/').next().unwrap() {
+                "Start" => {
+                    let (tx, answer) = streaming();
+                    tx.send(Ok(started())).await.unwrap();
+                    *slot.lock().unwrap() = Some(tx);
+                    answer
+                }
+                "StreamInput" => {
+                    let mut messages = Messages::new(body);
+                    while let Some(message) = messages.next().await.unwrap() {
+                        let text = if message["start"].is_object() {
+                            "(".to_owned()
+                        } else {
+                            typed(&message["data"]["input"])
+                        };
+                        log.lock().unwrap().push_str(&text);
+                    }
+                    log.lock().unwrap().push(')');
+                    streamed(&[frame(0, END), frame(2, END)])
+                }
+                other => panic!("unexpected {other}"),
+            }
+        }
+    })
+    .await;
+    let (terminal, input) = open(&server).await.unwrap();
+    for (keys, all) in [(["l", "s"], "(ls)"), (["c", "d"], "(ls)(cd)")] {
+        for key in keys {
+            input.send(Bytes::from_static(key.as_bytes())).await.unwrap();
+        }
+        eventually("the end of a request", async || (*got.lock().unwrap() == all).then_some(())).await;
+    }
+    let tx = events.lock().unwrap().take().unwrap();
+    tx.send(Ok(exited())).await.unwrap();
+    tx.send(Ok(frame(2, END))).await.unwrap();
+    drop(tx);
+    assert_eq!(rest(terminal).await.1.unwrap(), Exit::Code(0));
+}
+
 /// A server without `StreamInput` that says so by `refusal`.
 async fn typed_singly(refusal: fn() -> Response) {
     let typed_in = Arc::new(Mutex::new(String::new()));
@@ -221,7 +268,6 @@ async fn a_server_that_does_not_implement_stream_input_is_typed_to_singly() {
 /// The end of a terminal whose stream breaks off, where a second look at the
 /// process says `later`.
 async fn broken(last: Result<Bytes, &'static str>, later: fn() -> Response) -> (String, Result<Exit, Error>) {
-    // The plugin asks for input once the terminal is open.
     let typing = Arc::new(tokio::sync::Notify::new());
     let server = Awkward::start(move |line, body| {
         let (last, typing) = (last.clone(), typing.clone());
@@ -249,7 +295,8 @@ async fn broken(last: Result<Bytes, &'static str>, later: fn() -> Response) -> (
         }
     })
     .await;
-    let (terminal, _input) = open(&server).await.unwrap();
+    let (terminal, input) = open(&server).await.unwrap();
+    input.send(Bytes::from_static(b"x")).await.unwrap();
     rest(terminal).await
 }
 

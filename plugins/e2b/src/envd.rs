@@ -22,7 +22,7 @@ use crate::urls;
 
 /// How often the agent is asked to show life on a silent stream. Balancers
 /// drop a silent stream after minutes; people notice a dead one after seconds.
-pub const KEEPALIVE: Duration = Duration::from_secs(15);
+const KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// Silence after which a stream counts as dead: two and a half keepalives.
 const DEAD: Duration = Duration::from_millis(37_500);

@@ -1,18 +1,21 @@
 //! Bytes from the host to a process, in order, each at most once.
 //!
-//! One long `StreamInput` request carries them; a server that lacks it is fed
-//! by `SendInput`, one call at a time. Knows nothing of output.
+//! One `StreamInput` request carries all that is typed until a pause; a server
+//! that lacks it is fed by `SendInput`, one call at a time. Knows nothing of
+//! output.
 
 use std::cell::Cell;
 use std::future::pending;
 use std::pin::pin;
+use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use sandbox_broker_sdk::http::{Body, Closed, Response};
 use sandbox_broker_sdk::stream::{Chunks, StreamReader};
-use sandbox_broker_sdk::{Code, Error, log, time};
+use sandbox_broker_sdk::time::{self, Elapsed, Idle, Instant};
+use sandbox_broker_sdk::{Code, Error, log};
 
-use crate::envd::{As, Envd, KEEPALIVE};
+use crate::envd::{As, Envd};
 use crate::envelope::{self, Frame};
 use crate::errors::{self, Answer};
 use crate::process::{About, Sink};
@@ -24,6 +27,12 @@ const CHUNK: usize = 16 << 10;
 /// Input that is kept until the server has shown that it takes the stream, in
 /// bytes: what a person types, or pastes, before a refusal can have come back.
 const KEEP: usize = 64 << 10;
+
+/// Silence after which a request ends: an open one costs both ends a connection
+/// of its own, a new one costs the next byte at most a connection's setup. Longer
+/// than the ten seconds between two signs of life that the host writes to a
+/// program of its own, which would else begin one each time.
+const PAUSE: Duration = Duration::from_secs(15);
 
 /// Longest answer to `StreamInput`, in bytes: an end frame with an error.
 const MAX_ANSWER: usize = 64 << 10;
@@ -52,6 +61,15 @@ enum Verdict {
     Broken(Error),
 }
 
+/// Why a stream was finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// Nothing came for a while.
+    Pause,
+    /// Nothing will come.
+    End,
+}
+
 impl Input {
     /// From `stream` to the process.
     pub fn new(envd: Envd, pid: u32, sink: Sink, stream: StreamReader<u8>) -> Self {
@@ -61,32 +79,27 @@ impl Input {
     /// Carries input to the end of its source, or until the process takes no
     /// more. An error means that bytes may be lost while the process lives.
     pub async fn run(mut self) -> Result<(), Error> {
-        // A terminal will be typed at, so its way is opened at once; most
-        // commands read nothing, so theirs waits for the first byte.
-        let first = match self.sink {
-            Sink::Pty => Vec::new(),
-            Sink::Stdin => match self.source.next().await {
-                Some(first) => first,
-                None => return self.close().await,
-            },
-        };
-        let mut kept = Some(first);
-        match self.stream(&mut kept).await {
-            Verdict::Taken => self.close().await,
-            Verdict::Over => Ok(()),
-            Verdict::Broken(e) => Err(e),
-            Verdict::Lacking => {
-                let Some(kept) = kept else {
-                    return Err(lost("the sandbox stopped taking input"));
-                };
-                log::debug("the server lacks StreamInput, SendInput is used", &[]);
-                self.singly(kept).await
+        while let Some(first) = self.source.next().await {
+            let mut kept = Some(first);
+            match self.stream(&mut kept).await {
+                Verdict::Taken => {}
+                Verdict::Over => return Ok(()),
+                Verdict::Broken(e) => return Err(e),
+                Verdict::Lacking => {
+                    let Some(kept) = kept else {
+                        return Err(lost("the sandbox stopped taking input"));
+                    };
+                    log::debug("the server lacks StreamInput, SendInput is used", &[]);
+                    return self.singly(kept).await;
+                }
             }
         }
+        self.close().await
     }
 
-    /// One long request. `kept` begins with what has to be sent first and
-    /// collects what would have to be sent again; none when that is too much.
+    /// One request, until a pause or the end of the source. `kept` begins with
+    /// what has to be sent first and collects what would have to be sent again;
+    /// none when that is too much.
     async fn stream(&mut self, kept: &mut Option<Vec<u8>>) -> Verdict {
         let mut request = self.envd.upstream("process.Process/StreamInput");
         request.timeout = None;
@@ -94,17 +107,24 @@ impl Input {
             Ok(open) => open,
             Err(e) => return Verdict::Broken(e),
         };
-        let ended = Cell::new(false);
+        let begun = Instant::now();
+        let stop = Cell::new(None);
         let mut answer = pin!(judged(&self.envd, self.sink, answer));
-        let feed = feed(body, self.pid, self.sink, &mut self.source, kept, &ended);
+        let feed = feed(body, self.pid, self.sink, &mut self.source, kept, &stop);
         let verdict = match select(answer.as_mut(), pin!(feed)).await {
             Either::Left((verdict, _)) => verdict,
+            // A program may read its input as late as it likes.
+            Either::Right(((), _)) if stop.get() == Some(Stop::Pause) => answer.await,
             Either::Right(((), _)) => time::timeout(self.envd.timeout, answer)
                 .await
                 .unwrap_or_else(|_| Verdict::Broken(lost("the sandbox did not confirm its input"))),
         };
+        // A server that lacks the call says so long before this.
+        if begun.elapsed() > PAUSE {
+            *kept = None;
+        }
         match verdict {
-            Verdict::Taken if !ended.get() => Verdict::Broken(lost("the sandbox stopped taking input")),
+            Verdict::Taken if stop.get().is_none() => Verdict::Broken(lost("the sandbox stopped taking input")),
             verdict => verdict,
         }
     }
@@ -146,46 +166,37 @@ impl Input {
     }
 }
 
-/// Writes the stream: the process, then data as it comes, and signs of life.
-/// Sets `ended` when the source has ended.
+/// Writes the stream: the process, then data as it comes. Sets `stop` when it
+/// has written the last.
 async fn feed(
     mut body: Body,
     pid: u32,
     sink: Sink,
     source: &mut Chunks,
     kept: &mut Option<Vec<u8>>,
-    ended: &Cell<bool>,
+    stop: &Cell<Option<Stop>>,
 ) {
     let mut frame = Sink::stream_start(pid);
-    if let Some(first) = kept.as_ref().filter(|first| !first.is_empty()) {
+    if let Some(first) = kept {
         sink.stream_data(first, &mut frame);
     }
-    let mut tick = Box::pin(time::sleep(KEEPALIVE));
-    loop {
+    let mut idle = Idle::new(PAUSE);
+    let why = loop {
         match body.write(frame).await {
             Ok(empty) => frame = empty,
             // The answer says why.
             Err(Closed) => return pending().await,
         }
-        let data = match select(pin!(source.next()), tick.as_mut()).await {
-            Either::Left((data, _)) => Some(data),
-            Either::Right(((), _)) => None,
-        };
-        match data {
-            Some(Some(data)) => {
+        match idle.guard(source.next()).await {
+            Ok(Some(data)) => {
                 keep(kept, &data);
                 sink.stream_data(&data, &mut frame);
             }
-            Some(None) => break,
-            None => {
-                // A server that lacks the call says so long before this.
-                *kept = None;
-                Sink::stream_keepalive(&mut frame);
-                tick = Box::pin(time::sleep(KEEPALIVE));
-            }
+            Ok(None) => break Stop::End,
+            Err(Elapsed) => break Stop::Pause,
         }
-    }
-    ended.set(true);
+    };
+    stop.set(Some(why));
     body.finish().await;
 }
 

@@ -108,11 +108,6 @@ impl Sink {
         envelope::json(&Open { start: About::process(pid) })
     }
 
-    /// A frame of `StreamInput` that only shows life, appended to `out`.
-    pub fn stream_keepalive(out: &mut Vec<u8>) {
-        envelope::message(out, |out| out.extend_from_slice(br#"{"keepalive":{}}"#));
-    }
-
     /// A frame of `StreamInput` with data, appended to `out`.
     pub fn stream_data(self, data: &[u8], out: &mut Vec<u8>) {
         envelope::message(out, |out| {

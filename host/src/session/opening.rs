@@ -16,8 +16,8 @@ use super::patience::patiently;
 use super::tape::{Recorded, Tape};
 use crate::sandbox::{Call, Code, Command, Provider, Result, SandboxRef, Size, Terminal};
 
-/// How long the start of the recorder is tried before a shell does without it.
-/// A person waits for it; a provider's hiccup is over by then.
+/// How long the start of the recorder is tried while the failure may pass. A
+/// person waits for it; a provider's hiccup is over by then.
 const START_PATIENCE: Duration = Duration::from_secs(20);
 
 /// A shell that runs.
@@ -60,6 +60,8 @@ impl Opening {
         let deadline = Instant::now() + START_PATIENCE;
         match patiently("could not start the recorder yet", deadline, start).await {
             Ok(started) => Ok(Shell::Recorded(tape.clone().keep(started, input), tape)),
+            // Not for its whole life without it because of a bad minute.
+            Err(error) if error.code.is_transient() => Err(error),
             Err(error) => {
                 failed("the recorder cannot run in this sandbox; output that nobody reads is lost", &error);
                 self.plain(input).await

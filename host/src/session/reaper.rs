@@ -17,7 +17,7 @@ use super::LABEL_BROKER;
 use super::cleanup::find;
 use crate::sandbox::{Call, Code, Error, Listed, Provider, SandboxRef};
 
-/// Between the beginnings of two looks.
+/// Between the beginnings of two looks, where nothing is suspect.
 const PERIOD: Duration = Duration::from_secs(30);
 
 /// A sandbox seen unknown is ended when it is so again this long after. What
@@ -61,8 +61,12 @@ pub async fn reap(broker_id: String, providers: impl Fn() -> Vec<Arc<dyn Provide
         });
         // Of a provider that is configured no more, nothing is remembered.
         sightings = join_all(looks).await.into_iter().collect();
-        let suspects = sightings.values().any(|seen| !seen.is_empty());
-        sleep_until(began + if suspects { CONFIRMED_AFTER } else { PERIOD }).await;
+        // Not before the first suspect is old enough, or the look would be in
+        // vain; what was and could not be ended has its next try after as long.
+        let due = |first: &Instant| Some(*first + CONFIRMED_AFTER).filter(|due| *due > began);
+        let suspects = sightings.values().flat_map(HashMap::values);
+        let next = suspects.map(|first| due(first).unwrap_or(began + CONFIRMED_AFTER)).min();
+        sleep_until(next.unwrap_or(began + PERIOD)).await;
     }
 }
 

@@ -99,9 +99,12 @@ async fn a_sandbox_that_comes_after_its_broker_is_ended_by_the_next() {
     server.has(foreign.len() + 1).await;
 
     let broker = Broker::start_in(broker.into_directory().await, &config).await;
-    let client = open(&broker).await.unwrap();
+    let mut client = open(&broker).await.unwrap();
     server.has(foreign.len() + 2).await;
-    broker.logs("ended a sandbox that no session knows").await;
+    tokio::select! {
+        () = broker.logs("ended a sandbox that no session knows") => {}
+        closed = client.closed() => panic!("the session that lives was ended: {closed:?}"),
+    }
     server.has(foreign.len() + 1).await;
     drop(client);
     server.has(foreign.len()).await;

@@ -101,6 +101,19 @@ async fn of_200_creates_with_20_lost_answers_no_orphan_is_left_after_a_minute() 
     assert!(fake.asked("list").len() > 1000);
 }
 
+/// The listing that shows it first takes longer than the next one, so between
+/// its two sightings is less time than between the beginnings of the looks.
+#[tokio::test(start_paused = true)]
+async fn a_slow_answer_does_not_give_an_orphan_another_round() {
+    let fake = Fake::new("fake");
+    let _watch = Watch::over(&[&fake]);
+    until(|| fake.asked("list").len() == 1).await;
+    let made = Instant::now();
+    fake.plant("orphan", &ours("gone"));
+    fake.script("list", Duration::from_secs(5), Reply::Do);
+    assert!(left(&fake, &[]).await - made <= MINUTE);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_not_labelled_as_ours_is_never_touched() {
     let fake = Fake::new("fake");

@@ -121,9 +121,9 @@ pub struct Mount {
     pub read_only: bool,
     /// How often mounting it was begun. Each time has a workspace of its own.
     pub begun: u32,
-    /// What the plugin wants to see again, in base64. By the plugin's contract
-    /// no secret.
-    pub grant: String,
+    /// What the plugin wants to see again, in base64; none before it was
+    /// prepared. By the plugin's contract no secret.
+    pub grant: Option<String>,
 }
 
 /// Why the journal did not do what it was asked. Nothing was written.

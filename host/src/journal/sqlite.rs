@@ -43,7 +43,7 @@ const SCHEMA: &str = "CREATE TABLE session (
 /// go on with that.
 const FROM_1: &str = "UPDATE session SET entry = json_set(entry, '$.storage', json((
     SELECT json_group_array(json_object('id', '', 'provider', '', 'settings', '', 'path', value,
-        'read_only', json('false'), 'begun', 0, 'grant', '')) FROM json_each(entry, '$.storage'))))";
+        'read_only', json('false'), 'begun', 0, 'grant', null)) FROM json_each(entry, '$.storage'))))";
 
 /// Bound on one entry. Its largest part are the grants of at most eight mounts
 /// with 4 KiB each, a third more in base64.

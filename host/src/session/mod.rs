@@ -146,7 +146,7 @@ impl Mount {
             path: self.path.clone(),
             read_only: self.read_only,
             begun: 0,
-            grant: String::new(),
+            grant: None,
         }
     }
 }

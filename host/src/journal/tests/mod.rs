@@ -47,7 +47,7 @@ fn mount(name: &str) -> Mount {
         path: format!("/workspace/{name}"),
         read_only: true,
         begun: 2,
-        grant: "eyJ2IjoxfQ==".to_owned(),
+        grant: Some("eyJ2IjoxfQ==".to_owned()),
     }
 }
 

@@ -100,7 +100,7 @@ impl Place {
         let workspace = workspace(&id, begun);
         let target = Target { id, path, workspace, read_only, user, broker };
         // One that is damaged opens nothing, as an empty one.
-        let grant = inherited.then(|| Grant(BASE64.decode(grant).unwrap_or_default().into()));
+        let grant = grant.map(|grant| Grant(BASE64.decode(grant).unwrap_or_default().into()));
         Place { mounter, call, target, page, grant, inherited, live: None, dead: None, pauses: Pauses::new(PAUSE) }
     }
 
@@ -131,7 +131,7 @@ impl Place {
         match self.mounter.prepare(&self.call, &self.target).await {
             Ok(grant) => {
                 info!(storage = self.mounter.name(), elapsed = ?began.elapsed(), "storage prepared");
-                self.page.note(|mount| mount.grant = BASE64.encode(&grant.0)).await;
+                self.page.note(|mount| mount.grant = Some(BASE64.encode(&grant.0))).await;
                 self.grant = Some(grant);
                 Ok(())
             }

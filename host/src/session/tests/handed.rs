@@ -181,6 +181,28 @@ async fn a_broker_that_stops_while_it_takes_a_session_over_leaves_it() {
     last.all_gone().await;
 }
 
+/// Between the sandbox and the first step of its mount: nothing is mounted,
+/// and what was prepared is given back all the same.
+#[tokio::test(start_paused = true)]
+async fn storage_that_was_prepared_and_not_mounted_is_given_back() {
+    let (bed, mounter) = Bed::with_storage();
+    bed.fake.script("plan", Duration::ZERO, Reply::Hang);
+    let client = bed.sessions.open(driver("one"), true).unwrap();
+    until(|| !bed.fake.asked("plan").is_empty()).await;
+    let record = bed.journal.list().await.unwrap().remove(0);
+    let mut entry = record.entry;
+    entry.storage[0].begun = 0;
+    bed.journal.update(&record.id, record.epoch, &entry).await.unwrap();
+
+    let next = next(&bed, &mounter);
+    claim_all(&next, "2").await;
+    advance(LEASE).await;
+    until(|| !next.sessions.knows(&record.id)).await;
+    assert_eq!(mounter.released(), [Grant("grant-canary".into())]);
+    assert!(next.journal.list().await.unwrap().is_empty());
+    drop(client);
+}
+
 /// A broker that is killed at any step of the storage leaves a session that
 /// the next one goes on with, or that the lease ends and whose storage the
 /// next one gives back.

@@ -29,8 +29,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 pub(super) const SIGHTINGS: [Duration; 4] =
     [Duration::ZERO, Duration::from_secs(5), Duration::from_secs(20), Duration::from_secs(50)];
 
-/// Pages of one listing that are read: a cursor that runs in circles ends.
-const PAGES: usize = 1000;
+/// Pages of one listing that are read. A session's labels fit one sandbox; a
+/// provider that ignores them must not keep us reading.
+const PAGES: usize = 100;
 
 /// Sandboxes of ours that one listing may bring. More than any broker makes:
 /// a provider that invents them costs no more memory than these.
@@ -96,7 +97,7 @@ pub(super) async fn find_and_kill(
             () = &mut hurry => last = true,
             () = sleep(sighting.saturating_sub(began.elapsed())) => {}
         }
-        match find(provider, call, labels).await {
+        match find(provider, call, labels, PAGES).await {
             Ok(found) => {
                 blind = None;
                 for Listed { id, .. } in found {
@@ -118,17 +119,18 @@ pub(super) async fn find_and_kill(
     }
 }
 
-/// The sandboxes that carry all `labels`, over all pages. Trusts no provider
-/// to filter: a foreign sandbox is never touched.
+/// The sandboxes that carry all `labels`, over at most so many pages. Trusts no
+/// provider to filter: a foreign sandbox is never touched.
 pub(super) async fn find(
     provider: &dyn Provider,
     call: &Call,
     labels: &BTreeMap<String, String>,
+    pages: usize,
 ) -> Result<Vec<Listed>> {
     let ours = |listed: &Listed| labels.iter().all(|(key, value)| listed.labels.get(key) == Some(value));
     let mut found = Vec::new();
     let mut cursor = None;
-    for _ in 0..PAGES {
+    for _ in 0..pages {
         let page = provider.list(call, labels, cursor).await?;
         found.extend(page.sandboxes.into_iter().filter(ours));
         cursor = page.next;

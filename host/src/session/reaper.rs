@@ -30,6 +30,9 @@ const CONFIRMED_AFTER: Duration = Duration::from_secs(20);
 /// for longer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Pages of one listing that are read: a cursor that runs in circles ends.
+const PAGES: usize = 1000;
+
 /// Sandboxes that are ended at the same time, of one provider.
 const KILLS: usize = 8;
 
@@ -78,7 +81,7 @@ async fn look(
     seen: &mut Sightings,
 ) {
     let name = provider.name();
-    let listed = match find(provider, &Call::default(), labels).await {
+    let listed = match find(provider, &Call::default(), labels, PAGES).await {
         Ok(listed) => listed,
         Err(error) => return failed("could not look for sandboxes that no session knows", name, None, &error),
     };

@@ -28,9 +28,10 @@ const SETTINGS: usize = 8;
 const REQUESTS: usize = 16;
 
 /// Ids of the mounts of this broker between `prepare` and the end of
-/// `release`, those that an earlier process has prepared included. One for all generations of the configuration and all sections,
-/// which may lead to the same container: what is live must not look left
-/// behind to any of them. Never more than there are mounts.
+/// `release`, those that an earlier process has prepared included. One for all
+/// generations of the configuration and all sections, which may lead to the
+/// same container: what is live must not look left behind to any of them.
+/// Never more than there are mounts.
 #[derive(Clone, Debug, Default)]
 pub struct LiveMounts(Arc<Mutex<BTreeSet<String>>>);
 

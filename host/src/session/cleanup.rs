@@ -9,19 +9,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{error, info, warn};
 
-use super::patience::may_pass;
+use super::patience::{PAUSE, Pauses, may_pass};
 use super::{LABEL_BROKER, LABEL_SESSION};
 use crate::sandbox::{Call, Code, Error, Fault, Listed, Provider, Result, SandboxRef};
 
 /// How long a kill is tried. A provider that restarts is back by then; after
 /// it, the lease does the work. Never longer than the lease.
 pub(super) const KILL_DEADLINE: Duration = Duration::from_secs(120);
-
-/// First pause between two tries; doubles up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-
-/// Longest pause between two tries.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// When to look for the sandbox of a create whose answer was lost, counted
 /// from the error: at once, and until a provider that is still at work has
@@ -47,7 +41,7 @@ pub(super) fn labels(broker_id: &str, session: &str) -> BTreeMap<String, String>
 pub(super) async fn kill(provider: &dyn Provider, call: &Call, sandbox: &SandboxRef, lease: Duration) {
     let began = Instant::now();
     let deadline = began + KILL_DEADLINE.min(lease);
-    let mut pause = FIRST_PAUSE;
+    let mut pauses = Pauses::new(PAUSE);
     let error = loop {
         let answer = timeout_at(deadline, provider.kill(call, sandbox)).await;
         let error = match answer.unwrap_or_else(|_| Err(no_answer())) {
@@ -61,14 +55,13 @@ pub(super) async fn kill(provider: &dyn Provider, call: &Call, sandbox: &Sandbox
             }
             Err(error) => error,
         };
-        let next = Instant::now() + error.retry_after.unwrap_or(pause).max(pause);
+        let next = Instant::now() + pauses.after(&error);
         if !may_pass(&error) || next >= deadline {
             break error;
         }
         warn!(sandbox = sandbox.id, fault = ?error.fault, code = ?error.code, attrs = ?error.attrs, %error,
             "could not end the sandbox, trying again");
         sleep_until(next).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
     };
     error!(sandbox = sandbox.id, fault = ?error.fault, code = ?error.code, attrs = ?error.attrs, %error, ?lease,
         elapsed = ?began.elapsed(), "gave up ending the sandbox; its lease ends it at the latest");

@@ -26,7 +26,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, debug, info, warn};
 
-use super::patience::{may_pass, patiently};
+use super::patience::{Pauses, may_pass, patiently};
 use crate::sandbox::{
     Call, Code, Command, Control, ControlRequest, Error, Exit, Fault, Lifetime, Location, PIPE_CHUNKS, Process,
     Provider, Result, SandboxRef, Size, Upload,
@@ -165,7 +165,7 @@ impl Tape {
     /// some. Dropping it ends the transfer.
     pub fn read(&self, from: u64, to: u64) -> Playback {
         let reading = Reading::Asking(self.part(Duration::ZERO, from, to));
-        Playback { tape: self.clone(), from, to, reading, pause: PAUSE.0, broke: None }
+        Playback { tape: self.clone(), from, to, reading, pauses: Pauses::new(PAUSE), broke: None }
     }
 
     /// Asks for output after a pause.
@@ -253,7 +253,7 @@ pub struct Playback {
     to: u64,
     reading: Reading,
     /// Before it is asked for again.
-    pause: Duration,
+    pauses: Pauses,
     /// Since when no piece came.
     broke: Option<Instant>,
 }
@@ -278,19 +278,18 @@ impl Playback {
                     } else if let Some(Piece::Output(offset, bytes)) = &piece {
                         self.from = offset + bytes.len() as u64;
                     }
-                    (self.pause, self.broke) = (PAUSE.0, None);
+                    (self.pauses, self.broke) = (Pauses::new(PAUSE), None);
                     return Ok(piece);
                 }
                 Err(error) => error,
             };
-            let pause = pause_after(&error, self.pause);
+            let pause = pause_after(&error, &mut self.pauses);
             let broke = *self.broke.get_or_insert_with(Instant::now);
             if !may_pass(&error) || broke.elapsed() + pause > PATIENCE {
                 return Err(error);
             }
             debug!(code = ?error.code, %error, from = self.from, to = self.to, "old output broke off; asking again");
             self.reading = Reading::Asking(self.tape.part(pause, self.from, self.to));
-            self.pause = (self.pause * 2).min(PAUSE.1);
         }
     }
 }
@@ -505,7 +504,7 @@ impl Keeper {
     }
 
     async fn again(&mut self, mut error: Error) -> Result<Attachment> {
-        let (mut pause, mut hopeless, broke) = (PAUSE.0, 0, Instant::now());
+        let (mut pauses, mut hopeless, broke) = (Pauses::new(PAUSE), 0, Instant::now());
         loop {
             if error.code == Code::NotFound {
                 return Err(error);
@@ -516,8 +515,7 @@ impl Keeper {
             if hopeless > TRIES || (!error.code.is_transient() && broke.elapsed() > PATIENCE) {
                 return Err(error);
             }
-            sleep(pause_after(&error, pause)).await;
-            pause = (pause * 2).min(PAUSE.1);
+            sleep(pause_after(&error, &mut pauses)).await;
             let command = self.tape.attach(["--since".to_owned(), self.end.to_string()]);
             let end = self.end;
             match Attachment::open(&self.tape, command, |_| end).await {
@@ -612,9 +610,9 @@ impl Keeper {
     }
 }
 
-/// The pause after this error, as long as the provider asks within reason.
-fn pause_after(error: &Error, pause: Duration) -> Duration {
-    error.retry_after.map_or(pause, |asked| asked.clamp(pause, LONGEST_PAUSE))
+/// The next pause after this error, as long as the provider asks within reason.
+fn pause_after(error: &Error, pauses: &mut Pauses) -> Duration {
+    pauses.after(error).min(LONGEST_PAUSE)
 }
 
 fn exit_of(code: i32, signal: u32) -> Exit {

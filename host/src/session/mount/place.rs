@@ -23,6 +23,7 @@ use super::{Page, Tell, WORKSPACES};
 use crate::journal;
 use crate::sandbox::{Call, Code, Error, Fault, Result};
 use crate::session::driver::failed;
+use crate::session::patience::Pauses;
 use crate::session::{Stage, Step, during};
 use crate::storage::{self, Command, Grant, Mounter, Plan, Target};
 
@@ -352,8 +353,7 @@ impl Place {
                 Ok(()) => return info!(storage, elapsed = ?began.elapsed(), "storage released"),
                 Err(error) => error,
             };
-            let pause = pauses.next();
-            let next = Instant::now() + error.retry_after.unwrap_or(pause).max(pause);
+            let next = Instant::now() + pauses.after(&error);
             if !(error.code.is_transient() || error.fault == Fault::Plugin) || next >= deadline {
                 error!(storage, fault = ?error.fault, code = ?error.code, attrs = ?error.attrs, %error,
                     "gave up taking back a sandbox's access to storage; it ends when its token does");
@@ -446,24 +446,6 @@ impl Renewal {
     /// How long ago they ended.
     fn late(&self) -> Duration {
         self.ends.map_or(Duration::ZERO, |ends| ends.elapsed())
-    }
-}
-
-/// Pauses between tries: each twice the last one, up to a longest.
-#[derive(Debug)]
-struct Pauses {
-    next: Duration,
-    longest: Duration,
-}
-
-impl Pauses {
-    fn new((first, longest): (Duration, Duration)) -> Self {
-        Pauses { next: first, longest }
-    }
-
-    fn next(&mut self) -> Duration {
-        let longer = (self.next * 2).min(self.longest);
-        std::mem::replace(&mut self.next, longer)
     }
 }
 

@@ -98,6 +98,36 @@ fn exited() -> Bytes {
     event(r#"{"end":{"exited":true,"status":"exit status 0"}}"#)
 }
 
+/// Where an answer that streams is written.
+type Stream = mpsc::Sender<Result<Bytes, &'static str>>;
+
+/// The stream of a process's events, once the plugin has asked for it.
+#[derive(Clone, Default)]
+struct Events(Arc<Mutex<Option<Stream>>>);
+
+impl Events {
+    /// The answer to `Start`.
+    async fn begin(&self) -> Response {
+        let (tx, answer) = streaming();
+        tx.send(Ok(started())).await.unwrap();
+        *self.0.lock().unwrap() = Some(tx);
+        answer
+    }
+
+    async fn send(&self, event: Bytes) {
+        let tx = self.0.lock().unwrap().clone().unwrap();
+        tx.send(Ok(event)).await.unwrap();
+    }
+
+    /// Nothing comes after these.
+    async fn end<const N: usize>(&self, last: [Bytes; N]) {
+        for event in last {
+            self.send(event).await;
+        }
+        *self.0.lock().unwrap() = None;
+    }
+}
+
 /// The typed text of a `StreamInput` or `SendInput` message.
 fn typed(input: &Value) -> String {
     String::from_utf8(STANDARD.decode(input["pty"].as_str().unwrap()).unwrap()).unwrap()
@@ -112,24 +142,20 @@ async fn whole(body: Body) -> Bytes {
 #[tokio::test]
 async fn a_terminal_lives_without_a_timer_and_takes_input_in_order() {
     let got = Arc::new(Mutex::new(Vec::new()));
-    let events = Arc::new(Mutex::new(None));
+    let events = Events::default();
     let (log, slot) = (got.clone(), events.clone());
     let server = Awkward::start(move |line, body| {
         let (log, slot) = (log.clone(), slot.clone());
         async move {
             if line.ends_with("/Start") {
-                let (tx, answer) = streaming();
-                tx.send(Ok(started())).await.unwrap();
-                *slot.lock().unwrap() = Some(tx);
-                return answer;
+                return slot.begin().await;
             }
             let mut messages = Messages::new(body);
             while let Ok(Some(message)) = messages.next().await {
                 log.lock().unwrap().push(message.clone());
                 if message["data"].is_object() {
                     let text = typed(&message["data"]["input"]);
-                    let tx = slot.lock().unwrap().clone().unwrap();
-                    tx.send(Ok(pty(&text))).await.unwrap();
+                    slot.send(pty(&text)).await;
                 }
             }
             streamed(&[frame(0, END), frame(2, END)])
@@ -143,10 +169,7 @@ async fn a_terminal_lives_without_a_timer_and_takes_input_in_order() {
         // The echo of each key comes while both requests stay open.
         assert_eq!(within("the echo", terminal.output.recv()).await.unwrap(), key);
     }
-    let tx = events.lock().unwrap().take().unwrap();
-    tx.send(Ok(exited())).await.unwrap();
-    tx.send(Ok(frame(2, END))).await.unwrap();
-    drop(tx);
+    events.end([exited(), frame(2, END)]).await;
     assert_eq!(rest(terminal).await.1.unwrap(), Exit::Code(0));
 
     let got = got.lock().unwrap();
@@ -166,18 +189,13 @@ async fn a_terminal_lives_without_a_timer_and_takes_input_in_order() {
 #[tokio::test]
 async fn a_pause_in_typing_frees_its_connection_and_loses_nothing() {
     let got = Arc::new(Mutex::new(String::new()));
-    let events = Arc::new(Mutex::new(None));
+    let events = Events::default();
     let (log, slot) = (got.clone(), events.clone());
     let server = Awkward::start(move |line, body| {
         let (log, slot) = (log.clone(), slot.clone());
         async move {
             match line.rsplit('/').next().unwrap() {
-                "Start" => {
-                    let (tx, answer) = streaming();
-                    tx.send(Ok(started())).await.unwrap();
-                    *slot.lock().unwrap() = Some(tx);
-                    answer
-                }
+                "Start" => slot.begin().await,
                 "StreamInput" => {
                     let mut messages = Messages::new(body);
                     while let Some(message) = messages.next().await.unwrap() {
@@ -203,28 +221,20 @@ async fn a_pause_in_typing_frees_its_connection_and_loses_nothing() {
         }
         eventually("the end of a request", async || (*got.lock().unwrap() == all).then_some(())).await;
     }
-    let tx = events.lock().unwrap().take().unwrap();
-    tx.send(Ok(exited())).await.unwrap();
-    tx.send(Ok(frame(2, END))).await.unwrap();
-    drop(tx);
+    events.end([exited(), frame(2, END)]).await;
     assert_eq!(rest(terminal).await.1.unwrap(), Exit::Code(0));
 }
 
 /// A server without `StreamInput` that says so by `refusal`.
 async fn typed_singly(refusal: fn() -> Response) {
     let typed_in = Arc::new(Mutex::new(String::new()));
-    let events = Arc::new(Mutex::new(None));
+    let events = Events::default();
     let (log, slot) = (typed_in.clone(), events.clone());
     let server = Awkward::start(move |line, body| {
         let (log, slot) = (log.clone(), slot.clone());
         async move {
             match line.rsplit('/').next().unwrap() {
-                "Start" => {
-                    let (tx, answer) = streaming();
-                    tx.send(Ok(started())).await.unwrap();
-                    *slot.lock().unwrap() = Some(tx);
-                    answer
-                }
+                "Start" => slot.begin().await,
                 "StreamInput" => {
                     // The first key is on its way before the refusal is.
                     let mut messages = Messages::new(body);
@@ -248,9 +258,7 @@ async fn typed_singly(refusal: fn() -> Response) {
         input.send(Bytes::from_static(key.as_bytes())).await.unwrap();
     }
     eventually("all that was typed", async || (*typed_in.lock().unwrap() == "abcd").then_some(())).await;
-    let tx = events.lock().unwrap().take().unwrap();
-    tx.send(Ok(exited())).await.unwrap();
-    drop(tx);
+    events.end([exited()]).await;
     assert_eq!(rest(terminal).await.1.unwrap(), Exit::Code(0));
     assert_eq!(server.seen("POST /process.Process/StreamInput").len(), 1);
 }
@@ -449,7 +457,7 @@ async fn size_and_signals_go_to_the_process() {
 #[tokio::test]
 async fn a_command_has_two_outputs_and_an_input_that_closes() {
     let got = Arc::new(Mutex::new(Vec::new()));
-    let events = Arc::new(Mutex::new(None));
+    let events = Events::default();
     let (log, slot) = (got.clone(), events.clone());
     let server = Awkward::start(move |line, body| {
         let (log, slot) = (log.clone(), slot.clone());
@@ -462,10 +470,7 @@ async fn a_command_has_two_outputs_and_an_input_that_closes() {
                         message,
                         json!({ "process": { "cmd": "cat", "args": ["-"], "envs": { "A": "b" }, "cwd": "/w" }, "stdin": true })
                     );
-                    let (tx, answer) = streaming();
-                    tx.send(Ok(started())).await.unwrap();
-                    *slot.lock().unwrap() = Some(tx);
-                    answer
+                    slot.begin().await
                 }
                 "StreamInput" => {
                     let mut messages = Messages::new(body);
@@ -477,12 +482,9 @@ async fn a_command_has_two_outputs_and_an_input_that_closes() {
                 }
                 "CloseStdin" => {
                     log.lock().unwrap().push(json!("closed"));
-                    let tx = slot.lock().unwrap().take().unwrap();
                     let data = |name, text: &str| event(&format!(r#"{{"data":{{"{name}":"{}"}}}}"#, STANDARD.encode(text)));
-                    tx.send(Ok(data("stdout", "out"))).await.unwrap();
-                    tx.send(Ok(data("stderr", "err"))).await.unwrap();
-                    tx.send(Ok(event(r#"{"end":{"exitCode":-1,"status":"signal: terminated"}}"#))).await.unwrap();
-                    tx.send(Ok(frame(2, END))).await.unwrap();
+                    let ended = event(r#"{"end":{"exitCode":-1,"status":"signal: terminated"}}"#);
+                    slot.end([data("stdout", "out"), data("stderr", "err"), ended, frame(2, END)]).await;
                     answer(200, "{}")
                 }
                 other => panic!("unexpected {other}"),

@@ -13,7 +13,7 @@ use crate::support::faults::{Fault, Faults};
 use crate::support::{Broker, Client, DEADLINE, Frame, Sandboxd, eventually};
 
 fn config(server: &Sandboxd, faults: &Faults) -> String {
-    let section = server.section("box").replace(&server.url, &faults.url);
+    let section = server.section_by(&faults.url, "box");
     format!("[server]\nlisten = \"127.0.0.1:0\"\n[sandbox]\nprovider = \"box\"\n{section}")
 }
 

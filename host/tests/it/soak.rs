@@ -76,7 +76,7 @@ fn config(sandboxd: &Sandboxd, server: &str, timeout: u64) -> String {
            wait; echo "$typed"; while read -r line && [ "$line" != bye ]; do :; done; exit 7"#,
         last = PART - 1
     );
-    let sections = sandboxd.section("box").replace(&sandboxd.url, server);
+    let sections = sandboxd.section_by(server, "box");
     format!(
         "[server]\nlisten = \"127.0.0.1:0\"\n[sandbox]\nprovider = \"box\"\ntimeout = \"{timeout}s\"\n\
          keep_after_disconnect = \"10s\"\nshell = [\"/bin/bash\", \"-c\", '''{shell}''']\n{sections}"

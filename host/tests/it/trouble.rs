@@ -17,7 +17,7 @@ const TROUBLE: [Fault; 4] = [Fault::Refused(500), Fault::Lost, Fault::Refused(42
 const START: &str = "/process.Process/Start";
 
 fn config(server: &Sandboxd, faults: &Faults, sandbox: &str) -> String {
-    let section = server.section("box").replace(&server.url, &faults.url);
+    let section = server.section_by(&faults.url, "box");
     format!("[server]\nlisten = \"127.0.0.1:0\"\n[sandbox]\nprovider = \"box\"\n{sandbox}\n{section}")
 }
 

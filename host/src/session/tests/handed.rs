@@ -8,12 +8,8 @@ use tokio::time::advance;
 use super::fake::{DAEMON, Reply, Shell, UNMOUNT, unavailable};
 use super::*;
 use crate::sandbox::Exit;
-use crate::session::{Client, Phase, Role};
+use crate::session::{Client, Phase};
 use crate::storage::Grant;
-
-fn driver(client: &str) -> Join {
-    Join { client: client.into(), role: Role::Driver, size: None, user: None }
-}
 
 /// A session that is kept, with storage whose credentials run out.
 async fn kept() -> (Bed, Arc<FakeMounter>, Client, Shell) {
@@ -25,11 +21,25 @@ async fn kept() -> (Bed, Arc<FakeMounter>, Client, Shell) {
     (bed, mounter, client, shell)
 }
 
+/// Stops the broker, which leaves the session; its id.
+async fn left_behind(bed: &Bed, client: Client) -> String {
+    soon(bed.sessions.shutdown()).await;
+    client.id().to_owned()
+}
+
 /// The next broker, which has the same storage.
 fn next(bed: &Bed, mounter: &Arc<FakeMounter>) -> Bed {
     let next = Bed::on(Arc::clone(&bed.fake), Arc::clone(&bed.journal));
     next.change(|blueprint| blueprint.mounts = vec![mount(mounter, FILES)]);
     next
+}
+
+/// The same, which has taken the session over; and a client that comes back.
+async fn taken_over(bed: &Bed, mounter: &Arc<FakeMounter>, instance: &str, id: &str) -> (Bed, Client) {
+    let next = next(bed, mounter);
+    claim_all(&next, instance).await;
+    let client = next.sessions.join(id, driver("one")).unwrap();
+    (next, client)
 }
 
 /// Where files were put into the sandbox.
@@ -53,9 +63,7 @@ async fn storage_is_handed_to_the_next_broker_as_it_is() {
     let none = [UNMOUNT, "release", "kill", "renew", "clear"];
     assert_eq!(count(&bed, &none), [0; 5], "nothing is taken from it");
 
-    let next = next(&bed, &mounter);
-    claim_all(&next, "2").await;
-    let client = next.sessions.join(&id, driver("one")).unwrap();
+    let (next, client) = taken_over(&bed, &mounter, "2", &id).await;
     let _shell = next.fake.shell().await;
     ready(&mut client.reader_at(0, false)).await;
     // Nobody but the earlier broker knows when the credentials end.
@@ -90,9 +98,7 @@ async fn a_mount_that_was_mounted_again_is_found_where_it_is() {
     soon(bed.sessions.shutdown()).await;
     drop(client);
 
-    let next = next(&bed, &mounter);
-    claim_all(&next, "2").await;
-    let client = next.sessions.join(&id, driver("one")).unwrap();
+    let (next, client) = taken_over(&bed, &mounter, "2", &id).await;
     until(|| put(&next).len() == 4).await;
     assert_eq!(put(&next)[3], format!("{again}/config"));
     // When it dies, it is mounted in yet another one.
@@ -110,15 +116,11 @@ async fn a_mount_that_was_mounted_again_is_found_where_it_is() {
 #[tokio::test(start_paused = true)]
 async fn storage_that_cannot_be_taken_up_is_told_and_tried_again() {
     let (bed, mounter, client, _shell) = kept().await;
-    let id = client.id().to_owned();
-    soon(bed.sessions.shutdown()).await;
-    drop(client);
+    let id = left_behind(&bed, client).await;
     for _ in 0..5 {
         bed.fake.script("plan", Duration::ZERO, Reply::Fail(unavailable()));
     }
-    let next = next(&bed, &mounter);
-    claim_all(&next, "2").await;
-    let client = next.sessions.join(&id, driver("one")).unwrap();
+    let (next, client) = taken_over(&bed, &mounter, "2", &id).await;
     let mut reader = client.reader_at(0, false);
     let mut told = Vec::new();
     loop {
@@ -142,13 +144,9 @@ async fn storage_that_cannot_be_taken_up_is_told_and_tried_again() {
 #[tokio::test(start_paused = true)]
 async fn a_session_that_is_killed_before_it_is_taken_up_is_saved_all_the_same() {
     let (bed, mounter, client, _shell) = kept().await;
-    let id = client.id().to_owned();
-    soon(bed.sessions.shutdown()).await;
-    drop(client);
+    let id = left_behind(&bed, client).await;
     bed.fake.script("plan", Duration::ZERO, Reply::Hang);
-    let next = next(&bed, &mounter);
-    claim_all(&next, "2").await;
-    let client = next.sessions.join(&id, driver("one")).unwrap();
+    let (next, client) = taken_over(&bed, &mounter, "2", &id).await;
     until(|| next.fake.asked("plan").len() == 2).await;
     client.kill();
     drop(client);
@@ -159,9 +157,7 @@ async fn a_session_that_is_killed_before_it_is_taken_up_is_saved_all_the_same() 
 #[tokio::test(start_paused = true)]
 async fn a_broker_that_stops_while_it_takes_a_session_over_leaves_it() {
     let (bed, mounter, client, _shell) = kept().await;
-    let id = client.id().to_owned();
-    soon(bed.sessions.shutdown()).await;
-    drop(client);
+    let id = left_behind(&bed, client).await;
     for (instance, hangs) in [("2", "connect"), ("3", "attach")] {
         bed.fake.script(hangs, Duration::ZERO, Reply::Hang);
         let asked = bed.fake.asked(hangs).len();
@@ -171,9 +167,7 @@ async fn a_broker_that_stops_while_it_takes_a_session_over_leaves_it() {
         soon(next.sessions.shutdown()).await;
         until(|| next.sessions.count() == 0).await;
     }
-    let last = next(&bed, &mounter);
-    claim_all(&last, "4").await;
-    let client = last.sessions.join(&id, driver("one")).unwrap();
+    let (last, client) = taken_over(&bed, &mounter, "4", &id).await;
     ready(&mut client.reader_at(0, false)).await;
     assert_eq!(count(&last, &[UNMOUNT, "release", "kill", "make"]), [0, 0, 0, 1]);
     client.kill();

@@ -17,10 +17,6 @@ fn join(client: &str, role: Role, size: Option<Size>) -> Join {
     Join { client: client.into(), role, size, user: None }
 }
 
-fn driver(client: &str) -> Join {
-    join(client, Role::Driver, None)
-}
-
 /// A session that is kept, with its first client, and its shell.
 async fn kept(bed: &Bed) -> (Client, Shell) {
     let client = bed.sessions.open(driver("one"), true).unwrap();

@@ -88,7 +88,12 @@ impl Sandboxd {
     /// A section of `broker.toml` that uses this server through the e2b
     /// plugin.
     pub fn section(&self, name: &str) -> String {
-        let Sandboxd { url, key, .. } = self;
+        self.section_by(&self.url, name)
+    }
+
+    /// The same for a broker that reaches this server by another URL.
+    pub fn section_by(&self, url: &str, name: &str) -> String {
+        let key = &self.key;
         format!(
             "[providers.{name}]\nplugin = \"e2b\"\nallow = [\"{url}\"]\nsecrets = {{ api_key = \"{key}\" }}\n\
              [providers.{name}.config]\napi_url = \"{url}\"\nsandbox_url = \"{url}\"\n"

@@ -8,6 +8,7 @@
 
 mod bindings;
 mod call;
+mod connection;
 mod convert;
 mod engine;
 mod exchange;

@@ -23,16 +23,25 @@ use http_body_util::BodyExt as _;
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustix::net::sockopt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
+use super::connection::Answered;
 use super::state::Grants;
 use crate::config::{Grant, HostPattern, Scheme};
 
 /// Bound on resolving a name and connecting, where the guest sets none.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Silence on a connection after which the kernel asks whether the other end is
+/// there, how often it asks, and how often in vain: a request that waits for
+/// output, or for a program that reads its input late, has no deadline, and
+/// ends a minute after the path to its server died.
+const PROBE_AFTER: Duration = Duration::from_secs(30);
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+const PROBES: u32 = 3;
 /// Idle connections kept per origin: a burst of calls reuses them.
 const IDLE_CONNECTIONS: usize = 32;
 /// How long an idle connection is kept; servers commonly close after 60 s.
@@ -347,7 +356,7 @@ struct Connector {
 }
 
 impl Connector {
-    async fn dial(self, uri: Uri) -> Result<TokioIo<TcpStream>, Box<dyn StdError + Send + Sync>> {
+    async fn dial(self, uri: Uri) -> Result<TokioIo<Answered>, Box<dyn StdError + Send + Sync>> {
         let host = plain_host(uri.host().unwrap_or_default());
         let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
         let found: Vec<SocketAddr> = match host.parse::<IpAddr>() {
@@ -377,12 +386,16 @@ impl Connector {
         }
         let stream = TcpStream::connect(&good[..]).await?;
         stream.set_nodelay(true)?;
-        Ok(TokioIo::new(stream))
+        sockopt::set_socket_keepalive(&stream, true)?;
+        sockopt::set_tcp_keepidle(&stream, PROBE_AFTER)?;
+        sockopt::set_tcp_keepintvl(&stream, PROBE_EVERY)?;
+        sockopt::set_tcp_keepcnt(&stream, PROBES)?;
+        Ok(TokioIo::new(Answered::new(stream)))
     }
 }
 
 impl tower::Service<Uri> for Connector {
-    type Response = TokioIo<TcpStream>;
+    type Response = TokioIo<Answered>;
     type Error = Box<dyn StdError + Send + Sync>;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 

@@ -1,10 +1,13 @@
 //! `cast`: a recording as an asciicast of version 3, one JSON value a line.
 //!
-//! Owns the format. What happened when is told by [`crate::history`].
+//! Owns the format. What happened when is told by [`crate::history`]. The last line
+//! is a comment, so that a copy tells whether it is whole.
 
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::atomic::Ordering;
+
+use sandbox_recorder::wire::CAST_END;
 
 use crate::history::{Event, tell};
 use crate::pty::Exit;
@@ -47,6 +50,7 @@ pub(crate) fn write(dir: &Path, out: impl Write) -> io::Result<()> {
     if let Some(exit) = exit {
         cast.event(ring.page().exited.load(Ordering::Relaxed), "x", &exit.status().to_string())?;
     }
+    cast.out.write_all(CAST_END)?;
     cast.out.flush()
 }
 

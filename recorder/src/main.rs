@@ -215,14 +215,12 @@ fn screen(dir: &Path, at: u64) -> Result<u8, Failure> {
     let (size, text) = screen::draw(dir, &ring, at).context(|| format!("drawing what {} holds", dir.display()))?;
     let mut frames = Vec::new();
     let mut rest = text.as_str();
-    loop {
+    while !rest.is_empty() {
         let (part, after) = rest.split_at(rest.floor_char_boundary(MAX_DATA));
         ToBroker::Screen { size, text: part }.encode(&mut frames);
         rest = after;
-        if rest.is_empty() {
-            break;
-        }
     }
+    ToBroker::Screen { size, text: "" }.encode(&mut frames);
     write(&frames)?;
     Ok(0)
 }

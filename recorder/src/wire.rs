@@ -12,6 +12,9 @@ use std::fmt;
 /// Version of the frames below, told in [`ToBroker::Hello`].
 pub const VERSION: u8 = 1;
 
+/// The last line of a whole `cast`.
+pub const CAST_END: &[u8] = b"# end of recording\n";
+
 /// Bytes of a type and a length.
 pub const HEADER: usize = 5;
 
@@ -94,12 +97,12 @@ pub enum ToBroker<'a> {
         /// The end of all output.
         end: u64,
     },
-    /// What draws a screen on a terminal that was reset. Long ones come in several
-    /// frames, which are joined in order.
+    /// What draws a screen on a terminal that was reset: frames that are joined in
+    /// order, up to one without text, which says that it is whole.
     Screen {
         /// The size it is drawn for.
         size: Size,
-        /// A part of the text.
+        /// A part of the text, or nothing.
         text: &'a str,
     },
     /// The request cannot be served; the process ends with status 2.

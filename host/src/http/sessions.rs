@@ -27,7 +27,7 @@ use super::files::{Refusal, Slot};
 use super::routes::seconds;
 use super::serve::{Connection, Transfer};
 use crate::sandbox::{self, Code, Exit, Fault, Process};
-use crate::session::Summary;
+use crate::session::{CAST_END, Summary};
 
 /// The route that waits for a sandbox.
 pub(super) const RECORDING: &str = "/api/sessions/{id}/recording";
@@ -171,7 +171,12 @@ fn carried(process: Process, first: Bytes, transfer: Transfer, slot: Slot, sessi
 /// that takes nothing is cut, as with files.
 async fn pump(mut process: Process, first: Bytes, to: mpsc::Sender<Piece>, transfer: Transfer, session: String) {
     let mut piece = Piece::Bytes(first);
+    let mut tail = Vec::new();
     loop {
+        if let Piece::Bytes(bytes) = &piece {
+            tail.extend_from_slice(&bytes[bytes.len().saturating_sub(CAST_END.len())..]);
+            tail.drain(..tail.len().saturating_sub(CAST_END.len()));
+        }
         let last = !matches!(piece, Piece::Bytes(_));
         match timeout(IDLE, to.send(piece)).await {
             Ok(Ok(())) if last => break,
@@ -181,7 +186,11 @@ async fn pump(mut process: Process, first: Bytes, to: mpsc::Sender<Piece>, trans
         }
         let next = match timeout(IDLE, process.stdout.recv()).await {
             Ok(Some(bytes)) => Ok(Piece::Bytes(bytes)),
-            Ok(None) => ended(&mut process).await.map(|()| Piece::Whole),
+            // A way to it that broke tells of a good end all the same.
+            Ok(None) => ended(&mut process).await.and_then(|()| match tail == CAST_END {
+                true => Ok(Piece::Whole),
+                false => Err(failed("part of what it said was lost")),
+            }),
             Err(_) => Err(still()),
         };
         piece = next.unwrap_or_else(|error| {
@@ -253,24 +262,28 @@ mod tests {
 
     #[tokio::test]
     async fn a_recording_is_whole_or_broken_off() {
-        for (exit, whole) in [
-            (Some(Ok(Exit::Code(0))), true),
-            (Some(Ok(Exit::Code(1))), false),
-            (Some(Ok(Exit::Signal("SIGKILL".to_owned()))), false),
-            (Some(Err(sandbox::Error::new(Fault::Provider, Code::Unavailable, "gone"))), false),
-            (None, false),
+        let end: &[&'static [u8]] = &[b"second\n# end", b" of", b" recording\n"];
+        for (last, exit, whole) in [
+            (end, Some(Ok(Exit::Code(0))), true),
+            (&end[..2], Some(Ok(Exit::Code(0))), false),
+            (end, Some(Ok(Exit::Code(1))), false),
+            (end, Some(Ok(Exit::Signal("SIGKILL".to_owned()))), false),
+            (end, Some(Err(sandbox::Error::new(Fault::Provider, Code::Unavailable, "gone"))), false),
+            (end, None, false),
         ] {
-            let text = format!("{exit:?}");
+            let text = format!("{last:?} {exit:?}");
             let (process, print, complain, end) = recorder();
-            print.send(Bytes::from_static(b"second,")).await.unwrap();
-            print.send(Bytes::from_static(b"third")).await.unwrap();
+            for bytes in last {
+                print.send(Bytes::from_static(bytes)).await.unwrap();
+            }
             complain.send(Bytes::from_static(b"no space left")).await.unwrap();
             drop((print, complain));
             match exit {
                 Some(exit) => end.send(exit).unwrap(),
                 None => drop(end),
             }
-            assert_eq!(got(process).await.ok(), whole.then(|| "first,second,third".to_owned()), "{text}");
+            let all = || "first,second\n# end of recording\n".to_owned();
+            assert_eq!(got(process).await.ok(), whole.then(all), "{text}");
         }
     }
 

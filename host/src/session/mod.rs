@@ -59,7 +59,7 @@ pub use reaper::reap;
 pub use roster::{MAX_CLIENTS, Presence, Role, SizeRule};
 pub use sessions::{Join, Refused, SHUTDOWN_DEADLINE, Sessions, new_id};
 pub use state::PENDING_INPUT;
-pub use tape::{Piece, Playback, Tape};
+pub use tape::{CAST_END, Piece, Playback, Tape};
 
 /// Bytes of output that a session whose clients may come back keeps in memory.
 /// With a window on top, within the 2 MiB that a session with a client that

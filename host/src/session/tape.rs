@@ -20,6 +20,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+pub use sandbox_recorder::wire::CAST_END;
 use sandbox_recorder::wire::{self, ToBroker, ToRecorder};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
@@ -188,12 +189,12 @@ impl Tape {
     async fn screen_once(&self, offset: u64) -> Result<(Size, String)> {
         let mut process = self.ask(["screen", "--at", &offset.to_string()]).await?;
         let mut frames = Frames::default();
-        let (mut screen, mut text) = (None, String::new());
+        let (mut whole, mut text) = (None, String::new());
         while let Some(chunk) = process.stdout.recv().await {
             frames.push(chunk);
             while let Some(said) = frames.next()? {
                 let Said::Screen(size, more) = said else { return Err(said.unexpected()) };
-                screen = Some(size);
+                whole = more.is_empty().then_some(size);
                 text.push_str(&more);
                 if text.len() > SCREEN {
                     return Err(Error::new(Fault::Provider, Code::OutOfRange, "the recorder's screen is too large"));
@@ -201,10 +202,11 @@ impl Tape {
             }
         }
         ended_well(&mut process).await?;
-        screen.map(|size| (size, text)).ok_or_else(torn)
+        whole.map(|size| (size, text)).ok_or_else(torn)
     }
 
     /// The session so far as asciicast v3, on the process's standard output.
+    /// It is whole where it ends with [`CAST_END`].
     pub async fn cast(&self) -> Result<Process> {
         self.ask(["cast"]).await
     }

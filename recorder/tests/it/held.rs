@@ -67,6 +67,7 @@ fn a_cast_joins_to_the_text_of_the_output() {
     let output = recording.look("cast", &[]);
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();
+    let text = text.strip_suffix("# end of recording\n").expect("it says that it is whole");
     let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let header = lines.next().unwrap();
     assert_eq!(header["version"], 3);
@@ -90,6 +91,7 @@ fn a_cast_of_a_flood_holds_all_of_its_text() {
     until("the flood's end", || done.exists() && recording.end() == text.len() as u64);
     let output = recording.look("cast", &[]);
     let cast = String::from_utf8(output.stdout).unwrap();
+    let cast = cast.strip_suffix("# end of recording\n").expect("it says that it is whole");
     let joined: String = cast
         .lines()
         .skip(1)

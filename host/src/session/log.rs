@@ -598,6 +598,18 @@ impl Reader {
         self.log.read(|inner| inner.take(self.cursor.id, max)).map(|(_, bytes)| bytes)
     }
 
+    /// The first offset from `offset` on at which no code point goes on, as
+    /// far as the log has the bytes: at most three later.
+    pub fn boundary(&self, offset: u64) -> u64 {
+        let inner = self.log.lock();
+        let byte = |at: u64| {
+            let (start, chunk) = inner.chunks.iter().find(|(start, chunk)| at < start + chunk.len() as u64)?;
+            chunk.get(usize::try_from(at.checked_sub(*start)?).ok()?).copied()
+        };
+        let goes_on = |at: &u64| byte(*at).is_some_and(|byte| byte & 0xC0 == 0x80);
+        (offset..offset + 3).find(|at| !goes_on(at)).unwrap_or(offset + 3)
+    }
+
     /// Goes on at `offset`, forward only: what lies before it came from
     /// elsewhere, or was told to be missing.
     pub fn skip_to(&mut self, offset: u64) {

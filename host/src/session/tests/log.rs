@@ -48,6 +48,20 @@ async fn a_reader_that_does_not_hold_is_left_behind_and_told_what_it_missed() {
     assert_eq!(read, pattern(9_950, 50));
 }
 
+#[test]
+fn a_boundary_lies_between_two_code_points() {
+    let log = keeping(1000);
+    log.append(Bytes::from_static(b"a\xe6"));
+    log.append(Bytes::from_static(b"\xbc"));
+    log.append(Bytes::from_static("\u{22}".as_bytes()));
+    log.append(Bytes::from_static("😀".as_bytes()));
+    log.append(Bytes::from_static(b"\x80\x80\x80\x80"));
+    let reader = log.source().reader_at(0, false);
+    let found: Vec<u64> = (0..14).map(|at| reader.boundary(at)).collect();
+    // Four that go on with nothing are no code point.
+    assert_eq!(found, [0, 1, 3, 3, 4, 8, 9, 10, 11, 12, 12, 12, 12, 13]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_late_reader_gets_what_is_kept_from_any_byte_on() {
     let log = keeping(1000);

@@ -253,6 +253,8 @@ impl<'a> Outbound<'a> {
         };
         let from = self.sent;
         self.source = if self.fresh {
+            // A code point is on the screen or in the output, not torn.
+            let to = self.reader.boundary(to);
             Source::Fetching(async move { tape.screen(to).await }.boxed(), to)
         } else {
             // To the end: what is older than that is held for long enough.

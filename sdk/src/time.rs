@@ -53,7 +53,8 @@ fn nanos(time: Duration) -> u64 {
 ///
 /// One timer serves all of them: it ticks `TICKS` times per limit and counts
 /// the ticks without activity, so a busy stream pays nothing per chunk. The
-/// silence that ends a wait is between `limit` and `limit` + one tick.
+/// silence that ends a wait is between `limit` and `limit` + one tick; that
+/// of the first one is `limit`.
 pub struct Idle {
     tick: Duration,
     timer: Pin<Box<dyn Future<Output = ()>>>,
@@ -67,7 +68,13 @@ impl Idle {
     /// Starts with a full limit.
     pub fn new(limit: Duration) -> Self {
         let tick = limit / TICKS;
-        Self { tick, timer: Box::pin(sleep(tick)), quiet: 0 }
+        // No tick is a fraction before there was activity.
+        Self { tick, timer: Box::pin(sleep(tick)), quiet: 1 }
+    }
+
+    /// Goes on with another limit, from the next tick on.
+    pub fn limit(&mut self, limit: Duration) {
+        self.tick = limit / TICKS;
     }
 
     /// Waits for `future`; when it is ready, the limit starts anew. On

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,16 +87,22 @@ impl<E: Send + Sync> Instance<E> {
     /// Runs `f` in the Store until it ends or the future is dropped. Drops
     /// the Store before any error is put into words, which would otherwise
     /// keep its connections open meanwhile.
-    pub(super) async fn run<R, F>(mut self, f: F) -> std::result::Result<R, wasmtime::Error>
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an `async fn` would hold the instance twice, as long as a terminal lives"
+    )]
+    pub(super) fn run<R, F>(mut self, f: F) -> impl Future<Output = wasmtime::Result<R>> + Send
     where
         R: Send,
         F: for<'a> FnOnce(&'a Accessor<State>, &'a E) -> Guest<'a, R> + Send,
     {
-        let Instance { guest, cell } = &mut self;
-        let meter = cell.meter.clone();
-        let done = meter.watch(cell.store.run_concurrent(async |acc| f(acc, guest).await)).await;
-        drop(self);
-        done.and_then(|r| r)
+        async move {
+            let Instance { guest, cell } = &mut self;
+            let meter = cell.meter.clone();
+            let done = meter.watch(pin!(cell.store.run_concurrent(async |acc| f(acc, guest).await))).await;
+            drop(self);
+            done.and_then(|r| r)
+        }
     }
 }
 
@@ -156,7 +162,8 @@ impl<W: World> Caller<W> {
     pub(super) async fn instance(&self) -> Result<Instance<W::Exports>> {
         let mut cell = Cell::new(&self.plugin.engine, self.grants.clone(), Some(self.sender.clone()));
         let meter = cell.meter.clone();
-        match meter.watch(self.world.instantiate(&mut cell.store)).await {
+        let guest = meter.watch(pin!(self.world.instantiate(&mut cell.store))).await;
+        match guest {
             Ok(guest) => Ok(Instance { guest, cell }),
             Err(e) => {
                 drop(cell);

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -301,7 +302,7 @@ async fn ask<R: Send + 'static>(
         let guest = about.instantiate_async(&mut cell.store).await?;
         cell.store.run_concurrent(async |acc| f(guest.sandbox_broker_plugin_manifest(), acc).await).await?
     };
-    match tokio::time::timeout(MANIFEST_DEADLINE, meter.watch(work)).await {
+    match tokio::time::timeout(MANIFEST_DEADLINE, meter.watch(pin!(work))).await {
         Err(_) => Err(format!("it did not answer within {MANIFEST_DEADLINE:?}")),
         Ok(Err(_)) if meter.out_of_time() => Err("it used one second of CPU without an answer".to_owned()),
         Ok(Err(e)) => Err(format!("{:#}", e.root_cause())),

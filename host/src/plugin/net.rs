@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -277,11 +277,28 @@ impl Body for Mortal {
 
 type Received = Result<Frame<Bytes>, Error>;
 
+/// What waits for the guest. Small, because the channel holds room for all of
+/// it as long as it lives.
+enum Waiting {
+    Data(Bytes),
+    Other(Box<Received>),
+}
+
+impl Waiting {
+    fn new(received: Received) -> Self {
+        match received.map(Frame::into_data) {
+            Ok(Ok(data)) => Waiting::Data(data),
+            Ok(Err(other)) => Waiting::Other(Box::new(Ok(other))),
+            Err(error) => Waiting::Other(Box::new(Err(error))),
+        }
+    }
+}
+
 /// A response body that joins small frames. A task of its own reads the
 /// connection, so that frames gather while the guest is at work.
 struct Joined {
-    frames: mpsc::Receiver<Received>,
-    held: Option<Received>,
+    frames: mpsc::Receiver<Waiting>,
+    held: Option<Waiting>,
     _reader: AbortOnDropHandle<()>,
 }
 
@@ -290,7 +307,7 @@ impl Joined {
         let (tx, frames) = mpsc::channel(BODY_FRAMES);
         let reader = tokio::spawn(async move {
             while let Some(frame) = body.frame().await {
-                if tx.send(frame.map_err(|e| map(&e))).await.is_err() {
+                if tx.send(Waiting::new(frame.map_err(|e| map(&e)))).await.is_err() {
                     break;
                 }
             }
@@ -298,7 +315,7 @@ impl Joined {
         Joined { frames, held: None, _reader: AbortOnDropHandle::new(reader) }
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Waiting>> {
         match self.held.take() {
             Some(frame) => Poll::Ready(Some(frame)),
             None => self.frames.poll_recv(cx),
@@ -311,12 +328,10 @@ impl Body for Joined {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Received>> {
-        let first = match self.poll_next(cx) {
-            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                Ok(data) => data,
-                Err(other) => return Poll::Ready(Some(Ok(other))),
-            },
-            other => return other,
+        let first = match ready!(self.poll_next(cx)) {
+            Some(Waiting::Data(data)) => data,
+            Some(Waiting::Other(other)) => return Poll::Ready(Some(*other)),
+            None => return Poll::Ready(None),
         };
         if first.len() >= WHOLE_BYTES {
             return Poll::Ready(Some(Ok(Frame::data(first))));
@@ -325,12 +340,10 @@ impl Body for Joined {
         let mut joined = BytesMut::with_capacity(WHOLE_BYTES);
         joined.extend_from_slice(&first);
         let mut next = Some(second);
-        while let Some(frame) = next {
-            match frame.map(Frame::into_data) {
-                Ok(Ok(data)) if joined.len() + data.len() <= JOINED_BYTES => joined.extend_from_slice(&data),
-                Ok(Ok(data)) => self.held = Some(Ok(Frame::data(data))),
-                Ok(Err(other)) => self.held = Some(Ok(other)),
-                Err(e) => self.held = Some(Err(e)),
+        while let Some(waiting) = next {
+            match waiting {
+                Waiting::Data(data) if joined.len() + data.len() <= JOINED_BYTES => joined.extend_from_slice(&data),
+                other => self.held = Some(other),
             }
             next = if self.held.is_some() { None } else { self.frames.try_recv().ok() };
         }

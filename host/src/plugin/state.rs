@@ -5,11 +5,10 @@
 //! exports.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -74,21 +73,18 @@ impl Meter {
     }
 
     /// Runs `future`, telling apart a guest that gives way from one that only
-    /// was made to: a poll in which no tick fell ended by itself.
-    pub(super) async fn watch<F: Future>(self: &Arc<Self>, future: F) -> F::Output {
-        struct Watched<'a, F>(Pin<&'a mut F>, &'a Meter);
-        impl<F: Future> Future for Watched<'_, F> {
-            type Output = F::Output;
-            fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-                let before = self.1.ticks.load(Ordering::Relaxed);
-                let poll = self.0.as_mut().poll(cx);
-                if self.1.ticks.load(Ordering::Relaxed) == before {
-                    self.1.busy.store(0, Ordering::Relaxed);
-                }
-                poll
+    /// was made to: a poll in which no tick fell ended by itself. Pinned by the
+    /// caller, so that a future as large as a guest's is not held twice.
+    pub(super) async fn watch<F: Future + Unpin>(&self, mut future: F) -> F::Output {
+        poll_fn(|cx| {
+            let before = self.ticks.load(Ordering::Relaxed);
+            let poll = Pin::new(&mut future).poll(cx);
+            if self.ticks.load(Ordering::Relaxed) == before {
+                self.busy.store(0, Ordering::Relaxed);
             }
-        }
-        Watched(std::pin::pin!(future), self).await
+            poll
+        })
+        .await
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sandbox_broker_sdk::http::{BodyReader, Method, Request, Response};
-use sandbox_broker_sdk::time::{self, Idle};
+use sandbox_broker_sdk::time::{Elapsed, Idle};
 use sandbox_broker_sdk::{Code, Error, SandboxRef};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -133,8 +133,11 @@ impl Envd {
 
     /// The request of a call whose answer is a stream of events. It carries no
     /// `Connect-Timeout-Ms`: on `Start` that is a timer which kills the process.
+    /// Nor a deadline of its own: [`Envd::begin`] has one.
     fn downstream(&self, method: &str, who: As<'_>, message: &impl Serialize) -> Request {
-        self.call(method, who)
+        let mut request = self.call(method, who);
+        request.timeout = None;
+        request
             .header("keepalive-ping-interval", KEEPALIVE.as_secs().to_string())
             .body("application/connect+json", envelope::json(message))
     }
@@ -153,28 +156,33 @@ impl Envd {
     }
 
     async fn begin(&self, request: Request) -> Result<Live, Error> {
+        // One timer for the beginning and for what follows: to cancel one blocks the guest, and the second stack
+        // that this takes stays for the life of the instance.
+        let mut idle = Idle::new(self.timeout);
         let begin = async {
             let answer = request.send().await?;
             if answer.status != 200 {
                 return Err(self.refused(answer).await);
             }
-            let mut events = Events::new(answer);
+            let mut frames = Frames { body: answer.into_reader(), buf: Vec::new() };
             let mut batch = Batch::default();
             loop {
                 if let Some(pid) = batch.started {
-                    return Ok(Live { pid, events, batch });
+                    return Ok((pid, frames, batch));
                 }
                 if let Some(end) = batch.end.take() {
                     return Err(end.unwrap_or_else(|| broke("the process was never started")));
                 }
-                if !events.more(&mut batch).await? {
+                if !frames.more(&mut batch).await? {
                     return Err(broke("the sandbox's agent hung up before the process ran"));
                 }
             }
         };
-        time::timeout(self.timeout, Box::pin(begin)).await.unwrap_or_else(|_| {
+        let (pid, frames, batch) = idle.guard(Box::pin(begin)).await.unwrap_or_else(|Elapsed| {
             Err(Error::new(Code::DeadlineExceeded, format!("sandbox {} did not start the process in time", self.id)))
-        })
+        })?;
+        idle.limit(DEAD);
+        Ok(Live { pid, events: Events { frames, idle }, batch })
     }
 
     /// What a failed answer means.
@@ -200,36 +208,42 @@ pub struct Live {
 
 /// A stream of events.
 pub struct Events {
-    body: BodyReader,
-    buf: Vec<u8>,
+    frames: Frames,
     idle: Idle,
 }
 
-impl Events {
-    fn new(answer: Response) -> Self {
-        Self { body: answer.into_reader(), buf: Vec::new(), idle: Idle::new(DEAD) }
-    }
+/// What an answer's body holds.
+struct Frames {
+    body: BodyReader,
+    /// Part of a frame.
+    buf: Vec<u8>,
+}
 
-    /// Waits for more and takes all that has come into `batch`. `false` when
-    /// nothing follows; whether that was the end is for the batch to say.
-    /// Dropping the future may lose events.
-    pub async fn more(&mut self, batch: &mut Batch) -> Result<bool, Error> {
-        let more = self
-            .idle
-            .guard(self.body.chunk(&mut self.buf))
-            .await
-            .map_err(|_| Error::new(Code::Unavailable, "the sandbox has shown no sign of life for too long"))??;
+impl Frames {
+    /// As [`Events::more`], without an end to the wait.
+    async fn more(&mut self, batch: &mut Batch) -> Result<bool, Error> {
+        let more = self.body.chunk(&mut self.buf).await?;
         let used = batch
             .take(&self.buf)
             .map_err(|e| Error::new(Code::Internal, format!("the sandbox's agent broke the protocol: {e}")))?;
         self.buf.drain(..used);
         Ok(more)
     }
+}
+
+impl Events {
+    /// Waits for more and takes all that has come into `batch`. `false` when
+    /// nothing follows; whether that was the end is for the batch to say.
+    /// Dropping the future may lose events.
+    pub async fn more(&mut self, batch: &mut Batch) -> Result<bool, Error> {
+        let more = self.idle.guard(self.frames.more(batch)).await;
+        more.map_err(|Elapsed| Error::new(Code::Unavailable, "the sandbox has shown no sign of life for too long"))?
+    }
 
     /// Reads what is left of an ended stream, so that its connection can serve
     /// again.
     pub async fn drain(self) {
-        self.body.drain().await;
+        self.frames.body.drain().await;
     }
 }
 

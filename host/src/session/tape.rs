@@ -22,7 +22,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 pub use sandbox_recorder::wire::CAST_END;
 use sandbox_recorder::wire::{self, ToBroker, ToRecorder};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, debug, info, warn};
@@ -35,7 +35,7 @@ use crate::sandbox::{
 
 /// Where the program is put: on the sandbox's own disk, writable by whoever
 /// runs the shell.
-const PROGRAM: &str = "/tmp/.sandbox-recorder/program";
+pub(super) const PROGRAM: &str = "/tmp/.sandbox-recorder/program";
 
 /// Where the recorder keeps its files. A sandbox has one shell.
 pub(super) const DIRECTORY: &str = "/tmp/.sandbox-recorder/tape";
@@ -75,6 +75,9 @@ const TRIES: u32 = 5;
 /// How long a reason is borne of which nobody knows whether time mends it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Screens that are drawn for a session at the same time.
+pub(super) const SCREENS: usize = 1;
+
 /// A recorder's own exit status: there is one already.
 const IN_USE: Exit = Exit::Code(3);
 
@@ -89,6 +92,9 @@ pub struct Tape {
     pub(super) call: Call,
     pub(super) sandbox: SandboxRef,
     pub(super) user: Option<String>,
+    /// Screens that may be drawn at the same time. Each is a program in the
+    /// sandbox, and all that join a flood want one of their own.
+    pub(super) screens: Arc<Semaphore>,
 }
 
 /// A terminal that the recorder owns. As [`crate::sandbox::Terminal`], with
@@ -187,6 +193,7 @@ impl Tape {
     }
 
     async fn screen_once(&self, offset: u64) -> Result<(Size, String)> {
+        let _turn = self.screens.acquire().await;
         let mut process = self.ask(["screen", "--at", &offset.to_string()]).await?;
         let mut frames = Frames::default();
         let (mut whole, mut text) = (None, String::new());

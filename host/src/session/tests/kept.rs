@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, advance};
 
 use super::fake::{Reply, Shell, error, unavailable};
 use super::*;
 use crate::journal::Journal;
-use crate::sandbox::{CHUNK_BYTES, Code, Exit, Fault, Size};
+use crate::sandbox::{CHUNK_BYTES, Call, Code, Exit, Fault, SandboxRef, Size};
+use crate::session::tape::{PROGRAM, SCREENS, Tape};
 use crate::session::{Denied, Role, SlowClient, WINDOW};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -23,6 +25,23 @@ async fn kept(bed: &Bed) -> (Client, Shell) {
     let shell = bed.fake.shell().await;
     until(|| bed.sessions.list()[0].phase == crate::session::Phase::Running).await;
     (client, shell)
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_that_join_together_get_their_screens_one_after_the_other() {
+    const TAKES: Duration = Duration::from_secs(1);
+    let fake = Fake::new("fake");
+    let sandbox = SandboxRef { id: "s".to_owned(), state: Vec::new().into() };
+    let screens = Arc::new(Semaphore::new(SCREENS));
+    let tape = Tape { provider: fake.clone(), call: Call::default(), sandbox, user: None, screens };
+    for _ in 0..10 {
+        fake.program(PROGRAM, TAKES, Exit::Code(2), "no");
+    }
+    let drawn = futures_util::future::join_all((0..10).map(|at| tape.screen(at))).await;
+    assert!(drawn.iter().all(Result::is_err));
+    let asked = fake.asked(PROGRAM);
+    assert_eq!(asked.len(), 10);
+    assert!(asked.windows(2).all(|two| two[1] - two[0] >= TAKES), "{asked:?}");
 }
 
 #[tokio::test(start_paused = true)]

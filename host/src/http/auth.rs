@@ -1,8 +1,9 @@
-//! Who may use the broker: tokens, and the sign-in of the page.
+//! Who may use the broker: tokens, the sign-in of the page, and tickets.
 //!
-//! Owns the check of credentials and the table of sign-ins, in memory and
-//! bounded. Deliberately knows no session and no route but the two that sign
-//! in and out; what a credential is good for is the same for all: everything.
+//! Owns the check of credentials and the tables of sign-ins and tickets, in
+//! memory and bounded. Deliberately knows no session, and no route but those
+//! that sign in and out and the one that a ticket opens; what any other
+//! credential is good for is the same for all: everything.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,16 +11,17 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::Form;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Extension, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use axum::{Form, Json};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{AUTHORIZATION, COOKIE, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 use tokio::sync::watch;
@@ -38,6 +40,15 @@ const SIGN_IN_LASTS: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// Sign-ins at a time; the oldest gives way. One takes about 100 bytes.
 const MAX_SIGN_INS: usize = 4096;
+
+/// How long a ticket waits for its terminal: a page opens one at once.
+const TICKET_LASTS: Duration = Duration::from_secs(30);
+
+/// Tickets at a time; the oldest gives way.
+const MAX_TICKETS: usize = 4096;
+
+/// What a ticket opens.
+const TICKET_OPENS: &str = "/terminal";
 
 /// Wrong tokens that one address may try in [`ATTEMPTS_WINDOW`]. Tokens are
 /// random, so this saves logs and work rather than the tokens.
@@ -97,9 +108,16 @@ struct SignIn {
     since: Instant,
 }
 
+struct Ticket {
+    /// How the one who asked for it was let in.
+    pass: Pass,
+    since: Instant,
+}
+
 #[derive(Default)]
 struct Tables {
     sign_ins: HashMap<Digested, SignIn>,
+    tickets: HashMap<Digested, Ticket>,
     /// Wrong tokens by address, and since when they are counted.
     attempts: HashMap<IpAddr, (u32, Instant)>,
 }
@@ -192,11 +210,26 @@ impl Auth {
         attempts.entry(address).or_insert((0, Instant::now())).0 += 1;
     }
 
+    /// A ticket that stands for `pass`, once and for a short time.
+    pub(super) fn issue(&self, pass: Pass) -> Result<String, getrandom::Error> {
+        let ticket = credential()?;
+        let tickets = &mut self.tables().tickets;
+        tickets.retain(|_, ticket| ticket.since.elapsed() < TICKET_LASTS);
+        make_room(tickets, MAX_TICKETS, |ticket| ticket.since);
+        tickets.insert(Digested::of(ticket.as_bytes()), Ticket { pass, since: Instant::now() });
+        Ok(ticket)
+    }
+
+    /// What a ticket stands for. It is used up, also where that is nothing any
+    /// more.
+    pub(super) fn redeem(&self, settings: &Settings, ticket: &str) -> Option<Pass> {
+        let Ticket { pass, since } = self.tables().tickets.remove(&Digested::of(ticket.as_bytes()))?;
+        (since.elapsed() < TICKET_LASTS && self.good(settings, &pass, true)).then_some(pass)
+    }
+
     /// Starts a sign-in for a token and returns its cookie's value.
     fn sign_in(&self, token: Digested) -> Result<String, getrandom::Error> {
-        let mut random = [0; 32];
-        getrandom::fill(&mut random)?;
-        let cookie = URL_SAFE_NO_PAD.encode(random);
+        let cookie = credential()?;
         let sign_ins = &mut self.tables().sign_ins;
         make_room(sign_ins, MAX_SIGN_INS, |sign_in| sign_in.since);
         sign_ins.insert(Digested::of(cookie.as_bytes()), SignIn { token, since: Instant::now() });
@@ -212,6 +245,13 @@ impl Auth {
             self.signed_out.send_replace(());
         }
     }
+}
+
+/// 256 random bits, of characters that a cookie and an address may hold.
+fn credential() -> Result<String, getrandom::Error> {
+    let mut random = [0; 32];
+    getrandom::fill(&mut random)?;
+    Ok(URL_SAFE_NO_PAD.encode(random))
 }
 
 /// Removes the oldest when there is no room for one more.
@@ -263,7 +303,9 @@ fn counted(address: IpAddr) -> IpAddr {
 /// Refuses requests without credentials with 401, except to what is open to
 /// all, and tells the others how they were let in.
 pub(super) async fn authenticate(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
-    match shared.auth.pass(&shared.settings(), request.headers()) {
+    let settings = shared.settings();
+    let pass = shared.auth.pass(&settings, request.headers());
+    match pass.or_else(|| shared.auth.redeem(&settings, ticket_of(&request)?)) {
         Some(pass) => {
             request.extensions_mut().insert(pass);
             next.run(request).await
@@ -273,10 +315,17 @@ pub(super) async fn authenticate(State(shared): State<Shared>, mut request: Requ
     }
 }
 
+/// The ticket in the address of a terminal.
+fn ticket_of(request: &Request) -> Option<&str> {
+    let query = request.uri().query().filter(|_| super::matched(request) == Some(TICKET_OPENS))?;
+    query.split('&').find_map(|member| member.strip_prefix("ticket="))
+}
+
 fn unauthenticated() -> Response {
     let mut response = refuse(
         StatusCode::UNAUTHORIZED,
-        "sign in on the page, or send `Authorization: Bearer TOKEN` with a token of [auth]",
+        "sign in on the page, send `Authorization: Bearer TOKEN` with a token of [auth], or open a terminal with a \
+         fresh ticket",
     );
     response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     response
@@ -317,10 +366,24 @@ pub(super) async fn sign_in(
             info!(peer = %connection.peer, token = token.name, "signed in");
             set_cookie(&settings, &cookie, SIGN_IN_LASTS)
         }
-        Err(error) => {
-            tracing::error!(%error, "no randomness for a sign-in");
-            refuse(StatusCode::INTERNAL_SERVER_ERROR, "the broker has no source of randomness; see its log")
+        Err(error) => not_random(&error),
+    }
+}
+
+fn not_random(error: &getrandom::Error) -> Response {
+    tracing::error!(%error, "no randomness for a credential");
+    refuse(StatusCode::INTERNAL_SERVER_ERROR, "the broker has no source of randomness; see its log")
+}
+
+/// `POST /api/tickets`: a credential for one terminal, for who cannot send
+/// another with it, as a page of another origin.
+pub(super) async fn ticket(State(shared): State<Shared>, Extension(pass): Extension<Pass>) -> Response {
+    match shared.auth.issue(pass) {
+        Ok(ticket) => {
+            let answer = json!({ "ticket": ticket, "lasts_ms": TICKET_LASTS.as_millis() as u64 });
+            (StatusCode::CREATED, Json(answer)).into_response()
         }
+        Err(error) => not_random(&error),
     }
 }
 

@@ -121,6 +121,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/sign-out", post(auth::sign_out)),
         ("/api/session", get(routes::session)),
         ("/api/status", get(routes::status)),
+        ("/api/tickets", post(auth::ticket)),
         ("/terminal", get(routes::terminal)),
     ];
     routes.extend(sessions::routes());

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use tokio::time::advance;
+
 use super::harness::{Broker, Options, Told};
+use crate::http::Settings;
+use crate::http::auth::{Auth, Pass};
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
@@ -104,6 +108,46 @@ async fn a_sign_in_dies_with_its_token() {
     assert_eq!(broker.get("/api/status", &with_cookie).await.status, 401);
     assert_eq!(broker.get("/api/status", "Authorization: Bearer old\r\n").await.status, 401);
     assert_eq!(broker.get("/api/status", "Authorization: bearer new\r\n").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_ticket_opens_one_terminal_and_nothing_else() {
+    let broker = Broker::start(Options::default().token("right")).await;
+    let ticket = broker.ticket("Authorization: Bearer right\r\n").await;
+    let query = format!("?cols=80&ticket={ticket}&rows=24");
+    for (method, path) in [("GET", "/api/status"), ("POST", "/api/tickets"), ("GET", "/api/sessions")] {
+        assert_eq!(broker.ask(method, &format!("{path}{query}"), "").await.status, 401, "{path}");
+    }
+    let mut client = broker.terminal_at(&query).await;
+    client.ready().await;
+    assert_eq!(broker.get(&format!("/terminal{query}"), "").await.status, 401, "it is used up");
+    assert_eq!(broker.get("/terminal?ticket=", "").await.status, 401);
+    // The terminal ends as one that was opened with the token itself.
+    broker.set_tokens(&["new"]);
+    assert_eq!(client.error().await, "signed out; sign in again");
+    assert!(matches!(client.told().await, Told::Close(4401, _)));
+}
+
+#[tokio::test]
+async fn a_ticket_dies_with_the_sign_in_that_it_stands_for() {
+    let broker = Broker::start(Options::default().token("right")).await;
+    let (cookie, _) = broker.sign_in("right").await;
+    let with_cookie = format!("Cookie: {cookie}\r\n");
+    let (first, second) = (broker.ticket(&with_cookie).await, broker.ticket(&with_cookie).await);
+    // No handshake, but one who may.
+    assert_eq!(broker.get(&format!("/terminal?ticket={first}"), "").await.status, 426);
+    broker.ask("POST", "/sign-out", &with_cookie).await;
+    assert_eq!(broker.get(&format!("/terminal?ticket={second}"), "").await.status, 401);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ticket_waits_half_a_minute_for_its_terminal() {
+    let (auth, settings) = (Auth::new(), Settings::default());
+    for (after, good) in [(29, true), (30, false)] {
+        let ticket = auth.issue(Pass::Open).unwrap();
+        advance(Duration::from_secs(after)).await;
+        assert_eq!(auth.redeem(&settings, &ticket).is_some(), good, "after {after} s");
+    }
 }
 
 #[tokio::test]

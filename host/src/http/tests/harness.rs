@@ -229,6 +229,18 @@ impl Broker {
         let stream = TcpStream::connect(self.address).await.unwrap();
         Client::open(stream, self.address, headers).await
     }
+
+    pub(super) async fn terminal_at(&self, query: &str) -> Client<TcpStream> {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        Client::open_at(stream, self.address, query, &[]).await
+    }
+
+    /// A ticket, asked for with these credentials.
+    pub(super) async fn ticket(&self, credentials: &str) -> String {
+        let answer = self.ask("POST", "/api/tickets", credentials).await;
+        assert_eq!((answer.status, &answer.json()["lasts_ms"]), (201, &30_000.into()), "{answer:?}");
+        answer.json()["ticket"].as_str().unwrap().to_owned()
+    }
 }
 
 #[derive(Debug)]
@@ -294,8 +306,12 @@ pub(super) struct Client<Io>(pub(super) WebSocketStream<Io>);
 
 impl<Io: AsyncRead + AsyncWrite + Unpin> Client<Io> {
     pub(super) async fn open(io: Io, address: SocketAddr, headers: &[(&'static str, &str)]) -> Self {
-        let mut request =
-            tungstenite::client::ClientRequestBuilder::new(format!("ws://{address}/terminal").parse().unwrap());
+        Self::open_at(io, address, "", headers).await
+    }
+
+    async fn open_at(io: Io, address: SocketAddr, query: &str, headers: &[(&'static str, &str)]) -> Self {
+        let url = format!("ws://{address}/terminal{query}").parse().unwrap();
+        let mut request = tungstenite::client::ClientRequestBuilder::new(url);
         for (name, value) in headers {
             request = request.with_header(*name, *value);
         }

@@ -220,6 +220,8 @@ async fn a_pause_in_typing_frees_its_connection_and_loses_nothing() {
             input.send(Bytes::from_static(key.as_bytes())).await.unwrap();
         }
         eventually("the end of a request", async || (*got.lock().unwrap() == all).then_some(())).await;
+        // The process is silent, its agent is not.
+        events.send(event(r#"{"keepalive":{}}"#)).await;
     }
     events.end([exited(), frame(2, END)]).await;
     assert_eq!(rest(terminal).await.1.unwrap(), Exit::Code(0));

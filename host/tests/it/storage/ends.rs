@@ -134,6 +134,7 @@ async fn goes_on_after(signal: &str) {
     eventually("fresh credentials", async || broker.log().contains("storage credentials renewed").then_some(())).await;
     let (closed, client) = other.exit().await;
     assert_eq!(closed.code, 1000, "{:?}", client.said);
+    store.server.has(1).await;
     assert_eq!(store.status_by(&token).await, 200, "its policy stays");
     assert_eq!(store.mount().await.pid(), pid, "it was not mounted again");
     let counted = store.azurite.list(&store.container).await.len();

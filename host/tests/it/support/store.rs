@@ -124,7 +124,9 @@ impl<A: std::borrow::Borrow<Azurite>> Store<A> {
 
     /// The mount in the only sandbox of the server.
     pub async fn mount(&self) -> Mount {
-        let sandbox = self.server.root(&self.server.sandboxes().await.remove(0));
+        let mut sandboxes = self.server.sandboxes().await;
+        assert_eq!(sandboxes.len(), 1);
+        let sandbox = self.server.root(&sandboxes.remove(0));
         let mut mounts: Vec<_> = std::fs::read_dir(sandbox.join(WORKSPACES)).unwrap().map(|e| e.unwrap()).collect();
         assert_eq!(mounts.len(), 1);
         let workspace = mounts.remove(0).path();

@@ -29,7 +29,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::serve::Connection;
-use super::{Settings, Shared, refuse};
+use super::{Settings, Shared, refuse, routes};
 
 /// Name of the cookie that a sign-in sets.
 const COOKIE_NAME: &str = "broker_session";
@@ -46,9 +46,6 @@ const TICKET_LASTS: Duration = Duration::from_secs(30);
 
 /// Tickets at a time; the oldest gives way.
 const MAX_TICKETS: usize = 4096;
-
-/// What a ticket opens.
-const TICKET_OPENS: &str = "/terminal";
 
 /// Wrong tokens that one address may try in [`ATTEMPTS_WINDOW`]. Tokens are
 /// random, so this saves logs and work rather than the tokens.
@@ -317,7 +314,7 @@ pub(super) async fn authenticate(State(shared): State<Shared>, mut request: Requ
 
 /// The ticket in the address of a terminal.
 fn ticket_of(request: &Request) -> Option<&str> {
-    let query = request.uri().query().filter(|_| super::matched(request) == Some(TICKET_OPENS))?;
+    let query = request.uri().query().filter(|_| super::matched(request) == Some(routes::TERMINAL))?;
     query.split('&').find_map(|member| member.strip_prefix("ticket="))
 }
 

@@ -122,7 +122,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/api/session", get(routes::session)),
         ("/api/status", get(routes::status)),
         ("/api/tickets", post(auth::ticket)),
-        ("/terminal", get(routes::terminal)),
+        (routes::TERMINAL, get(routes::terminal)),
     ];
     routes.extend(sessions::routes());
     routes.extend(files::routes());

@@ -17,6 +17,9 @@ use super::serve::Connection;
 use super::{Shared, refuse, sessions};
 use crate::terminal::Upgrade;
 
+/// Where terminals are opened.
+pub(super) const TERMINAL: &str = "/terminal";
+
 /// `GET /health`: whether the broker serves. A configuration that was refused
 /// does not make it ill.
 pub(super) async fn health(State(shared): State<Shared>) -> Response {

@@ -118,7 +118,7 @@ async fn a_ticket_opens_one_terminal_and_nothing_else() {
     for (method, path) in [("GET", "/api/status"), ("POST", "/api/tickets"), ("GET", "/api/sessions")] {
         assert_eq!(broker.ask(method, &format!("{path}{query}"), "").await.status, 401, "{path}");
     }
-    let mut client = broker.terminal_at(&query).await;
+    let mut client = broker.terminal_at(&query, &[]).await;
     client.ready().await;
     assert_eq!(broker.get(&format!("/terminal{query}"), "").await.status, 401, "it is used up");
     assert_eq!(broker.get("/terminal?ticket=", "").await.status, 401);

@@ -226,13 +226,12 @@ impl Broker {
     }
 
     pub(super) async fn terminal_with(&self, headers: &[(&'static str, &str)]) -> Client<TcpStream> {
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        Client::open(stream, self.address, headers).await
+        self.terminal_at("", headers).await
     }
 
-    pub(super) async fn terminal_at(&self, query: &str) -> Client<TcpStream> {
+    pub(super) async fn terminal_at(&self, query: &str, headers: &[(&'static str, &str)]) -> Client<TcpStream> {
         let stream = TcpStream::connect(self.address).await.unwrap();
-        Client::open_at(stream, self.address, query, &[]).await
+        Client::open_at(stream, self.address, query, headers).await
     }
 
     /// A ticket, asked for with these credentials.

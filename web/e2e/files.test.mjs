@@ -145,6 +145,14 @@ describe("the panel of files", () => {
     await page.keyboard.press("End");
     await page.locator('[role=row][data-name="two"]:focus').waitFor();
     await page.keyboard.press("F2");
+    await page.getByRole("textbox", { name: "Name" }).fill("left by Escape");
+    await page.keyboard.press("Escape");
+    await page.locator('[role=row][data-name="two"]:focus').waitFor();
+    await page.keyboard.press("F2");
+    await page.getByRole("textbox", { name: "Name" }).fill("left by Cancel");
+    await page.getByRole("button", { name: "Cancel" }).press("Enter");
+    await page.locator('[role=row][data-name="two"]:focus').waitFor();
+    await page.keyboard.press("F2");
     await page.getByRole("textbox", { name: "Name" }).fill("one");
     await page.keyboard.press("Enter");
     await page.getByText("There is something of this name already.").waitFor();
@@ -173,6 +181,28 @@ describe("the panel of files", () => {
     await terminal.until(/^bananas$/m);
     await page.keyboard.press("Control+Shift+F");
     await page.locator("#files").waitFor({ state: "hidden" });
+  });
+
+  onFiles("takes an answer for the question that it was given to", async (terminal) => {
+    const { page } = terminal;
+    await terminal.enter("touch first second; clear; echo made");
+    await terminal.until(/^made$/m);
+    await openPanel(terminal);
+    await row(terminal, "second").waitFor();
+    // As fast as can be: the browser tells of the first question's end only when the second has been asked.
+    await page.evaluate(() => {
+      const press = (/** @type {string} */ name) => document.querySelector(`[data-name="${name}"]`)?.dispatchEvent(new KeyboardEvent("keydown", { key: "Delete", bubbles: true }));
+      const [keep] = document.querySelectorAll("#file-delete button");
+      /** @type {HTMLElement | null} */ (document.querySelector('[data-name="first"]'))?.focus();
+      press("first");
+      /** @type {HTMLElement} */ (keep).click();
+      /** @type {HTMLElement | null} */ (document.querySelector('[data-name="second"]'))?.focus();
+      press("second");
+    });
+    await page.getByText("Delete second?").waitFor();
+    await page.getByRole("button", { name: "Delete", exact: true }).click();
+    await row(terminal, "second").waitFor({ state: "detached" });
+    assert.ok(await row(terminal, "first").isVisible());
   });
 
   onFiles("takes whole folders, by the button and by dropping", async (terminal) => {

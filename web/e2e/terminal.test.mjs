@@ -99,7 +99,11 @@ describe("a terminal", () => {
     await page.locator(".xterm-helper-textarea:focus").waitFor({ state: "attached" });
     await terminal.enter("echo kept-$((1+1))");
     await terminal.until(/^kept-2$/m);
+    // Asked again at once: the answer to the first question is none to the second.
     await page.locator("#new-button").click();
+    await page.evaluate(() => {
+      for (const id of ["#confirm [autofocus]", "#new-button"]) /** @type {HTMLElement | null} */ (document.querySelector(id))?.click();
+    });
     await page.getByRole("button", { name: /^End it/ }).click();
     await terminal.until(/^(?!.*first-2)[^\n]*[$#]$/s);
   });

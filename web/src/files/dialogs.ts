@@ -1,4 +1,5 @@
 /** The panel's questions: a name, and whether to delete. Each resolves when the person has answered, also by leaving it. */
+import { ask } from "../questions";
 import { element } from "../view";
 import { nameProblem, shown } from "./paths";
 
@@ -17,7 +18,6 @@ export function askName({ title, action, value, taken }: NameQuestion): Promise<
   element("file-name-action").textContent = action;
   field.value = value;
   problem.textContent = "";
-  element("file-name-cancel").onclick = () => dialog.close();
   const answer = ask(dialog, () => {
     const wrong = nameProblem(field.value, taken);
     problem.textContent = wrong ?? "";
@@ -34,24 +34,5 @@ export function askDelete(name: string, directory: boolean, storage: boolean): P
   element("file-delete-title").textContent = `Delete ${shown(name)}?`;
   const what = directory ? "The folder goes with everything in it." : "The file goes for good.";
   element("file-delete-words").textContent = storage ? `${what} It is on your storage, so other sessions lose it too.` : `${what} There is no bin to take it back from.`;
-  return ask(element<HTMLDialogElement>("file-delete"), () => true).then((choice) => choice === "delete");
-}
-
-/** Shows a dialog until it is answered in a way that `good` takes. */
-function ask(dialog: HTMLDialogElement, good: () => boolean): Promise<string> {
-  const done = new AbortController();
-  const { signal } = done;
-  dialog.returnValue = "";
-  return new Promise((resolve) => {
-    dialog.addEventListener("submit", (event) => !good() && event.preventDefault(), { signal });
-    dialog.addEventListener(
-      "close",
-      () => {
-        done.abort();
-        resolve(dialog.returnValue);
-      },
-      { signal },
-    );
-    dialog.showModal();
-  });
+  return ask(element<HTMLDialogElement>("file-delete")).then((choice) => choice === "delete");
 }

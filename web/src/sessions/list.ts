@@ -1,5 +1,5 @@
 /** The dialog with the person's sessions: what there is, going there, ending one. */
-import { confirmEnd } from "../menus";
+import { confirmEnd } from "../questions";
 import { clock, element } from "../view";
 import { endSession, type Listed, listSessions } from "./api";
 

@@ -23,7 +23,8 @@ export class Player {
     element("player-close").addEventListener("click", () => this.#dialog.close());
     element("player-toggle").addEventListener("click", () => this.#toggle());
     this.#position.addEventListener("input", () => this.#seek(Number(this.#position.value)));
-    this.#dialog.addEventListener("close", () => this.#leave());
+    // Told late: it may be open again, for another recording.
+    this.#dialog.addEventListener("close", () => !this.#dialog.open && this.#leave());
     this.#dialog.addEventListener("keydown", (event) => {
       const within = (controls: string) => event.target instanceof Element && event.target.closest(controls) !== null;
       const jump = { ArrowLeft: -JUMP_MS, ArrowRight: JUMP_MS }[event.key];

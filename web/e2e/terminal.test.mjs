@@ -106,6 +106,16 @@ describe("a terminal", () => {
     });
     await page.getByRole("button", { name: /^End it/ }).click();
     await terminal.until(/^(?!.*first-2)[^\n]*[$#]$/s);
+
+    // The session ends by itself meanwhile: there is nothing to ask any more.
+    await page.locator("#new-button").click();
+    await page.getByText("End this session?").waitFor();
+    await page.evaluate(() => {
+      const { session } = JSON.parse(sessionStorage.getItem("sandbox-broker.window") ?? "{}");
+      return fetch(`api/sessions/${session}`, { method: "DELETE" });
+    });
+    await page.locator("#ended").waitFor();
+    await page.getByText("End this session?").waitFor({ state: "hidden" });
   });
 
   onTerminal(

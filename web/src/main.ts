@@ -14,7 +14,7 @@ import { forget, isAlone, newName, recall, remember } from "./memory";
 import { MAX_WAITING } from "./outbox";
 import { clampFont, loadPreferences, savePreferences } from "./preferences";
 import { advance, type Event, IDLE, isRunning, isViewing, type Session } from "./session";
-import { confirmEnd } from "./questions";
+import { confirmEnd, withdraw } from "./questions";
 import { recordingUrl } from "./sessions/api";
 import { linkTo, readLink, withoutLink } from "./sessions/links";
 import { SessionList } from "./sessions/list";
@@ -115,7 +115,7 @@ function enter(phase: Session["phase"], before: Session["phase"]): void {
     terminal.setSize(undefined);
     terminal.retire();
   }
-  element<HTMLDialogElement>("confirm").close();
+  withdraw();
   view.notice("");
   if (phase === "signin") return element("token").focus();
   if (session.ending?.next === "attach" && session.id !== undefined) remember({ session: session.id, client: newName() });

@@ -30,10 +30,15 @@ export function ask(dialog: HTMLDialogElement, good: () => boolean = () => true)
   });
 }
 
-/** Asks whether to end something. */
+/** Asks whether to end something. The answer is no where the question is taken back. */
 export async function confirmEnd(question: { title: string; words: string; action: string }): Promise<boolean> {
   element("confirm-title").textContent = question.title;
   element("confirm-words").textContent = question.words;
   element("confirm-action").textContent = question.action;
   return (await ask(element<HTMLDialogElement>("confirm"))) === "end";
+}
+
+/** Takes that question back, where it is asked: there is nothing to end any more. */
+export function withdraw(): void {
+  element("confirm").dispatchEvent(new Event("cancel"));
 }

@@ -6,10 +6,10 @@ mod desk;
 mod inherit;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,7 +31,7 @@ use crate::http::{self, App, ConfigStatus, Settings};
 use crate::journal::{Journal, Owner, Sqlite};
 use crate::plugin::{ComponentMounter, ComponentProvider, Engine, LiveMounts, Plugin, Section};
 use crate::sandbox::{Command, Provider};
-use crate::session::{Blueprint, Mount, Sessions, SizeRule, SlowClient, new_id};
+use crate::session::{Blueprint, Invitations, Mount, Sessions, SizeRule, SlowClient, new_id};
 use crate::storage::Mounter;
 use crate::terminal;
 
@@ -252,6 +252,7 @@ struct Base {
     recorder: Option<Bytes>,
     journal: Arc<dyn Journal>,
     owner: Owner,
+    invitations: Invitations,
 }
 
 /// What a reload swaps.
@@ -438,8 +439,9 @@ fn base(surroundings: &Surroundings) -> anyhow::Result<Base> {
     let state = &surroundings.state;
     let journal = Arc::new(Sqlite::open(state)?);
     let broker_id = broker_id(state)?;
+    let invitations = Invitations::new(random::<32>(&state.join("invitations.key"))?.as_bytes());
     let owner = Owner { broker: broker_id.clone(), instance: new_id().to_string() };
-    Ok(Base { broker_id, recorder: surroundings.recorder(), journal, owner })
+    Ok(Base { broker_id, recorder: surroundings.recorder(), journal, owner, invitations })
 }
 
 /// The embedded server, if the provider needs one: the one that runs already,
@@ -536,7 +538,7 @@ fn section(checked: &Checked, name: &str) -> (Arc<Plugin>, Section) {
 /// What sessions from now on are made of.
 fn plan(config: &Config, provider: Arc<dyn Provider>, mounts: Vec<Mount>, base: &Base, generation: u64) -> Blueprint {
     let sandbox = &config.sandbox;
-    let Base { broker_id, recorder, journal, owner } = base.clone();
+    let Base { broker_id, recorder, journal, owner, invitations } = base.clone();
     Blueprint {
         provider,
         broker_id,
@@ -558,6 +560,7 @@ fn plan(config: &Config, provider: Arc<dyn Provider>, mounts: Vec<Mount>, base: 
         recorder,
         journal,
         owner,
+        invitations,
     }
 }
 
@@ -582,17 +585,24 @@ fn access(config: &Config) -> Settings {
 /// The name by which this broker knows its sandboxes again: random, kept in
 /// the state directory.
 fn broker_id(state: &Path) -> anyhow::Result<String> {
-    let path = state.join("broker-id");
-    match fs::read_to_string(&path) {
-        Ok(id) if !id.trim().is_empty() => return Ok(id.trim().to_owned()),
+    random::<8>(&state.join("broker-id"))
+}
+
+/// So many random bytes in hexadecimal digits, the same for every process that
+/// finds them in this file.
+fn random<const BYTES: usize>(path: &Path) -> anyhow::Result<String> {
+    match fs::read_to_string(path) {
+        Ok(kept) if kept.trim().len() >= 2 * BYTES => return Ok(kept.trim().to_owned()),
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
             return Err(e).with_context(|| format!("cannot read {}", path.display()));
         }
         _ => {}
     }
-    let mut random = [0; 8];
+    let mut random = [0; BYTES];
     getrandom::fill(&mut random)?;
-    let id: String = random.iter().map(|b| format!("{b:02x}")).collect();
-    fs::write(&path, &id).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(id)
+    let text: String = random.iter().map(|b| format!("{b:02x}")).collect();
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+    written.with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(text)
 }

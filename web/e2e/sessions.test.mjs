@@ -254,6 +254,35 @@ describe("several windows on one session", () => {
     await phone.page.context().close();
   });
 
+  test("whoever has a copied viewer link watches, and is offered nothing that is not theirs", async () => {
+    const own = await TerminalPage.live(browser, { permissions: ["clipboard-read", "clipboard-write"] });
+    await own.page.locator("#session-button").click();
+    await own.page.getByRole("menuitem", { name: "Copy viewer link" }).click();
+    await own.page.locator("#notice", { hasText: "can watch with it" }).waitFor();
+    const { searchParams } = new URL(await own.page.evaluate(() => navigator.clipboard.readText()));
+    assert.equal(searchParams.get("invitation")?.length, 43);
+
+    const guest = await TerminalPage.open(browser, { query: Object.fromEntries(searchParams) });
+    await guest.page.locator("#viewing", { hasText: "You are watching" }).waitFor();
+    await guest.page.reload();
+    await guest.page.locator("#viewing", { hasText: "You are watching" }).waitFor();
+    await own.enter("echo for-$((40+2))");
+    await guest.until(/^for-42$/m);
+    await own.page.locator("#details-button").click();
+    await own.page.locator("#people", { hasText: "Guest: somebody" }).waitFor();
+    await own.page.keyboard.press("Escape");
+    await guest.page.locator("#files-button").waitFor({ state: "hidden" });
+    await guest.page.locator("#session-button").click();
+    const offered = await guest.page.locator("#session-menu [role=menuitem]:visible").allTextContents();
+    assert.deepEqual(offered, ["Copy viewer link", "My sessions…", "Detach"]);
+    await guest.picture("guest");
+    await guest.page.getByRole("menuitem", { name: "Detach" }).click();
+    await guest.page.getByRole("button", { name: "Attach again" }).click();
+    await guest.page.locator("#viewing", { hasText: "You are watching" }).waitFor();
+    await guest.page.context().close();
+    await own.close();
+  });
+
   onTerminal("a viewer's input is refused by the broker itself", async (terminal) => {
     const session = await sessionOf(terminal);
     const answer = await terminal.page.evaluate(

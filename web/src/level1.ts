@@ -30,6 +30,8 @@ export interface Client {
   readonly role: Role;
   /** Of its window, where it has told one. */
   readonly size?: Size;
+  /** Whose it is, where it is here by an invitation. */
+  readonly guest?: string;
 }
 
 /** The shell runs, and this client is in its session. */
@@ -52,6 +54,8 @@ export interface JoinedFrame {
   readonly durability?: "durable" | "best-effort";
   /** How long the session lives without clients, in milliseconds. */
   readonly keepMs?: number;
+  /** Lets others watch, who show it. */
+  readonly invitation?: string;
 }
 
 /** In the place of all output before `offset`: what draws the screen as it was there, on a terminal that was reset. */
@@ -172,16 +176,19 @@ export interface Joining extends Size {
   readonly client: string;
   readonly role: Role;
   readonly session?: string;
+  /** By which it comes to a session of somebody else. */
+  readonly invitation?: string;
   /** What it already has, and the epoch that this offset belongs to. */
   readonly since?: { readonly offset: number; readonly epoch: number };
 }
 
 /** `endpoint` with the members that say who joins what. */
-export function joiningUrl(endpoint: URL, { session, client, role, since, cols, rows }: Joining): URL {
+export function joiningUrl(endpoint: URL, { session, client, role, invitation, since, cols, rows }: Joining): URL {
   const url = new URL(endpoint);
   if (session !== undefined) url.searchParams.set("session", session);
   url.searchParams.set("client", client);
   if (role === "viewer") url.searchParams.set("role", role);
+  if (invitation !== undefined) url.searchParams.set("invitation", invitation);
   if (since !== undefined) {
     url.searchParams.set("since", String(since.offset));
     url.searchParams.set("epoch", String(since.epoch));
@@ -211,6 +218,7 @@ function decodeJoined(frame: Record<string, unknown>): JoinedFrame | undefined {
     ...optional("isolation", string(frame["isolation"], MAX_MESSAGE)),
     ...optional("durability", durability),
     ...optional("keepMs", whole(frame["keep_ms"])),
+    ...optional("invitation", string(frame["invitation"], MAX_NAME)),
   };
 }
 
@@ -218,7 +226,7 @@ function decodeClient(value: unknown): Client[] {
   if (typeof value !== "object" || value === null) return [];
   const frame = value as Record<string, unknown>;
   const client = string(frame["client"], MAX_NAME);
-  return client === undefined ? [] : [{ client, role: decodeRole(frame["role"]), ...optional("size", decodeSize(frame)) }];
+  return client === undefined ? [] : [{ client, role: decodeRole(frame["role"]), ...optional("size", decodeSize(frame)), ...optional("guest", string(frame["guest"], MAX_NAME)) }];
 }
 
 /** Whoever is not called a driver is a viewer: then this page types nothing. */

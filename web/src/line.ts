@@ -28,6 +28,8 @@ export interface Target {
   readonly session?: string;
   readonly client: string;
   readonly role: Role;
+  /** By which it comes to a session of somebody else. */
+  readonly invitation?: string;
 }
 
 /** Frames that are not about bytes. */

@@ -8,7 +8,6 @@ import { keepWords, unreachable, unwell } from "./ending";
 import { FilesPanel } from "./files/panel";
 import { Inbox, leftOut } from "./inbox";
 import { keySequence, type SoftKey, withCtrl } from "./keys";
-import type { Role } from "./level1";
 import { Line, type Target } from "./line";
 import { forget, isAlone, newName, recall, remember } from "./memory";
 import { MAX_WAITING } from "./outbox";
@@ -16,7 +15,7 @@ import { clampFont, loadPreferences, savePreferences } from "./preferences";
 import { advance, type Event, IDLE, isRunning, isViewing, type Session } from "./session";
 import { confirmEnd, withdraw } from "./questions";
 import { recordingUrl } from "./sessions/api";
-import { linkTo, readLink, withoutLink } from "./sessions/links";
+import { type Link, linkTo, readLink, withoutLink } from "./sessions/links";
 import { SessionList } from "./sessions/list";
 import { type Act, SessionMenu } from "./sessions/menu";
 import { Player } from "./sessions/player";
@@ -87,14 +86,14 @@ const files = new FilesPanel({
 
 const menu = new SessionMenu(choose);
 const player = new Player(terminalOptions);
-const list = new SessionList({ current: () => (isRunning(session) ? session.id : undefined), attach: (id) => attach(id, "driver") });
+const list = new SessionList({ current: () => (isRunning(session) ? session.id : undefined), attach: (session) => attach({ session, role: "driver" }) });
 
 // --- the session ---------------------------------------------------------------------------------------------------------------------
 
 function on(event: Event): void {
   const before = session;
   session = advance(session, event, performance.now());
-  if (isRunning(session) && !isRunning(before) && session.id !== undefined) files.attach(session.id);
+  if (isRunning(session) && !isRunning(before) && session.id !== undefined && session.window?.guest !== true) files.attach(session.id);
   if (!isRunning(session) && isRunning(before)) files.detach();
   terminal.setViewer(isViewing(session));
   menu.render(session);
@@ -134,7 +133,7 @@ async function open(): Promise<void> {
   fromMemory = link === undefined && memory !== undefined;
   // A name that another tab has as well is that tab's.
   const own = memory !== undefined && memory.session === session && (await isAlone(memory.client));
-  target = { client: own ? memory.client : await aName(), role: link?.role ?? "driver", ...(session !== undefined && { session }) };
+  target = { client: own ? memory.client : await aName(), role: "driver", ...(session !== undefined && { session }), ...link };
   start();
 }
 
@@ -155,10 +154,10 @@ async function startNew(): Promise<void> {
 }
 
 /** Another session in this window, or the one that it has left. */
-async function attach(id: string, role: Role): Promise<void> {
+async function attach(link: Link): Promise<void> {
   fromMemory = false;
-  history.replaceState(null, "", withoutLink(location.href));
-  target = { session: id, client: await aName(), role };
+  if (readLink(location.href)?.session !== link.session) history.replaceState(null, "", withoutLink(location.href));
+  target = { ...link, client: await aName() };
   start();
 }
 
@@ -195,7 +194,7 @@ function connect(access: { provider?: string; version?: string }): void {
   const mine = attempt;
   const endpoint = new URL("terminal", document.baseURI);
   endpoint.protocol = endpoint.protocol.replace("http", "ws");
-  on({ ...access, kind: "connect", attaching: target.session !== undefined, viewer: target.role === "viewer" });
+  on({ ...access, kind: "connect", attaching: target.session !== undefined, viewer: target.role === "viewer", guest: target.invitation !== undefined });
   const inbox = new Inbox((text, done) => terminal.write(text, false, done));
   const made = new Line(
     endpoint,
@@ -303,7 +302,7 @@ document.addEventListener("keydown", (event) => {
 /** What the card or the panel of an ended session offers first. */
 function startAgain(): void {
   if (session.phase !== "ended" || performance.now() - (session.endedAt ?? 0) < ENTER_GRACE_MS) return;
-  if (session.ending?.next === "attach" && session.id !== undefined) void attach(session.id, target.role);
+  if (session.ending?.next === "attach" && session.id !== undefined) void attach({ ...target, session: session.id });
   else void startNew();
 }
 
@@ -347,9 +346,12 @@ function choose(act: Act): void {
       window.open(linkTo({ session: id, role: "driver" }, document.baseURI), "_blank", "noopener");
       return;
     case "copy":
-      return void copyLink(id, "driver");
-    case "copy-viewer":
-      return void copyLink(id, "viewer");
+      return void copyLink({ session: id, role: "driver" });
+    case "copy-viewer": {
+      // A guest passes on what it was given.
+      const invitation = session.window?.invitation ?? target.invitation;
+      return void copyLink({ session: id, role: "viewer", ...(invitation !== undefined && { invitation }) });
+    }
     case "play":
       return void player.open(id);
     case "save":
@@ -362,9 +364,9 @@ function choose(act: Act): void {
   }
 }
 
-async function copyLink(id: string, role: Role): Promise<void> {
-  const link = linkTo({ session: id, role }, document.baseURI);
-  const whose = role === "viewer" ? "Whoever may use this broker can watch with it." : "Whoever may use this broker can type with it.";
+async function copyLink(to: Link): Promise<void> {
+  const link = linkTo(to, document.baseURI);
+  const whose = to.role === "viewer" ? "Whoever may use this broker can watch with it." : "It is for your own windows: with it one can type.";
   try {
     await navigator.clipboard.writeText(link);
     view.notice(`Link copied. ${whose}`);

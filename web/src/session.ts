@@ -55,6 +55,10 @@ export interface Membership {
   readonly role: Role;
   /** It may become the one who types. */
   readonly mayDrive: boolean;
+  /** It came by an invitation: nothing of the session is its own. */
+  readonly guest?: true;
+  /** Lets others watch, who show it. */
+  readonly invitation?: string;
   /** Everybody, this window included. */
   readonly clients: readonly Client[];
   readonly cols?: number;
@@ -69,8 +73,8 @@ export type SessionFrame = StatusFrame | ReadyFrame | ErrorFrame | JoinedFrame |
 export type Event =
   | { readonly kind: "begin" }
   | { readonly kind: "signin"; readonly error?: string }
-  /** `attaching`: to a session that is there. `viewer`: this window asks for no more than to watch. */
-  | { readonly kind: "connect"; readonly provider?: string; readonly version?: string; readonly attaching?: boolean; readonly viewer?: boolean }
+  /** `attaching`: to a session that is there. `viewer`: this window asks for no more than to watch. `guest`: it comes by an invitation to. */
+  | { readonly kind: "connect"; readonly provider?: string; readonly version?: string; readonly attaching?: boolean; readonly viewer?: boolean; readonly guest?: boolean }
   | { readonly kind: "frame"; readonly frame: SessionFrame }
   /** The connection is lost; the next try begins after `pause`, in milliseconds. */
   | { readonly kind: "lost"; readonly pause: number }
@@ -89,7 +93,7 @@ export function advance(session: Session, event: Event, now: number): Session {
     case "signin":
       return { phase: "signin", steps: [], ...(event.error === undefined ? {} : { signInError: event.error }) };
     case "connect": {
-      const { provider, version, attaching, viewer } = event;
+      const { provider, version, attaching, viewer, guest } = event;
       const step = { label: "Connect to the broker", state: "active", since: now } as const;
       return {
         phase: "starting",
@@ -97,7 +101,7 @@ export function advance(session: Session, event: Event, now: number): Session {
         ...(provider === undefined ? {} : { provider }),
         ...(version === undefined ? {} : { version }),
         ...(attaching === true ? { attaching } : {}),
-        ...(viewer === true ? { window: { client: "", role: "viewer", mayDrive: false, clients: [] } as const } : {}),
+        ...(viewer === true ? { window: { client: "", role: "viewer", mayDrive: false, clients: [], ...(guest === true && { guest }) } as const } : {}),
       };
     }
     case "frame":
@@ -177,7 +181,7 @@ function ready(session: Session, frame: ReadyFrame, now: number): Session {
 
 function join(session: Session, frame: JoinedFrame, now: number): Session {
   const { nextTryAt: _, lastError: __, ...rest } = session;
-  const { provider, isolation, size, durability, keepMs } = frame;
+  const { provider, isolation, size, durability, keepMs, invitation } = frame;
   const live = ready(rest, { type: "ready", session: frame.session, ...(provider && { provider }), ...(isolation && { isolation }) }, now);
   return {
     ...live,
@@ -189,6 +193,8 @@ function join(session: Session, frame: JoinedFrame, now: number): Session {
       ...size,
       ...(durability && { durability }),
       ...(keepMs !== undefined && { keepMs }),
+      ...(session.window?.guest && { guest: true as const }),
+      ...(invitation !== undefined && { invitation }),
     },
   };
 }

@@ -168,9 +168,10 @@ function drawPeople({ window }: Session): void {
   const clients = window?.clients ?? [];
   show("people", clients.length > 0);
   text("people-title", clients.length === 1 ? "1 window" : `${clients.length} windows`);
-  const nodes = clients.map(({ client, role, size }) => {
+  const nodes = clients.map(({ client, role, size, guest }) => {
     const [item, name, facts] = [document.createElement("li"), document.createElement("span"), document.createElement("small")];
-    name.textContent = client === window?.client ? "This window" : `Window ${client.slice(0, 8)}`;
+    const other = guest === undefined ? `Window ${client.slice(0, 8)}` : `Guest: ${guest}`;
+    name.textContent = client === window?.client ? "This window" : other;
     facts.textContent = `${role === "driver" ? "types" : "watches"}${size === undefined ? "" : ` · ${size.cols} × ${size.rows}`}`;
     item.append(name, facts);
     return item;

@@ -16,21 +16,22 @@ function output(kind: number, offset: bigint, ...bytes: number[]): ArrayBuffer {
 describe("text messages", () => {
   it("decodes each kind", () => {
     expect(decode({ type: "stage", name: "create", state: "done", message: "made", ms: 12 })).toEqual({ type: "status", stage: "create", state: "done", message: "made", ms: 12 });
-    expect(decode({ ...READY, provider: "local", durability: "durable", size: { cols: 80, rows: 24 }, keep_ms: 60000 })).toEqual({
+    expect(decode({ ...READY, provider: "local", durability: "durable", size: { cols: 80, rows: 24 }, keep_ms: 60000, invitation: "code" })).toEqual({
       ...READY,
       type: "joined",
       provider: "local",
       durability: "durable",
       size: { cols: 80, rows: 24 },
       keepMs: 60000,
+      invitation: "code",
     });
     expect(decode({ type: "screen", offset: 7, data: "\x1b[H", size: { cols: 2, rows: 1 } })).toEqual({ type: "screen", offset: 7, data: "\x1b[H", size: { cols: 2, rows: 1 } });
     expect(decode({ type: "gap", from: 1, to: 4, reason: "too old" })).toEqual({ type: "gap", from: 1, to: 4, reason: "too old" });
     expect(decode({ type: "input-ack", seq: 8 })).toEqual({ type: "input-ack", seq: 8 });
     expect(decode({ type: "size", cols: 80, rows: 24 })).toEqual({ type: "size", cols: 80, rows: 24 });
-    expect(decode({ type: "clients", clients: [{ client: "a", role: "driver", cols: 80, rows: 24 }] })).toEqual({
+    expect(decode({ type: "clients", clients: [{ client: "a", role: "driver", cols: 80, rows: 24, guest: "ada" }] })).toEqual({
       type: "clients",
-      clients: [{ client: "a", role: "driver", size: { cols: 80, rows: 24 } }],
+      clients: [{ client: "a", role: "driver", size: { cols: 80, rows: 24 }, guest: "ada" }],
     });
     expect(decode({ type: "error", code: "draining", message: "later", retry_ms: 500 })).toEqual({ type: "error", code: "draining", message: "later", retryMs: 500 });
   });
@@ -111,4 +112,6 @@ it("says in the query who joins what, and nothing that does not apply", () => {
   expect(first.search).toBe("?client=c1&cols=80&rows=24");
   const again = joiningUrl(endpoint, { client: "c1", role: "viewer", session: "s/1", since: { offset: 9, epoch: 2 }, cols: 4000, rows: 24 });
   expect(again.search).toBe("?session=s%2F1&client=c1&role=viewer&since=9&epoch=2&cols=1000&rows=24");
+  const guest = joiningUrl(endpoint, { client: "c1", role: "viewer", session: "s1", invitation: "code", cols: 80, rows: 24 });
+  expect(guest.search).toBe("?session=s1&client=c1&role=viewer&invitation=code&cols=80&rows=24");
 });

@@ -21,12 +21,16 @@ describe("links", () => {
     const viewer = linkTo({ session: "s1", role: "viewer" }, page);
     expect(viewer).toBe("https://broker/base/?session=s1&role=viewer");
     expect(readLink(viewer)).toEqual({ session: "s1", role: "viewer" });
+    const invited = linkTo({ session: "s1", role: "viewer", invitation: "code" }, page);
+    expect(invited).toBe("https://broker/base/?session=s1&role=viewer&invitation=code");
+    expect(readLink(invited)).toEqual({ session: "s1", role: "viewer", invitation: "code" });
+    expect(readLink("https://broker/?session=s1&invitation=code")?.role).toBe("viewer");
     expect(readLink("https://broker/?session=s1&role=owner")).toEqual({ session: "s1", role: "driver" });
   });
 
   it("are not seen where there are none", () => {
     for (const address of ["https://broker/", "https://broker/?session=", "https://broker/?role=viewer"]) expect(readLink(address)).toBeUndefined();
-    expect(withoutLink("https://broker/?renderer=dom&session=s1&role=viewer")).toBe("https://broker/?renderer=dom");
+    expect(withoutLink("https://broker/?renderer=dom&session=s1&role=viewer&invitation=code")).toBe("https://broker/?renderer=dom");
   });
 });
 

@@ -54,6 +54,9 @@ struct Session {
     durability: Option<String>,
     user: Option<String>,
     clients: Vec<Client>,
+    /// Of one that was asked for alone.
+    #[serde(default)]
+    invitation: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -62,6 +65,7 @@ struct Client {
     role: String,
     cols: Option<u16>,
     rows: Option<u16>,
+    guest: Option<String>,
 }
 
 pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
@@ -81,7 +85,9 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
                 serde_json::from_value(answer["sessions"].take()).with_context(|| strange(&broker))?;
             table(&sessions)
         }
-        Action::Show { .. } => details(&serde_json::from_value(answer).with_context(|| strange(&broker))?),
+        Action::Show { .. } => {
+            details(broker.name(), &serde_json::from_value(answer).with_context(|| strange(&broker))?)
+        }
     };
     // A reader that has enough, such as `head`, is no reason to panic.
     write!(std::io::stdout(), "{text}")?;
@@ -128,7 +134,8 @@ fn table(sessions: &[Session]) -> String {
     text
 }
 
-fn details(session: &Session) -> String {
+fn details(page: &str, session: &Session) -> String {
+    let link = |code: &String| format!("{page}?session={}&role=viewer&invitation={code}", session.id);
     let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
     let mut text = String::new();
     for (name, value) in [
@@ -140,13 +147,15 @@ fn details(session: &Session) -> String {
         ("output", or_none(&session.durability)),
         ("kept", if session.kept { "yes, for a while without clients" } else { "no" }.to_owned()),
         ("user", or_none(&session.user)),
+        ("watch at", or_none(&session.invitation.as_ref().map(link))),
     ] {
         text.push_str(&format!("{name:9} {}\n", printable(&value)));
     }
     for client in &session.clients {
-        let Client { client, role, cols, rows } = client;
+        let Client { client, role, cols, rows, guest } = client;
+        let whose = guest.as_ref().map_or_else(String::new, |guest| format!(", a guest: {}", printable(guest)));
         let size = cols.zip(*rows).map_or_else(String::new, |(cols, rows)| format!(" {cols}x{rows}"));
-        text.push_str(&format!("{:9} {}{size}\n", printable(role), printable(client)));
+        text.push_str(&format!("{:9} {}{size}{whose}\n", printable(role), printable(client)));
     }
     text
 }
@@ -180,7 +189,7 @@ mod tests {
             "kept": true, "durability": null, "user": "a\u{1b}[2J",
             "clients": [
                 { "client": "w1", "role": "driver", "cols": 80, "rows": 24 },
-                { "client": "w2", "role": "viewer", "cols": null, "rows": null },
+                { "client": "w2", "role": "viewer", "cols": null, "rows": null, "guest": "bob" },
             ],
         });
         serde_json::from_value(value).unwrap()
@@ -198,8 +207,16 @@ mod tests {
 
     #[test]
     fn one_session_is_shown_with_its_clients() {
-        let text = details(&session());
-        for line in ["age       1h02m\n", "sandbox   s1\n", "output    -\n", "driver    w1 80x24\n", "viewer    w2\n"] {
+        let text = details("http://a/", &Session { invitation: Some("code".to_owned()), ..session() });
+        let link = "watch at  http://a/?session=0123&role=viewer&invitation=code\n";
+        for line in [
+            link,
+            "age       1h02m\n",
+            "sandbox   s1\n",
+            "output    -\n",
+            "driver    w1 80x24\n",
+            "viewer    w2, a guest: bob\n",
+        ] {
             assert!(text.contains(line), "{line:?} in {text}");
         }
     }

@@ -27,7 +27,7 @@ use super::files::{Refusal, Slot};
 use super::routes::seconds;
 use super::serve::{Connection, Transfer};
 use crate::sandbox::{self, Code, Exit, Fault, Process};
-use crate::session::{CAST_END, Summary};
+use crate::session::{CAST_END, Invitation, Summary};
 
 /// The route that waits for a sandbox.
 pub(super) const RECORDING: &str = "/api/sessions/{id}/recording";
@@ -49,7 +49,13 @@ fn describe(session: &Summary) -> Value {
         .iter()
         .map(|client| {
             let (cols, rows) = client.size.map(|size| (size.cols, size.rows)).unzip();
-            json!({ "client": &*client.client, "role": client.role.as_str(), "cols": cols, "rows": rows })
+            json!({
+                "client": &*client.client,
+                "role": client.role.as_str(),
+                "cols": cols,
+                "rows": rows,
+                "guest": client.guest.as_deref(),
+            })
         })
         .collect();
     json!({
@@ -85,7 +91,9 @@ async fn one(
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
     let session = shared.session(&pass, &id)?;
-    Ok(Json(describe(&session.summary())).into_response())
+    let mut answer = describe(&session.summary());
+    answer["invitation"] = json!(session.invitation().map(Invitation::expose));
+    Ok(Json(answer).into_response())
 }
 
 /// `DELETE /api/sessions/{id}`: ends it. Its sandbox ends after the answer.

@@ -217,7 +217,7 @@ impl Driver {
             Turn::Wishes => {
                 let (size, clients, shutdown, kill, touched) = {
                     let wishes = self.wishes.borrow_and_update();
-                    (wishes.size, wishes.roster.len(), wishes.shutdown, wishes.kill, wishes.touched)
+                    (wishes.size, wishes.roster.own(), wishes.shutdown, wishes.kill, wishes.touched)
                 };
                 self.step(Event::Touched(touched));
                 self.step(Event::Clients(clients));

@@ -11,8 +11,10 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::invitation::Invitation;
 use super::log::{Durability, Reader, Source};
-use super::roster::{Presence, Progress, Role, Roster, SizeRule};
+use super::roster::{Presence, Progress, Role, Roster, Seat, SizeRule};
+use super::sessions::{Join, new_id};
 use super::tape::Tape;
 use super::{Blueprint, SlowClient};
 use crate::sandbox::{CHUNK_BYTES, Call, Provider, SandboxRef, Size};
@@ -21,6 +23,9 @@ use crate::sandbox::{CHUNK_BYTES, Call, Provider, SandboxRef, Size};
 /// Beyond it [`Session::input`] waits. Small, because the pipe to the shell
 /// behind it queues too.
 const MAILBOX: usize = 4;
+
+/// A guest's name where nobody signs in.
+const SOMEBODY: &str = "somebody";
 
 /// The session takes no input any more; its reader says why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -151,6 +156,8 @@ pub(super) struct Shared {
     pub(super) user: Option<Arc<str>>,
     /// Whether clients may come back.
     pub(super) kept: bool,
+    /// Lets others watch, where clients may come at all.
+    invitation: Option<Invitation>,
     /// Tells numberings of output apart that began anew.
     pub(super) epoch: u64,
     pub(super) rule: SizeRule,
@@ -183,6 +190,7 @@ impl Shared {
         let roster = Roster::default();
         let status = Status { phase: Phase::Creating, sandbox: None, workspace: None, durability: None, tape: None };
         let shared = Shared {
+            invitation: kept.then(|| blueprint.invitations.to(&id)),
             id,
             provider: blueprint.provider.name().into(),
             generation,
@@ -229,6 +237,14 @@ impl Shared {
     /// What becomes of its output, once it runs.
     pub(super) fn durability(&self) -> Option<Durability> {
         self.status().durability
+    }
+
+    /// Whether somebody may come: its user, or whoever shows an invitation.
+    pub(super) fn admits(&self, join: &Join) -> bool {
+        match &join.invitation {
+            Some(shown) => self.invitation.as_ref() == Some(shown),
+            None => self.kept && self.user == join.user,
+        }
     }
 
     /// Whether its end has begun.
@@ -302,6 +318,11 @@ impl Session {
         self.0.summary()
     }
 
+    /// Lets others watch it; none where no other client may come.
+    pub fn invitation(&self) -> Option<&Invitation> {
+        self.0.invitation.as_ref()
+    }
+
     /// Ends the session with its sandbox, as its own end of the shell would.
     /// Never waits.
     pub fn kill(&self) {
@@ -343,6 +364,7 @@ impl Session {
 pub struct Client {
     session: Session,
     name: Arc<str>,
+    guest: bool,
     connection: u64,
     progress: Arc<Progress>,
 }
@@ -359,15 +381,21 @@ pub enum Denied {
 }
 
 impl Client {
-    /// Joins; none when the session has as many clients as it may.
-    pub(super) fn join(shared: Arc<Shared>, name: Arc<str>, role: Role, size: Option<Size>) -> Option<Self> {
-        let mut joined = None;
-        let rule = shared.rule;
+    /// Joins, admitted; none when the session has as many clients as it may.
+    pub(super) fn join(shared: Arc<Shared>, join: Join) -> Option<Self> {
+        let Join { client, role, size, user, invitation } = join;
+        let guest = invitation.is_some();
+        let (name, seat) = if guest {
+            (new_id(), Seat::Guest(user.unwrap_or_else(|| SOMEBODY.into())))
+        } else {
+            (client, Seat::Own(role))
+        };
+        let (rule, mut joined) = (shared.rule, None);
         shared.wishes.send_modify(|wishes| {
-            joined = wishes.roster(rule, |roster| roster.join(Arc::clone(&name), role, size));
+            joined = wishes.roster(rule, |roster| roster.join(Arc::clone(&name), seat, size));
         });
         let (connection, progress) = joined?;
-        Some(Client { session: Session(shared), name, connection, progress })
+        Some(Client { session: Session(shared), name, guest, connection, progress })
     }
 
     /// The session without the guard, for a task beside the client's own.
@@ -378,6 +406,11 @@ impl Client {
     /// Its name.
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// Whether it is here by an invitation: it watches, and no more.
+    pub fn is_guest(&self) -> bool {
+        self.guest
     }
 
     /// Sets this client's size, and the terminal's where the rule of sizes

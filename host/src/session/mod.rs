@@ -13,6 +13,7 @@
 //! | `state` | the policy, pure, with the drawing of its states |
 //! | `output` | what the shell prints, on its way into the log |
 //! | `log` | what clients read, each from its own offset |
+//! | `invitation` | lets others watch |
 //! | `roster` | who is there, who drives, whose size counts; pure |
 //! | `tape` | the recorder in the sandbox: output that outlives the broker |
 //! | `ledger` | the session's page in the journal |
@@ -26,6 +27,7 @@
 mod cleanup;
 mod driver;
 mod handle;
+mod invitation;
 mod lease;
 mod ledger;
 mod log;
@@ -53,6 +55,7 @@ use crate::sandbox::{Command, Error, Exit, Provider};
 use crate::storage::Mounter;
 
 pub use handle::{Client, Company, Denied, Ended, Phase, Session, Summary, Workspace};
+pub use invitation::{Invitation, Invitations};
 pub use log::{Durability, Event, Reader, WINDOW};
 pub use mount::WORKSPACES;
 pub use reaper::reap;
@@ -123,6 +126,8 @@ pub struct Blueprint {
     pub journal: Arc<dyn Journal>,
     /// See `journal`.
     pub owner: Owner,
+    /// Makes the invitations to its sessions.
+    pub invitations: Invitations,
 }
 
 /// Storage at a path.

@@ -23,6 +23,9 @@ use crate::sandbox::Size;
 /// of buffers; a lecture fits.
 pub const MAX_CLIENTS: usize = 64;
 
+/// Guests among them, at most: they never take the last places.
+const MAX_GUESTS: usize = MAX_CLIENTS / 2;
+
 /// Clients that left and may come back, whose input is still known. A window
 /// that was reloaded is one.
 const REMEMBERED: usize = 64;
@@ -47,7 +50,7 @@ impl Role {
     }
 }
 
-/// Whose size the terminal has.
+/// Whose size the terminal has. Never a guest's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SizeRule {
     /// The driver's.
@@ -86,6 +89,8 @@ pub struct Presence {
     pub role: Role,
     /// Its size, where it has told one.
     pub size: Option<Size>,
+    /// Whose it is, where it is a guest.
+    pub guest: Option<Arc<str>>,
 }
 
 #[derive(Clone, Debug)]
@@ -94,8 +99,21 @@ struct Member {
     /// Tells connections of the same name apart; counts up.
     connection: u64,
     may_drive: bool,
+    /// Whose, where it is here by an invitation. A guest's size and presence
+    /// change nothing for the others.
+    guest: Option<Arc<str>>,
     size: Option<Size>,
     progress: Arc<Progress>,
+}
+
+/// What a client comes as.
+#[derive(Clone, Debug)]
+pub(super) enum Seat {
+    /// One of the session's user.
+    Own(Role),
+    /// A guest, who watches, with the person's name. Its client's name must be
+    /// nobody's, or it takes that one's place.
+    Guest(Arc<str>),
 }
 
 /// The clients of one session, in the order in which they joined.
@@ -114,9 +132,14 @@ impl Roster {
     /// A client comes. One of the same name gives way. A driver takes control.
     /// Returns its connection and how far its input has come; none when there
     /// are too many.
-    pub(super) fn join(&mut self, name: Arc<str>, role: Role, size: Option<Size>) -> Option<(u64, Arc<Progress>)> {
+    pub(super) fn join(&mut self, name: Arc<str>, seat: Seat, size: Option<Size>) -> Option<(u64, Arc<Progress>)> {
+        let (may_drive, guest) = match seat {
+            Seat::Own(role) => (role == Role::Driver, None),
+            Seat::Guest(person) => (false, Some(person)),
+        };
         let before = self.members.iter().position(|member| member.name == name);
-        if before.is_none() && self.members.len() >= MAX_CLIENTS {
+        let guests = self.members.len() - self.own();
+        if before.is_none() && (self.members.len() >= MAX_CLIENTS || (guest.is_some() && guests >= MAX_GUESTS)) {
             return None;
         }
         let progress = match before {
@@ -125,8 +148,7 @@ impl Roster {
         };
         let connection = self.next;
         self.next += 1;
-        let may_drive = role == Role::Driver;
-        self.members.push(Member { name, connection, may_drive, size, progress: Arc::clone(&progress) });
+        self.members.push(Member { name, connection, may_drive, guest, size, progress: Arc::clone(&progress) });
         if may_drive {
             self.driver = Some(connection);
         }
@@ -137,11 +159,14 @@ impl Roster {
     /// A client goes, if its place was not taken.
     pub(super) fn leave(&mut self, connection: u64) {
         let Some(at) = self.members.iter().position(|member| member.connection == connection) else { return };
-        let Member { name, progress, .. } = self.members.remove(at);
-        if self.left.len() >= REMEMBERED {
-            self.left.pop_front();
+        let Member { name, progress, guest, .. } = self.members.remove(at);
+        // The names of guests do not come back.
+        if guest.is_none() {
+            if self.left.len() >= REMEMBERED {
+                self.left.pop_front();
+            }
+            self.left.push_back((name, progress));
         }
-        self.left.push_back((name, progress));
         self.settle();
     }
 
@@ -169,8 +194,10 @@ impl Roster {
         there.then_some(if self.driver == Some(connection) { Role::Driver } else { Role::Viewer })
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.members.len()
+    /// How many there are that are no guests: those for whom the session
+    /// lives.
+    pub(super) fn own(&self) -> usize {
+        self.members.iter().filter(|member| member.guest.is_none()).count()
     }
 
     /// Counts changes that [`Roster::present`] shows.
@@ -184,6 +211,7 @@ impl Roster {
             client: Arc::clone(&member.name),
             role: if self.driver == Some(member.connection) { Role::Driver } else { Role::Viewer },
             size: member.size,
+            guest: member.guest.clone(),
         };
         self.members.iter().map(present).collect()
     }
@@ -193,7 +221,8 @@ impl Roster {
         match rule {
             SizeRule::Driver => self.members.iter().find(|member| self.driver == Some(member.connection))?.size,
             SizeRule::Smallest => {
-                let sizes = || self.members.iter().filter_map(|member| member.size);
+                let own = || self.members.iter().filter(|member| member.guest.is_none());
+                let sizes = || own().filter_map(|member| member.size);
                 Some(Size { cols: sizes().map(|s| s.cols).min()?, rows: sizes().map(|s| s.rows).min()? })
             }
         }

@@ -16,9 +16,10 @@ use tracing::{Instrument, error, info, info_span};
 
 use super::driver::Driver;
 use super::handle::{Client, Identity, Session, Shared, Summary};
+use super::invitation::Invitation;
 use super::ledger::Ledger;
 use super::log::Appender;
-use super::roster::{MAX_CLIENTS, Role};
+use super::roster::Role;
 use super::{Blueprint, KEPT, Mount, cleanup, mount};
 use crate::journal::{Entry, Record, State, Terminal};
 use crate::sandbox::{Call, SandboxRef, Size};
@@ -44,7 +45,7 @@ pub enum Refused {
     #[error("there is no such session, or it has ended; start a new one")]
     NoSession,
     /// It has as many clients as it may.
-    #[error("this session already has its limit of {MAX_CLIENTS} clients; try again when one has left")]
+    #[error("this session has as many clients as it may; try again when one has left")]
     Crowded,
 }
 
@@ -52,7 +53,7 @@ pub enum Refused {
 #[derive(Clone, Debug, Default)]
 pub struct Join {
     /// Name of the client. A second one of the same name takes the first one's
-    /// place.
+    /// place. A guest gets one that is new.
     pub client: Arc<str>,
     /// What it comes to do.
     pub role: Role,
@@ -60,6 +61,8 @@ pub struct Join {
     pub size: Option<Size>,
     /// Who signed in, where people do.
     pub user: Option<Arc<str>>,
+    /// Shown by a guest, who watches whatever the role.
+    pub invitation: Option<Invitation>,
 }
 
 /// The numbering of a session's output, unless it had to begin anew.
@@ -123,7 +126,7 @@ impl Sessions {
         let identity = Identity { id, user: join.user.clone(), kept, epoch: FIRST_EPOCH, size };
         // Joined before the driver runs, which would else see nobody.
         let (shared, drive) = self.seat(&mut live, identity, blueprint, ledger);
-        let client = Client::join(shared, join.client, join.role, join.size).ok_or(Refused::Crowded)?;
+        let client = Client::join(shared, join).ok_or(Refused::Crowded)?;
         self.0.drivers.spawn(drive);
         Ok(client)
     }
@@ -197,18 +200,15 @@ impl Sessions {
         live.sessions.contains_key(id) || live.clearing.contains(id)
     }
 
-    /// Comes to a session that is kept.
+    /// Comes to a session that is kept, as its user or with an invitation.
     pub fn join(&self, id: &str, join: Join) -> Result<Client, Refused> {
         let live = self.0.lock();
         if live.shutting_down {
             return Err(Refused::ShuttingDown);
         }
-        let shared = live.sessions.get(id).filter(|shared| shared.kept && shared.user == join.user);
+        let shared = live.sessions.get(id).filter(|shared| shared.admits(&join) && !shared.is_over());
         let shared = Arc::clone(shared.ok_or(Refused::NoSession)?);
-        if shared.is_over() {
-            return Err(Refused::NoSession);
-        }
-        Client::join(shared, join.client, join.role, join.size).ok_or(Refused::Crowded)
+        Client::join(shared, join).ok_or(Refused::Crowded)
     }
 
     /// A session's place in the table, and what drives it.

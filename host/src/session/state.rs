@@ -100,7 +100,7 @@ pub(super) enum Event {
     Exited(Result<Exit>),
     /// The sandbox is gone by the provider's word.
     LeaseLost(Error),
-    /// So many clients are there.
+    /// So many clients are there, guests not counted.
     Clients(usize),
     /// A client or an operator ends the session.
     Kill,

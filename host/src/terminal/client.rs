@@ -318,7 +318,7 @@ mod tests {
     async fn a_client_reads_what_the_broker_writes() {
         let (mut server, mut client) = pair().await;
         let size = Cells { cols: 80, rows: 24 };
-        let people = vec![Present { client: "w1", role: "viewer", size: None }];
+        let people = vec![Present { client: "w1", role: "viewer", size: None, guest: None }];
         let (signal, data) = (Some("SIGKILL"), "\u{1b}[H");
         for (frame, expected) in [
             (
@@ -335,6 +335,7 @@ mod tests {
                     durability: "durable",
                     keep_ms: 60_000,
                     size,
+                    invitation: Some("code"),
                 },
                 Control::Ready { session: "s".into(), role: "driver".into(), epoch: 1, offset: 2, live: 3, input: 4 },
             ),

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::support::level1::{Visit, Window};
@@ -93,7 +94,9 @@ async fn a_viewer_sees_and_cannot_type() {
     let mut driver = attach(&broker.url, &[]);
     let session = driver.session().await;
     let mut viewer = attach(&broker.url, &[&session, "--view"]);
-    let link = format!("{}/?session={session}&role=viewer", broker.url);
+    let shown: Value = broker.get(&format!("/api/sessions/{session}")).await.json().await.unwrap();
+    let invitation = shown["invitation"].as_str().unwrap();
+    let link = format!("{}/?session={session}&role=viewer&invitation={invitation}", broker.url);
     let mut linked = Tty::start((200, 50), &["attach", &link], &[]);
     for tty in [&viewer, &linked] {
         tty.says("watching session").await;

@@ -15,7 +15,7 @@ use sandbox_broker::journal::{Owner, Sqlite};
 use sandbox_broker::plugin::{ComponentProvider, Engine, Section};
 use sandbox_broker::sandbox::{Call, Command, Exit, Result};
 use sandbox_broker::session::{
-    Blueprint, Client, Event, Join, Mount, Outcome, Reader, Sessions, SizeRule, SlowClient, Workspace,
+    Blueprint, Client, Event, Invitations, Join, Mount, Outcome, Reader, Sessions, SizeRule, SlowClient, Workspace,
 };
 use sandbox_broker::storage::{self, File, Grant, Mounter, Plan, Renewal, Step, Target};
 use serde_json::json;
@@ -112,6 +112,7 @@ async fn sessions(server: &Sandboxd, state: &Path) -> Sessions {
         recorder: None,
         journal: Arc::new(Sqlite::open(state).unwrap()),
         owner: Owner { broker: "broker".to_owned(), instance: "1".to_owned() },
+        invitations: Invitations::new(&[1; 32]),
     };
     let (blueprint, current) = watch::channel(Arc::new(blueprint));
     // It keeps what it was told last.

@@ -15,11 +15,15 @@ const LOCAL: &str = "[server]\nlisten = \"127.0.0.1:0\"\n[sandbox]\nprovider = \
 
 /// A broker for Ada and Bob, whose tokens are their names.
 async fn shared() -> Broker {
+    Broker::start(&for_two()).await
+}
+
+fn for_two() -> String {
     let token = |name: &str| {
         let hash: String = Sha256::digest(name).iter().map(|b| format!("{b:02x}")).collect();
         format!("[[auth.tokens]]\nname = \"{name}\"\nsha256 = \"{hash}\"\n")
     };
-    Broker::start(&format!("{LOCAL}{}{}", token("ada"), token("bob"))).await
+    format!("{LOCAL}{}{}", token("ada"), token("bob"))
 }
 
 async fn ask(broker: &Broker, who: &str, method: Method, path: &str) -> reqwest::Response {
@@ -65,7 +69,7 @@ async fn a_session_is_its_users_own() {
         ("kept", json!(true)),
         ("durability", json!(ready.durability)),
         ("user", json!("ada")),
-        ("clients", json!([{ "client": "desk", "role": "driver", "cols": 100, "rows": 30 }])),
+        ("clients", json!([{ "client": "desk", "role": "driver", "cols": 100, "rows": 30, "guest": null }])),
     ] {
         assert_eq!(session[member], value, "{member}");
     }
@@ -111,6 +115,54 @@ async fn a_session_is_its_users_own() {
     assert_eq!(window.closed().await.code, 1000);
     eventually("the session is gone", async || (get(&broker, "ada", &path).await.0 == 404).then_some(())).await;
     eventually("no sandbox", async || broker.embedded_sandboxes().await.is_empty().then_some(())).await;
+}
+
+/// Somebody else, once invited, sees what is shown and can do nothing; also
+/// when another process of the broker serves the session by then.
+#[tokio::test]
+async fn who_is_invited_watches_and_no_more() {
+    let mut broker = shared().await;
+    let mut ada = Window::open(&broker.url, Visit::default().token("ada").client("desk").size(100, 30)).await;
+    let ready = ada.ready().await;
+    let (id, invitation) = (ready.session, ready.invitation.expect("its user may invite"));
+    let visit = Visit::to(&id).token("bob").client("desk").size(20, 10);
+    let uninvited = Window::open(&broker.url, visit.clone()).await.closed().await;
+    let stranger = Visit { token: None, ..visit.clone() }.invited(&invitation);
+    assert!(Window::try_open(&broker.url, stranger).await.is_err(), "it stands for no token");
+    let wrong = Window::open(&broker.url, visit.clone().invited(&"A".repeat(invitation.len()))).await.closed().await;
+    assert_eq!((uninvited.code, wrong.code), (4404, 4404));
+
+    let mut bob = Window::open(&broker.url, visit.clone().invited(&invitation)).await;
+    let ready = bob.ready().await;
+    assert_eq!((&*ready.role, ready.invitation), ("viewer", None));
+    assert_ne!(ready.client, "desk", "that is Ada's window");
+    let clients = ada.told_that("clients", |said| said["clients"].as_array().unwrap().len() == 2).await;
+    assert_eq!((&clients["clients"][0]["guest"], &clients["clients"][1]["guest"]), (&Value::Null, &json!("bob")));
+    ada.input("echo $((6*7))\n").await;
+    bob.expect("42\r\n").await;
+    bob.input("touch /tmp/bob-was-here\n").await;
+    assert_eq!(bob.error().await.0, "not-driver");
+    bob.send(json!({ "type": "kill" })).await;
+    assert_eq!(bob.error().await.0, "not-driver");
+    bob.send(json!({ "type": "take-control" })).await;
+    assert_eq!(bob.error().await.0, "not-allowed");
+    for path in ["", "/files", "/recording"] {
+        assert_eq!(get(&broker, "bob", &format!("/api/sessions/{id}{path}")).await.0, 404, "{path}");
+    }
+    ada.input("stty size\n").await;
+    ada.expect("30 100\r\n").await;
+    let (_, one) = get(&broker, "ada", &format!("/api/sessions/{id}")).await;
+    assert_eq!(one["invitation"], json!(invitation));
+    assert!(!broker.log().contains(&invitation), "it is a secret");
+
+    broker.signal("KILL");
+    broker = Broker::start_in(broker.into_directory().await, &for_two()).await;
+    let mut bob = Window::open(&broker.url, visit.invited(&invitation)).await;
+    assert_eq!(bob.ready().await.role, "viewer");
+    let mut ada = Window::open(&broker.url, Visit::to(&id).token("ada").client("desk")).await;
+    ada.ready().await;
+    ada.input("echo $((40+4))\n").await;
+    bob.expect("44\r\n").await;
 }
 
 #[tokio::test]
@@ -160,6 +212,8 @@ async fn the_command_lists_shows_and_ends() {
     assert_eq!((row[0], row[1], row[3], row[5], row[6]), (&*id, "running", "local", "ada", "1"), "{table}");
     let show = text(&sessions(&broker, Some("ada"), &["show", &id]).await.stdout);
     assert!(show.contains("driver    desk 100x30\n"), "{show}");
+    let link = format!("watch at  {}/?session={id}&role=viewer&invitation=", broker.url);
+    assert!(show.contains(&link), "{show}");
     let json: Value =
         serde_json::from_slice(&sessions(&broker, Some("ada"), &["list", "--json"]).await.stdout).unwrap();
     assert_eq!(json["sessions"][0]["id"], *id);

@@ -7,7 +7,7 @@ import { element } from "../view";
 export type Act = "open" | "copy" | "copy-viewer" | "play" | "save" | "list" | "detach" | "kill";
 
 /** What an entry needs to make sense, as `data-needs` in index.html. */
-type Need = "session" | "recording" | "driver";
+type Need = "session" | "own" | "recording" | "driver";
 
 export class SessionMenu {
   readonly #menu = element("session-menu");
@@ -28,9 +28,11 @@ export class SessionMenu {
   /** Shows the entries that make sense in this session. */
   render(session: Session): void {
     const attached = isRunning(session) && session.window !== undefined;
+    const own = attached && session.window?.guest !== true;
     const has: Readonly<Record<Need, boolean>> = {
       session: attached,
-      recording: attached && session.window?.durability !== "best-effort",
+      own,
+      recording: own && session.window?.durability !== "best-effort",
       driver: attached && !isViewing(session),
     };
     for (const entry of this.#menu.querySelectorAll<HTMLElement>("[data-needs]")) {

@@ -54,16 +54,18 @@ struct Target {
     broker: Broker,
     session: Option<String>,
     viewer: bool,
+    /// Of somebody else who lets this one watch.
+    invitation: Option<String>,
 }
 
 impl Target {
     fn of(target: Option<&str>, remote: &remote::Remote, view: bool) -> anyhow::Result<Self> {
         let Some(target) = target else {
-            return Ok(Target { broker: remote.broker()?, session: None, viewer: view });
+            return Ok(Target { broker: remote.broker()?, session: None, viewer: view, invitation: None });
         };
         if is_id(target) {
             let session = Some(target.to_owned());
-            return Ok(Target { broker: remote.broker()?, session, viewer: view });
+            return Ok(Target { broker: remote.broker()?, session, viewer: view, invitation: None });
         }
         let Ok(url) = Url::parse(target) else {
             anyhow::bail!("{target:?} is neither a session's id, 32 hexadecimal digits, nor an address");
@@ -78,7 +80,9 @@ impl Target {
             Some("viewer") => true,
             Some(other) => anyhow::bail!("`role` in the address must be driver or viewer, found {other:?}"),
         };
-        Ok(Target { broker: Broker::at(target)?, session, viewer })
+        let invitation = member("invitation").map(String::from);
+        let viewer = viewer || invitation.is_some();
+        Ok(Target { broker: Broker::at(target)?, session, viewer, invitation })
     }
 }
 
@@ -89,7 +93,12 @@ fn is_id(text: &str) -> bool {
 pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let Options { target, remote, view, detach_key } = options;
     let (left, session) = match Target::of(target.as_deref(), &remote, view) {
-        Ok(target) => Visit::new(target, detach_key)?.run().await,
+        Ok(target) => {
+            let guest = target.invitation.is_some();
+            let (left, session) = Visit::new(target, detach_key)?.run().await;
+            // A guest comes back by the link, not by the id.
+            (left, session.filter(|_| !guest))
+        }
         Err(error) => (Left::Failed(format!("{error:#}")), None),
     };
     match (&left, session) {
@@ -123,6 +132,7 @@ mod tests {
     fn where_the_arguments_lead() {
         const ID: &str = "0123456789abcdef0123456789abcdef";
         let link = format!("https://a.example/?session={ID}&role=viewer");
+        let invited = format!("https://a.example/?session={ID}&invitation=code");
         let page = "http://127.0.0.1:9/";
         for (arguments, broker, session, viewer) in [
             (&[][..], page, None, false),
@@ -131,6 +141,7 @@ mod tests {
             (&[ID, "--view"], page, Some(ID), true),
             (&["ws://a.example/terminal"], "http://a.example/", None, false),
             (&[&*link], "https://a.example/", Some(ID), true),
+            (&[&*invited], "https://a.example/", Some(ID), true),
         ] {
             let found = target(arguments).unwrap();
             assert_eq!(
@@ -139,6 +150,7 @@ mod tests {
                 "{arguments:?}"
             );
         }
+        assert_eq!(target(&[&*invited]).unwrap().invitation.as_deref(), Some("code"));
         for wrong in ["0123", "http://a.example/?session=1", "http://a.example/?role=root", "ftp://a.example"] {
             assert!(target(&[wrong]).is_err(), "{wrong}");
         }

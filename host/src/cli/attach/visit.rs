@@ -97,6 +97,7 @@ pub(super) struct Visit {
     target: Option<String>,
     /// It came to watch.
     viewer: bool,
+    invitation: Option<String>,
     /// This window's name.
     client: String,
     local: Local,
@@ -121,13 +122,14 @@ pub(super) struct Visit {
 
 impl Visit {
     pub(super) fn new(target: Target, key: DetachKey) -> anyhow::Result<Self> {
-        let Target { broker, session, viewer } = target;
+        let Target { broker, session, viewer, invitation } = target;
         let mut random = [0; 8];
         getrandom::fill(&mut random)?;
         Ok(Visit {
             broker,
             target: session,
             viewer,
+            invitation,
             client: format!("attach-{:016x}", u64::from_be_bytes(random)),
             local: Local::listen(key)?,
             screen: Screen::start(),
@@ -214,6 +216,9 @@ impl Visit {
             }
             (None, Some(session)) => _ = query.append_pair("session", session),
             (None, None) => {}
+        }
+        if let Some(invitation) = &self.invitation {
+            query.append_pair("invitation", invitation);
         }
         if let Some(size) = tty::size() {
             query.append_pair("cols", &size.cols.to_string());

@@ -23,7 +23,7 @@ use crate::http::{App, ConfigStatus, Connection, Limits, Settings, Token, router
 use crate::journal::Owner;
 use crate::journal::memory::Memory;
 use crate::sandbox::Command;
-use crate::session::{self, Blueprint, Event, Join, Sessions, SizeRule, SlowClient};
+use crate::session::{self, Blueprint, Event, Invitations, Join, Sessions, SizeRule, SlowClient};
 use crate::terminal;
 
 /// Waits, but not for ever: a condition that does not come fails its test.
@@ -112,6 +112,7 @@ impl Broker {
             recorder: None,
             journal: Arc::new(Memory::default()),
             owner: Owner { broker: "broker".to_owned(), instance: "1".to_owned() },
+            invitations: Invitations::new(&[1; 32]),
         }));
         let sessions = Sessions::new(blueprint.subscribe());
         let settings = watch::Sender::new(Arc::new(options.settings()));

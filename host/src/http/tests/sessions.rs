@@ -1,7 +1,7 @@
 //! What is said of sessions over HTTP, where the provider is the test.
 
 use super::harness::{Broker, Options, soon};
-use crate::session::{Event, Join, Outcome, Role};
+use crate::session::{Event, Join, Outcome};
 
 #[tokio::test]
 async fn a_session_without_a_recorder_has_no_recording() {
@@ -45,8 +45,7 @@ async fn a_delete_ends_the_session_whoever_is_there() {
 #[tokio::test]
 async fn a_session_from_before_the_sign_in_is_nobodys() {
     let broker = Broker::start(Options::default().token("ada").token("bob")).await;
-    let join =
-        |user: Option<&str>| Join { client: "desk".into(), role: Role::Driver, size: None, user: user.map(Into::into) };
+    let join = |user: Option<&str>| Join { client: "desk".into(), user: user.map(Into::into), ..Join::default() };
     let (nobodys, adas) = (broker.sessions.open(join(None), true), broker.sessions.open(join(Some("ada")), true));
     let (nobodys, adas) = (nobodys.unwrap(), adas.unwrap());
     let (cookie, _) = broker.sign_in("ada").await;

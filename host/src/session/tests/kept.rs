@@ -16,7 +16,7 @@ use crate::session::{Denied, Role, SlowClient, WINDOW};
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn join(client: &str, role: Role, size: Option<Size>) -> Join {
-    Join { client: client.into(), role, size, user: None }
+    Join { client: client.into(), role, size, ..Join::default() }
 }
 
 /// A session that is kept, with its first client, and its shell.
@@ -387,11 +387,70 @@ async fn a_session_of_another_person_is_none() {
     bed.all_gone().await;
 }
 
+/// The rights of an invitation, and what it must not do to the session's user.
+#[tokio::test(start_paused = true)]
+async fn a_guest_watches_and_changes_nothing() {
+    let bed = Bed::new();
+    bed.change(|blueprint| blueprint.size = SizeRule::Smallest);
+    let large = Size { cols: 100, rows: 40 };
+    let user = || Join { user: Some("ada".into()), ..join("one", Role::Driver, Some(large)) };
+    let client = bed.sessions.open(user(), true).unwrap();
+    let shell = bed.fake.shell().await;
+    let invitation = client.invitation().unwrap().clone();
+    let invited = |client: &str, invitation: &Invitation| Join {
+        client: client.into(),
+        role: Role::Driver,
+        size: Some(Size { cols: 10, rows: 5 }),
+        user: Some("bob".into()),
+        invitation: Some(invitation.clone()),
+    };
+    let other = bed.sessions.open(driver("other"), true).unwrap();
+    for wrong in [other.invitation().unwrap(), &Invitation::shown(&"A".repeat(Invitation::LEN)).unwrap()] {
+        assert_eq!(bed.sessions.join(client.id(), invited("two", wrong)).unwrap_err(), Refused::NoSession);
+    }
+    other.kill();
+    drop(other);
+
+    // Of the driver's own name, and as a driver.
+    let guest = bed.sessions.join(client.id(), invited("one", &invitation)).unwrap();
+    assert_ne!(guest.name(), client.name());
+    let whose: Vec<_> = client.summary().clients.into_iter().map(|one| one.guest).collect();
+    assert_eq!(whose, [None, Some("bob".into())]);
+    assert_eq!((client.role(), guest.role()), (Some(Role::Driver), Some(Role::Viewer)));
+    assert!(guest.is_guest() && !client.is_guest() && !guest.take_control());
+    assert_eq!(soon(guest.typed(1, Bytes::from_static(b"no"))).await, Err(Denied::Viewer));
+    soon(client.typed(1, Bytes::from_static(b"yes"))).await.unwrap();
+    assert_eq!(*client.size().borrow(), large, "a guest has no say in it");
+    let reader = guest.reader_at(0, false);
+
+    // A guest that goes leaves nothing that the user's next window would take for its own.
+    drop(guest);
+    let mut guests: Vec<_> =
+        (0..32).map(|i| bed.sessions.join(client.id(), invited(&format!("g{i}"), &invitation)).unwrap()).collect();
+    assert_eq!(bed.sessions.join(client.id(), invited("last", &invitation)).unwrap_err(), Refused::Crowded);
+    let again = bed.sessions.join(client.id(), user()).unwrap();
+    assert_eq!((again.role(), client.role()), (Some(Role::Driver), None), "there is room for the user");
+    soon(again.typed(1, Bytes::from_static(b"twice"))).await.unwrap();
+    soon(again.typed(2, Bytes::from_static(b"!"))).await.unwrap();
+    let mut shell = shell;
+    assert_eq!(shell.read(4).await, b"yes!");
+
+    drop((client, again));
+    assert!(guests.iter().all(|guest| guest.role() == Some(Role::Viewer)), "nobody follows but one who may");
+    let left = Instant::now();
+    let told = Told::read_to_end(reader).await;
+    assert!(matches!(told.outcome, Some(Outcome::Detached)));
+    assert_eq!(left.elapsed(), KEEP, "a guest keeps nothing alive");
+    guests.clear();
+    bed.all_gone().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_session_that_ends_with_its_client_cannot_be_joined() {
     let bed = Bed::new();
     let client = bed.open(None).unwrap();
     assert_eq!(bed.sessions.join(client.id(), driver("two")).unwrap_err(), Refused::NoSession);
+    assert_eq!(client.invitation(), None);
     drop(client);
     bed.all_gone().await;
 }

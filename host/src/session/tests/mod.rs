@@ -21,8 +21,8 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::{
-    Blueprint, Client, Event, Join, Mount, Outcome, Progress, Reader, Refused, Role, Sessions, SizeRule, SlowClient,
-    Step,
+    Blueprint, Client, Event, Invitation, Invitations, Join, Mount, Outcome, Progress, Reader, Refused, Role, Sessions,
+    SizeRule, SlowClient, Step,
 };
 use crate::journal::memory::Memory;
 use crate::journal::{Journal, Owner, State};
@@ -104,12 +104,13 @@ fn blueprint(fake: &Arc<Fake>) -> Blueprint {
         recorder: None,
         journal: Arc::new(Memory::default()),
         owner: Owner { broker: "broker-1".to_owned(), instance: "1".to_owned() },
+        invitations: Invitations::new(&[1; 32]),
     }
 }
 
 /// A client that may drive.
 fn driver(client: &str) -> Join {
-    Join { client: client.into(), role: Role::Driver, size: None, user: None }
+    Join { client: client.into(), role: Role::Driver, size: None, user: None, invitation: None }
 }
 
 /// Goes on, as a later process `instance`, with what there is in the journal.

@@ -125,6 +125,9 @@ pub struct Person<'a> {
     /// Its size, where it has told one.
     #[serde(flatten)]
     pub size: Option<Cells>,
+    /// Whose it is, where it is a guest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guest: Option<&'a str>,
 }
 
 /// A message of ours.
@@ -170,6 +173,9 @@ pub enum ServerFrame<'a> {
         keep_ms: u64,
         /// The terminal's size.
         size: Cells,
+        /// Lets others watch; not told to those who came by one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        invitation: Option<&'a str>,
     },
     /// What was on the screen at an offset.
     Screen {
@@ -301,12 +307,12 @@ mod tests {
         let parts = [Bytes::from_static(b"ab"), Bytes::from_static(b"c")];
         assert_eq!(&output(258, parts.iter())[..], b"\x01\0\0\0\0\0\0\x01\x02abc");
         let size = Cells { cols: 80, rows: 24 };
-        let person = Person { client: "w1", role: "driver", size: Some(size) };
-        let silent = Person { client: "w2", role: "viewer", size: None };
+        let person = Person { client: "w1", role: "driver", size: Some(size), guest: None };
+        let silent = Person { client: "w2", role: "viewer", size: None, guest: Some("bob") };
         for (frame, json) in [
             (
                 ServerFrame::Clients { clients: vec![person, silent] },
-                r#"{"type":"clients","clients":[{"client":"w1","role":"driver","cols":80,"rows":24},{"client":"w2","role":"viewer"}]}"#,
+                r#"{"type":"clients","clients":[{"client":"w1","role":"driver","cols":80,"rows":24},{"client":"w2","role":"viewer","guest":"bob"}]}"#,
             ),
             (ServerFrame::Size(size), r#"{"type":"size","cols":80,"rows":24}"#),
             (ServerFrame::Pong {}, r#"{"type":"pong"}"#),

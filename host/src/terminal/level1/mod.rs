@@ -48,11 +48,12 @@ pub(super) async fn serve(
         Err(wrong) => return Ending::closed(CloseCode::Policy, wrong.to_string()),
     };
     let (since, epoch) = (query.since, query.epoch);
-    let client = match enter(sessions, query, user) {
+    let client = match enter(sessions, query, user.clone()) {
         Ok(client) => client,
         Err(refused) => return refused.into(),
     };
-    info!(session = client.id(), client = %client.name(), "client attached");
+    let guest = client.is_guest().then_some(user.as_deref().unwrap_or("somebody"));
+    info!(session = client.id(), client = %client.name(), guest, "client attached");
     let since = since.filter(|_| epoch.is_none_or(|epoch| epoch == client.epoch()));
     let (answer, answers) = mpsc::channel(BAD_FRAMES as usize);
     let (ack, acked) = watch::channel(0);

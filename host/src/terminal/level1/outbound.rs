@@ -27,7 +27,7 @@ use tracing::warn;
 use super::Answer;
 use super::frames::{self, Cells, Person, ServerFrame, WINDOW};
 use crate::sandbox::{CHUNK_BYTES, Exit, Result as SandboxResult, Size};
-use crate::session::{Client, Company, Event, Outcome, Piece, Playback, Presence, Reader, Role, Stage};
+use crate::session::{Client, Company, Event, Invitation, Outcome, Piece, Playback, Presence, Reader, Role, Stage};
 use crate::terminal::ending::Ending;
 use crate::terminal::frames::CloseCode;
 use crate::terminal::outbound::{MAX_JOINED, progress};
@@ -171,6 +171,7 @@ impl<'a> Outbound<'a> {
             Event::Stage(stage) => self.stage(&stage).await,
             Event::Ready { session, offset, live, provider, isolation, durability, .. } => {
                 self.ready = true;
+                let invitation = self.client.invitation().filter(|_| !self.client.is_guest());
                 let (size, input) = (*self.client.size().borrow(), *self.client.handed().borrow());
                 self.control(ServerFrame::Ready {
                     session: &session,
@@ -185,6 +186,7 @@ impl<'a> Outbound<'a> {
                     durability: durability.as_str(),
                     keep_ms: self.client.keep().as_millis() as u64,
                     size: size.into(),
+                    invitation: invitation.map(Invitation::expose),
                 })
                 .await
             }
@@ -203,7 +205,12 @@ impl<'a> Outbound<'a> {
     async fn clients(&mut self, present: &[Presence]) -> Sent {
         let clients = present
             .iter()
-            .map(|one| Person { client: &one.client, role: one.role.as_str(), size: one.size.map(Cells::from) })
+            .map(|one| Person {
+                client: &one.client,
+                role: one.role.as_str(),
+                size: one.size.map(Cells::from),
+                guest: one.guest.as_deref(),
+            })
             .collect();
         self.control(ServerFrame::Clients { clients }).await
     }

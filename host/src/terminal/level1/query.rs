@@ -9,7 +9,7 @@ use url::form_urlencoded;
 
 use super::MAX_NAME;
 use crate::sandbox::Size;
-use crate::session::{Join, Role, new_id};
+use crate::session::{Invitation, Join, Role, new_id};
 
 /// The members of `/terminal?…`; see `docs/terminal-protocol.md`.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -20,6 +20,7 @@ pub(in crate::terminal) struct Query {
     client: Option<Arc<str>>,
     role: Role,
     size: Option<Size>,
+    invitation: Option<Invitation>,
 }
 
 /// A member that is not what it must be.
@@ -61,19 +62,27 @@ impl Query {
                         _ => return Err(wrong("role", "driver or viewer")),
                     }
                 }
+                "invitation" => {
+                    let shown = Invitation::shown(&value);
+                    found.invitation =
+                        Some(shown.ok_or_else(|| wrong("invitation", "as long as in the link that was copied"))?);
+                }
                 "cols" => cols = Some(number("cols", &value)?),
                 "rows" => rows = Some(number("rows", &value)?),
                 _ => {}
             }
         }
         found.size = size(cols, rows)?;
+        if found.invitation.is_some() && found.session.is_none() {
+            return Err(wrong("session", "there together with `invitation`"));
+        }
         Ok(found)
     }
 
     /// Who comes, with a name of its own where it has none.
     pub(in crate::terminal) fn join(&self, user: Option<Arc<str>>) -> Join {
         let client = self.client.clone().unwrap_or_else(new_id);
-        Join { client, role: self.role, size: self.size, user }
+        Join { client, role: self.role, size: self.size, user, invitation: self.invitation.clone() }
     }
 }
 
@@ -124,6 +133,8 @@ mod tests {
             ("client=", "client"),
             ("client=a/b", "client"),
             ("role=root", "role"),
+            ("session=0123456789abcdef0123456789abcdef&invitation=short", "invitation"),
+            ("invitation=0123456789abcdef0123456789abcdef01234567890", "session"),
             ("cols=80", "rows"),
             ("rows=24", "cols"),
             ("cols=0&rows=24", "cols"),

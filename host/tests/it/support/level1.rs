@@ -24,6 +24,7 @@ pub struct Visit {
     pub client: Option<String>,
     pub role: Option<&'static str>,
     pub size: Option<(u16, u16)>,
+    pub invitation: Option<String>,
     /// A token of `[auth]`.
     pub token: Option<String>,
     /// Acknowledges only what [`Window::ack`] says.
@@ -43,6 +44,11 @@ impl Visit {
 
     pub fn viewer(mut self) -> Self {
         self.role = Some("viewer");
+        self
+    }
+
+    pub fn invited(mut self, invitation: &str) -> Self {
+        self.invitation = Some(invitation.to_owned());
         self
     }
 
@@ -77,6 +83,7 @@ impl Visit {
             ("epoch", self.epoch.as_ref().map(number)),
             ("client", self.client.clone()),
             ("role", self.role.map(str::to_owned)),
+            ("invitation", self.invitation.clone()),
             ("cols", cols),
             ("rows", rows),
         ] {
@@ -101,6 +108,7 @@ pub struct Ready {
     pub provider: String,
     pub durability: String,
     pub size: Value,
+    pub invitation: Option<String>,
 }
 
 /// What a window is told next.

@@ -1,14 +1,16 @@
 //! A provider in trouble for a moment: no session that is kept loses its shell,
 //! its recorder or a byte by that.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use http::Method;
 
 use crate::support::faults::{Fault, Faults};
 use crate::support::level1::{Visit, Window};
 use crate::support::stream::{Follower, LINE, streams};
-use crate::support::{Broker, DEADLINE, Sandboxd};
+use crate::support::{Broker, DEADLINE, Sandboxd, eventually};
 
 /// What the first requests meet: the worst first, for none is tried for long
 /// that nothing can mend.
@@ -112,4 +114,46 @@ async fn old_output_comes_whole_from_a_provider_in_trouble() {
     driver.input("end\n").await;
     driver.told("exit").await;
     server.has(0).await;
+}
+
+/// A path that dies without a word ends what waits on it: the system probes
+/// every connection on which nothing moves, within the half minute.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_connection_to_a_provider_is_probed() {
+    let server = Sandboxd::start().await;
+    let section = server.section("box");
+    let broker =
+        Broker::start(&format!("[server]\nlisten = \"127.0.0.1:0\"\n[sandbox]\nprovider = \"box\"\n{section}")).await;
+    let mut window = Window::open(&broker.url, Visit::default()).await;
+    window.ready().await;
+    let port: u16 = server.url.rsplit(':').next().unwrap().parse().unwrap();
+    let timers = eventually("only timers that probe", async || {
+        let timers = timers(broker.pid(), port);
+        (!timers.is_empty() && timers.iter().all(|(kind, _)| *kind == KEEPALIVE)).then_some(timers)
+    })
+    .await;
+    assert!(timers.iter().all(|(_, left)| *left <= Duration::from_secs(30)), "{timers:?}");
+}
+
+/// `timer_active` of a connection that is probed when it is due; Linux,
+/// `Documentation/networking/proc_net_tcp.rst`.
+const KEEPALIVE: u8 = 2;
+
+/// The timers of a process's connections to this port, and when they are due.
+fn timers(pid: u32, port: u16) -> Vec<(u8, Duration)> {
+    let sockets: HashSet<_> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .filter_map(|fd| Some(std::fs::read_link(fd.ok()?.path()).ok()?.to_str()?.to_owned()))
+        .collect();
+    let table = std::fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap();
+    let timer = |line: &str| {
+        let columns: Vec<_> = line.split_whitespace().collect();
+        let ours =
+            sockets.contains(&format!("socket:[{}]", columns[9])) && columns[2].ends_with(&format!(":{port:04X}"));
+        let (kind, left) = columns[5].split_once(':')?;
+        // In hundredths of a second.
+        let left = Duration::from_millis(10 * u64::from_str_radix(left, 16).ok()?);
+        ours.then_some((u8::from_str_radix(kind, 16).ok()?, left))
+    };
+    table.lines().skip(1).filter_map(timer).collect()
 }

@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use nix::sys::signal::{SigHandler, Signal};
 use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
 use rustix::process::Resource;
@@ -62,6 +63,7 @@ pub(super) fn spawn(spawn: &Spawn) -> Result<(u32, Vec<OwnedFd>), Failure> {
     // SAFETY: the closure runs between fork and exec and makes system calls only: it allocates nothing and takes no lock.
     unsafe {
         command.pre_exec(move || {
+            default_signals();
             rustix::process::setsid()?;
             if terminal {
                 rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
@@ -85,6 +87,15 @@ pub(super) fn spawn(spawn: &Spawn) -> Result<(u32, Vec<OwnedFd>), Failure> {
     let child =
         command.spawn().map_err(|error| exhausted_or_invalid(&error, &format!("cannot start '{}'", spawn.cmd)))?;
     Ok((child.id(), mine))
+}
+
+/// Undoes what the server's parent handed down: `nohup`, or a script that starts it in the background, ignores signals, and
+/// then no key would interrupt a program.
+fn default_signals() {
+    for signal in Signal::iterator() {
+        // SAFETY: installs no handler, so nothing of ours can run at a signal. Two cannot be changed, which is right.
+        let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
+    }
 }
 
 struct Theirs {

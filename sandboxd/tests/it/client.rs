@@ -294,7 +294,9 @@ impl Process {
     pub(crate) async fn shows(&mut self, text: &str) -> String {
         let mut shown = String::new();
         while !shown.contains(text) {
-            let event = self.events.next().await.unwrap_or_else(|| panic!("the stream ended, shown: {shown:?}"));
+            let event = tokio::time::timeout(DEADLINE, self.events.next()).await;
+            let event = event.unwrap_or_else(|_| panic!("no {text:?}, shown: {shown:?}"));
+            let event = event.unwrap_or_else(|| panic!("the stream ended, shown: {shown:?}"));
             let data = event["event"]["data"]["pty"].as_str().unwrap_or_default();
             shown.push_str(&String::from_utf8_lossy(&STANDARD.decode(data).unwrap()));
         }

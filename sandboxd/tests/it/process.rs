@@ -4,8 +4,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tokio::process::Command;
 
-use crate::client::{DEADLINE, Sandbox, TestServer, envelope, until};
+use crate::client::{DEADLINE, PROGRAM, Sandbox, TestProgram, TestServer, envelope, until};
 
 /// What `seq 1 n` prints.
 fn sequence(n: usize, line_end: &str) -> Vec<u8> {
@@ -36,7 +37,8 @@ async fn a_terminal_works() {
     shell.input("echo $((6*7))\n").await;
     shell.shows("42\r\n").await;
     shell.input("stty size\n").await;
-    shell.shows("24 80\r\n").await;
+    // The line editor writes back the size that it has just read: it must not be at that when the size changes.
+    shell.shows("24 80\r\n$ ").await;
     let size = json!({ "process": { "pid": shell.pid }, "pty": { "size": { "cols": 132, "rows": 50 } } });
     assert_eq!(sandbox.ok("process.Process/Update", size).await, json!({}));
     shell.input("stty size; tput -T xterm cols\n").await;
@@ -59,6 +61,19 @@ async fn a_terminal_works() {
         .await;
     assert_eq!(refused["code"], "not_found");
     server.end().await;
+}
+
+/// Promise: a process has its signals as the system has it by default, however the server was started.
+#[tokio::test(flavor = "multi_thread")]
+async fn ignored_signals_are_not_handed_down() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP INT QUIT TSTP; exec \"$0\" \"$@\"", PROGRAM]);
+    let (program, _) = TestProgram::start_by(command, &[]).await;
+    let sandbox = program.api.create(json!({})).await;
+    let (_, ignored, _) = sandbox.run("grep -o '^SigIgn:.*' /proc/self/status | cut -f 2").await;
+    let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
+    // Without the real-time ones, which mean nothing to a terminal.
+    assert_eq!(ignored & 0x7fff_ffff, 0, "{ignored:x}");
 }
 
 /// Promise: everything that a process prints arrives before its end, byte for byte, on a terminal and on pipes.

@@ -18,8 +18,9 @@ const TROUBLE: [Fault; 4] = [Fault::Refused(500), Fault::Lost, Fault::Refused(42
 
 const START: &str = "/process.Process/Start";
 
-fn config(server: &Sandboxd, faults: &Faults, sandbox: &str) -> String {
-    let section = server.section_by(&faults.url, "box");
+/// A broker whose provider is `server`, reached at `url`.
+fn config(server: &Sandboxd, url: &str, sandbox: &str) -> String {
+    let section = server.section_by(url, "box");
     format!("[server]\nlisten = \"127.0.0.1:0\"\n[sandbox]\nprovider = \"box\"\n{sandbox}\n{section}")
 }
 
@@ -38,7 +39,7 @@ fn met(faults: &Faults) -> u64 {
 async fn a_shell_gets_its_recorder_from_a_provider_in_trouble() {
     let server = Sandboxd::start().await;
     let faults = Faults::start(&server.url).await;
-    let broker = Broker::start(&config(&server, &faults, "")).await;
+    let broker = Broker::start(&config(&server, &faults.url, "")).await;
     for path in ["/files", START] {
         let before = met(&faults);
         faults.begin(DEADLINE, first(path, &TROUBLE));
@@ -57,7 +58,7 @@ async fn a_shell_gets_its_recorder_from_a_provider_in_trouble() {
 async fn the_next_broker_finds_its_sessions_at_a_provider_in_trouble() {
     let server = Sandboxd::start().await;
     let faults = Faults::start(&server.url).await;
-    let config = config(&server, &faults, "");
+    let config = config(&server, &faults.url, "");
     let mut broker = Broker::start(&config).await;
     let mut window = Window::open(&broker.url, Visit::default().client("w")).await;
     let ready = window.ready().await;
@@ -85,7 +86,7 @@ async fn old_output_comes_whole_from_a_provider_in_trouble() {
     const LINES: u64 = 300_000;
     let server = Sandboxd::start().await;
     let faults = Faults::start(&server.url).await;
-    let broker = Broker::start(&config(&server, &faults, &streams(LINES))).await;
+    let broker = Broker::start(&config(&server, &faults.url, &streams(LINES))).await;
     let mut driver = Window::open(&broker.url, Visit::default().client("driver")).await;
     let ready = driver.ready().await;
     let mut follower = Follower::new("driver", &ready);
@@ -121,9 +122,7 @@ async fn old_output_comes_whole_from_a_provider_in_trouble() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_connection_to_a_provider_is_probed() {
     let server = Sandboxd::start().await;
-    let section = server.section("box");
-    let broker =
-        Broker::start(&format!("[server]\nlisten = \"127.0.0.1:0\"\n[sandbox]\nprovider = \"box\"\n{section}")).await;
+    let broker = Broker::start(&config(&server, &server.url, "")).await;
     let mut window = Window::open(&broker.url, Visit::default()).await;
     window.ready().await;
     let port: u16 = server.url.rsplit(':').next().unwrap().parse().unwrap();

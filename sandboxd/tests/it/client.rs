@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
+use tokio::time::error::Elapsed;
 
 /// For every wait. Generous: machines under test are often busy.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -294,7 +295,7 @@ impl Process {
     pub(crate) async fn shows(&mut self, text: &str) -> String {
         let mut shown = String::new();
         while !shown.contains(text) {
-            let event = tokio::time::timeout(DEADLINE, self.events.next()).await;
+            let event = self.events.next_in_time().await;
             let event = event.unwrap_or_else(|_| panic!("no {text:?}, shown: {shown:?}"));
             let event = event.unwrap_or_else(|| panic!("the stream ended, shown: {shown:?}"));
             let data = event["event"]["data"]["pty"].as_str().unwrap_or_default();
@@ -328,6 +329,11 @@ pub(crate) struct Output {
 impl Events {
     /// The next message; the end-of-stream message comes as `{"endOfStream": …}`, then `None`.
     pub(crate) async fn next(&mut self) -> Option<Value> {
+        self.next_in_time().await.expect("a chunk in time")
+    }
+
+    /// The same, for who has more to say when nothing comes for [`DEADLINE`].
+    async fn next_in_time(&mut self) -> Result<Option<Value>, Elapsed> {
         loop {
             if self.buffer.len() >= 5 {
                 let length = u32::from_be_bytes(self.buffer[1..5].try_into().unwrap()) as usize;
@@ -335,23 +341,23 @@ impl Events {
                     let frame = self.buffer.split_to(5 + length);
                     let message: Value = serde_json::from_slice(&frame[5..]).unwrap();
                     assert!(!self.ended, "a message after the end of the stream");
-                    return Some(match frame[0] {
+                    return Ok(Some(match frame[0] {
                         0 => message,
                         2 => {
                             self.ended = true;
                             json!({ "endOfStream": message })
                         }
                         flags => panic!("flags {flags}"),
-                    });
+                    }));
                 }
             }
-            let chunk = tokio::time::timeout(DEADLINE, self.response.chunk()).await.expect("a chunk in time").unwrap();
+            let chunk = tokio::time::timeout(DEADLINE, self.response.chunk()).await?.unwrap();
             match chunk {
                 Some(chunk) => self.buffer.extend_from_slice(&chunk),
                 None => {
                     assert!(self.ended, "the stream ended without an end-of-stream message");
                     assert!(self.buffer.is_empty());
-                    return None;
+                    return Ok(None);
                 }
             }
         }

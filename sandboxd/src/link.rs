@@ -4,7 +4,7 @@
 //! message ends the link, and with it the sandbox.
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -38,10 +38,13 @@ pub(crate) enum LinkError {
     Wire(#[from] WireError),
 }
 
+/// A frame and the descriptor that travels with it.
+type Request = (Vec<u8>, Option<OwnedFd>);
+
 /// A cheap handle. The link ends when init does, or when the last handle is dropped.
 #[derive(Debug, Clone)]
 pub(crate) struct Link {
-    requests: mpsc::Sender<Vec<u8>>,
+    requests: mpsc::Sender<Request>,
     waiting: Arc<Mutex<Waiting>>,
     next: Arc<AtomicU64>,
 }
@@ -98,36 +101,36 @@ impl Link {
     pub(crate) async fn spawn(&self, spawn: Spawn) -> Result<Spawned, Failure> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (waiter, reply) = oneshot::channel();
-        self.request(id, Waiter::Spawn(waiter), &ToInit::Spawn { id, spawn: Box::new(spawn) }).await?;
+        self.request(id, Waiter::Spawn(waiter), &ToInit::Spawn { id, spawn: Box::new(spawn) }, None).await?;
         reply.await.unwrap_or_else(|_| Err(gone()))
     }
 
-    /// Does one thing in the sandbox's file system.
-    pub(crate) async fn file(&self, user: &str, op: FileOp) -> Answer {
-        self.ask(|id| ToInit::File { id, user: user.to_owned(), op }).await
+    /// Does one thing in the sandbox's file system, perhaps from a directory on.
+    pub(crate) async fn file(&self, user: &str, op: FileOp, from: Option<OwnedFd>) -> Answer {
+        self.ask(|id| ToInit::File { id, user: user.to_owned(), op }, from).await
     }
 
     /// Ends all programs, unmounts file systems in user space, and lets their daemons end.
     pub(crate) async fn close(&self, within: Duration) -> Result<(), Failure> {
         let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-        self.ask(|id| ToInit::Close { id, within_ms }).await.map(drop)
+        self.ask(|id| ToInit::Close { id, within_ms }, None).await.map(drop)
     }
 
-    async fn ask(&self, message: impl FnOnce(u64) -> ToInit) -> Answer {
+    async fn ask(&self, message: impl FnOnce(u64) -> ToInit, beside: Option<OwnedFd>) -> Answer {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (waiter, reply) = oneshot::channel();
-        self.request(id, Waiter::Answer(waiter), &message(id)).await?;
+        self.request(id, Waiter::Answer(waiter), &message(id), beside).await?;
         reply.await.unwrap_or_else(|_| Err(gone()))
     }
 
     /// Signals a process that [`Link::spawn`] started; nothing happens if it has ended.
     pub(crate) async fn signal(&self, pid: u32, signal: ProcessSignal) -> Result<(), Failure> {
-        let frame = encode(&ToInit::Signal { pid, signal })?;
-        self.requests.send(frame).await.map_err(|_| gone())
+        let frame = encode(&ToInit::Signal { pid, signal }, 0)?;
+        self.requests.send((frame, None)).await.map_err(|_| gone())
     }
 
-    async fn request(&self, id: u64, waiter: Waiter, message: &ToInit) -> Result<(), Failure> {
-        let frame = encode(message)?;
+    async fn request(&self, id: u64, waiter: Waiter, message: &ToInit, beside: Option<OwnedFd>) -> Result<(), Failure> {
+        let frame = encode(message, usize::from(beside.is_some()))?;
         {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             if waiting.closed {
@@ -135,12 +138,13 @@ impl Link {
             }
             waiting.replies.insert(id, waiter);
         }
-        self.requests.send(frame).await.map_err(|_| gone())
+        self.requests.send((frame, beside)).await.map_err(|_| gone())
     }
 }
 
-fn encode(message: &ToInit) -> Result<Vec<u8>, Failure> {
-    wire::encode(message, 0).map_err(|error| Failure { kind: FailureKind::InvalidArgument, message: error.to_string() })
+fn encode(message: &ToInit, descriptors: usize) -> Result<Vec<u8>, Failure> {
+    wire::encode(message, descriptors)
+        .map_err(|error| Failure { kind: FailureKind::InvalidArgument, message: error.to_string() })
 }
 
 /// The answer to every request that a sandbox's end overtakes.
@@ -148,12 +152,24 @@ fn gone() -> Failure {
     Failure { kind: FailureKind::Internal, message: "the sandbox ended before it answered".to_owned() }
 }
 
-async fn write_requests(mut socket: OwnedWriteHalf, mut queue: mpsc::Receiver<Vec<u8>>) {
-    while let Some(frame) = queue.recv().await {
-        if socket.write_all(&frame).await.is_err() {
+async fn write_requests(mut socket: OwnedWriteHalf, mut queue: mpsc::Receiver<Request>) {
+    while let Some((frame, beside)) = queue.recv().await {
+        let sent = match beside {
+            Some(descriptor) => send_with(&socket, &frame, &descriptor).await,
+            None => Ok(0),
+        };
+        let Ok(sent) = sent else { return };
+        if socket.write_all(&frame[sent..]).await.is_err() {
             return;
         }
     }
+}
+
+/// Sends the beginning of a frame with its descriptor; returns how many bytes went out.
+async fn send_with(socket: &OwnedWriteHalf, frame: &[u8], descriptor: &OwnedFd) -> std::io::Result<usize> {
+    let socket = socket.as_ref();
+    let send = || Ok(wire::send(socket, frame, &[descriptor.as_fd()])?);
+    socket.async_io(Interest::WRITABLE, send).await
 }
 
 async fn receive(socket: &OwnedReadHalf, inbox: &mut Inbox) -> Result<(FromInit, Vec<OwnedFd>), WireError> {
@@ -179,7 +195,7 @@ async fn read_messages(
     socket: OwnedReadHalf,
     mut inbox: Inbox,
     waiting: Arc<Mutex<Waiting>>,
-    requests: mpsc::WeakSender<Vec<u8>>,
+    requests: mpsc::WeakSender<Request>,
 ) {
     loop {
         let (message, descriptors) = match receive(&socket, &mut inbox).await {
@@ -195,9 +211,9 @@ async fn read_messages(
         // A process that nobody waits for any more must not run on unseen.
         if let Some(pid) = abandoned
             && let Some(requests) = requests.upgrade()
-            && let Ok(frame) = encode(&ToInit::Signal { pid, signal: ProcessSignal::Kill })
+            && let Ok(frame) = encode(&ToInit::Signal { pid, signal: ProcessSignal::Kill }, 0)
         {
-            let _ = requests.send(frame).await;
+            let _ = requests.send((frame, None)).await;
         }
     }
     let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);

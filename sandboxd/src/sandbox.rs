@@ -206,7 +206,19 @@ impl Sandbox {
     /// Does one thing in its file system; waits while [`MAX_FILE_OPERATIONS`] are under way.
     pub(crate) async fn file(&self, user: &str, op: FileOp) -> Result<(Reply, Option<OwnedFd>), Failure> {
         let _turn = self.file_operations.acquire().await.expect("the semaphore is never closed");
-        self.link.file(user, op).await
+        self.link.file(user, op, None).await
+    }
+
+    /// Opens what lies below an open directory of it, as a user may; `None` where it gives no descriptor.
+    pub(crate) async fn open_below(
+        &self,
+        user: &str,
+        directory: OwnedFd,
+        path: String,
+    ) -> Result<Option<OwnedFd>, Failure> {
+        let _turn = self.file_operations.acquire().await.expect("the semaphore is never closed");
+        let (_, opened) = self.link.file(user, FileOp::OpenBelow { path }, Some(directory)).await?;
+        Ok(opened)
     }
 
     /// Ends the programs of a sandbox that may mount and then its mounts, so that what programs wrote is out of it before

@@ -1,24 +1,26 @@
 //! Changes below one directory of a sandbox, from the kernel's inotify. Knows no messages.
 //!
-//! The directory comes as a descriptor that the sandbox's init opened; everything below it is reached from there, without
-//! following links, so the server never resolves a path of a sandbox in its own mounts.
+//! The directory comes as a descriptor that the sandbox's init opened; everything below it the init opens from there,
+//! without following links and with the rights of the user who watches. So the server never resolves a path of a sandbox in
+//! its own mounts, and tells of nothing that this user could not list himself.
 
 use std::collections::{HashMap, VecDeque};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
-use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{Dir, FileType};
 use rustix::io::Errno;
 use serde::Serialize;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::sandbox::Sandbox;
 use crate::wire::Failure;
 
 /// Directories of one recursive watch. The kernel bounds all watches of a user together.
@@ -65,7 +67,10 @@ pub(crate) struct Change {
 /// A running watch; dropping it ends it.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    tree: Arc<Tree>,
+    sandbox: Arc<Sandbox>,
+    user: String,
+    root: OwnedFd,
+    inotify: Arc<AsyncFd<OwnedFd>>,
     recursive: bool,
     /// Relative path of each watched directory by its inotify number.
     directories: HashMap<i32, PathBuf>,
@@ -73,21 +78,18 @@ pub(crate) struct Watch {
     changes: VecDeque<Change>,
 }
 
-#[derive(Debug)]
-struct Tree {
-    root: OwnedFd,
-    inotify: AsyncFd<OwnedFd>,
-}
-
-/// What a scan found: directories now watched, and everything in them but the root's own content.
-type Scan = (Vec<(i32, PathBuf)>, Vec<PathBuf>);
-
 impl Watch {
-    /// Watches `root`, and with `recursive` everything below it.
-    pub(crate) async fn begin(root: OwnedFd, recursive: bool) -> Result<Self, WatchError> {
+    /// Watches `root`, and with `recursive` everything below it that `user` may list.
+    pub(crate) async fn begin(
+        sandbox: Arc<Sandbox>,
+        user: String,
+        root: OwnedFd,
+        recursive: bool,
+    ) -> Result<Self, WatchError> {
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).map_err(io::Error::from)?;
-        let tree = Arc::new(Tree { root, inotify: crate::process::register(inotify)? });
-        let mut watch = Self { tree, recursive, directories: HashMap::new(), changes: VecDeque::new() };
+        let inotify = Arc::new(crate::process::register(inotify)?);
+        let (directories, changes) = (HashMap::new(), VecDeque::new());
+        let mut watch = Self { sandbox, user, root, inotify, recursive, directories, changes };
         watch.scan(PathBuf::new()).await?;
         Ok(watch)
     }
@@ -98,8 +100,8 @@ impl Watch {
             if let Some(change) = self.changes.front() {
                 return Ok(change.clone());
             }
-            let tree = self.tree.clone();
-            let read = tree.inotify.async_io(Interest::READABLE, |inotify| Ok(read_events(inotify)?)).await?;
+            let inotify = self.inotify.clone();
+            let read = inotify.async_io(Interest::READABLE, |inotify| Ok(read_events(inotify)?)).await?;
             let mut new = Vec::new();
             for event in read {
                 self.note(event, &mut new)?;
@@ -152,64 +154,63 @@ impl Watch {
     }
 
     /// Adds a directory, and with `recursive` those below it; returns what was found in it.
-    async fn scan(&mut self, directory: PathBuf) -> Result<Vec<PathBuf>, WatchError> {
-        let (tree, recursive) = (self.tree.clone(), self.recursive);
-        let room = MAX_DIRECTORIES.saturating_sub(self.directories.len());
-        let scan = tokio::task::spawn_blocking(move || tree.scan(directory, recursive, room));
-        let (directories, found) = scan.await.expect("a scan does not panic")?;
-        self.directories.extend(directories);
-        Ok(found)
-    }
-}
-
-impl Tree {
-    fn scan(&self, top: PathBuf, recursive: bool, room: usize) -> Result<Scan, WatchError> {
-        let flags = WatchFlags::CREATE
-            | WatchFlags::MODIFY
-            | WatchFlags::DELETE
-            | WatchFlags::MOVED_FROM
-            | WatchFlags::MOVED_TO
-            | WatchFlags::ATTRIB
-            | WatchFlags::ONLYDIR;
-        let (mut watched, mut found) = (Vec::new(), Vec::new());
+    async fn scan(&mut self, top: PathBuf) -> Result<Vec<PathBuf>, WatchError> {
+        let mut found = Vec::new();
         let mut todo = vec![top];
         while let Some(path) = todo.pop() {
-            if watched.len() >= room {
+            if self.directories.len() >= MAX_DIRECTORIES {
                 return Err(WatchError::TooManyDirectories);
             }
-            let directory = match self.open(&path) {
-                Ok(directory) => directory,
-                // Gone again, or replaced by a link.
-                Err(_) if !path.as_os_str().is_empty() => continue,
-                Err(errno) => return Err(WatchError::Io(errno.into())),
-            };
-            let number =
-                inotify::add_watch(self.inotify.get_ref(), format!("/proc/self/fd/{}", directory.as_raw_fd()), flags)
-                    .map_err(io::Error::from)?;
-            watched.push((number, path.clone()));
-            if !recursive {
-                continue;
-            }
-            for entry in Dir::new(directory).map_err(io::Error::from)?.flatten() {
-                let name = entry.file_name().to_bytes();
-                if matches!(name, b"." | b"..") {
-                    continue;
+            let root = self.root.try_clone()?;
+            let directory = if path.as_os_str().is_empty() {
+                root
+            } else {
+                // Gone again, or replaced by a link, or not this user's to look into.
+                match self.sandbox.open_below(&self.user, root, path.to_string_lossy().into_owned()).await {
+                    Ok(Some(directory)) => directory,
+                    _ => continue,
                 }
-                let child = path.join(OsStr::from_bytes(name));
+            };
+            let (inotify, recursive) = (self.inotify.clone(), self.recursive);
+            let add = tokio::task::spawn_blocking(move || add(&inotify, directory, recursive));
+            let (number, entries) = add.await.expect("adding a directory does not panic")?;
+            self.directories.insert(number, path.clone());
+            for (name, kind) in entries {
+                let child = path.join(name);
                 found.push(child.clone());
-                if entry.file_type() == FileType::Directory {
+                if kind == FileType::Directory {
                     todo.push(child);
                 }
             }
         }
-        Ok((watched, found))
+        Ok(found)
     }
+}
 
-    fn open(&self, path: &Path) -> Result<OwnedFd, Errno> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        rustix::fs::openat2(&self.root, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
+/// What a directory holds.
+type Entries = Vec<(OsString, FileType)>;
+
+/// Watches one directory; returns its number, and with `listed` what is in it.
+fn add(inotify: &AsyncFd<OwnedFd>, directory: OwnedFd, listed: bool) -> io::Result<(i32, Entries)> {
+    let flags = WatchFlags::CREATE
+        | WatchFlags::MODIFY
+        | WatchFlags::DELETE
+        | WatchFlags::MOVED_FROM
+        | WatchFlags::MOVED_TO
+        | WatchFlags::ATTRIB
+        | WatchFlags::ONLYDIR;
+    let path = format!("/proc/self/fd/{}", directory.as_raw_fd());
+    let number = inotify::add_watch(inotify.get_ref(), path, flags)?;
+    let mut entries = Vec::new();
+    if listed {
+        for entry in Dir::read_from(&directory)?.flatten() {
+            let name = entry.file_name().to_bytes();
+            if !matches!(name, b"." | b"..") {
+                entries.push((OsStr::from_bytes(name).to_owned(), entry.file_type()));
+            }
+        }
     }
+    Ok((number, entries))
 }
 
 struct Event {

@@ -19,7 +19,7 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 
 /// Version of the messages below. Differs only when the binary was replaced under a running server.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// Bytes of one frame's JSON: what 65 536 directory entries need, with room.
 pub(crate) const MAX_FRAME: usize = 32 * 1024 * 1024;
@@ -117,6 +117,10 @@ pub(crate) enum FileOp {
     OpenDir {
         path: String,
         allow_network_mounts: bool,
+    },
+    /// A directory below the one whose descriptor comes with the request, by no link; one descriptor comes back.
+    OpenBelow {
+        path: String,
     },
 }
 

@@ -110,7 +110,7 @@ impl Events {
         let op = FileOp::OpenDir { path: request.path.clone(), allow_network_mounts: request.allow_network_mounts };
         let (_, root) = sandbox.file(&user, op).await?;
         let root = root.ok_or_else(|| ConnectError::new(Code::Internal, "the sandbox opened no directory"))?;
-        let watch = Watch::begin(root, request.recursive).await?;
+        let watch = Watch::begin(sandbox.clone(), user.clone(), root, request.recursive).await?;
         Ok(Self { sandbox, user, request, watch })
     }
 

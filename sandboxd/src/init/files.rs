@@ -1,39 +1,49 @@
-//! The file operations of a sandbox, done inside it: the kernel resolves every path in the sandbox's own mounts.
+//! The file operations of a sandbox, done inside it, with the rights of the acting user and no others.
 //!
-//! As with E2B's daemon they run with the init's identity (root where the server is root), and what they create belongs to
-//! the acting user. File contents do not pass here: reading and writing return an open descriptor.
+//! The kernel resolves every path in the sandbox's own mounts. Each operation has a thread of its own, which becomes the
+//! acting user before it looks at the first path. So a link may lead wherever it likes, and be put there at any moment: the
+//! kernel allows no more than it would allow a program of that user. What was found is held open and worked on through its
+//! descriptor, so that an answer is about one file. File contents do not pass here: reading and writing return an open
+//! descriptor.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, Metadata};
+use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{OFlags, XattrFlags};
+use rustix::fs::{AtFlags, CWD, Dir, FileType as Kind, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, fstat};
+use rustix::io::Errno;
 
+use super::entry::{about, describe, kind_of, replace_metadata};
 use super::users::{self, Names, User};
 use crate::wire::{EntryInfo, Failure, FailureKind, FileOp, FileType, Reply};
 
 /// Entries of one directory listing: about 20 MB of JSON, under the bound of a frame.
 const MAX_ENTRIES: usize = 65_536;
 
-/// Where relative paths start, whoever acts: the working directory of the default template.
+/// Entries that are looked at together when a directory is removed: what bounds the memory of it.
+const MAX_SWEEP: usize = 1024;
+
+/// Where the default user works: the working directory of the default template.
 const WORKDIR: &str = "/home/user";
 
-/// Extended attributes with this prefix are the metadata of a file.
-const METADATA_PREFIX: &str = "user.e2b.";
+/// How a directory is held that is only worked in.
+const PLACE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
 
-/// Bytes of one metadata value or of the list of names, as read back.
-const MAX_METADATA: usize = 64 * 1024;
+/// How a directory is opened whose entries are read.
+const LISTED: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
 
-/// Absolute, cleaned form of a path of the API: absolute, `~`, or relative to the working directory.
+/// Absolute, cleaned form of a path of the API: absolute, or with `~` or without relative to the user's home. An empty one
+/// is the default working directory, whoever acts.
 pub(super) fn resolve(path: &str, user: &User) -> String {
     let path = match path.strip_prefix('~') {
+        _ if path.is_empty() => PathBuf::from(WORKDIR),
         Some(rest) if rest.is_empty() || rest.starts_with('/') => {
             Path::new(&user.home).join(rest.trim_start_matches('/'))
         }
-        _ => Path::new(WORKDIR).join(path),
+        _ => Path::new(&user.home).join(path),
     };
     let mut clean = PathBuf::from("/");
     for component in path.components() {
@@ -48,139 +58,277 @@ pub(super) fn resolve(path: &str, user: &User) -> String {
     clean.to_string_lossy().into_owned()
 }
 
-/// Does one operation as `user`.
-pub(super) fn perform(user: &str, op: FileOp) -> Result<(Reply, Option<OwnedFd>), Failure> {
+/// Does one operation as `user`; `beside` came with the request. The calling thread is that user afterwards, for good.
+pub(super) fn perform(user: &str, op: FileOp, beside: Option<OwnedFd>) -> Result<(Reply, Option<OwnedFd>), Failure> {
     let user = users::find(user)?;
+    users::assume(&user).map_err(|error| Failure {
+        kind: FailureKind::Internal,
+        message: format!("cannot act as user '{}': {error}", user.name),
+    })?;
+    let at = |path: &str| resolve(path, &user);
     match op {
-        FileOp::Stat { path } => stat(&resolve(&path, &user)).map(|reply| (reply, None)),
-        FileOp::MakeDir { path } => make_dir(&resolve(&path, &user), &user).map(|reply| (reply, None)),
-        FileOp::Move { source, destination } => {
-            rename(&resolve(&source, &user), &resolve(&destination, &user), &user).map(|reply| (reply, None))
-        }
-        FileOp::List { path, depth } => list(&resolve(&path, &user), depth).map(|reply| (reply, None)),
-        FileOp::Remove { path } => remove(&resolve(&path, &user)).map(|reply| (reply, None)),
-        FileOp::Read { path } => open_for_reading(&resolve(&path, &user)),
-        FileOp::Write { path, metadata } => open_for_writing(&resolve(&path, &user), &user, &metadata),
-        FileOp::OpenDir { path, allow_network_mounts } => open_directory(&resolve(&path, &user), allow_network_mounts),
+        FileOp::Stat { path } => stat(&at(&path)).map(|reply| (reply, None)),
+        FileOp::MakeDir { path } => make_dir(&at(&path)).map(|reply| (reply, None)),
+        FileOp::Move { source, destination } => rename(&at(&source), &at(&destination)).map(|reply| (reply, None)),
+        FileOp::List { path, depth } => list(&at(&path), depth).map(|reply| (reply, None)),
+        FileOp::Remove { path } => remove(&at(&path)).map(|reply| (reply, None)),
+        FileOp::Read { path } => open_for_reading(&at(&path)),
+        FileOp::Write { path, metadata } => open_for_writing(&at(&path), &user, &metadata),
+        FileOp::OpenDir { path, allow_network_mounts } => open_directory(&at(&path), allow_network_mounts),
+        FileOp::OpenBelow { path } => open_below(beside, &path),
+    }
+}
+
+/// Opens a path as a program of the user would. Only the links by which `/proc` leads to open files and foreign roots are
+/// refused: to this process they show what others have open.
+fn open(path: &str, how: OFlags) -> io::Result<OwnedFd> {
+    open_at(CWD, OsStr::new(path), how)
+}
+
+/// The same from a directory on.
+pub(super) fn open_at(directory: impl AsFd, path: &OsStr, how: OFlags) -> io::Result<OwnedFd> {
+    let mode = if how.contains(OFlags::CREATE) { Mode::from_raw_mode(0o666) } else { Mode::empty() };
+    Ok(rustix::fs::openat2(directory, path, how | OFlags::CLOEXEC, mode, ResolveFlags::NO_MAGICLINKS)?)
+}
+
+/// The directory that a path is in, and its name there.
+fn split(path: &str) -> (&str, &OsStr) {
+    match path.rsplit_once('/') {
+        Some((_, "")) | None => ("/", OsStr::new(".")),
+        Some(("", name)) => ("/", OsStr::new(name)),
+        Some((parent, name)) => (parent, OsStr::new(name)),
     }
 }
 
 fn stat(path: &str) -> Result<Reply, Failure> {
-    let entry = describe(path, &Names::load()).map_err(|error| failure(&error, "stat", path))?;
-    Ok(Reply::Entry(Box::new(entry)))
+    let (parent, name) = split(path);
+    let entry = open(parent, PLACE).and_then(|parent| describe(&parent, name, path, &Names::load()));
+    Ok(Reply::Entry(Box::new(entry.map_err(|error| failure(&error, "stat", path))?)))
 }
 
-fn make_dir(path: &str, user: &User) -> Result<Reply, Failure> {
-    match fs::metadata(path) {
-        Ok(found) if found.is_dir() => {
+fn make_dir(path: &str) -> Result<Reply, Failure> {
+    match open(path, OFlags::PATH).and_then(|found| Ok(fstat(&found)?)) {
+        Ok(found) if kind_of(&found) == Kind::Directory => {
             return Err(Failure {
                 kind: FailureKind::AlreadyExists,
                 message: format!("directory already exists: {path}"),
             });
         }
-        Ok(_) => {
-            return Err(invalid(format!("path already exists but it is not a directory: {path}")));
-        }
+        Ok(_) => return Err(invalid(format!("path already exists but it is not a directory: {path}"))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failure(&error, "make the directory", path)),
     }
-    make_parents(Path::new(path), user).map_err(|error| failure(&error, "make the directory", path))?;
+    make_directories(path)?;
     stat(path)
 }
 
-/// Makes a directory and its missing parents, all owned by the user.
-fn make_parents(path: &Path, user: &User) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = path.parent() {
-        make_parents(parent, user)?;
-    }
-    match fs::create_dir(path) {
-        Ok(()) => own(path, user),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        Err(error) => Err(error),
-    }
+/// Opens a directory and makes what is missing on the way to it.
+fn make_directories(path: &str) -> Result<OwnedFd, Failure> {
+    let made = match open(path, PLACE) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => open("/", PLACE).and_then(|mut here| {
+            for name in path.split('/').filter(|name| !name.is_empty()).map(OsStr::new) {
+                here = match open_at(&here, name, PLACE) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        match rustix::fs::mkdirat(&here, name, Mode::from_raw_mode(0o777)) {
+                            // Somebody else was faster.
+                            Ok(()) | Err(Errno::EXIST) => open_at(&here, name, PLACE)?,
+                            Err(error) => return Err(error.into()),
+                        }
+                    }
+                    opened => opened?,
+                };
+            }
+            Ok(here)
+        }),
+        opened => opened,
+    };
+    made.map_err(|error| failure(&error, "make the directory", path))
 }
 
-fn own(path: &Path, user: &User) -> io::Result<()> {
-    if users::are_several() {
-        std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid))?;
-    }
-    Ok(())
+fn rename(source: &str, destination: &str) -> Result<Reply, Failure> {
+    let fail = |error: io::Error| failure(&error, "move", source);
+    let ((from, old), (to, new)) = (split(source), split(destination));
+    let from = open(from, PLACE).map_err(fail)?;
+    // Before directories are made for nothing.
+    open_at(&from, old, OFlags::PATH | OFlags::NOFOLLOW).map_err(fail)?;
+    let to = make_directories(to)?;
+    rustix::fs::renameat(&from, old, &to, new).map_err(|errno| fail(errno.into()))?;
+    let entry = describe(&to, new, destination, &Names::load());
+    Ok(Reply::Entry(Box::new(entry.map_err(|error| failure(&error, "stat", destination))?)))
 }
 
-fn rename(source: &str, destination: &str, user: &User) -> Result<Reply, Failure> {
-    fs::symlink_metadata(source).map_err(|error| failure(&error, "move", source))?;
-    if let Some(parent) = Path::new(destination).parent() {
-        make_parents(parent, user).map_err(|error| failure(&error, "make the directory", &parent.to_string_lossy()))?;
-    }
-    fs::rename(source, destination).map_err(|error| failure(&error, "move", source))?;
-    stat(destination)
-}
-
+/// Lists in the order of names, each directory before its content. Links are not followed, and what lies in a directory
+/// that the user may not read is not told.
 fn list(path: &str, depth: u32) -> Result<Reply, Failure> {
-    let root = fs::metadata(path).map_err(|error| failure(&error, "list", path))?;
-    if !root.is_dir() {
-        return Err(invalid(format!("path is not a directory: {path}")));
-    }
-    let names = Names::load();
-    let mut entries = Vec::new();
-    walk(Path::new(path), depth.max(1), &names, &mut entries)?;
-    Ok(Reply::Entries(entries))
-}
-
-/// Adds what is under `directory` in the order of names, each directory before its content. Links are not followed.
-fn walk(directory: &Path, depth: u32, names: &Names, entries: &mut Vec<EntryInfo>) -> Result<(), Failure> {
-    let children = fs::read_dir(directory).map_err(|error| failure(&error, "list", &directory.to_string_lossy()))?;
-    let mut children: Vec<PathBuf> =
-        children.filter_map(|child| Some(child.ok()?.path())).take(MAX_ENTRIES + 1).collect();
-    children.sort();
-    for child in children {
-        if entries.len() >= MAX_ENTRIES {
+    let root = match open(path, LISTED) {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return Err(invalid(format!("path is not a directory: {path}")));
+        }
+        opened => opened.map_err(|error| failure(&error, "list", path))?,
+    };
+    let (names, mut entries) = (Names::load(), Vec::new());
+    // What was found and is yet to be told, the next one last, with how much deeper it is listed.
+    let mut found: Vec<(PathBuf, EntryInfo, u32)> = Vec::new();
+    let mut next = Some((PathBuf::new(), depth.max(1)));
+    while let Some((below, depth)) = next.take() {
+        let directory = if below.as_os_str().is_empty() { root.try_clone() } else { beneath(&root, &below) };
+        let listed = directory.and_then(|directory| Ok((children(&directory, MAX_ENTRIES + 1)?, directory)));
+        match listed {
+            Ok((mut children, directory)) => {
+                children.sort_unstable();
+                for name in children.into_iter().rev() {
+                    let below = below.join(&name);
+                    let shown = Path::new(path).join(&below).to_string_lossy().into_owned();
+                    // One that vanished since is no error of the listing.
+                    if let Ok(entry) = describe(&directory, &name, &shown, &names) {
+                        found.push((below, entry, depth - 1));
+                    }
+                }
+            }
+            Err(error)
+                if !below.as_os_str().is_empty()
+                    && matches!(
+                        Errno::from_io_error(&error),
+                        Some(Errno::ACCESS | Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
+                    ) => {}
+            Err(error) => return Err(failure(&error, "list", &Path::new(path).join(&below).to_string_lossy())),
+        }
+        if entries.len() + found.len() > MAX_ENTRIES {
             return Err(Failure {
                 kind: FailureKind::ResourceExhausted,
                 message: format!("more than {MAX_ENTRIES} entries; list a smaller directory or a smaller depth"),
             });
         }
-        // One that vanished since is no error of the listing.
-        let Ok(entry) = describe(&child.to_string_lossy(), names) else {
-            continue;
-        };
-        let descend = depth > 1 && entry.symlink_target.is_none() && entry.kind == Some(FileType::Directory);
-        entries.push(entry);
-        if descend {
-            walk(&child, depth - 1, names, entries)?;
+        while next.is_none()
+            && let Some((below, entry, depth)) = found.pop()
+        {
+            let descend = depth > 0 && entry.symlink_target.is_none() && entry.kind == Some(FileType::Directory);
+            entries.push(entry);
+            next = descend.then_some((below, depth));
         }
     }
-    Ok(())
+    Ok(Reply::Entries(entries))
+}
+
+/// Names in a directory, `most` at most.
+fn children(directory: &OwnedFd, most: usize) -> Result<Vec<OsString>, Errno> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if !matches!(name, b"." | b"..") {
+            names.push(OsString::from_vec(name.to_vec()));
+        }
+        if names.len() == most {
+            break;
+        }
+    }
+    Ok(names)
+}
+
+/// Opens a directory below another one, by no link.
+fn beneath(directory: &OwnedFd, path: &Path) -> io::Result<OwnedFd> {
+    let how = LISTED | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let within = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    Ok(rustix::fs::openat2(directory, path, how, Mode::empty(), within)?)
 }
 
 fn remove(path: &str) -> Result<Reply, Failure> {
-    let result = match fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match result {
+    let (parent, name) = split(path);
+    let removed = open(parent, PLACE).and_then(|parent| match remove_one(&parent, name)? {
+        true => Ok(()),
+        false => remove_tree(&parent, name),
+    });
+    match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failure(&error, "remove", path)),
         _ => Ok(Reply::Done),
     }
 }
 
+/// Removes what can be removed in one call; whether that was all of it.
+fn remove_one(parent: &OwnedFd, name: &OsStr) -> Result<bool, Errno> {
+    let removed = match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+        Err(Errno::ISDIR) => rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR),
+        other => other,
+    };
+    match removed {
+        Ok(()) | Err(Errno::NOENT) => Ok(true),
+        Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// A directory that is being emptied.
+struct Level {
+    /// In the one above.
+    name: OsString,
+    /// Which one that is.
+    above: (u64, u64),
+    sweep: Sweep,
+}
+
+/// What is left in a directory after what could be removed at once.
+struct Sweep {
+    directories: Vec<OsString>,
+    /// Whether there was no more in it.
+    whole: bool,
+}
+
+impl Sweep {
+    fn of(directory: &OwnedFd) -> Result<Self, Errno> {
+        let mut directories = children(directory, MAX_SWEEP)?;
+        let whole = directories.len() < MAX_SWEEP;
+        let mut failed = None;
+        directories.retain(|child| match remove_one(directory, child) {
+            Ok(all) => !all,
+            Err(error) => {
+                failed.get_or_insert(error);
+                false
+            }
+        });
+        failed.map_or(Ok(Self { directories, whole }), Err)
+    }
+}
+
+/// Removes a directory of any depth with a few descriptors. Who moves directories meanwhile cannot lead it to another one:
+/// on the way up each has to be the one that it came through.
+fn remove_tree(parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
+    let which = |directory: &OwnedFd| fstat(directory).map(|found| (found.st_dev, found.st_ino));
+    let mut here = beneath(parent, Path::new(name))?;
+    let mut levels = vec![Level { name: name.to_owned(), above: which(parent)?, sweep: Sweep::of(&here)? }];
+    while let Some(level) = levels.last_mut() {
+        if let Some(child) = level.sweep.directories.pop() {
+            let above = which(&here)?;
+            here = beneath(&here, Path::new(&child))?;
+            levels.push(Level { name: child, above, sweep: Sweep::of(&here)? });
+            continue;
+        }
+        let up = match levels.len() {
+            1 => parent.try_clone()?,
+            _ => rustix::fs::openat(&here, "..", LISTED | OFlags::CLOEXEC, Mode::empty())?,
+        };
+        let level = levels.last_mut().expect("there is one");
+        if which(&up)? != level.above {
+            return Err(io::Error::other("a directory in it was moved away meanwhile"));
+        }
+        if remove_one(&up, &level.name)? {
+            here = up;
+            levels.pop();
+        } else if level.sweep.whole {
+            // Somebody fills it as fast as it is emptied.
+            return Err(Errno::NOTEMPTY.into());
+        } else {
+            level.sweep = Sweep::of(&here)?;
+        }
+    }
+    Ok(())
+}
+
 fn open_for_reading(path: &str) -> Result<(Reply, Option<OwnedFd>), Failure> {
     // NONBLOCK: a named pipe must not hold the thread.
-    let file = fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(flags(OFlags::NONBLOCK))
-        .open(path)
-        .map_err(|error| failure(&error, "read", path))?;
-    regular(&file, path)?;
-    let mut entry = describe(path, &Names::load()).map_err(|error| failure(&error, "read", path))?;
-    // Of what was opened, whatever leads to it.
-    let size = file.metadata().map_err(|error| failure(&error, "read", path))?.len();
-    entry.size = Some(size.to_string());
-    Ok((Reply::Entry(Box::new(entry)), Some(file.into())))
+    let file = open(path, OFlags::RDONLY | OFlags::NONBLOCK).map_err(|error| failure(&error, "read", path))?;
+    let found = regular(&file, "read", path)?;
+    Ok((Reply::Entry(Box::new(about(&file, &found, path, &Names::load()))), Some(file)))
 }
 
 fn open_for_writing(
@@ -188,45 +336,48 @@ fn open_for_writing(
     user: &User,
     metadata: &BTreeMap<String, String>,
 ) -> Result<(Reply, Option<OwnedFd>), Failure> {
-    let target = Path::new(path);
-    if target.is_dir() {
-        return Err(invalid(format!("path is a directory: {path}")));
-    }
-    if let Some(parent) = target.parent() {
-        make_parents(parent, user).map_err(|error| failure(&error, "make the directory", &parent.to_string_lossy()))?;
-    }
-    let new = !target.exists();
-    let file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o666)
-        .custom_flags(flags(OFlags::NONBLOCK))
-        .open(path)
-        .map_err(|error| failure(&error, "write", path))?;
-    regular(&file, path)?;
-    if new && users::are_several() {
-        std::os::unix::fs::fchown(&file, Some(user.uid), Some(user.gid))
-            .map_err(|error| failure(&error, "own", path))?;
+    let fail = |error: io::Error| failure(&error, "write", path);
+    let (parent, name) = split(path);
+    let parent = make_directories(parent)?;
+    let how = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NONBLOCK;
+    let file = open_at(&parent, name, how).map_err(fail)?;
+    let found = regular(&file, "write", path)?;
+    if users::are_several() && found.st_uid != user.uid {
+        // What is written becomes the writer's, as with E2B, where he may take it: only root may.
+        let _ = rustix::fs::fchown(&file, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)));
     }
     replace_metadata(&file, metadata).map_err(|error| failure(&error, "set the metadata of", path))?;
-    let entry = describe(path, &Names::load()).map_err(|error| failure(&error, "write", path))?;
-    Ok((Reply::Entry(Box::new(entry)), Some(file.into())))
+    let found = fstat(&file).map_err(|errno| fail(errno.into()))?;
+    Ok((Reply::Entry(Box::new(about(&file, &found, path, &Names::load()))), Some(file)))
 }
 
 fn open_directory(path: &str, allow_network_mounts: bool) -> Result<(Reply, Option<OwnedFd>), Failure> {
-    let directory = File::open(path).map_err(|error| failure(&error, "watch", path))?;
-    if !directory.metadata().is_ok_and(|found| found.is_dir()) {
-        return Err(invalid(format!("path {path} is not a directory")));
-    }
+    let directory = match open(path, LISTED) {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return Err(invalid(format!("path {path} is not a directory")));
+        }
+        opened => opened.map_err(|error| failure(&error, "watch", path))?,
+    };
     if !allow_network_mounts && on_network_mount(&directory) {
         return Err(invalid(format!("cannot watch path on network filesystem: {path}")));
     }
-    Ok((Reply::Done, Some(directory.into())))
+    Ok((Reply::Done, Some(directory)))
+}
+
+fn open_below(directory: Option<OwnedFd>, path: &str) -> Result<(Reply, Option<OwnedFd>), Failure> {
+    let directory = directory.ok_or_else(|| invalid("no directory came with the request".to_owned()))?;
+    let opened = beneath(&directory, Path::new(path)).map_err(|error| failure(&error, "watch", path))?;
+    Ok((Reply::Done, Some(opened)))
+}
+
+/// Opens the directory that a program of this user begins in. For the calling thread as [`perform`].
+pub(super) fn open_working_directory(path: &str, user: &User) -> io::Result<OwnedFd> {
+    users::assume(user)?;
+    open(path, PLACE)
 }
 
 /// Whether a file lies on NFS, SMB or FUSE, where changes made elsewhere cause no event.
-fn on_network_mount(file: &File) -> bool {
+fn on_network_mount(file: &OwnedFd) -> bool {
     const NFS: i64 = 0x6969;
     const SMB: i64 = 0x517b;
     const CIFS: i64 = 0xff53_4d42;
@@ -235,120 +386,13 @@ fn on_network_mount(file: &File) -> bool {
     rustix::fs::fstatfs(file).is_ok_and(|found| [NFS, SMB, CIFS, SMB2, FUSE].contains(&(found.f_type & 0xffff_ffff)))
 }
 
-fn regular(file: &File, path: &str) -> Result<(), Failure> {
-    match file.metadata() {
-        Ok(found) if found.is_file() => Ok(()),
-        Ok(found) if found.is_dir() => Err(invalid(format!("path '{path}' is a directory"))),
-        Ok(_) => Err(invalid(format!("path '{path}' is not a regular file"))),
-        Err(error) => Err(failure(&error, "look at", path)),
+fn regular(file: &OwnedFd, what: &str, path: &str) -> Result<Stat, Failure> {
+    let found = fstat(file).map_err(|errno| failure(&errno.into(), what, path))?;
+    match kind_of(&found) {
+        Kind::RegularFile => Ok(found),
+        Kind::Directory => Err(invalid(format!("path '{path}' is a directory"))),
+        _ => Err(invalid(format!("path '{path}' is not a regular file"))),
     }
-}
-
-fn flags(flags: OFlags) -> i32 {
-    i32::try_from(flags.bits()).expect("open flags fit an int")
-}
-
-/// Describes what is at a path; a link is described by what it points to.
-fn describe(path: &str, names: &Names) -> io::Result<EntryInfo> {
-    let own = fs::symlink_metadata(path)?;
-    let link = own.is_symlink();
-    let (found, symlink_target) = if link {
-        let target = fs::canonicalize(path).or_else(|_| fs::read_link(path))?;
-        (fs::metadata(path).unwrap_or(own), Some(target.to_string_lossy().into_owned()))
-    } else {
-        (own, None)
-    };
-    let kind = if found.is_dir() {
-        Some(FileType::Directory)
-    } else if found.is_file() {
-        Some(FileType::File)
-    } else if found.is_symlink() {
-        Some(FileType::Symlink)
-    } else {
-        None
-    };
-    Ok(EntryInfo {
-        name: Path::new(path).file_name().map_or_else(|| "/".to_owned(), |name| name.to_string_lossy().into_owned()),
-        kind,
-        path: path.to_owned(),
-        size: (found.len() > 0).then(|| found.len().to_string()),
-        mode: found.permissions().mode() & 0o777,
-        permissions: permissions(&found),
-        owner: names.user(found.uid()),
-        group: names.group(found.gid()),
-        modified_time: found.modified().ok().and_then(|time| jiff::Timestamp::try_from(time).ok()),
-        symlink_target,
-        metadata: if found.is_file() { read_metadata(path) } else { BTreeMap::new() },
-    })
-}
-
-/// Permissions as Go prints them, which is what clients of E2B see.
-fn permissions(found: &Metadata) -> String {
-    let mode = found.permissions().mode();
-    let kind = found.file_type();
-    let mut text = String::new();
-    for (set, letter) in [
-        (kind.is_dir(), 'd'),
-        (kind.is_symlink(), 'L'),
-        (kind.is_block_device() || kind.is_char_device(), 'D'),
-        (kind.is_fifo(), 'p'),
-        (kind.is_socket(), 'S'),
-        (mode & 0o4000 != 0, 'u'),
-        (mode & 0o2000 != 0, 'g'),
-        (kind.is_char_device(), 'c'),
-        (mode & 0o1000 != 0, 't'),
-    ] {
-        if set {
-            text.push(letter);
-        }
-    }
-    if text.is_empty() {
-        text.push('-');
-    }
-    for (bit, letter) in "rwxrwxrwx".chars().enumerate() {
-        text.push(if mode & (0o400 >> bit) == 0 { '-' } else { letter });
-    }
-    text
-}
-
-fn metadata_names(path: &str) -> Vec<String> {
-    let Ok(1..) = rustix::fs::listxattr_query(path) else {
-        return Vec::new();
-    };
-    let mut list = vec![0_u8; MAX_METADATA];
-    let Ok(length) = rustix::fs::listxattr(path, &mut list[..]) else {
-        return Vec::new();
-    };
-    list[..length]
-        .split(|byte| *byte == 0)
-        .filter_map(|name| std::str::from_utf8(name).ok()?.strip_prefix(METADATA_PREFIX).map(str::to_owned))
-        .collect()
-}
-
-fn read_metadata(path: &str) -> BTreeMap<String, String> {
-    let mut metadata = BTreeMap::new();
-    for name in metadata_names(path) {
-        let mut value = vec![0_u8; MAX_METADATA];
-        if let Ok(length) = rustix::fs::getxattr(path, format!("{METADATA_PREFIX}{name}"), &mut value[..]) {
-            value.truncate(length);
-            metadata.insert(name, String::from_utf8_lossy(&value).into_owned());
-        }
-    }
-    metadata
-}
-
-fn replace_metadata(file: &File, metadata: &BTreeMap<String, String>) -> io::Result<()> {
-    let mut list = vec![0_u8; MAX_METADATA];
-    let length = rustix::fs::flistxattr(file, &mut list[..]).unwrap_or(0);
-    for name in list[..length].split(|byte| *byte == 0) {
-        if name.starts_with(METADATA_PREFIX.as_bytes()) {
-            rustix::fs::fremovexattr(file, name)?;
-        }
-    }
-    for (name, value) in metadata {
-        rustix::fs::fsetxattr(file, format!("{METADATA_PREFIX}{name}"), value.as_bytes(), XattrFlags::empty())?;
-    }
-    Ok(())
 }
 
 fn invalid(message: String) -> Failure {
@@ -371,6 +415,9 @@ fn failure(error: &io::Error, what: &str, path: &str) -> Failure {
         | io::ErrorKind::InvalidInput
         | io::ErrorKind::InvalidFilename
         | io::ErrorKind::CrossesDevices => (FailureKind::InvalidArgument, format!("cannot {what} '{path}': {error}")),
+        _ if Errno::from_io_error(error) == Some(Errno::LOOP) => {
+            (FailureKind::InvalidArgument, format!("cannot {what} '{path}': a link on the way leads nowhere"))
+        }
         _ => (FailureKind::Internal, format!("cannot {what} '{path}': {error}")),
     };
     Failure { kind, message }

@@ -17,6 +17,7 @@
 //! the sandbox.
 
 mod closing;
+mod entry;
 mod files;
 mod namespace;
 mod spawn;
@@ -91,8 +92,8 @@ fn run() -> Result<(), WireError> {
         }
         if from_server {
             inbox.receive(&socket)?;
-            while let Some((message, _)) = inbox.next()? {
-                init.handle(message)?;
+            while let Some((message, mut descriptors)) = inbox.next()? {
+                init.handle(message, descriptors.pop())?;
             }
         }
     }
@@ -144,7 +145,7 @@ struct Init {
 }
 
 impl Init {
-    fn handle(&mut self, message: ToInit) -> Result<(), WireError> {
+    fn handle(&mut self, message: ToInit, beside: Option<OwnedFd>) -> Result<(), WireError> {
         match message {
             ToInit::Spawn { id, spawn } => match spawn::spawn(&spawn) {
                 Ok((pid, descriptors)) => {
@@ -167,15 +168,15 @@ impl Init {
                 }
                 Ok(())
             }
-            ToInit::File { id, user, op } => self.answer_later(id, move || files::perform(&user, op)),
+            ToInit::File { id, user, op } => self.answer_later(id, move || files::perform(&user, op, beside)),
             ToInit::Close { id, within_ms } => self.answer_later(id, move || {
                 closing::close(Duration::from_millis(within_ms)).map(|()| (Reply::Done, None))
             }),
         }
     }
 
-    /// Works in a thread of its own, because a file system in user space may block for ever. The server bounds their
-    /// number.
+    /// Works in a thread of its own, because a file system in user space may block for ever, and because the work may change
+    /// whose thread it is. The server bounds their number.
     fn answer_later(
         &self,
         id: u64,

@@ -5,7 +5,6 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::{SigHandler, Signal};
@@ -31,15 +30,13 @@ const TTY_GROUP: u32 = 5;
 pub(super) fn spawn(spawn: &Spawn) -> Result<(u32, Vec<OwnedFd>), Failure> {
     let user = users::find(&spawn.user)?;
     let cwd = files::resolve(spawn.cwd.as_deref().unwrap_or_default(), &user);
-    if !Path::new(&cwd).is_dir() {
-        return Err(invalid(format!("cwd '{cwd}' does not exist")));
-    }
+    let directory = working_directory(&cwd, &user)?;
     if spawn.cmd.is_empty() {
         return Err(invalid("the command is empty".to_owned()));
     }
 
     let mut command = Command::new(&spawn.cmd);
-    command.args(&spawn.args).env_clear().current_dir(&cwd);
+    command.args(&spawn.args).env_clear();
     command.env("PATH", PATH).env("HOME", &user.home).env("USER", &user.name).env("LOGNAME", &user.name);
     for (name, value) in &spawn.envs {
         if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
@@ -81,12 +78,27 @@ pub(super) fn spawn(spawn: &Spawn) -> Result<(u32, Vec<OwnedFd>), Failure> {
                 rustix::thread::set_thread_res_gid(*gid, *gid, *gid)?;
                 rustix::thread::set_thread_res_uid(*uid, *uid, *uid)?;
             }
+            // Only now, so that it is entered as that user.
+            rustix::process::fchdir(&directory)?;
             Ok(())
         });
     }
     let child =
         command.spawn().map_err(|error| exhausted_or_invalid(&error, &format!("cannot start '{}'", spawn.cmd)))?;
     Ok((child.id(), mine))
+}
+
+/// Opens the directory that it begins in, in a thread that has the user's rights.
+fn working_directory(path: &str, user: &users::User) -> Result<OwnedFd, Failure> {
+    let opened = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, || files::open_working_directory(path, user));
+        thread.map(|thread| thread.join().expect("opening a directory does not panic"))
+    });
+    let opened = opened.map_err(|error| exhausted_or_invalid(&error, "no thread to open the cwd"))?;
+    opened.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => invalid(format!("cwd '{path}' does not exist")),
+        _ => invalid(format!("cwd '{path}' cannot be entered: {error}")),
+    })
 }
 
 /// Undoes what the server's parent handed down: `nohup`, or a script that starts it in the background, ignores signals, and

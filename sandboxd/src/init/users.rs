@@ -3,6 +3,12 @@
 //! Read anew for each request, so that a user added inside the sandbox is known at once. Does not know passwords.
 
 use std::collections::HashMap;
+use std::io;
+
+use nix::sys::signal::SigSet;
+use rustix::fs::{Gid, Uid};
+use rustix::process::DumpableBehavior;
+use rustix::thread::CapabilitySet;
 
 use crate::wire::{Failure, FailureKind};
 
@@ -36,6 +42,31 @@ pub(super) fn are_several() -> bool {
     // Root of a user namespace that has one user may not set groups.
     let groups = || std::fs::read_to_string("/proc/self/setgroups");
     rustix::process::geteuid().is_root() && groups().is_ok_and(|may| may.trim_end() == "allow")
+}
+
+/// Gives this thread the rights of a user and no others, for good: it must be one that ends with its work.
+///
+/// All of its ids change, not only those for files: a file system in user space asks for each of them.
+///
+/// # Errors
+/// Those of the kernel; then the thread must not go on.
+pub(super) fn assume(user: &User) -> io::Result<()> {
+    // The user's programs may signal a thread that is theirs by its ids.
+    SigSet::all().thread_block()?;
+    if are_several() {
+        let groups: Vec<Gid> = groups_of(user).into_iter().map(Gid::from_raw).collect();
+        let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+        rustix::thread::set_thread_groups(&groups)?;
+        rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+        rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+        // A change of ids may have undone it.
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    }
+    // The kernel took the rest with the ids. Of root this is the one that its programs do not have.
+    let mut sets = rustix::thread::capabilities(None)?;
+    sets.effective = sets.effective.difference(CapabilitySet::SYS_PTRACE);
+    sets.permitted = sets.permitted.difference(CapabilitySet::SYS_PTRACE);
+    Ok(rustix::thread::set_capabilities(None, sets)?)
 }
 
 fn parse_user(line: &str) -> Option<User> {

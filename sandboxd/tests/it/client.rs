@@ -244,7 +244,7 @@ impl Sandbox {
         self.run_as(most_mighty(), command).await
     }
 
-    async fn run_as(&self, user: &str, command: &str) -> (i64, String, String) {
+    pub(crate) async fn run_as(&self, user: &str, command: &str) -> (i64, String, String) {
         let message = json!({ "process": { "cmd": "/bin/bash", "args": ["-c", command] }, "stdin": false });
         let mut events = self.stream("process.Process/Start", &message, |request| acting(request, user)).await;
         let output = events.rest().await;

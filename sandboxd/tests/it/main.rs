@@ -8,4 +8,5 @@ mod files;
 mod fuse;
 mod isolation;
 mod process;
+mod races;
 mod sdk;

@@ -99,7 +99,7 @@ pub fn plan(
         verify: vec![watch(), Step::Run(script("probe", &[path, &target.id, mode], prober, PROBE_TIME))],
         mount_timeout_ms: millis(MOUNT_TIME),
         watch: vec![watch()],
-        unmount: vec![Step::Run(script("unmount", &[path, workspace], None, UNMOUNT_TIME))],
+        unmount: vec![Step::Run(script("unmount", &[path, workspace, prober.unwrap_or_default()], None, UNMOUNT_TIME))],
         unmount_timeout_ms: millis(UNMOUNT_TIME),
         clear: vec![Step::Run(script("clear", &[path, workspace], None, CLEAR_TIME))],
         renew_after_ms: Some(millis(token.renew_after)),

@@ -1,7 +1,7 @@
 # Ends what uses the mount, sees that everything closed is in the storage, and
 # unmounts.
-#   $1 mount point  $2 workspace
-mount=$1 workspace=$2
+#   $1 mount point  $2 workspace  $3 user whom the files belong to, or nothing
+mount=$1 workspace=$2 user=${3-}
 
 # Sends signal $1 to the processes of this user with a file, a directory or a
 # map in the mount, and prints them. A script of its own: in a sandbox root may
@@ -37,18 +37,27 @@ end() {
     done
 }
 
-# The names in lines of the log between $1 and $2.
+# The names in lines of the log between $1 and $2. A name may hold such a line
+# itself, so what is found is only a guess.
 logged() {
     cat "$workspace"/blobfuse2.log* 2>/dev/null | sed -n "s/^.*$1\(.*\)$2.*\$/\1/p" | sort -u
 }
 
 # Has a file uploaded again whose program closed it in vain: its first byte is
-# written once more. An empty one gets a byte for a moment.
-store() {
+# written once more. An empty one gets a byte for a moment. As the user: a link
+# in the mount leads to where he likes.
+store='
     if [ -s "$1" ]; then
         dd if="$1" of="$1" bs=1 count=1 conv=notrunc,fsync
     else
         printf x | dd of="$1" conv=notrunc,fsync && truncate -s 0 -- "$1"
+    fi
+'
+store() {
+    if [ -n "$user" ]; then
+        setpriv --reuid="$(id -u -- "$user")" --regid="$(id -g -- "$user")" --clear-groups sh -c "$store" store "$1"
+    else
+        sh -c "$store" store "$1"
     fi
 }
 
@@ -68,7 +77,9 @@ kept= lost=
 tries=200
 failed=$(logged 'FileCache::FlushFile : ' ' upload failed \[')
 while IFS= read -r name; do
-    [ -n "$name" ] && [ -f "cache/$name" ] || continue
+    # No name leads out of the mount and the cache.
+    case /$name/ in *//* | */./* | */../*) continue ;; esac
+    [ -f "cache/$name" ] || continue
     if [ "$tries" -gt 0 ]; then
         within "$tries" store "$mount/$name"
         case $? in

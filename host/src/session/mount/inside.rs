@@ -54,14 +54,16 @@ chmod -- "$2" "$new" && mv -fT -- "$new" "$1"
 
 /// Makes a workspace and a mount point: their paths. What is written below the
 /// mount point must be in the storage or fail, so the bare directory is
-/// nobody's to write in but root's.
+/// nobody's to write in but root's. It is gone into before it is looked at: who
+/// owns what is above may put a link there meanwhile.
 const MAKE: &str = r#"
 [ "$(id -u)" = 0 ] || exit 70
 umask 022
 mkdir -p -- "$2" || exit
 [ -L "$2" ] && exit 71
-[ -z "$(ls -A -- "$2")" ] || exit 72
-chown 0:0 -- "$2" && chmod 0555 -- "$2" || exit
+cd -P -- "$2" || exit
+[ -z "$(ls -A)" ] || exit 72
+chown 0:0 . && chmod 0555 . || exit
 umask 077
 mkdir -p -- "$1" && chmod 0700 -- "$1"
 "#;
@@ -97,6 +99,31 @@ impl Inside {
             )),
             exit => Err(failed(&format!("{path} could not be made in the sandbox"), &exit, &printed)),
         }
+    }
+
+    /// Who the shell runs as where nobody says: the sandbox's own default user.
+    /// None where it does not tell; then files are root's.
+    pub(super) async fn default_user(&self) -> Option<String> {
+        let (input, rest) = mpsc::channel(1);
+        drop(input);
+        let command = sandbox::Command {
+            argv: ["id", "-un"].map(str::to_owned).to_vec(),
+            cwd: Some("/".to_owned()),
+            ..sandbox::Command::default()
+        };
+        let asked = async {
+            let process = self.provider.run(&self.call, &self.sandbox, &command, rest).await?;
+            let Process { stdout, stderr, done, lifetime: _lifetime, .. } = process;
+            let (exit, printed) = gather(stdout, stderr, done).await;
+            Ok::<_, Error>((exit?, printed))
+        };
+        let (exit, printed) = timeout(MAKE_DEADLINE, asked).await.ok()?.ok()?;
+        let name = String::from_utf8(printed.stdout).ok()?.trim_end().to_owned();
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        (exit == Exit::Code(0)
+            && name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+            && name.chars().all(plain))
+        .then_some(name)
     }
 
     /// Carries out a step that ends.

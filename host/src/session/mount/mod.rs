@@ -234,7 +234,7 @@ impl Keeper {
     async fn mount(&mut self, inside: &Inside) {
         for place in &mut self.places {
             if place.is_inherited() {
-                place.take_up(&self.tell).await;
+                place.take_up(inside, &self.tell).await;
                 continue;
             }
             let (began, title, path) = (Instant::now(), place.title().to_owned(), place.path().to_owned());

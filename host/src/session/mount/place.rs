@@ -147,6 +147,7 @@ impl Place {
     /// What was mounted before is forgotten.
     pub(super) async fn mount(&mut self, inside: &Inside) -> Result<()> {
         self.page.note(|mount| mount.begun += 1).await;
+        self.settle_user(inside).await;
         self.target.workspace = workspace(&self.target.id, self.page.mount().begun);
         let plan = self.plan().await?;
         let target = &self.target;
@@ -167,6 +168,13 @@ impl Place {
         mounted
     }
 
+    /// Learns whose the files are to be, where the configuration does not say.
+    async fn settle_user(&mut self, inside: &Inside) {
+        if self.target.user.is_none() {
+            self.target.user = inside.default_user().await;
+        }
+    }
+
     async fn plan(&self) -> Result<Plan> {
         let grant = self.grant.clone().unwrap_or_default();
         self.mounter.plan(&self.call, &self.target, &grant).await
@@ -175,7 +183,8 @@ impl Place {
     /// Takes up what an earlier broker has mounted: it is watched from now on,
     /// and gets fresh credentials at once. Where that fails clients are told,
     /// the first time, and it can be tried again; what is mounted stays.
-    pub(super) async fn take_up(&mut self, tell: &Tell) {
+    pub(super) async fn take_up(&mut self, inside: &Inside, tell: &Tell) {
+        self.settle_user(inside).await;
         match self.plan().await {
             Ok(plan) => {
                 info!(storage = self.mounter.name(), path = self.path(), "storage of an earlier broker taken up");
@@ -198,7 +207,7 @@ impl Place {
     pub(super) async fn keep(&mut self, inside: &Inside, tell: &Tell) -> Infallible {
         while self.inherited {
             sleep(self.pauses.next()).await;
-            self.take_up(tell).await;
+            self.take_up(inside, tell).await;
         }
         loop {
             let cause = self.watch(inside, tell).await;
@@ -321,7 +330,7 @@ impl Place {
     /// not certain that all is saved.
     pub(super) async fn unmount(&mut self, inside: &Inside, tell: &Tell) -> Result<()> {
         if self.inherited {
-            self.take_up(tell).await;
+            self.take_up(inside, tell).await;
         }
         if let Some(cause) = &self.dead {
             return Err(during("it had stopped working", cause.clone()));

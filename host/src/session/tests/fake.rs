@@ -352,17 +352,27 @@ impl Provider for Fake {
             ("sh", 7) => "put",
             (name, _) => name,
         };
-        self.play(name, call, |_| Ok(())).await?;
+        // Who the default user is.
+        let asks = name == "id";
+        if !asks {
+            self.play(name, call, |_| Ok(())).await?;
+        }
         let mut read = Vec::new();
         while let Some(chunk) = stdin.recv().await {
             read.extend_from_slice(&chunk);
         }
-        let (_, stdout) = mpsc::channel(1);
+        let (out, stdout) = mpsc::channel(1);
+        if asks {
+            out.try_send(Bytes::from_static(b"user\n")).expect("there is room");
+        }
+        drop(out);
         let (err, stderr) = mpsc::channel(1);
         let (done_tx, done) = oneshot::channel();
         let (control, _) = Control::new();
         let mut inner = self.lock();
-        inner.ran.push(Ran { name: name.to_owned(), command: command.clone(), stdin: read });
+        if !asks {
+            inner.ran.push(Ran { name: name.to_owned(), command: command.clone(), stdin: read });
+        }
         let script = inner.programs.get_mut(name).and_then(VecDeque::pop_front);
         let ends = (name == UNMOUNT).then(|| Arc::clone(&inner.daemons));
         let lifetime = match script {

@@ -84,6 +84,21 @@ async fn five_hundred_files_are_in_the_next_sandbox_and_in_the_service() {
     released(&broker, 2).await;
 }
 
+#[tokio::test]
+async fn files_belong_to_the_shells_user_and_git_works_among_them() {
+    let Some(store) = Store::new().await else { return };
+    let broker = Broker::start(&store.config("", "")).await;
+    let mut shell = Shell::open(&broker).await;
+    let owners =
+        "id -un; cd /workspace/files && echo x > file && mkdir folder && stat -c '%U %G' . file folder | sort -u";
+    assert_eq!(shell.ok(owners).await, "user\nuser user\n");
+    // One that is copied there with a mode of its own, and one that is not.
+    let git = "export HOME=/tmp; git init -q . && cp /bin/true program && git add file program && git ls-files -s | cut -d ' ' -f 1";
+    assert_eq!(shell.ok(git).await, "100644\n100644\n");
+    shell.exit().await;
+    released(&broker, 1).await;
+}
+
 /// The lines of `sha256sum` as names and hashes.
 fn hashes(text: &str) -> BTreeMap<String, String> {
     let lines = text.lines().filter_map(|line| line.split_once("  ./"));

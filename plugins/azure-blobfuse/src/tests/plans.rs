@@ -51,7 +51,7 @@ fn a_plan_mounts_proves_watches_and_lets_go() {
             "watch /workspace/files /run/w as root",
             &format!("probe /workspace/files {ID_A} rw as user"),
             "watch /workspace/files /run/w as root",
-            "unmount /workspace/files /run/w as root",
+            "unmount /workspace/files /run/w user as root",
             "clear /workspace/files /run/w as root",
         ]
     );

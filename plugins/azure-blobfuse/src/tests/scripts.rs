@@ -131,6 +131,40 @@ fn an_upload_that_failed_is_tried_again_and_kept_if_it_fails_again() {
 }
 
 #[test]
+fn no_name_in_the_log_leads_out_of_the_mount() {
+    let (around, workspace) = (Dir::new("forged-mount"), Dir::new("forged"));
+    let names = ["..", "../above", "d/../../above", "/above", "./above", "d//above"];
+    workspace.write("blobfuse2.log", &names.map(upload_failed).concat());
+    workspace.write("cache/d/file", "");
+    workspace.write("above", "precious");
+    around.write("above", "");
+    around.write("mount/file", "");
+    let mount = around.0.join("mount");
+    let output = run("unmount", &[mount.to_str().expect("text"), workspace.path()]);
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
+    let read = |dir: &Dir| std::fs::read_to_string(dir.0.join("above")).expect("a file");
+    assert_eq!((read(&workspace), read(&around)), ("precious".into(), String::new()));
+    assert!(!workspace.has("unsent"));
+}
+
+#[test]
+fn a_link_in_the_mount_is_followed_with_its_users_rights() {
+    let (mount, workspace) = (Dir::new("linked-mount"), Dir::new("linked"));
+    workspace.write("blobfuse2.log", &upload_failed("link"));
+    workspace.write("cache/link", "x");
+    workspace.write("of root", "");
+    std::os::unix::fs::symlink(workspace.0.join("of root"), mount.0.join("link")).expect("a link");
+    let id = Command::new("id").arg("-u").output().expect("an id");
+    if id.stdout != b"0\n" {
+        return; // there is no other user to be
+    }
+    let output = run("unmount", &[mount.path(), workspace.path(), "nobody"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).ends_with("until the sandbox ends: link\n"), "{}", stderr(&output));
+    assert_eq!(std::fs::metadata(workspace.0.join("of root")).expect("a file").len(), 0, "root's file is as it was");
+}
+
+#[test]
 fn a_file_that_found_no_room_is_told() {
     let (mount, workspace) = (Dir::new("cut-mount"), Dir::new("cut"));
     workspace.write(

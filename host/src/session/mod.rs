@@ -27,6 +27,7 @@
 mod cleanup;
 mod driver;
 mod handle;
+mod install;
 mod invitation;
 mod lease;
 mod ledger;

@@ -27,18 +27,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, debug, info, warn};
 
+pub(super) use super::install::DIRECTORY;
+use super::install::argv;
 use super::patience::{Pauses, may_pass, patiently};
 use crate::sandbox::{
-    Call, Code, Command, Control, ControlRequest, Error, Exit, Fault, Lifetime, Location, PIPE_CHUNKS, Process,
-    Provider, Result, SandboxRef, Size, Upload,
+    Call, Code, Command, Control, ControlRequest, Error, Exit, Fault, Lifetime, PIPE_CHUNKS, Process, Provider, Result,
+    SandboxRef, Size,
 };
-
-/// Where the program is put: on the sandbox's own disk, writable by whoever
-/// runs the shell.
-pub(super) const PROGRAM: &str = "/tmp/.sandbox-recorder/program";
-
-/// Where the recorder keeps its files. A sandbox has one shell.
-pub(super) const DIRECTORY: &str = "/tmp/.sandbox-recorder/tape";
 
 /// Time for the recorder to say that the shell runs. It takes milliseconds;
 /// the rest is for a provider that is busy.
@@ -127,11 +122,9 @@ pub enum Piece {
 impl Tape {
     /// Puts the recorder into the sandbox and starts the shell under it.
     pub(super) async fn start(&self, program: &Bytes, shell: &Command, size: Size) -> Result<Attachment> {
-        self.put(program).await?;
-        // An upload is not executable everywhere.
-        let mut argv = ["/bin/sh", "-c", r#"chmod 700 "$0" && exec "$0" "$@""#, PROGRAM].map(str::to_owned).to_vec();
-        argv.extend(["run", "--dir", DIRECTORY].map(str::to_owned));
-        argv.extend(["--cols".to_owned(), size.cols.to_string(), "--rows".to_owned(), size.rows.to_string()]);
+        self.install(program).await?;
+        let Size { cols, rows } = size;
+        let mut argv = argv("run", ["--cols".to_owned(), cols.to_string(), "--rows".to_owned(), rows.to_string()]);
         argv.push("--".to_owned());
         argv.extend(shell.argv.iter().cloned());
         Attachment::open(self, Command { argv, ..shell.clone() }, |_| 0).await
@@ -218,39 +211,16 @@ impl Tape {
         self.ask(["cast"]).await
     }
 
-    async fn put(&self, program: &Bytes) -> Result<()> {
-        let (tx, data) = mpsc::channel(PIPE_CHUNKS);
-        let (whole, complete) = oneshot::channel();
-        let upload = Upload { size: Some(program.len() as u64), data, complete };
-        let at = Location { path: PROGRAM.to_owned(), user: self.user.clone() };
-        let mut rest = program.clone();
-        let feed = async move {
-            while !rest.is_empty() {
-                let chunk = rest.split_to(rest.len().min(crate::sandbox::CHUNK_BYTES));
-                // Who gives up says why by its own result.
-                if tx.send(chunk).await.is_err() {
-                    return;
-                }
-            }
-            let _ = whole.send(Ok(()));
-        };
-        let (written, ()) = tokio::join!(self.provider.write(&self.call, &self.sandbox, &at, upload), feed);
-        written.map(drop)
-    }
-
     /// Runs one of the recorder's commands that answers and ends.
     async fn ask<const N: usize>(&self, arguments: [&str; N]) -> Result<Process> {
-        let mut argv = vec![PROGRAM.to_owned(), arguments[0].to_owned(), "--dir".to_owned(), DIRECTORY.to_owned()];
-        argv.extend(arguments[1..].iter().map(|argument| (*argument).to_owned()));
+        let argv = argv(arguments[0], arguments[1..].iter().map(|argument| (*argument).to_owned()));
         let (_, no_input) = mpsc::channel(1);
         let command = Command { argv, user: self.user.clone(), ..Command::default() };
         self.provider.run(&self.call, &self.sandbox, &command, no_input).await
     }
 
     fn attach(&self, from: [String; 2]) -> Command {
-        let mut argv = [PROGRAM, "attach", "--dir", DIRECTORY].map(str::to_owned).to_vec();
-        argv.extend(from);
-        Command { argv, user: self.user.clone(), ..Command::default() }
+        Command { argv: argv("attach", from), user: self.user.clone(), ..Command::default() }
     }
 }
 

@@ -139,3 +139,32 @@ async fn what_is_wrong_is_told_and_the_terminal_lives_on() {
     window.input("echo $((6*7))\n").await;
     window.expect("42").await;
 }
+
+#[tokio::test]
+async fn the_recorder_is_roots_runs_as_the_user_and_outlives_a_cleaning_of_temporary_files() {
+    let server = Sandboxd::start().await;
+    let broker = broker(&server).await;
+    let mut window = Window::open(&broker.url, Visit::default()).await;
+    let ready = window.ready().await;
+    window.input("ls -ld /var/lib/sandbox-recorder/program | cut -c 1-10; echo words of be''fore\n").await;
+    window.expect("words of before").await;
+    if rustix::process::geteuid().is_root() {
+        window.input("stat -c %U:%a /var/lib/sandbox-recorder /var/lib/sandbox-recorder/program\n").await;
+        window.expect("root:755\r\nroot:755\r\n").await;
+        let replace = "cd /var/lib/sandbox-recorder; for by in 'rm -f program' 'mv program x' 'cp /bin/true program'; do \
+                       $by 2>/dev/null && echo rep''laced; done; cd; echo tri''ed\n";
+        window.input(replace).await;
+        window.expect("tried").await;
+        assert!(!window.text().contains("replaced"));
+    }
+    window.input("find /tmp -mindepth 1 -delete; ls -A /tmp | wc -l | sed 's/^/left:/'; ps -eo user:20,args | grep -c '[r]oot .*sandbox-recorder' | sed 's/^/of root:/'\n").await;
+    window.expect("left:0\r\n").await;
+    window.expect("of root:0\r\n").await;
+    // A late client is drawn a screen, and there is a recording.
+    let mut late = Window::open(&broker.url, Visit::to(&ready.session).client("late").viewer()).await;
+    late.ready().await;
+    late.expect("left:0").await;
+    let cast = broker.get(&format!("/api/sessions/{}/recording", ready.session)).await;
+    assert_eq!(cast.status(), 200);
+    assert!(cast.text().await.unwrap().contains("words of before"));
+}

@@ -10,7 +10,8 @@ use super::fake::{Reply, Shell, error, unavailable};
 use super::*;
 use crate::journal::Journal;
 use crate::sandbox::{CHUNK_BYTES, Call, Code, Exit, Fault, SandboxRef, Size};
-use crate::session::tape::{PROGRAM, SCREENS, Tape};
+use crate::session::install::SH;
+use crate::session::tape::{SCREENS, Tape};
 use crate::session::{Denied, Role, SlowClient, WINDOW};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -35,11 +36,11 @@ async fn clients_that_join_together_get_their_screens_one_after_the_other() {
     let screens = Arc::new(Semaphore::new(SCREENS));
     let tape = Tape { provider: fake.clone(), call: Call::default(), sandbox, user: None, screens };
     for _ in 0..10 {
-        fake.program(PROGRAM, TAKES, Exit::Code(2), "no");
+        fake.program(SH, TAKES, Exit::Code(2), "no");
     }
     let drawn = futures_util::future::join_all((0..10).map(|at| tape.screen(at))).await;
     assert!(drawn.iter().all(Result::is_err));
-    let asked = fake.asked(PROGRAM);
+    let asked = fake.asked(SH);
     assert_eq!(asked.len(), 10);
     assert!(asked.windows(2).all(|two| two[1] - two[0] >= TAKES), "{asked:?}");
 }

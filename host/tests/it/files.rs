@@ -289,3 +289,42 @@ async fn files_end_with_their_session() {
     })
     .await;
 }
+
+/// Exchanges `/workspace/e` with a link to `/etc`, for ever.
+const EXCHANGE: &str = "import ctypes; exchange = ctypes.CDLL(None).renameat2\n\
+                        while True: exchange(-100, b'/workspace/e', -100, b'/workspace/link', 2)";
+
+#[tokio::test]
+async fn no_race_with_a_link_lends_a_permission() {
+    const RACES: usize = 40;
+    let mut desk = Desk::new().await;
+    desk.types("cd /workspace; mkdir e; ln -s /etc link; for f in passwd shadow hosts; do echo mine > e/$f; done")
+        .await;
+    let look =
+        "{ stat -c '%n %U %a %s %Y %i' /etc /etc/passwd /etc/shadow /etc/hosts; ls /etc; } | sha256sum | cut -c 1-16";
+    desk.types(&format!("before=$({look})")).await;
+    desk.put("/workspace/exchange.py", EXCHANGE).await;
+    desk.types("python3 exchange.py & disown").await;
+    let mut reached = std::collections::BTreeSet::new();
+    for n in 0..RACES {
+        let gone = format!("/workspace/away{n}");
+        let answers = tokio::join!(
+            desk.get("/workspace/e/shadow"),
+            desk.put("/workspace/e/hosts", "raced"),
+            desk.rename("/workspace/e/passwd", &gone),
+            desk.ask(Method::DELETE, "", "/workspace/e/shadow"),
+            desk.ask(Method::POST, "/directory", "/workspace/e/new/deep"),
+            desk.ask(Method::GET, "", "/workspace/e"),
+        );
+        for answer in <[Response; 6]>::from(answers) {
+            reached.insert(answer.status().as_u16());
+            let text = answer.text().await.unwrap_or_default();
+            assert!(!text.contains("root:"), "{text}");
+        }
+    }
+    assert!(reached.contains(&403) && reached.iter().any(|status| *status < 300), "it was raced: {reached:?}");
+    desk.terminal.input(&format!("[ $before = $({look}) ] && echo un\"\"changed\n")).await;
+    desk.terminal.expect("unchanged").await;
+    desk.terminal.input("find /workspace ! -user user | wc -l | sed 's/^/foreign:/'\n").await;
+    desk.terminal.expect("foreign:0\r\n").await;
+}

@@ -28,6 +28,7 @@ use tokio::time::{Instant, timeout};
 use super::path::CleanPath;
 use super::place::Last;
 use super::refusal::Refusal;
+use super::replace::{beside, replace};
 use super::slots::Slot;
 use super::{Work, describe, required};
 use crate::http::Shared;
@@ -330,9 +331,10 @@ fn write(workspace: Workspace, slot: Slot, at: Location, size: Option<u64>) -> W
     let (tell, written) = oneshot::channel();
     tokio::spawn(async move {
         let _slot = slot;
-        let Workspace { provider, sandbox, call, .. } = workspace;
+        let Workspace { provider, sandbox, call, .. } = &workspace;
         let upload = Upload { size, data, complete: whole };
-        let mut writing = provider.write(&call, &sandbox, &at, upload);
+        let part = beside(&at, call.session.as_deref().unwrap_or_default());
+        let mut writing = provider.write(call, sandbox, &part, upload);
         let result = tokio::select! {
             result = &mut writing => result,
             finished = finished => {
@@ -345,6 +347,10 @@ fn write(workspace: Workspace, slot: Slot, at: Location, size: Option<u64>) -> W
                     Err(sandbox::Error::new(Fault::Provider, Code::DeadlineExceeded, message))
                 })
             }
+        };
+        let result = match result {
+            Ok(_) => replace(&workspace, &part, &at).await,
+            Err(error) => Err(error),
         };
         // Nobody waits for it where the client has gone.
         let _ = tell.send(result);

@@ -10,6 +10,7 @@
 //! | `path` | what a path may look like |
 //! | `place` | where it leads in the sandbox, and what its user may do there |
 //! | `content` | bytes up and down, of any number |
+//! | `replace` | how a whole upload becomes the file |
 //! | `slots` | how many requests at a time |
 //! | `refusal` | why not, in words and as a status |
 
@@ -17,6 +18,7 @@ mod content;
 mod path;
 mod place;
 mod refusal;
+mod replace;
 mod slots;
 
 use std::time::{Duration, SystemTime};
@@ -202,7 +204,7 @@ async fn rename(
     let Rename { from, to } = rename_of(&headers, body).await?;
     let (from, to) = (CleanPath::parse(&from)?, CleanPath::parse(&to)?);
     let [source, destination] = place::find(&work.workspace, [(&from, Last::Keep), (&to, Last::Keep)]).await?;
-    may_go(&work, &source, &from)?;
+    may_go(&source, &from)?;
     if destination.exists() {
         return Err(Refusal::Exists(to.as_str().to_owned()));
     }
@@ -238,7 +240,7 @@ async fn remove(
     let work = Work::begin(&shared, &pass, &id)?;
     let path = required(query.as_deref())?;
     let place = work.find(&path, Last::Keep).await?;
-    may_go(&work, &place, &path)?;
+    may_go(&place, &path)?;
     may_change(&place, "remove", &path)?;
     work.session.touch();
     let Workspace { provider, sandbox, call, .. } = &work.workspace;
@@ -247,8 +249,8 @@ async fn remove(
 }
 
 /// Refuses what is not there, and what the session stands on.
-fn may_go(work: &Work, place: &Place, path: &CleanPath) -> Result<(), Refusal> {
-    if place.holds_root(&work.workspace.roots) {
+fn may_go(place: &Place, path: &CleanPath) -> Result<(), Refusal> {
+    if place.holds_root {
         return Err(Refusal::Root(path.as_str().to_owned()));
     }
     if !place.exists() {

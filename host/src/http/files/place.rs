@@ -23,9 +23,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// Time for ending a process that did not answer.
 const KILL_WITHIN: Duration = Duration::from_secs(2);
 
-/// Bytes of the answer, at most: a rename asks for two paths, and a link may
-/// lead to one as long as the system takes.
-const MAX_ANSWER: usize = 4 * MAX_PATH;
+/// Bytes of the answer, at most: a rename asks for two paths beside the roots,
+/// and a link may lead to one as long as the system takes.
+const MAX_ANSWER: usize = 16 * MAX_PATH;
 
 /// Takes pairs of `follow` or `keep` and an absolute path. Prints for each
 /// where it leads and which of these hold there, each ended by a NUL: `e`
@@ -74,6 +74,9 @@ pub(super) enum Last {
 pub(super) struct Place {
     path: String,
     is: String,
+    /// Whether it is one of the session's directories or holds one: taking it
+    /// away would take them away.
+    pub(super) holds_root: bool,
 }
 
 impl Place {
@@ -103,12 +106,6 @@ impl Place {
         self.is.contains('a')
     }
 
-    /// Whether it is one of the session's directories or holds one: taking it
-    /// away would take them away.
-    pub(super) fn holds_root(&self, roots: &[String]) -> bool {
-        roots.iter().any(|root| is_within(root.trim_end_matches('/'), &self.path))
-    }
-
     pub(super) fn location(&self, workspace: &Workspace) -> Location {
         Location { path: self.path.clone(), user: workspace.user.clone() }
     }
@@ -132,6 +129,10 @@ pub(super) async fn find<const N: usize>(
         within_roots(&workspace.roots, path.as_str(), path.as_str())?;
     }
     let mut argv = ["/bin/sh", "-c", SCRIPT, "sh"].map(str::to_owned).to_vec();
+    // A root may be a link, or lie behind one, as any path.
+    for root in &workspace.roots {
+        argv.extend(["follow".to_owned(), root.clone()]);
+    }
     for (path, last) in paths {
         argv.push(if last == Last::Follow { "follow" } else { "keep" }.to_owned());
         argv.push(path.as_str().to_owned());
@@ -139,11 +140,16 @@ pub(super) async fn find<const N: usize>(
     let answer = ask(workspace, argv).await?;
     let answer = String::from_utf8(answer).map_err(|_| Refusal::NotUtf8)?;
     let mut parts = answer.split('\0');
+    let mut next = || Some((parts.next()?.to_owned(), parts.next()?.to_owned()));
+    let roots: Option<Vec<_>> = workspace.roots.iter().map(|_| Some(next()?.0)).collect();
+    let roots = roots.ok_or_else(nonsense)?;
     let mut places = Vec::with_capacity(N);
     for (path, _) in paths {
-        let (Some(real), Some(is)) = (parts.next(), parts.next()) else { return Err(nonsense().into()) };
-        within_roots(&workspace.roots, path.as_str(), real)?;
-        places.push(Place { path: real.to_owned(), is: is.to_owned() });
+        let (real, is) = next().ok_or_else(nonsense)?;
+        within_roots(&roots, path.as_str(), &real)?;
+        let holds = |root: &String| is_within(root.trim_end_matches('/'), path.as_str()) || is_within(root, &real);
+        let holds_root = workspace.roots.iter().chain(&roots).any(holds);
+        places.push(Place { path: real, is, holds_root });
     }
     places.try_into().map_err(|_| nonsense().into())
 }
@@ -161,14 +167,7 @@ fn nonsense() -> sandbox::Error {
 
 /// What a short process in the sandbox prints.
 async fn ask(workspace: &Workspace, argv: Vec<String>) -> Result<Vec<u8>, Refusal> {
-    let Workspace { provider, sandbox, call, user, .. } = workspace;
-    let command = Command { argv, cwd: Some("/".to_owned()), env: BTreeMap::new(), user: user.clone() };
-    // Nothing to read: its sender is gone at once.
-    let (_, stdin) = mpsc::channel(1);
-    let mut process = provider.run(call, sandbox, &command, stdin).await?;
-    let Ok((printed, said, exit)) = timeout(ANSWER_WITHIN, outcome(&mut process)).await else {
-        // It waits in the kernel for a mount; it must not wait there for ever.
-        let _ = timeout(KILL_WITHIN, process.control.signal("SIGKILL")).await;
+    let Some((printed, said, exit)) = run(workspace, argv, ANSWER_WITHIN).await? else {
         let seconds = ANSWER_WITHIN.as_secs();
         let message = format!("the sandbox did not find the path within {seconds} s; a mount may not answer");
         return Err(sandbox::Error::new(Fault::Provider, Code::DeadlineExceeded, message).into());
@@ -183,7 +182,28 @@ async fn ask(workspace: &Workspace, argv: Vec<String>) -> Result<Vec<u8>, Refusa
     }
 }
 
-async fn outcome(process: &mut Process) -> (Vec<u8>, Vec<u8>, sandbox::Result<Exit>) {
+/// Both outputs of a process, cut, and how it ended.
+type Ran = (Vec<u8>, Vec<u8>, sandbox::Result<Exit>);
+
+/// Runs a process in the sandbox as the session's user; none when it did not
+/// end within that time.
+pub(super) async fn run(workspace: &Workspace, argv: Vec<String>, within: Duration) -> sandbox::Result<Option<Ran>> {
+    let Workspace { provider, sandbox, call, user, .. } = workspace;
+    let command = Command { argv, cwd: Some("/".to_owned()), env: BTreeMap::new(), user: user.clone() };
+    // Nothing to read: its sender is gone at once.
+    let (_, stdin) = mpsc::channel(1);
+    let mut process = provider.run(call, sandbox, &command, stdin).await?;
+    match timeout(within, outcome(&mut process)).await {
+        Ok(ran) => Ok(Some(ran)),
+        Err(_) => {
+            // It waits in the kernel for a mount; it must not wait there for ever.
+            let _ = timeout(KILL_WITHIN, process.control.signal("SIGKILL")).await;
+            Ok(None)
+        }
+    }
+}
+
+async fn outcome(process: &mut Process) -> Ran {
     let (printed, said) = tokio::join!(collect(&mut process.stdout), collect(&mut process.stderr));
     let gone = |_| Err(sandbox::Error::new(Fault::Plugin, Code::Internal, "the plugin stopped without an answer"));
     (printed, said, (&mut process.done).await.unwrap_or_else(gone))
@@ -203,15 +223,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mount_within_the_working_directory_is_guarded_with_what_holds_it() {
+    fn what_leads_outside_is_refused_with_where_it_leads() {
         let roots = ["/workspace/data/files".to_owned(), "/workspace/".to_owned()];
-        let at = |path: &str| Place { path: path.to_owned(), is: "eda".to_owned() };
-        for path in ["/workspace/data/files", "/workspace/data", "/workspace"] {
-            assert!(at(path).holds_root(&roots), "{path}");
-            assert!(within_roots(&roots, path, path).is_ok(), "{path}");
-        }
-        for path in ["/workspace/data/files/a", "/workspace/data/files2", "/workspace/dat"] {
-            assert!(!at(path).holds_root(&roots), "{path}");
+        for path in ["/workspace/data/files", "/workspace/data", "/workspace", "/workspace/data/files2"] {
             assert!(within_roots(&roots, path, path).is_ok(), "{path}");
         }
         let outside = within_roots(&roots, "/workspace/link", "/etc/passwd").unwrap_err();

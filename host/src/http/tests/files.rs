@@ -1,7 +1,7 @@
 //! The files of a session, asked for by handmade requests.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -347,14 +347,53 @@ async fn no_link_leads_out() {
 }
 
 #[tokio::test]
-async fn a_directory_that_is_replaced_by_a_link_leads_nowhere() {
+async fn a_root_that_is_a_link_is_followed_as_any_path_and_stays() {
     let desk = Desk::new().await;
     let root = desk.broker.provider.disk.root();
-    fs::remove_dir(&root).unwrap();
-    symlink("/etc", &root).unwrap();
-    let answer = desk.get("/content", "passwd").await;
-    assert_eq!(answer.status, 403);
-    assert!(answer.error().contains("leads to /etc/passwd"), "{answer:?}");
+    let real = root.parent().unwrap().join("real");
+    fs::rename(&root, &real).unwrap();
+    symlink("real", &root).unwrap();
+    assert_eq!(desk.upload("d/file", "", "content").await.status, 201);
+    assert_eq!(fs::read_to_string(real.join("d/file")).unwrap(), "content");
+    assert_eq!(desk.get("/content", "d/file").await.body(), "content");
+    assert_eq!(desk.rename("d/file", "file").await.status, 200);
+    assert_eq!(desk.get("", "d").await.status, 200);
+    assert_eq!(desk.ask("DELETE", "", "d", "").await.status, 204);
+    symlink("/etc", real.join("out")).unwrap();
+    assert_eq!(desk.get("/content", "out/passwd").await.status, 403);
+    let target = desk.route(&format!("?path={}", root.to_str().unwrap()));
+    assert_eq!(desk.broker.ask("DELETE", &target, "").await.status, 403);
+    assert!(root.is_symlink());
+}
+
+#[tokio::test]
+async fn replacing_a_file_keeps_its_mode_its_names_and_its_attributes() {
+    let desk = Desk::new().await;
+    let path = |name: &str| std::path::PathBuf::from(desk.broker.provider.disk.at(name));
+    let attribute = |name: &str, set: bool| {
+        let script =
+            if set { "os.setxattr(p, 'user.note', b'kept')" } else { "print(os.getxattr(p, 'user.note').decode())" };
+        let script = format!("import os, sys; p = sys.argv[1]; {script}");
+        let python = std::process::Command::new("/usr/bin/python3").args(["-c", &script]).arg(path(name)).output();
+        String::from_utf8(python.unwrap().stdout).unwrap()
+    };
+    for name in ["alone", "linked"] {
+        desk.put(name, "old and longer");
+        fs::set_permissions(path(name), fs::Permissions::from_mode(0o750)).unwrap();
+        attribute(name, true);
+    }
+    fs::hard_link(path("linked"), path("other name")).unwrap();
+    for name in ["alone", "linked"] {
+        let answer = desk.upload(name, "", "new").await;
+        assert_eq!((answer.status, &answer.json()["mode"], &answer.json()["size"]), (200, &"0750".into(), &3.into()));
+        assert_eq!(attribute(name, false), "kept\n", "{name}");
+        assert_eq!(desk.content(name).as_deref(), Some("new"));
+    }
+    assert_eq!(desk.content("other name").as_deref(), Some("new"));
+    assert_eq!(fs::metadata(path("linked")).unwrap().nlink(), 2);
+    let mut names: Vec<_> = fs::read_dir(path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["alone", "linked", "other name"], "and nothing is left beside");
 }
 
 #[tokio::test]

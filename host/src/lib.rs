@@ -35,3 +35,4 @@ pub mod secret;
 pub mod session;
 pub mod storage;
 pub mod terminal;
+pub mod words;

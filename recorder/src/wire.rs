@@ -28,6 +28,10 @@ pub const MAX_PAYLOAD: usize = MAX_DATA + 16;
 /// A bound, because an emulator allocates their product.
 pub const MAX_SIDE: u16 = 1000;
 
+/// The highest offset: beyond it, numbers are no longer exact everywhere (JSON, JavaScript).
+/// At a GiB a second it takes three months.
+pub const MAX_OFFSET: u64 = 1 << 53;
+
 /// Bytes before the data of an [`ToBroker::Output`] frame.
 pub const OUTPUT_HEAD: usize = HEADER + 8;
 
@@ -258,7 +262,8 @@ pub enum Malformed {
         length: u32,
     },
     /// A payload does not hold what its type says: too short, too long, a size of a
-    /// terminal out of its bounds, a gap that ends before it begins, no UTF-8.
+    /// terminal out of its bounds, an offset above [`MAX_OFFSET`], a gap or a ring that
+    /// ends before it begins, no UTF-8.
     Payload {
         /// The frame's type.
         kind: u8,
@@ -297,25 +302,25 @@ impl<'a> Frame<'a> for ToBroker<'a> {
                 if version != VERSION {
                     return Err(Malformed::Version(version));
                 }
-                ToBroker::Hello(Hello {
-                    pid: fields.u32()?,
-                    start: fields.u64()?,
-                    end: fields.u64()?,
-                    input: fields.u64()?,
-                    size: fields.size()?,
-                })
+                let pid = fields.u32()?;
+                let (start, end) = fields.stretch()?;
+                ToBroker::Hello(Hello { pid, start, end, input: fields.offset()?, size: fields.size()? })
             }
-            OUTPUT => ToBroker::Output { offset: fields.u64()?, bytes: fields.data()? },
-            GAP => {
-                let (from, to) = (fields.u64()?, fields.u64()?);
-                if from > to {
+            OUTPUT => {
+                let (offset, bytes) = (fields.offset()?, fields.data()?);
+                if offset + bytes.len() as u64 > MAX_OFFSET {
                     return Err(Malformed::Payload { kind });
                 }
+                ToBroker::Output { offset, bytes }
+            }
+            GAP => {
+                let (from, to) = fields.stretch()?;
                 ToBroker::Gap { from, to }
             }
-            TAKEN => ToBroker::Taken { input: fields.u64()? },
+            TAKEN => ToBroker::Taken { input: fields.offset()? },
             EXIT => {
-                ToBroker::Exit { code: i32::from_be_bytes(fields.take()?), signal: fields.u32()?, end: fields.u64()? }
+                let code = i32::from_be_bytes(fields.take()?);
+                ToBroker::Exit { code, signal: fields.u32()?, end: fields.offset()? }
             }
             SCREEN => ToBroker::Screen { size: fields.size()?, text: fields.text()? },
             REFUSED => ToBroker::Refused { reason: fields.text()? },
@@ -331,7 +336,7 @@ impl<'a> Frame<'a> for ToRecorder<'a> {
         let frame = match kind {
             INPUT => ToRecorder::Input(fields.data()?),
             RESIZE => ToRecorder::Resize(fields.size()?),
-            ACK => ToRecorder::Ack { offset: fields.u64()? },
+            ACK => ToRecorder::Ack { offset: fields.offset()? },
             SIGNAL => ToRecorder::Signal { number: fields.u32()? },
             _ => return Err(Malformed::Kind(kind)),
         };
@@ -355,8 +360,16 @@ impl<'a> Fields<'a> {
         self.take().map(u32::from_be_bytes)
     }
 
-    fn u64(&mut self) -> Result<u64, Malformed> {
-        self.take().map(u64::from_be_bytes)
+    /// At most [`MAX_OFFSET`], so that sums and differences are exact everywhere.
+    fn offset(&mut self) -> Result<u64, Malformed> {
+        let offset = u64::from_be_bytes(self.take()?);
+        if offset > MAX_OFFSET { Err(Malformed::Payload { kind: self.kind }) } else { Ok(offset) }
+    }
+
+    /// Two offsets, of which the second is not before the first.
+    fn stretch(&mut self) -> Result<(u64, u64), Malformed> {
+        let (from, to) = (self.offset()?, self.offset()?);
+        if from > to { Err(Malformed::Payload { kind: self.kind }) } else { Ok((from, to)) }
     }
 
     fn size(&mut self) -> Result<Size, Malformed> {

@@ -20,11 +20,16 @@ use tokio::time::timeout;
 use tower::{Service as _, ServiceExt as _};
 use url::Url;
 
+use crate::words::clean;
+
 /// Time for a connection to be made, TLS included.
 const CONNECT_WITHIN: Duration = Duration::from_secs(15);
 
 /// Time for an answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// Bytes of a broker's words that are shown.
+const WORDS: usize = 2048;
 
 /// Bytes of an answer, at most: thousands of sessions.
 const MAX_ANSWER: usize = 8 << 20;
@@ -165,7 +170,7 @@ impl Broker {
             if status == StatusCode::UNAUTHORIZED && self.token.is_none() {
                 bail!("the broker needs a token: set {TOKEN}");
             }
-            bail!("the broker refused: {words}");
+            bail!("the broker refused: {}", clean(&words, WORDS));
         }
         if body.is_empty() {
             return Ok(Value::Null);

@@ -10,8 +10,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use http::Method;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::remote;
+use crate::words::misleads;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -79,7 +81,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let mut answer = broker.ask(method, &path).await?;
     let text = match action {
         Action::Kill { .. } => return Ok(ExitCode::SUCCESS),
-        _ if json => format!("{answer:#}\n"),
+        _ if json => format!("{}\n", plain(&answer)),
         Action::List => {
             let sessions: Vec<Session> =
                 serde_json::from_value(answer["sessions"].take()).with_context(|| strange(&broker))?;
@@ -162,7 +164,21 @@ fn details(page: &str, session: &Session) -> String {
 
 /// What steers no terminal.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    text.chars().map(|c| if misleads(c) { '?' } else { c }).collect()
+}
+
+/// JSON with an escape for whatever misleads; its own writer leaves what is
+/// above ASCII, of which some steers a terminal.
+fn plain(value: &Value) -> String {
+    let mut text = String::new();
+    for c in format!("{value:#}").chars() {
+        match c {
+            '\n' => text.push(c),
+            c if misleads(c) => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => text.push(c),
+        }
+    }
+    text
 }
 
 /// Seconds in the two largest units.
@@ -179,7 +195,7 @@ fn age(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -203,6 +219,14 @@ mod tests {
             "ID    STATE    AGE    PROVIDER  OUTPUT  USER   CLIENTS\n\
              0123  running  1h02m  local     -       a?[2J  2\n"
         );
+    }
+
+    #[test]
+    fn json_is_the_same_and_steers_no_terminal() {
+        let value = json!({ "user": "a\u{1b}[2J\u{9b}2J\u{7f}é", "clients": [] });
+        let text = plain(&value);
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
     }
 
     #[test]

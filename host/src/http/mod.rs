@@ -7,6 +7,7 @@
 //! configuration.
 
 mod auth;
+mod cast;
 mod conditions;
 mod files;
 mod guard;

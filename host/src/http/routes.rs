@@ -78,7 +78,7 @@ pub(super) async fn terminal(
     Extension(pass): Extension<Pass>,
     request: Request,
 ) -> Response {
-    let upgrade = match Upgrade::from_request(request).await {
+    let upgrade = match Upgrade::from_request(request) {
         Ok(upgrade) => upgrade,
         Err(error) => {
             // RFC 9110 section 15.5.22 and RFC 6455 section 4.4.

@@ -23,11 +23,13 @@ use tokio::time::timeout;
 
 use super::Shared;
 use super::auth::Pass;
+use super::cast::Cast;
 use super::files::{Refusal, Slot};
 use super::routes::seconds;
 use super::serve::{Connection, Transfer};
 use crate::sandbox::{self, Code, Exit, Fault, Process};
-use crate::session::{CAST_END, Invitation, Summary};
+use crate::session::{Invitation, Summary};
+use crate::words::misleads;
 
 /// The route that waits for a sandbox.
 pub(super) const RECORDING: &str = "/api/sessions/{id}/recording";
@@ -124,17 +126,26 @@ async fn recording(
     };
     let slot = shared.files.take(session.id()).ok_or(Refusal::Busy)?;
     let mut process = tape.cast().await?;
-    // What fails before its first byte is told as what it is.
-    let first = match timeout(IDLE, process.stdout.recv()).await {
-        Ok(Some(first)) => first,
-        Ok(None) => return Err(ended(&mut process).await.err().unwrap_or_else(|| failed("it told nothing")).into()),
-        Err(_) => return Err(still().into()),
+    // What fails before its first line is told as what it is.
+    let mut cast = Cast::default();
+    let first = loop {
+        match timeout(IDLE, process.stdout.recv()).await {
+            Ok(Some(bytes)) => match cast.take(&bytes) {
+                Ok(lines) if lines.is_empty() => {}
+                Ok(lines) => break lines,
+                Err(error) => return Err(failed(&error.to_string()).into()),
+            },
+            Ok(None) => {
+                return Err(ended(&mut process).await.err().unwrap_or_else(|| failed("it told nothing")).into());
+            }
+            Err(_) => return Err(still().into()),
+        }
     };
-    let body = carried(process, first, connection.transfer(), slot, session.id().to_owned());
+    let body = carried((process, cast), first, connection.transfer(), slot, session.id().to_owned());
     let name = format!("attachment; filename=\"{}.cast\"", session.id());
     let name = HeaderValue::try_from(name).expect("an id is hexadecimal");
-    let cast = HeaderValue::from_static("application/x-asciicast");
-    Ok(([(CONTENT_TYPE, cast), (CONTENT_DISPOSITION, name)], body).into_response())
+    let kind = HeaderValue::from_static("application/x-asciicast");
+    Ok(([(CONTENT_TYPE, kind), (CONTENT_DISPOSITION, name)], body).into_response())
 }
 
 /// What a recording's body gets.
@@ -167,24 +178,26 @@ impl http_body::Body for Served {
     }
 }
 
-/// The body of an answer that is this process's output.
-fn carried(process: Process, first: Bytes, transfer: Transfer, slot: Slot, session: String) -> Body {
+/// The body of an answer that is this process's output, whose first lines were
+/// checked.
+fn carried(told: (Process, Cast), first: Bytes, transfer: Transfer, slot: Slot, session: String) -> Body {
     let (to, data) = mpsc::channel(1);
     let served = Served { data, _transfer: transfer.clone(), _slot: slot };
-    tokio::spawn(pump(process, first, to, transfer, session));
+    tokio::spawn(pump(told, first, to, transfer, session));
     Body::new(served)
 }
 
 /// Carries a recording to the body as fast as the client takes it. A client
 /// that takes nothing is cut, as with files.
-async fn pump(mut process: Process, first: Bytes, to: mpsc::Sender<Piece>, transfer: Transfer, session: String) {
+async fn pump(
+    (mut process, mut cast): (Process, Cast),
+    first: Bytes,
+    to: mpsc::Sender<Piece>,
+    transfer: Transfer,
+    session: String,
+) {
     let mut piece = Piece::Bytes(first);
-    let mut tail = Vec::new();
     loop {
-        if let Piece::Bytes(bytes) = &piece {
-            tail.extend_from_slice(&bytes[bytes.len().saturating_sub(CAST_END.len())..]);
-            tail.drain(..tail.len().saturating_sub(CAST_END.len()));
-        }
         let last = !matches!(piece, Piece::Bytes(_));
         match timeout(IDLE, to.send(piece)).await {
             Ok(Ok(())) if last => break,
@@ -192,14 +205,21 @@ async fn pump(mut process: Process, first: Bytes, to: mpsc::Sender<Piece>, trans
             Ok(Err(_)) => return, // the client has gone
             Err(_) => return transfer.cut(),
         }
-        let next = match timeout(IDLE, process.stdout.recv()).await {
-            Ok(Some(bytes)) => Ok(Piece::Bytes(bytes)),
-            // A way to it that broke tells of a good end all the same.
-            Ok(None) => ended(&mut process).await.and_then(|()| match tail == CAST_END {
-                true => Ok(Piece::Whole),
-                false => Err(failed("part of what it said was lost")),
-            }),
-            Err(_) => Err(still()),
+        let next = loop {
+            match timeout(IDLE, process.stdout.recv()).await {
+                Ok(Some(bytes)) => match cast.take(&bytes) {
+                    Ok(lines) if lines.is_empty() => {}
+                    lines => break lines.map(Piece::Bytes).map_err(|error| failed(&error.to_string())),
+                },
+                // A way to it that broke tells of a good end all the same.
+                Ok(None) => {
+                    break ended(&mut process).await.and_then(|()| match cast.is_whole() {
+                        true => Ok(Piece::Whole),
+                        false => Err(failed("part of what it said was lost")),
+                    });
+                }
+                Err(_) => break Err(still()),
+            }
         };
         piece = next.unwrap_or_else(|error| {
             tracing::warn!(session, fault = ?error.fault, code = ?error.code, %error, "broke a recording off");
@@ -225,7 +245,7 @@ async fn ended(process: &mut Process) -> sandbox::Result<()> {
     while let Ok(chunk) = process.stderr.try_recv() {
         said.extend_from_slice(&chunk[..chunk.len().min(COMPLAINT - said.len())]);
     }
-    Err(failed(&format!("{exit}: {}", String::from_utf8_lossy(&said).replace(char::is_control, " ").trim())))
+    Err(failed(&format!("{exit}: {}", String::from_utf8_lossy(&said).replace(misleads, " ").trim())))
 }
 
 fn failed(why: &str) -> sandbox::Error {
@@ -258,22 +278,28 @@ mod tests {
         (Process { id: "1".to_owned(), stdout, stderr, done, control, lifetime }, print, complain, end)
     }
 
+    const HEADER: &str = "{\"version\":3,\"term\":{\"cols\":80,\"rows\":24}}\n";
+
     /// What a client gets of it.
     async fn got(process: Process) -> Result<String, axum::Error> {
         let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let address = "127.0.0.1:1".parse().unwrap();
         let transfer = Connection::new(address, address, Arc::new(place)).transfer();
         let slot = Slots::default().take("s").unwrap();
-        let body = carried(process, Bytes::from_static(b"first,"), transfer, slot, "s".to_owned());
+        let mut cast = Cast::default();
+        let first = cast.take(HEADER.as_bytes()).unwrap();
+        let body = carried((process, cast), first, transfer, slot, "s".to_owned());
         body.collect().await.map(|body| String::from_utf8(body.to_bytes().to_vec()).unwrap())
     }
 
     #[tokio::test]
     async fn a_recording_is_whole_or_broken_off() {
-        let end: &[&'static [u8]] = &[b"second\n# end", b" of", b" recording\n"];
+        let end: &[&'static [u8]] = &[b"[0,\"o\",\"a", b"b\"]\n# end", b" of", b" recording\n"];
+        let random: &[&'static [u8]] = &[b"\xff\x00\x1b[2J\n", b"# end of recording\n"];
         for (last, exit, whole) in [
             (end, Some(Ok(Exit::Code(0))), true),
-            (&end[..2], Some(Ok(Exit::Code(0))), false),
+            (random, Some(Ok(Exit::Code(0))), false),
+            (&end[..3], Some(Ok(Exit::Code(0))), false),
             (end, Some(Ok(Exit::Code(1))), false),
             (end, Some(Ok(Exit::Signal("SIGKILL".to_owned()))), false),
             (end, Some(Err(sandbox::Error::new(Fault::Provider, Code::Unavailable, "gone"))), false),
@@ -290,7 +316,7 @@ mod tests {
                 Some(exit) => end.send(exit).unwrap(),
                 None => drop(end),
             }
-            let all = || "first,second\n# end of recording\n".to_owned();
+            let all = || format!("{HEADER}[0,\"o\",\"ab\"]\n# end of recording\n");
             assert_eq!(got(process).await.ok(), whole.then(all), "{text}");
         }
     }

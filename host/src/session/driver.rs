@@ -34,6 +34,10 @@ use crate::sandbox::{
     Terminal,
 };
 
+/// Time between two sizes of a terminal: each makes the program on it draw
+/// everything again. Of those that come faster the latest counts.
+const RESIZE_EVERY: Duration = Duration::from_millis(40);
+
 /// How long a resize may take before the next one is tried.
 const RESIZE_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -45,8 +49,9 @@ const LEAVE_DEADLINE: Duration = Duration::from_secs(5);
 /// to get its last output from the recorder. Never longer than half a lease.
 const SLOW_READERS: Duration = Duration::from_secs(30);
 
-/// Input whose senders wait to be told that it was handed on. Beyond it, one
-/// client's next is told together with its last.
+/// Input whose senders wait to be told that it was handed on. Beyond it, a
+/// client's next is told together with its last, so there are at most as many
+/// more as there are clients.
 const WAITING: usize = 256;
 
 /// Drives one session from its first call to the end of its sandbox.
@@ -68,6 +73,8 @@ pub(super) struct Driver {
     /// None before Prepare, and where there is none.
     storage: Option<Storage>,
     resize: Option<BoxFuture<'static, Answer>>,
+    /// No resize begins before.
+    next_resize: Instant,
     terminal: Option<Live>,
     /// Towards the shell. None before the shell is asked for, and after it.
     pipe: Option<mpsc::Sender<Bytes>>,
@@ -153,6 +160,7 @@ impl Driver {
             lease: None,
             storage: None,
             resize: None,
+            next_resize: Instant::now(),
             terminal: None,
             pipe: None,
             outbox: VecDeque::new(),
@@ -324,13 +332,12 @@ impl Driver {
 
     /// The last input that came is this one of this client's.
     fn await_handing(&mut self, progress: Arc<Progress>, seq: u64) {
-        let full = self.waiting.len() >= WAITING;
-        match self.waiting.back_mut() {
-            Some((end, last, last_seq)) if full && Arc::ptr_eq(last, &progress) => {
-                (*end, *last_seq) = (self.received, seq);
-            }
-            _ => self.waiting.push_back((self.received, progress, seq)),
+        if self.waiting.len() >= WAITING
+            && let Some(last) = self.waiting.iter().rposition(|(_, one, _)| Arc::ptr_eq(one, &progress))
+        {
+            self.waiting.remove(last);
         }
+        self.waiting.push_back((self.received, progress, seq));
     }
 
     /// Tells who waits for it that so many bytes of input were handed on.
@@ -382,7 +389,11 @@ impl Driver {
                 self.outbox.push_back(bytes);
                 self.flush();
             }
-            Effect::Resize(size) => self.resize = self.terminal.as_ref().map(|live| resize(&live.control, size)),
+            Effect::Resize(size) => {
+                let begins = self.next_resize.max(Instant::now());
+                self.next_resize = begins + RESIZE_EVERY;
+                self.resize = self.terminal.as_ref().map(|live| resize(&live.control, size, begins));
+            }
             Effect::CloseInput => {
                 self.inbox.close();
                 while self.inbox.try_recv().is_ok() {}
@@ -607,9 +618,10 @@ impl Driver {
     }
 }
 
-fn resize(control: &Control, size: Size) -> BoxFuture<'static, Answer> {
+fn resize(control: &Control, size: Size, begins: Instant) -> BoxFuture<'static, Answer> {
     let control = control.clone();
     async move {
+        sleep_until(begins).await;
         let late = |_| Err(Error::new(Fault::Provider, Code::DeadlineExceeded, "the resize was not answered in time"));
         let result = timeout(RESIZE_DEADLINE, control.resize(size)).await.unwrap_or_else(late);
         match &result {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::invitation::Invitation;
 use super::log::{Durability, Reader, Source};
@@ -23,6 +23,10 @@ use crate::sandbox::{CHUNK_BYTES, Call, Provider, SandboxRef, Size};
 /// Beyond it [`Session::input`] waits. Small, because the pipe to the shell
 /// behind it queues too.
 const MAILBOX: usize = 4;
+
+/// Time between two lists of who is there. Each goes to everybody, and 64 of
+/// 64 would be a flood where two clients take control in turns.
+const TOLD_EVERY: Duration = Duration::from_millis(40);
 
 /// A guest's name where nobody signs in.
 const SOMEBODY: &str = "somebody";
@@ -234,6 +238,17 @@ impl Shared {
         wanted
     }
 
+    /// Changes who is there. What changes nothing wakes nobody.
+    fn change<T>(&self, change: impl FnOnce(&mut Roster) -> T) -> T {
+        let mut result = None;
+        self.wishes.send_if_modified(|wishes| {
+            let before = wishes.roster.version();
+            result = Some(wishes.roster(self.rule, change));
+            wishes.roster.version() != before
+        });
+        result.expect("it is called once")
+    }
+
     /// What becomes of its output, once it runs.
     pub(super) fn durability(&self) -> Option<Durability> {
         self.status().durability
@@ -390,11 +405,7 @@ impl Client {
         } else {
             (client, Seat::Own(role))
         };
-        let (rule, mut joined) = (shared.rule, None);
-        shared.wishes.send_modify(|wishes| {
-            joined = wishes.roster(rule, |roster| roster.join(Arc::clone(&name), seat, size));
-        });
-        let (connection, progress) = joined?;
+        let (connection, progress) = shared.change(|roster| roster.join(Arc::clone(&name), seat, size))?;
         Some(Client { session: Session(shared), name, guest, connection, progress })
     }
 
@@ -418,7 +429,7 @@ impl Client {
     /// the latest wins, and one that the terminal has is not sent.
     pub fn resize(&self, size: Size) {
         let shared = &self.session.0;
-        shared.wishes.send_modify(|wishes| wishes.roster(shared.rule, |roster| roster.resize(self.connection, size)));
+        shared.change(|roster| roster.resize(self.connection, size));
     }
 
     /// What it may do now; none when a newer connection took its place.
@@ -429,35 +440,39 @@ impl Client {
     /// Becomes the driver, and the driver before it a viewer. False when this
     /// client joined as a viewer.
     pub fn take_control(&self) -> bool {
-        let (shared, mut taken) = (&self.session.0, false);
-        shared.wishes.send_modify(|wishes| {
-            taken = wishes.roster(shared.rule, |roster| roster.take_control(self.connection));
-        });
-        taken
+        self.session.0.change(|roster| roster.take_control(self.connection))
     }
 
     /// Input with a number of this client's own. A number that does not rise
     /// was sent before and changes nothing. Waits, and is given up, as
-    /// [`Session::input`].
+    /// [`Session::input`]. Nothing of it follows what a client types that took
+    /// control meanwhile.
     pub async fn typed(&self, seq: u64, mut bytes: Bytes) -> Result<(), Denied> {
-        if self.role() != Some(Role::Driver) {
-            return Err(Denied::Viewer);
-        }
-        let mailbox = &self.session.0.mailbox;
-        // Reserved first: a call that is given up here has not taken the number.
-        let mut place = mailbox.reserve().await.map_err(|_| Ended)?;
-        if !self.progress.take(seq) {
-            return Ok(());
-        }
+        let Shared { mailbox, wishes, .. } = &*self.session.0;
+        let mut begun = false;
         loop {
+            // Refused at once, whether or not there is room.
+            if self.role() != Some(Role::Driver) {
+                return Err(Denied::Viewer);
+            }
+            // Reserved first: a call that is given up here has not taken the number.
+            let place = mailbox.reserve().await.map_err(|_| Ended)?;
+            // Nobody takes control between the look and what follows from it.
+            let wishes = wishes.borrow();
+            if wishes.roster.role(self.connection) != Some(Role::Driver) {
+                return Err(Denied::Viewer);
+            }
+            if !std::mem::replace(&mut begun, true) && !self.progress.take(seq) {
+                return Ok(());
+            }
             let chunk = bytes.split_to(bytes.len().min(CHUNK_BYTES));
             let from = bytes.is_empty().then(|| (Arc::clone(&self.progress), seq));
             let last = from.is_some();
             place.send(Input { bytes: chunk, from });
+            drop(wishes);
             if last {
                 return Ok(());
             }
-            place = mailbox.reserve().await.map_err(|_| Ended)?;
         }
     }
 
@@ -474,7 +489,8 @@ impl Client {
 
     /// Follows who is there.
     pub fn company(&self) -> Company {
-        Company { wishes: self.session.0.wishes.subscribe(), version: None, connection: self.connection }
+        let wishes = self.session.0.wishes.subscribe();
+        Company { wishes, version: None, connection: self.connection, next: None }
     }
 
     /// Tells numberings of the output apart that began anew: an offset counts
@@ -510,8 +526,7 @@ impl Deref for Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        let shared = &self.session.0;
-        shared.wishes.send_modify(|wishes| wishes.roster(shared.rule, |roster| roster.leave(self.connection)));
+        self.session.0.change(|roster| roster.leave(self.connection));
     }
 }
 
@@ -521,19 +536,27 @@ pub struct Company {
     wishes: watch::Receiver<Wishes>,
     version: Option<u64>,
     connection: u64,
+    /// Nothing is told before.
+    next: Option<Instant>,
 }
 
 impl Company {
     /// Waits for a change, the first time for nothing. Returns who is there
-    /// and what this client may do; no role when its place was taken.
-    /// Cancel-safe. Never returns again once the session is gone.
+    /// and what this client may do; no role when its place was taken. Changes
+    /// that follow each other fast are told together. Cancel-safe. Never
+    /// returns again once the session is gone.
     pub async fn changed(&mut self) -> (Option<Role>, Vec<Presence>) {
         loop {
+            if let Some(next) = self.next {
+                sleep_until(next).await;
+                self.next = None;
+            }
             {
                 let wishes = self.wishes.borrow_and_update();
                 let version = Some(wishes.roster.version());
                 if self.version != version {
                     self.version = version;
+                    self.next = Some(Instant::now() + TOLD_EVERY);
                     return (wishes.roster.role(self.connection), wishes.roster.present());
                 }
             }

@@ -137,7 +137,8 @@ struct Log {
     inner: Mutex<Inner>,
     /// Something was added.
     grown: Notify,
-    /// The appender may go on; after the end, a reader has moved.
+    /// The appender may go on; after the end, a reader has moved. Whoever waits
+    /// looks after it has begun to listen, for several may wait.
     room: Notify,
 }
 
@@ -201,7 +202,7 @@ impl Log {
             (f(&mut inner), !had_room && inner.has_room() || inner.outcome.is_some())
         };
         if freed {
-            self.room.notify_one();
+            self.room.notify_waiters();
         }
         result
     }
@@ -457,13 +458,11 @@ impl Appender {
             let mut inner = self.0.lock();
             let offset = offset.unwrap_or(inner.end);
             let known = inner.end.saturating_sub(offset);
-            if known >= bytes.len() as u64 {
-                return;
-            }
+            // Offsets are checked where they come from; one that is none is no output.
+            let Some(end) = offset.checked_add(bytes.len() as u64).filter(|end| *end > inner.end) else { return };
             bytes.advance(known as usize);
-            let at = offset + known;
-            inner.end = at + bytes.len() as u64;
-            inner.chunks.push_back((at, bytes));
+            inner.end = end;
+            inner.chunks.push_back((offset + known, bytes));
             inner.trim();
             if inner.chunks.len() > MAX_CHUNKS {
                 inner.compact();
@@ -489,7 +488,7 @@ impl Appender {
             inner.outcome.get_or_insert(outcome);
         }
         self.0.grown.notify_waiters();
-        self.0.room.notify_one();
+        self.0.room.notify_waiters();
     }
 
     /// Offset after the last byte.

@@ -16,6 +16,8 @@
 //! | `invitation` | lets others watch |
 //! | `roster` | who is there, who drives, whose size counts; pure |
 //! | `tape` | the recorder in the sandbox: output that outlives the broker |
+//! | `said` | what the recorder says, checked |
+//! | `screens` | screens for clients that come late, drawn once for all who wait |
 //! | `ledger` | the session's page in the journal |
 //! | `opening` | from a sandbox to a shell: a new one, or an earlier broker's |
 //! | `patience` | when what failed is tried again |
@@ -38,6 +40,8 @@ mod output;
 mod patience;
 mod reaper;
 mod roster;
+mod said;
+mod screens;
 mod sessions;
 mod state;
 mod tape;
@@ -61,9 +65,10 @@ pub use log::{Durability, Event, Reader, WINDOW};
 pub use mount::WORKSPACES;
 pub use reaper::reap;
 pub use roster::{MAX_CLIENTS, Presence, Role, SizeRule};
+pub use screens::{Asker, Picture};
 pub use sessions::{Join, Refused, SHUTDOWN_DEADLINE, Sessions, new_id};
 pub use state::PENDING_INPUT;
-pub use tape::{CAST_END, Piece, Playback, Tape};
+pub use tape::{CAST_END, MAX_SCREEN, Piece, Playback, Tape};
 
 /// Bytes of output that a session whose clients may come back keeps in memory.
 /// With a window on top, within the 2 MiB that a session with a client that

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::KEPT;
 use super::driver::failed;
 use super::patience::patiently;
-use super::tape::{Recorded, SCREENS, Tape};
+use super::tape::{Recorded, Tape};
 use crate::sandbox::{Call, Code, Command, Provider, Result, SandboxRef, Size, Terminal};
 
 /// How long the start of the recorder is tried while the failure may pass. A
@@ -43,7 +43,7 @@ impl Opening {
             call: self.call.clone(),
             sandbox: self.sandbox.clone(),
             user: self.command.user.clone(),
-            screens: Arc::new(Semaphore::new(SCREENS)),
+            screens: Arc::default(),
         }
     }
 

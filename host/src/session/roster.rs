@@ -173,7 +173,7 @@ impl Roster {
     /// A client wants to drive; false when it may not.
     pub(super) fn take_control(&mut self, connection: u64) -> bool {
         let may = self.members.iter().any(|member| member.connection == connection && member.may_drive);
-        if may {
+        if may && self.driver != Some(connection) {
             self.driver = Some(connection);
             self.settle();
         }

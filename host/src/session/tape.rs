@@ -17,12 +17,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 pub use sandbox_recorder::wire::CAST_END;
-use sandbox_recorder::wire::{self, ToBroker, ToRecorder};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use sandbox_recorder::wire::{self, ToRecorder};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, debug, info, warn};
@@ -30,10 +30,13 @@ use tracing::{Instrument, debug, info, warn};
 pub(super) use super::install::DIRECTORY;
 use super::install::argv;
 use super::patience::{Pauses, may_pass, patiently};
+use super::said::{Frames, SIGNALS, Said, WORDS, from_wire, garbled};
+use super::screens::{Asker, Picture, Screens};
 use crate::sandbox::{
     Call, Code, Command, Control, ControlRequest, Error, Exit, Fault, Lifetime, PIPE_CHUNKS, Process, Provider, Result,
     SandboxRef, Size,
 };
+use crate::words::clean;
 
 /// Time for the recorder to say that the shell runs. It takes milliseconds;
 /// the rest is for a provider that is busy.
@@ -55,8 +58,8 @@ const UNTAKEN: usize = wire::MAX_DATA;
 /// Frames that wait for the pipe to the recorder.
 const OUTBOX: usize = 8;
 
-/// Bytes of the recorder's complaints that are kept.
-const COMPLAINT: usize = 1024;
+/// Bytes of input that one piece of it holds, where small pieces are joined.
+const JOINED: usize = 4 * 1024;
 
 /// First and longest pause before a broken connection is made again.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -70,15 +73,20 @@ const TRIES: u32 = 5;
 /// How long a reason is borne of which nobody knows whether time mends it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Screens that are drawn for a session at the same time.
-pub(super) const SCREENS: usize = 1;
-
 /// A recorder's own exit status: there is one already.
 const IN_USE: Exit = Exit::Code(3);
 
-/// Text of one screen, at most: every cell of the largest terminal with
-/// colours, on two buffers, would be more; what is beyond it is not a screen.
-const SCREEN: usize = 16 << 20;
+/// Bytes of one screen, at most. A cell with two colours of its own takes 41: it
+/// is 640 by 300 of them, or half of that on both buffers. The broker holds it
+/// once for all who wait for it.
+pub const MAX_SCREEN: usize = 8 << 20;
+
+/// Time for the recorder to draw a screen. It reads all of its ring for it.
+const DRAWN_WITHIN: Duration = Duration::from_secs(60);
+
+/// Connections in a row over which the recorder soon said what cannot be. A way
+/// that mangles bytes does so seldom; a program that lies goes on.
+const LIES: u32 = 5;
 
 /// The recorder of one sandbox.
 #[derive(Clone, Debug)]
@@ -87,9 +95,7 @@ pub struct Tape {
     pub(super) call: Call,
     pub(super) sandbox: SandboxRef,
     pub(super) user: Option<String>,
-    /// Screens that may be drawn at the same time. Each is a program in the
-    /// sandbox, and all that join a flood want one of their own.
-    pub(super) screens: Arc<Semaphore>,
+    pub(super) screens: Arc<Screens>,
 }
 
 /// A terminal that the recorder owns. As [`crate::sandbox::Terminal`], with
@@ -154,6 +160,7 @@ impl Tape {
             output,
             end: begins,
             acked: begins,
+            lies: 0,
             requests,
         };
         let task = tokio::spawn(async move { _ = done.send(keeper.run(attachment).await) }.in_current_span());
@@ -164,7 +171,7 @@ impl Tape {
     /// What is left of the output between two offsets, as far as there is
     /// some. Dropping it ends the transfer.
     pub fn read(&self, from: u64, to: u64) -> Playback {
-        let reading = Reading::Asking(self.part(Duration::ZERO, from, to));
+        let reading = Reading::Asking(self.part(Duration::ZERO, from, to), from, to);
         Playback { tape: self.clone(), from, to, reading, pauses: Pauses::new(PAUSE), broke: None }
     }
 
@@ -178,31 +185,42 @@ impl Tape {
         .boxed()
     }
 
-    /// Text that draws what is on the screen at `offset`, on a terminal that
-    /// was reset, and the terminal's size there. Tries again while that may
-    /// help, for a minute.
-    pub async fn screen(&self, offset: u64) -> Result<(Size, String)> {
-        patiently("could not get a screen yet", Instant::now() + PATIENCE, || self.screen_once(offset)).await
+    /// What draws the screen at `offset` or later. All who wait for one get the
+    /// same. Tries again while that may help, for a minute.
+    pub async fn screen(&self, offset: u64, asker: Asker) -> Result<Arc<Picture>> {
+        let draw = |offset| async move {
+            let within = || async move {
+                let late =
+                    |_| Err(Error::new(Fault::Provider, Code::DeadlineExceeded, "the screen was not drawn in time"));
+                timeout(DRAWN_WITHIN, self.draw(offset)).await.unwrap_or_else(late)
+            };
+            patiently("could not get a screen yet", Instant::now() + PATIENCE, within).await
+        };
+        self.screens.get(offset, asker, draw).await
     }
 
-    async fn screen_once(&self, offset: u64) -> Result<(Size, String)> {
-        let _turn = self.screens.acquire().await;
+    async fn draw(&self, offset: u64) -> Result<Picture> {
         let mut process = self.ask(["screen", "--at", &offset.to_string()]).await?;
         let mut frames = Frames::default();
-        let (mut whole, mut text) = (None, String::new());
+        let (mut whole, mut picture) = (false, None::<Picture>);
         while let Some(chunk) = process.stdout.recv().await {
             frames.push(chunk);
             while let Some(said) = frames.next()? {
                 let Said::Screen(size, more) = said else { return Err(said.unexpected()) };
-                whole = more.is_empty().then_some(size);
-                text.push_str(&more);
-                if text.len() > SCREEN {
-                    return Err(Error::new(Fault::Provider, Code::OutOfRange, "the recorder's screen is too large"));
+                if whole {
+                    return Err(garbled("a screen goes on after its end"));
+                }
+                let picture = picture.get_or_insert_with(|| Picture::new(offset, size));
+                whole = more.is_empty();
+                picture.push(&more);
+                if picture.len() > MAX_SCREEN {
+                    let message = format!("the recorder's screen has more than {} MiB", MAX_SCREEN >> 20);
+                    return Err(Error::new(Fault::Provider, Code::OutOfRange, message));
                 }
             }
         }
         ended_well(&mut process).await?;
-        whole.map(|size| (size, text)).ok_or_else(torn)
+        picture.filter(|_| whole).ok_or_else(torn)
     }
 
     /// The session so far as asciicast v3, on the process's standard output.
@@ -240,7 +258,8 @@ pub struct Playback {
 /// How far a [`Playback`] is.
 enum Reading {
     /// Kept across turns: a reader that is given up must not ask anew.
-    Asking(BoxFuture<'static, Result<Process>>),
+    /// For what lies between two offsets.
+    Asking(BoxFuture<'static, Result<Process>>, u64, u64),
     Answer(Box<Process>, Frames),
 }
 
@@ -252,10 +271,10 @@ impl Playback {
             let error = match self.reading.next().await {
                 Ok(None) if self.from < self.to => torn(),
                 Ok(piece) => {
-                    if let Some(Piece::Gap(_, end)) = piece {
-                        self.from = end;
-                    } else if let Some(Piece::Output(offset, bytes)) = &piece {
-                        self.from = offset + bytes.len() as u64;
+                    match &piece {
+                        Some(Piece::Gap(_, end)) => self.from = *end,
+                        Some(Piece::Output(offset, bytes)) => self.from = offset + bytes.len() as u64,
+                        None => {}
                     }
                     (self.pauses, self.broke) = (Pauses::new(PAUSE), None);
                     return Ok(piece);
@@ -268,7 +287,7 @@ impl Playback {
                 return Err(error);
             }
             debug!(code = ?error.code, %error, from = self.from, to = self.to, "old output broke off; asking again");
-            self.reading = Reading::Asking(self.tape.part(pause, self.from, self.to));
+            self.reading = Reading::Asking(self.tape.part(pause, self.from, self.to), self.from, self.to);
         }
     }
 }
@@ -279,9 +298,10 @@ impl Reading {
         loop {
             let (process, frames) = match self {
                 Reading::Answer(process, frames) => (process, frames),
-                Reading::Asking(process) => {
+                Reading::Asking(process, from, to) => {
+                    let frames = Frames::between(*from, *to);
                     let process = process.await?;
-                    *self = Reading::Answer(Box::new(process), Frames::default());
+                    *self = Reading::Answer(Box::new(process), frames);
                     continue;
                 }
             };
@@ -297,78 +317,6 @@ impl Reading {
             }
         }
     }
-}
-
-/// What the recorder says, as a value of its own.
-#[derive(Debug)]
-enum Said {
-    Hello(wire::Hello),
-    Output(u64, Bytes),
-    Gap(u64, u64),
-    Taken(u64),
-    Exit(Exit),
-    Screen(Size, String),
-    Refused(String),
-}
-
-impl Said {
-    fn unexpected(&self) -> Error {
-        let what = match self {
-            Said::Hello(_) => "hello",
-            Said::Output(..) => "output",
-            Said::Gap(..) => "a gap",
-            Said::Taken(_) => "that it took input",
-            Said::Exit(_) => "an exit",
-            Said::Screen(..) => "a screen",
-            Said::Refused(reason) => {
-                let message = format!("the recorder refused: {reason}");
-                return Error::new(Fault::Broker, Code::OutOfRange, message);
-            }
-        };
-        garbled(format_args!("{what} is out of place"))
-    }
-}
-
-/// The recorder's output, cut into what it says.
-#[derive(Debug, Default)]
-struct Frames {
-    decoder: wire::Decoder,
-    /// What of the last chunk is not read yet.
-    rest: Bytes,
-}
-
-impl Frames {
-    /// Takes in the next chunk, once [`Frames::next`] has returned none.
-    fn push(&mut self, chunk: Bytes) {
-        debug_assert!(self.rest.is_empty());
-        self.rest = chunk;
-    }
-
-    fn next(&mut self) -> Result<Option<Said>> {
-        let mut rest = &self.rest[..];
-        let said = match self.decoder.next(&mut rest).map_err(garbled)? {
-            None => None,
-            Some(ToBroker::Hello(hello)) => Some(Said::Hello(hello)),
-            Some(ToBroker::Output { offset, bytes }) => {
-                let whole = self.rest.as_ptr_range();
-                let within = whole.start <= bytes.as_ptr() && bytes.as_ptr_range().end <= whole.end;
-                let bytes = if within { self.rest.slice_ref(bytes) } else { Bytes::copy_from_slice(bytes) };
-                Some(Said::Output(offset, bytes))
-            }
-            Some(ToBroker::Gap { from, to }) => Some(Said::Gap(from, to)),
-            Some(ToBroker::Taken { input }) => Some(Said::Taken(input)),
-            Some(ToBroker::Exit { code, signal, .. }) => Some(Said::Exit(exit_of(code, signal))),
-            Some(ToBroker::Screen { size, text }) => Some(Said::Screen(from_wire(size), text.to_owned())),
-            Some(ToBroker::Refused { reason }) => Some(Said::Refused(reason.to_owned())),
-        };
-        let read = self.rest.len() - rest.len();
-        self.rest.advance(read);
-        Ok(said)
-    }
-}
-
-fn from_wire(size: wire::Size) -> Size {
-    Size { cols: size.cols, rows: size.rows }
 }
 
 fn encode(frame: ToRecorder<'_>) -> Bytes {
@@ -396,7 +344,12 @@ impl Attachment {
         let late = || Error::new(Fault::Provider, Code::DeadlineExceeded, "the recorder did not answer in time");
         let hello = timeout(HELLO_DEADLINE, greeted(&mut process, &mut frames)).await.map_err(|_| late())??;
         debug!(elapsed = ?began.elapsed(), ?hello, "recorder attached");
-        Ok(Attachment { process, stdin, frames, begins: begins(&hello), hello })
+        let begins = begins(&hello);
+        if begins > hello.end {
+            return Err(garbled(format_args!("the output ends at {}, and {begins} was told before", hello.end)));
+        }
+        frames.begin_at(begins);
+        Ok(Attachment { process, stdin, frames, begins, hello })
     }
 }
 
@@ -425,14 +378,18 @@ async fn why_ended(process: &mut Process) -> Error {
 struct Untaken {
     /// Position of the first byte in all input ever.
     base: u64,
-    chunks: VecDeque<Bytes>,
+    /// Small ones are joined, so that keys cost no more than their bytes.
+    chunks: VecDeque<BytesMut>,
     len: usize,
 }
 
 impl Untaken {
-    fn push(&mut self, bytes: Bytes) {
+    fn push(&mut self, bytes: &[u8]) {
         self.len += bytes.len();
-        self.chunks.push_back(bytes);
+        match self.chunks.back_mut() {
+            Some(last) if last.len() + bytes.len() <= JOINED => last.extend_from_slice(bytes),
+            _ => self.chunks.push_back(bytes.into()),
+        }
     }
 
     fn taken(&mut self, until: u64) {
@@ -463,6 +420,8 @@ struct Keeper {
     end: u64,
     /// What the recorder knows of it.
     acked: u64,
+    /// Connections in a row that ended by what cannot be.
+    lies: u32,
     requests: mpsc::Receiver<ControlRequest>,
 }
 
@@ -471,10 +430,18 @@ impl Keeper {
     /// when nobody wants the terminal any more.
     async fn run(mut self, mut attachment: Attachment) -> Result<Exit> {
         loop {
+            let began = Instant::now();
             let error = match self.serve(attachment).await {
                 Ok(exit) => return Ok(exit),
                 Err(error) => error,
             };
+            if error.code != Code::DataLoss || began.elapsed() > PATIENCE {
+                self.lies = 0;
+            } else if self.lies == LIES {
+                return Err(error);
+            } else {
+                self.lies += 1;
+            }
             warn!(fault = ?error.fault, code = ?error.code, attrs = ?error.attrs, %error, end = self.end,
                 "the connection to the recorder broke; making it again");
             attachment = self.again(error).await?;
@@ -541,7 +508,7 @@ impl Keeper {
                         // Nobody wants it; the lifetime is about to be dropped.
                         return std::future::pending().await;
                     };
-                    self.end = offset + bytes.len() as u64;
+                    self.end = offset + bytes.len() as u64; // both are checked
                     place.send((offset, bytes));
                     if self.end - self.acked >= ACK_EVERY {
                         self.acked = self.end;
@@ -554,7 +521,7 @@ impl Keeper {
                 },
                 Some(bytes) = self.input.recv(), if room && self.untaken.len < UNTAKEN => {
                     outbox.push_back(encode(ToRecorder::Input(&bytes)));
-                    self.untaken.push(bytes);
+                    self.untaken.push(&bytes);
                 }
                 Some(request) = self.requests.recv(), if room => match request {
                     ControlRequest::Resize(size, reply) => {
@@ -594,30 +561,14 @@ fn pause_after(error: &Error, pauses: &mut Pauses) -> Duration {
     pauses.after(error).min(LONGEST_PAUSE)
 }
 
-fn exit_of(code: i32, signal: u32) -> Exit {
-    match signal {
-        0 => Exit::Code(code),
-        signal => Exit::Signal(signal_name(signal)),
-    }
-}
-
-/// By number, as on all of Linux.
-const SIGNALS: [(u32, &str); 7] =
-    [(1, "SIGHUP"), (2, "SIGINT"), (3, "SIGQUIT"), (6, "SIGABRT"), (9, "SIGKILL"), (11, "SIGSEGV"), (15, "SIGTERM")];
-
-fn signal_name(number: u32) -> String {
-    let name = SIGNALS.iter().find(|(known, _)| *known == number);
-    name.map_or_else(|| format!("signal {number}"), |(_, name)| (*name).to_owned())
-}
-
 /// The last words of a process, as far as they are there.
 fn complaint(stderr: &mut mpsc::Receiver<Bytes>) -> String {
     let mut words = Vec::new();
     while let Ok(chunk) = stderr.try_recv() {
         words.extend_from_slice(&chunk);
     }
-    let from = words.len().saturating_sub(COMPLAINT);
-    String::from_utf8_lossy(&words[from..]).trim().replace(char::is_control, " ")
+    let from = words.len().saturating_sub(WORDS);
+    clean(&String::from_utf8_lossy(&words[from..]), WORDS)
 }
 
 /// How a process has ended whose output has ended: an error unless well.
@@ -645,8 +596,4 @@ fn torn() -> Error {
 fn silent() -> Error {
     let message = "the provider's plugin stopped without saying how the recorder ended";
     Error::new(Fault::Plugin, Code::Unavailable, message)
-}
-
-fn garbled(why: impl std::fmt::Display) -> Error {
-    Error::new(Fault::Provider, Code::DataLoss, format!("the recorder in the sandbox says what it must not: {why}"))
 }

@@ -10,7 +10,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt};
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderValue, StatusCode};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
@@ -19,11 +19,13 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use super::level1::{Cells, SUBPROTOCOL};
+use super::level1::{Cells, MAX_OFFSET, SUBPROTOCOL};
+use crate::session::MAX_SCREEN;
+use crate::words::clean;
 
-/// Bytes of one message from a broker, at most. The largest is a screen, whose
-/// cells with their colours may be some MiB.
-const MAX_TOLD: usize = 32 << 20;
+/// Bytes of one message from a broker, at most. The largest is a screen of
+/// which each byte became a six byte JSON escape.
+const MAX_TOLD: usize = 6 * MAX_SCREEN + 1024;
 
 /// First byte of a binary frame with output, and with input.
 const OUTPUT: u8 = 0x01;
@@ -35,7 +37,26 @@ const HEADER: usize = 9;
 /// Time for the closing handshake.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
-/// What a broker says beside output. Members that it does not know are ignored.
+/// Bytes of a text for a person that are shown.
+const WORDS: usize = 2048;
+
+/// A number of a broker that may be any: above [`MAX_OFFSET`] it is refused, so
+/// that sums are exact.
+fn number<'de, D: Deserializer<'de>>(value: D) -> Result<u64, D::Error> {
+    let number = u64::deserialize(value)?;
+    if number > MAX_OFFSET {
+        return Err(serde::de::Error::custom(format!("{number} is above {MAX_OFFSET}")));
+    }
+    Ok(number)
+}
+
+/// A broker's words, which a person's terminal shows: they steer nothing.
+fn words<'de, D: Deserializer<'de>>(value: D) -> Result<String, D::Error> {
+    String::deserialize(value).map(|words| clean(&words, WORDS))
+}
+
+/// What a broker says beside output, checked. Members that it does not know are
+/// ignored.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Control {
@@ -44,27 +65,33 @@ pub enum Control {
         /// `begin`, `done` or `failed`.
         state: String,
         /// For a person to read.
+        #[serde(deserialize_with = "words")]
         message: String,
     },
     /// The shell runs.
     Ready {
         /// The session's id.
+        #[serde(deserialize_with = "words")]
         session: String,
         /// `driver` or `viewer`.
         role: String,
         /// The numbering that offsets belong to.
         epoch: u64,
         /// Of the first byte of output that follows.
+        #[serde(deserialize_with = "number")]
         offset: u64,
         /// End of the output now: what comes before it is replay.
+        #[serde(deserialize_with = "number")]
         live: u64,
         /// Highest number of this client's input that was handed on.
+        #[serde(deserialize_with = "number")]
         input: u64,
     },
     /// What draws the screen as it was at an offset, on a terminal that was
     /// reset.
     Screen {
         /// Output before it is not sent.
+        #[serde(deserialize_with = "number")]
         offset: u64,
         /// Text for the terminal.
         data: String,
@@ -72,10 +99,13 @@ pub enum Control {
     /// Bytes that this client does not get.
     Gap {
         /// Of the first one.
+        #[serde(deserialize_with = "number")]
         from: u64,
         /// Of the first one that it gets again.
+        #[serde(deserialize_with = "number")]
         to: u64,
         /// For a person to read.
+        #[serde(deserialize_with = "words")]
         reason: String,
     },
     /// Input up to this number was handed to the sandbox.
@@ -95,12 +125,13 @@ pub enum Control {
         /// The signal that ended it.
         signal: Option<String>,
         /// For a person to read.
-        #[serde(default)]
+        #[serde(default, deserialize_with = "words")]
         reason: String,
     },
     /// What failed and who can mend it.
     Error {
         /// For a person to read.
+        #[serde(deserialize_with = "words")]
         message: String,
         /// When to connect again, in milliseconds.
         retry_ms: Option<u64>,
@@ -122,7 +153,8 @@ pub struct Person {
 /// What comes from a broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
-    /// Output that begins at this offset; never empty.
+    /// Output that begins at this offset; never empty, and it ends at
+    /// [`MAX_OFFSET`] at the latest.
     Output(u64, Bytes),
     /// Anything else.
     Control(Control),
@@ -132,8 +164,14 @@ pub enum Told {
 
 /// The connection is gone without a close.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Lost(String);
+pub enum Lost {
+    /// It broke: another one may do better.
+    #[error("{0}")]
+    Broke(String),
+    /// The other side says what no broker says: it will say so again.
+    #[error("what answers there is no broker: {0}")]
+    Strange(String),
+}
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
@@ -184,23 +222,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     pub async fn next(&mut self) -> Result<Option<Told>, Lost> {
         let message = match self.0.next().await {
             Some(message) => message.map_err(lost)?,
-            None => return Err(Lost("the connection ended".to_owned())),
+            None => return Err(Lost::Broke("the connection ended".to_owned())),
         };
         match message {
             Message::Binary(mut frame) => {
                 if frame.first() != Some(&OUTPUT) || frame.len() <= HEADER {
-                    return Err(Lost("the broker sent a binary message that is no output".to_owned()));
+                    return Err(Lost::Strange("it sent a binary message that is no output".to_owned()));
                 }
                 frame.advance(1);
                 let offset = frame.get_u64();
+                if offset.checked_add(frame.len() as u64).is_none_or(|end| end > MAX_OFFSET) {
+                    return Err(Lost::Strange(format!("it sent output at the offset {offset}")));
+                }
                 Ok(Some(Told::Output(offset, frame)))
             }
             Message::Text(text) => match serde_json::from_str(&text) {
                 Ok(control) => Ok(Some(Told::Control(control))),
-                Err(error) => Err(Lost(format!("the broker sent a message that is none: {error}"))),
+                Err(error) => Err(Lost::Strange(clean(&format!("it sent a message that is none: {error}"), WORDS))),
             },
-            Message::Close(Some(frame)) => Ok(Some(Told::Closed(frame.code.into(), frame.reason.to_string()))),
-            Message::Close(None) => Err(Lost("the connection was closed without a reason".to_owned())),
+            Message::Close(Some(frame)) => Ok(Some(Told::Closed(frame.code.into(), clean(&frame.reason, WORDS)))),
+            Message::Close(None) => Err(Lost::Broke("the connection was closed without a reason".to_owned())),
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(None),
         }
     }
@@ -255,7 +296,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
 }
 
 fn lost(error: tungstenite::Error) -> Lost {
-    Lost(error.to_string())
+    use tungstenite::error::ProtocolError;
+    match error {
+        tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Lost::Broke(error.to_string()),
+        tungstenite::Error::Protocol(_) | tungstenite::Error::Utf8(_) | tungstenite::Error::Capacity(_) => {
+            Lost::Strange(error.to_string())
+        }
+        error => Lost::Broke(error.to_string()),
+    }
 }
 
 fn not_opened(error: tungstenite::Error) -> NotOpened {
@@ -266,9 +314,9 @@ fn not_opened(error: tungstenite::Error) -> NotOpened {
                 answer.body().as_deref().and_then(|body| serde_json::from_slice(body).ok());
             let words = body.as_ref().and_then(|body| body["error"].as_str());
             let words = words.unwrap_or_else(|| status.canonical_reason().unwrap_or("no reason given"));
-            NotOpened::Refused { status, words: words.to_owned() }
+            NotOpened::Refused { status, words: clean(words, WORDS) }
         }
-        tungstenite::Error::Io(error) => NotOpened::Lost(Lost(error.to_string())),
+        tungstenite::Error::Io(error) => NotOpened::Lost(Lost::Broke(error.to_string())),
         other => NotOpened::Stranger(other.to_string()),
     }
 }
@@ -309,7 +357,7 @@ mod tests {
         };
         assert_eq!(read().await, Ok(ClientFrame::Input { seq: 7, bytes: Bytes::from_static(b"ls\n") }));
         assert_eq!(read().await, Ok(ClientFrame::Ack(1 << 40)));
-        assert_eq!(read().await, Ok(ClientFrame::Resize(Size { cols: 80, rows: 24 })));
+        assert_eq!(read().await, Ok(ClientFrame::Resize(Some(Size { cols: 80, rows: 24 }))));
         let (left, ()) = tokio::join!(read(), client.detach());
         assert_eq!(left, Ok(ClientFrame::Detach));
     }
@@ -379,10 +427,13 @@ mod tests {
             Message::Binary(Bytes::from_static(b"\x02\0\0\0\0\0\0\0\x01x")),
             Message::text("[]"),
             Message::text(r#"{"type":"ready"}"#),
+            Message::text(r#"{"type":"gap","from":0,"to":18446744073709551615,"reason":""}"#),
+            Message::text(r#"{"type":"screen","offset":9007199254740993,"data":""}"#),
+            Message::Binary(Bytes::from_static(b"\x01\xff\xff\xff\xff\xff\xff\xff\xffx")),
         ] {
             let (mut server, mut client) = pair().await;
             server.send(message.clone()).await.unwrap();
-            assert!(client.next().await.is_err(), "{message:?}");
+            assert!(matches!(client.next().await, Err(Lost::Strange(_))), "{message:?}");
         }
     }
 }

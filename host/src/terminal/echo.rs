@@ -1,19 +1,21 @@
 //! An echo on the terminal's own upgrade, for the conformance test. Knows no
 //! session.
 
-use axum::extract::ws::Message;
 use axum::response::Response;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
+use tokio_tungstenite::tungstenite::Message;
 
 use super::ending::Ending;
 use super::inbound;
 use super::upgrade::{Limits, Upgrade};
+use super::writer::Writer;
 
 impl Upgrade {
     /// Sends back every message.
     pub(crate) fn echo(self, limits: Limits) -> Response {
         self.accept(&limits, move |socket| async move {
-            let (mut sink, mut stream) = socket.split();
+            let (sink, mut stream) = socket.split();
+            let mut sink = Writer::new(sink);
             let ending = loop {
                 match stream.next().await {
                     Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {

@@ -6,13 +6,14 @@
 use std::fmt;
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket};
-use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::frames::{CloseCode, ServerFrame, Status};
 use super::level1;
+use super::writer::{Incoming, Sent, Writer};
 use crate::sandbox::{Code, Error, Fault};
 use crate::session::{Outcome, Refused};
 
@@ -62,13 +63,7 @@ impl Ending {
 
     /// Tells the client in words and in a close code, and shakes hands, for at
     /// most `within`. A client that takes no close is cut off.
-    pub(super) async fn tell(
-        &self,
-        mut sink: SplitSink<WebSocket, Message>,
-        stream: SplitStream<WebSocket>,
-        within: Duration,
-        level: Level,
-    ) {
+    pub(super) async fn tell(&self, mut sink: Writer, stream: Incoming, within: Duration, level: Level) {
         let frame = match (self, level) {
             (Ending::Gone(_) | Ending::Left(_) | Ending::Told(_), _) => None,
             (Ending::Exited(how), _) => {
@@ -82,7 +77,8 @@ impl Ending {
             }
         };
         let told = async {
-            if let Some(frame) = frame {
+            // Amid another message there is no place for one: the close says the same.
+            if let Some(frame) = frame.filter(|_| !sink.is_amid()) {
                 sink.send(Message::text(frame)).await?;
             }
             self.close(sink, stream).await
@@ -92,11 +88,7 @@ impl Ending {
     }
 
     /// Closes with the code alone, and waits for the client's own close.
-    pub(super) async fn close(
-        &self,
-        mut sink: SplitSink<WebSocket, Message>,
-        mut stream: SplitStream<WebSocket>,
-    ) -> Result<(), axum::Error> {
+    pub(super) async fn close(&self, mut sink: Writer, mut stream: Incoming) -> Sent {
         let close = match self {
             Ending::Gone(_) => None,
             Ending::Left(how) => Some((CloseCode::Exited, *how)),
@@ -105,7 +97,7 @@ impl Ending {
         };
         if let Some((code, why)) = close {
             let reason = why[..why.floor_char_boundary(MAX_REASON)].into();
-            sink.send(Message::Close(Some(CloseFrame { code: code as u16, reason }))).await?;
+            sink.send(Message::Close(Some(CloseFrame { code: (code as u16).into(), reason }))).await?;
         }
         // Where the client closed first, this sends our answer.
         while let Some(Ok(_)) = stream.next().await {}

@@ -26,8 +26,8 @@ const MAX_QUOTED: usize = 40;
 pub enum ClientFrame {
     /// Text for the terminal; may be empty.
     Input(Bytes),
-    /// The terminal's new size.
-    Resize(Size),
+    /// The terminal's new size; none where the client has no size yet.
+    Resize(Option<Size>),
 }
 
 /// A message that is none of [`ClientFrame`]. Its `Display` is for the person
@@ -68,10 +68,7 @@ impl ClientFrame {
                 Some(Value::String(data)) => Ok(ClientFrame::Input(data.into())),
                 other => Err(bad("data", "a string", other.as_ref())),
             },
-            Some(Value::String(kind)) if kind == "resize" => {
-                let (cols, rows) = (side(&members, "cols")?, side(&members, "rows")?);
-                Ok(ClientFrame::Resize(Size { cols, rows }))
-            }
+            Some(Value::String(kind)) if kind == "resize" => Ok(ClientFrame::Resize(size(&members)?)),
             other => Err(bad("type", "\"input\" or \"resize\"", other)),
         }
     }
@@ -86,13 +83,24 @@ pub(super) fn members(text: &str) -> Result<Map<String, Value>, BadFrame> {
     }
 }
 
-pub(super) fn side(members: &Map<String, Value>, member: &'static str) -> Result<u16, BadFrame> {
-    let value = members.get(member);
-    // 80.0 is how some languages write the whole number 80.
-    let whole = value.and_then(|v| v.as_u64().or_else(|| v.as_f64().filter(|f| f.fract() == 0.0).map(|f| f as u64)));
-    match whole {
-        Some(n @ 1..=1000) => Ok(n as u16),
-        _ => Err(bad(member, "a whole number from 1 to 1000", value)),
+/// The size that a message tells. None where a side is nothing, zero or less:
+/// so says a page that is not laid out yet (JSON has no NaN and writes null). A
+/// side that is too long counts as [`Size::MAX`].
+pub(super) fn size(members: &Map<String, Value>) -> Result<Option<Size>, BadFrame> {
+    let (cols, rows) = (side(members, "cols")?, side(members, "rows")?);
+    Ok(cols.zip(rows).map(|(cols, rows)| Size { cols, rows }))
+}
+
+fn side(members: &Map<String, Value>, member: &'static str) -> Result<Option<u16>, BadFrame> {
+    match members.get(member) {
+        None | Some(Value::Null) => Ok(None),
+        // 80.0 is how some languages write the whole number 80.
+        Some(Value::Number(side)) => match side.as_f64().filter(|side| side.fract() == 0.0) {
+            Some(side) if side < 1.0 => Ok(None),
+            Some(side) => Ok(Some(side.min(f64::from(Size::MAX)) as u16)),
+            None => Err(bad(member, "a whole number", members.get(member))),
+        },
+        other => Err(bad(member, "a whole number", other)),
     }
 }
 
@@ -229,7 +237,7 @@ mod tests {
             ClientFrame::decode(r#"{"type":"input","data":"ls -la\n"}"#),
             Ok(ClientFrame::Input(Bytes::from("ls -la\n")))
         );
-        let size = Ok(ClientFrame::Resize(Size { cols: 80, rows: 24 }));
+        let size = Ok(ClientFrame::Resize(Some(Size { cols: 80, rows: 24 })));
         assert_eq!(ClientFrame::decode(r#"{"type":"resize","cols":80,"rows":24}"#), size);
         assert_eq!(ClientFrame::decode(r#"{"rows":24.0,"cols":8e1,"type":"resize","new":[1]}"#), size);
     }
@@ -237,15 +245,9 @@ mod tests {
     #[test]
     fn a_refusal_says_what_was_found_and_what_was_expected() {
         for (frame, words) in [
-            (
-                r#"{"type":"resize","cols":70000,"rows":24}"#,
-                "`cols` must be a whole number from 1 to 1000, found 70000",
-            ),
-            (r#"{"type":"resize","cols":0,"rows":24}"#, "`cols` must be a whole number from 1 to 1000, found 0"),
-            (r#"{"type":"resize","cols":80,"rows":-1}"#, "`rows` must be a whole number from 1 to 1000, found -1"),
-            (r#"{"type":"resize","cols":80.5,"rows":1}"#, "`cols` must be a whole number from 1 to 1000, found 80.5"),
-            (r#"{"type":"resize","cols":"80"}"#, "`cols` must be a whole number from 1 to 1000, found \"80\""),
-            (r#"{"type":"resize","cols":80}"#, "`rows` must be a whole number from 1 to 1000, found nothing"),
+            (r#"{"type":"resize","cols":80.5,"rows":1}"#, "`cols` must be a whole number, found 80.5"),
+            (r#"{"type":"resize","cols":"80"}"#, "`cols` must be a whole number, found \"80\""),
+            (r#"{"type":"resize","cols":80,"rows":[24]}"#, "`rows` must be a whole number, found an array"),
             (r#"{"type":"input"}"#, "`data` must be a string, found nothing"),
             (r#"{"type":"input","data":["a"]}"#, "`data` must be a string, found an array"),
             (r#"{"type":"paste"}"#, "`type` must be \"input\" or \"resize\", found \"paste\""),
@@ -256,6 +258,19 @@ mod tests {
             ("", "a message must be JSON: EOF while parsing a value at line 1 column 0"),
         ] {
             assert_eq!(refused(frame), words, "{frame}");
+        }
+    }
+
+    #[test]
+    fn a_page_without_a_size_tells_none_and_a_huge_one_gets_the_largest() {
+        for sides in ["", r#","cols":null,"rows":null"#, r#","cols":0,"rows":24"#, r#","cols":80,"rows":-1"#] {
+            let told = format!(r#"{{"type":"resize"{sides}}}"#);
+            assert_eq!(ClientFrame::decode(&told), Ok(ClientFrame::Resize(None)), "{told}");
+        }
+        for cols in ["1001", "70000", "1e308", "18446744073709551615"] {
+            let told = format!(r#"{{"type":"resize","cols":{cols},"rows":24}}"#);
+            let largest = Size { cols: Size::MAX, rows: 24 };
+            assert_eq!(ClientFrame::decode(&told), Ok(ClientFrame::Resize(Some(largest))), "{told}");
         }
     }
 
@@ -324,7 +339,8 @@ mod tests {
         for seed in 0..1_000_000 {
             mutate(seed, &mut frame);
             match ClientFrame::decode(&String::from_utf8_lossy(&frame)) {
-                Ok(ClientFrame::Resize(size)) => {
+                Ok(ClientFrame::Resize(None)) => good += 1,
+                Ok(ClientFrame::Resize(Some(size))) => {
                     assert!((1..=1000).contains(&size.cols) && (1..=1000).contains(&size.rows), "seed {seed}");
                     good += 1;
                 }

@@ -6,18 +6,17 @@
 
 use std::time::Duration;
 
-use axum::extract::ws::{Message, WebSocket};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use futures_util::stream::SplitStream;
 use tokio::sync::mpsc;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
-use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::ending::Ending;
 use super::frames::{BadFrame, ClientFrame, CloseCode};
 use super::upgrade::Limits;
+use super::writer::Incoming;
 use crate::sandbox::CHUNK_BYTES;
 use crate::session::Client;
 
@@ -35,7 +34,7 @@ pub(super) const MAX_WAITING: usize = 64 * 1024;
 /// While this does not read, because too much input waits, the client's silence
 /// proves nothing and the clock of a dead client stands.
 pub(super) async fn pump(
-    stream: &mut SplitStream<WebSocket>,
+    stream: &mut Incoming,
     client: &Client,
     complaints: mpsc::Sender<BadFrame>,
     limits: &Limits,
@@ -69,11 +68,11 @@ pub(super) async fn pump(
         let frame = match message {
             Message::Text(text) => ClientFrame::decode(&text),
             Message::Binary(_) => Err(BadFrame::Binary),
-            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => continue,
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => continue,
         };
         match frame {
             Ok(ClientFrame::Input(data)) => input.push(data),
-            Ok(ClientFrame::Resize(size)) => client.resize(size),
+            Ok(ClientFrame::Resize(size)) => size.into_iter().for_each(|size| client.resize(size)),
             Err(_) if !allowance.take() => {
                 let why = "too many malformed messages; this is no client of this protocol";
                 return Ending::closed(CloseCode::Policy, why);
@@ -86,7 +85,7 @@ pub(super) async fn pump(
 }
 
 /// The next message of a client that is still there; never a close.
-pub(super) fn read(next: Result<Option<Result<Message, axum::Error>>, Elapsed>) -> Result<Message, Ending> {
+pub(super) fn read(next: Result<Option<Result<Message, tungstenite::Error>>, Elapsed>) -> Result<Message, Ending> {
     match next {
         Ok(Some(Ok(Message::Close(_)))) => Err(Ending::Gone("the client closed the connection")),
         Ok(Some(Ok(message))) => Ok(message),
@@ -97,19 +96,19 @@ pub(super) fn read(next: Result<Option<Result<Message, axum::Error>>, Elapsed>) 
 }
 
 /// What a socket's error means for the client.
-pub(super) fn broken(error: axum::Error) -> Ending {
+pub(super) fn broken(error: tungstenite::Error) -> Ending {
     use tungstenite::Error;
     use tungstenite::error::{CapacityError, ProtocolError};
-    match error.into_inner().downcast::<Error>().map(|error| *error) {
-        Ok(Error::Capacity(CapacityError::MessageTooLong { size, max_size })) => {
+    match error {
+        Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
             let why = format!("a message of {size} bytes is too large; send at most {max_size} at a time");
             Ending::closed(CloseCode::TooLarge, why)
         }
-        Ok(Error::Utf8(_)) => Ending::closed(CloseCode::NotUtf8, "a text message was not UTF-8"),
-        Ok(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => {
+        Error::Utf8(_) => Ending::closed(CloseCode::NotUtf8, "a text message was not UTF-8"),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
             Ending::Gone("the connection ended without a close")
         }
-        Ok(Error::Protocol(error)) => Ending::closed(CloseCode::Protocol, error.to_string()),
+        Error::Protocol(error) => Ending::closed(CloseCode::Protocol, error.to_string()),
         _ => Ending::Gone("the connection broke"),
     }
 }

@@ -8,6 +8,7 @@
 //! upgrade ── socket ─┬─ inbound ──▶ session        (frames: JSON to what it means)
 //!                    ├─ outbound ◀─ session        (text: bytes to whole code points)
 //!                    ├─ level1      the same for clients that offer its subprotocol
+//!                    ├─ writer      messages to frames
 //!                    └─ ending      close code, words, closing handshake
 //! ```
 //!
@@ -24,6 +25,7 @@ mod outbound;
 mod socket;
 mod text;
 mod upgrade;
+mod writer;
 
 pub use frames::{BadFrame, ClientFrame, CloseCode, MAX_MESSAGE, ServerFrame, Status};
 pub use upgrade::{Limits, NotAnUpgrade, Upgrade};

@@ -6,17 +6,16 @@
 
 use std::borrow::Cow;
 
-use axum::extract::ws::{Message, WebSocket};
 use bytes::Bytes;
-use futures_util::SinkExt;
-use futures_util::stream::SplitSink;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio_tungstenite::tungstenite::Message;
 
 use super::ending::Ending;
 use super::frames::{BadFrame, ServerFrame, Status};
 use super::text::TextStream;
 use super::upgrade::Limits;
+use super::writer::{Sent, Writer};
 use crate::session::{Event, Progress, Reader, Stage};
 
 /// Bytes of output in one frame, at most. Under a flood, chunks are joined up
@@ -26,7 +25,7 @@ pub(super) const MAX_JOINED: usize = 32 * 1024;
 
 /// Writes until the session ends or the client cannot be written to.
 pub(super) async fn pump(
-    sink: &mut SplitSink<WebSocket, Message>,
+    sink: &mut Writer,
     mut reader: Reader,
     mut complaints: mpsc::Receiver<BadFrame>,
     limits: &Limits,
@@ -85,11 +84,9 @@ enum Turn {
     Ping,
 }
 
-type Sent = Result<(), axum::Error>;
-
 /// What goes to the client, and where in the session's output it is.
 struct Output<'a> {
-    sink: &'a mut SplitSink<WebSocket, Message>,
+    sink: &'a mut Writer,
     text: TextStream,
     /// Offset after the last byte taken from the session. The text is behind
     /// it by what it holds back.

@@ -5,16 +5,15 @@
 
 use std::sync::Arc;
 
-use axum::extract::ws::{Message, WebSocket};
 use axum::response::Response;
 use futures_util::StreamExt;
-use futures_util::stream::{SplitSink, SplitStream};
 use tokio::sync::mpsc;
 use tracing::{Instrument, Span, info};
 
 use super::ending::{Ending, Level};
 use super::frames::CloseCode;
 use super::upgrade::{BAD_FRAMES, Limits, Upgrade};
+use super::writer::{Incoming, Writer};
 use super::{inbound, level1, outbound};
 use crate::session::{Join, Sessions};
 
@@ -36,7 +35,8 @@ impl Upgrade {
         self.accept(&limits, move |socket| {
             let served = async move {
                 let _held = held;
-                let (mut sink, mut stream) = socket.split();
+                let (sink, mut stream) = socket.split();
+                let mut sink = Writer::new(sink);
                 let ending = tokio::select! {
                     ending = async {
                         match level {
@@ -60,8 +60,8 @@ impl Upgrade {
 
 /// Gives the client a new session, which ends with the connection.
 async fn level0(
-    sink: &mut SplitSink<WebSocket, Message>,
-    stream: &mut SplitStream<WebSocket>,
+    sink: &mut Writer,
+    stream: &mut Incoming,
     sessions: &Sessions,
     user: Option<Arc<str>>,
     limits: &Limits,

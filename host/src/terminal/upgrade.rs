@@ -6,15 +6,22 @@
 
 use std::time::Duration;
 
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{WebSocket, WebSocketUpgrade};
-use axum::extract::{FromRequest, Request};
+use axum::body::Body;
+use axum::extract::Request;
 use axum::response::Response;
+use http::HeaderValue;
+use http::header::SEC_WEBSOCKET_PROTOCOL;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::ending::Level;
 use super::frames::MAX_MESSAGE;
 use super::level1::SUBPROTOCOL;
 use super::outbound::MAX_JOINED;
+use super::writer::Socket;
 
 /// Bytes read from a socket at a time. Each idle terminal keeps such a buffer;
 /// a larger message gets a larger one while it lasts.
@@ -22,7 +29,8 @@ const READ_BUFFER: usize = 4 * 1024;
 
 /// Bytes that may wait to be written, at most. One frame of ours waits at a
 /// time, beside a ping or pong, and the largest is [`MAX_JOINED`] bytes of
-/// which each became a six byte JSON escape.
+/// which each became a six byte JSON escape. A longer message goes out in
+/// several frames; see [`Writer::part`](super::writer::Writer::part).
 const WRITE_BUFFER: usize = 256 * 1024;
 const _: () = assert!(WRITE_BUFFER > 6 * MAX_JOINED + 1024);
 
@@ -67,26 +75,36 @@ impl Default for Limits {
 /// A request that asks for a WebSocket.
 #[derive(Debug)]
 pub struct Upgrade {
-    handshake: WebSocketUpgrade,
+    /// The connection, once the answer is written.
+    upgrading: OnUpgrade,
+    answer: Response,
+    level: Level,
     query: String,
 }
 
 /// A request that does not ask for a WebSocket properly.
 #[derive(Debug, thiserror::Error)]
 #[error("this address speaks WebSocket only: {0}")]
-pub struct NotAnUpgrade(#[from] WebSocketUpgradeRejection);
+pub struct NotAnUpgrade(#[from] tungstenite::Error);
 
 impl Upgrade {
-    /// Reads the handshake of RFC 6455 section 4.2.1.
-    pub async fn from_request(request: Request) -> Result<Self, NotAnUpgrade> {
+    /// Reads the handshake of RFC 6455 section 4.2.1. A client that offers
+    /// level 1 gets it.
+    pub fn from_request(mut request: Request) -> Result<Self, NotAnUpgrade> {
         let query = request.uri().query().unwrap_or_default().to_owned();
-        let handshake = WebSocketUpgrade::from_request(request, &()).await?.protocols([SUBPROTOCOL]);
-        Ok(Upgrade { handshake, query })
+        let mut answer = create_response_with_body(&request, Body::empty)?;
+        let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
+        let mut offers = offers.iter().filter_map(|offers| offers.to_str().ok()).flat_map(|offers| offers.split(','));
+        let level = if offers.any(|offer| offer.trim() == SUBPROTOCOL) { Level::One } else { Level::Zero };
+        if level == Level::One {
+            answer.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+        }
+        Ok(Upgrade { upgrading: hyper::upgrade::on(&mut request), answer, level, query })
     }
 
     /// What the client speaks: level 0, unless it offers level 1.
     pub(super) fn level(&self) -> Level {
-        if self.handshake.selected_protocol().is_some() { Level::One } else { Level::Zero }
+        self.level
     }
 
     /// The query of its URL.
@@ -97,18 +115,27 @@ impl Upgrade {
     /// Answers 101 and runs `serve` on the socket, as a task of its own. No
     /// extension is negotiated: compression beside secrets tells them
     /// (CRIME), and terminals gain little.
-    pub(super) fn accept<F>(self, limits: &Limits, serve: impl FnOnce(WebSocket) -> F + Send + 'static) -> Response
+    pub(super) fn accept<F>(self, limits: &Limits, serve: impl FnOnce(Socket) -> F + Send + 'static) -> Response
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.handshake
-            .max_message_size(limits.message)
-            .max_frame_size(limits.message)
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(limits.message))
+            .max_frame_size(Some(limits.message))
             .read_buffer_size(READ_BUFFER)
             // Each frame is written at once: somebody waits for it.
             .write_buffer_size(0)
-            .max_write_buffer_size(limits.write_buffer)
-            .on_failed_upgrade(|error| tracing::debug!(%error, "a handshake was not completed"))
-            .on_upgrade(serve)
+            .max_write_buffer_size(limits.write_buffer);
+        let upgrading = self.upgrading;
+        tokio::spawn(async move {
+            match upgrading.await {
+                Ok(connection) => {
+                    let connection = TokioIo::new(connection);
+                    serve(Socket::from_raw_socket(connection, Role::Server, Some(config)).await).await;
+                }
+                Err(error) => tracing::debug!(%error, "a handshake was not completed"),
+            }
+        });
+        self.answer
     }
 }

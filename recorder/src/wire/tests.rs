@@ -8,7 +8,7 @@ const SIZE: Size = Size { cols: 80, rows: 24 };
 
 fn to_broker() -> Vec<ToBroker<'static>> {
     vec![
-        ToBroker::Hello(Hello { pid: 7, start: 1, end: u64::MAX, input: 3, size: SIZE }),
+        ToBroker::Hello(Hello { pid: 7, start: 1, end: MAX_OFFSET, input: 3, size: SIZE }),
         ToBroker::Output { offset: 9, bytes: b"some output" },
         ToBroker::Output { offset: 20, bytes: &[b'x'; MAX_DATA] },
         ToBroker::Output { offset: 21, bytes: b"" },
@@ -117,6 +117,26 @@ fn what_breaks_a_bound_is_refused() {
     let mut gap = Vec::new();
     ToBroker::Gap { from: 2, to: 1 }.encode(&mut gap);
     assert_eq!(broker(&gap), Malformed::Payload { kind: 0x03 });
+    for above in [MAX_OFFSET + 1, u64::MAX - 1, u64::MAX] {
+        let hello = Hello { pid: 1, start: 0, end: 0, input: 0, size: SIZE };
+        for frame in [
+            ToBroker::Hello(Hello { end: above, ..hello }),
+            ToBroker::Hello(Hello { input: above, ..hello }),
+            ToBroker::Hello(Hello { start: 1, ..hello }),
+            ToBroker::Output { offset: above, bytes: b"" },
+            ToBroker::Output { offset: MAX_OFFSET - 1, bytes: b"ab" },
+            ToBroker::Gap { from: 0, to: above },
+            ToBroker::Taken { input: above },
+            ToBroker::Exit { code: 0, signal: 0, end: above },
+        ] {
+            let mut bytes = Vec::new();
+            frame.encode(&mut bytes);
+            assert!(matches!(broker(&bytes), Malformed::Payload { .. }), "{frame:?}");
+        }
+        let mut bytes = Vec::new();
+        ToRecorder::Ack { offset: above }.encode(&mut bytes);
+        assert!(matches!(recorder(&bytes), Malformed::Payload { .. }));
+    }
 }
 
 /// A stream of what may be frames: mutated ones, fed in pieces, a million in all.

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 use crate::terminal::level1::Cells;
+use crate::words::misleads;
 
 /// Longest side of a terminal that the protocol knows.
 const MAX_SIDE: u16 = 1000;
@@ -85,7 +86,7 @@ pub(super) fn shows() -> bool {
 
 /// Tells the person something about the connection, on standard error.
 pub(super) fn say(what: &str) {
-    let what: String = what.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    let what: String = what.replace(misleads, "?");
     if is_raw() && stderr().is_terminal() {
         // Beside what the shell has left in the line.
         eprint!("\r\n[{what}]\r\n");

@@ -67,7 +67,10 @@ enum Over {
 
 impl From<Lost> for Over {
     fn from(lost: Lost) -> Self {
-        Over::Lost(lost.to_string(), None)
+        match lost {
+            Lost::Broke(why) => Over::Lost(why, None),
+            Lost::Strange(_) => Over::Left(Left::Failed(lost.to_string())),
+        }
     }
 }
 

@@ -34,7 +34,7 @@ fn kosoku() -> Option<PathBuf> {
 /// Runs the cases against an echo with these limits; how many ended how.
 async fn verdicts(kosoku: &Path, limits: terminal::Limits, cases: &[&str]) -> BTreeMap<String, u32> {
     let echo = move |request: Request| async move {
-        match Upgrade::from_request(request).await {
+        match Upgrade::from_request(request) {
             Ok(upgrade) => upgrade.echo(limits),
             Err(error) => (StatusCode::UPGRADE_REQUIRED, error.to_string()).into_response(),
         }

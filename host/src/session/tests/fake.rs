@@ -103,6 +103,8 @@ struct Inner {
     /// Calls of this provider and of its mounter, and the programs that it ran.
     calls: Vec<(String, Instant)>,
     programs: HashMap<&'static str, VecDeque<(Duration, Exit, &'static str)>>,
+    /// What programs print, where they do.
+    prints: HashMap<&'static str, VecDeque<Vec<Bytes>>>,
     ran: Vec<Ran>,
     daemons: Arc<Mutex<Vec<Daemon>>>,
     specs: Vec<Spec>,
@@ -166,6 +168,12 @@ impl Fake {
     /// ends and what it prints to its errors.
     pub(super) fn program(&self, name: &'static str, after: Duration, exit: Exit, words: &'static str) {
         self.lock().programs.entry(name).or_default().push_back((after, exit, words));
+    }
+
+    /// Scripts what the next run of a program prints, all of it at once; it
+    /// takes no input.
+    pub(super) fn prints(&self, name: &'static str, output: Vec<Bytes>) {
+        self.lock().prints.entry(name).or_default().push_back(output);
     }
 
     /// All processes that were started.
@@ -357,15 +365,15 @@ impl Provider for Fake {
         if !asks {
             self.play(name, call, |_| Ok(())).await?;
         }
+        let scripted = self.lock().prints.get_mut(name).and_then(VecDeque::pop_front);
+        let prints = if asks { Some(vec![Bytes::from_static(b"user\n")]) } else { scripted };
         let mut read = Vec::new();
-        while let Some(chunk) = stdin.recv().await {
+        while prints.is_none()
+            && let Some(chunk) = stdin.recv().await
+        {
             read.extend_from_slice(&chunk);
         }
         let (out, stdout) = mpsc::channel(1);
-        if asks {
-            out.try_send(Bytes::from_static(b"user\n")).expect("there is room");
-        }
-        drop(out);
         let (err, stderr) = mpsc::channel(1);
         let (done_tx, done) = oneshot::channel();
         let (control, _) = Control::new();
@@ -383,6 +391,11 @@ impl Provider for Fake {
             script => {
                 let (after, exit, words) = script.unwrap_or((Duration::ZERO, Exit::Code(0), ""));
                 tokio::spawn(async move {
+                    let _stdin = stdin;
+                    for chunk in prints.unwrap_or_default() {
+                        let _ = out.send(chunk).await;
+                    }
+                    drop(out);
                     sleep(after).await;
                     if let Some(daemons) = ends.filter(|_| exit == Exit::Code(0)) {
                         daemons.lock().unwrap().drain(..).for_each(|daemon| _ = daemon.done.send(Ok(Exit::Code(0))));

@@ -3,16 +3,15 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, advance};
+use tokio::time::{Instant, advance, timeout};
 
 use super::fake::{Reply, Shell, error, unavailable};
 use super::*;
 use crate::journal::Journal;
 use crate::sandbox::{CHUNK_BYTES, Call, Code, Exit, Fault, SandboxRef, Size};
 use crate::session::install::SH;
-use crate::session::tape::{SCREENS, Tape};
-use crate::session::{Denied, Role, SlowClient, WINDOW};
+use crate::session::tape::Tape;
+use crate::session::{Asker, Denied, Role, SlowClient, WINDOW};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -29,19 +28,18 @@ async fn kept(bed: &Bed) -> (Client, Shell) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn clients_that_join_together_get_their_screens_one_after_the_other() {
+async fn clients_that_join_together_get_one_screen() {
     const TAKES: Duration = Duration::from_secs(1);
     let fake = Fake::new("fake");
     let sandbox = SandboxRef { id: "s".to_owned(), state: Vec::new().into() };
-    let screens = Arc::new(Semaphore::new(SCREENS));
-    let tape = Tape { provider: fake.clone(), call: Call::default(), sandbox, user: None, screens };
+    let tape = Tape { provider: fake.clone(), call: Call::default(), sandbox, user: None, screens: Default::default() };
     for _ in 0..10 {
         fake.program(SH, TAKES, Exit::Code(2), "no");
     }
-    let drawn = futures_util::future::join_all((0..10).map(|at| tape.screen(at))).await;
+    let drawn = futures_util::future::join_all((0..10).map(|at| tape.screen(at, Asker::Own))).await;
     assert!(drawn.iter().all(Result::is_err));
     let asked = fake.asked(SH);
-    assert_eq!(asked.len(), 10);
+    assert_eq!(asked.len(), 2, "the first, and one for all who came while it was drawn");
     assert!(asked.windows(2).all(|two| two[1] - two[0] >= TAKES), "{asked:?}");
 }
 
@@ -121,6 +119,57 @@ async fn one_drives_and_the_others_watch() {
     assert_eq!((role, present.len()), (Some(Role::Driver), 2));
     drop((again, viewer, two));
     bed.all_gone().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_typed_after_another_took_control() {
+    let bed = Bed::new();
+    let (one, mut shell) = kept(&bed).await;
+    let paste = vec![b'a'; 64 * CHUNK_BYTES];
+    let mut pasting = std::pin::pin!(one.typed(1, paste.into()));
+    assert!(timeout(MINUTE, &mut pasting).await.is_err(), "the shell takes nothing");
+    let two = bed.sessions.join(one.id(), driver("two")).unwrap();
+    let typing = async {
+        two.typed(1, Bytes::from_static(b"b")).await.unwrap();
+    };
+    let reading = async {
+        let mut read = Vec::new();
+        while read.last() != Some(&b'b') {
+            read.extend(shell.input.recv().await.unwrap());
+        }
+        assert!(timeout(MINUTE, shell.input.recv()).await.is_err(), "nothing of the paste comes after it");
+        read.len()
+    };
+    let (pasted, (), read) = tokio::join!(pasting, typing, reading);
+    assert_eq!(pasted, Err(Denied::Viewer));
+    assert!(read < 64 * CHUNK_BYTES);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sizes_that_come_fast_are_joined() {
+    let bed = Bed::new();
+    let (client, mut shell) = kept(&bed).await;
+    let (mut resizes, began) = (0, Instant::now());
+    let last = Size { cols: 999, rows: 24 };
+    let flood = async {
+        for cols in 100..=999 {
+            client.resize(Size { cols, rows: 24 });
+            advance(Duration::from_millis(1)).await;
+        }
+    };
+    let taking = async {
+        loop {
+            let (size, reply) = shell.resize().await;
+            reply.send(Ok(())).unwrap();
+            resizes += 1;
+            if size == last {
+                return;
+            }
+        }
+    };
+    tokio::join!(flood, taking);
+    let most = began.elapsed().as_millis() / 40 + 2;
+    assert!(resizes <= most && resizes > 5, "{resizes} resizes of at most {most}");
 }
 
 #[tokio::test(start_paused = true)]

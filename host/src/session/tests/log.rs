@@ -108,6 +108,38 @@ async fn a_reader_may_hold_and_no_longer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_waits_for_room_hears_of_it_while_another_waits_for_readers() {
+    let log = keeping(1000);
+    let behind = log.source().reader_at(0, false);
+    for i in 0..100 {
+        log.append(pattern(i * 100, 100).into());
+    }
+    let mut holds = log.source().reader_at(log.offset(), true);
+    log.append(vec![0; WINDOW as usize].into());
+    log.end(Outcome::Exited(Exit::Code(0)));
+    let mut settled = std::pin::pin!(log.source().settled());
+    assert!(futures_util::poll!(&mut settled).is_pending(), "a reader is behind");
+    let mut room = std::pin::pin!(log.room());
+    assert!(futures_util::poll!(&mut room).is_pending());
+    ready(&mut holds).await;
+    assert!(matches!(soon(holds.next()).await, Some(Event::Output { .. })));
+    soon(room).await;
+    drop(behind);
+    soon(settled).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_offset_that_is_none_changes_nothing() {
+    let log = keeping(1000);
+    log.append(Bytes::from_static(b"abc"));
+    for offset in [u64::MAX, u64::MAX - 1] {
+        log.append_at(offset, Bytes::from_static(b"xyz"));
+    }
+    log.append_at(1, Bytes::from_static(b"b"));
+    assert_eq!(log.offset(), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn output_in_single_bytes_is_joined() {
     const BYTES: usize = 100_000;
     let log = keeping(0);

@@ -6,6 +6,7 @@ mod flow;
 mod handed;
 mod histories;
 mod kept;
+mod liar;
 mod life;
 mod log;
 mod logs;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::sandbox::Size;
-use crate::terminal::frames::{BadFrame, CloseCode, bad, members, side};
+use crate::terminal::frames::{BadFrame, CloseCode, bad, members, size};
 
 /// Name of the subprotocol, as offered and chosen in `Sec-WebSocket-Protocol`.
 pub const SUBPROTOCOL: &str = "sandbox-broker.v1";
@@ -20,6 +20,9 @@ pub const WINDOW: u64 = 512 * 1024;
 
 /// Characters of a client's name, at most.
 pub const MAX_NAME: usize = 64;
+
+/// The highest offset: beyond it a number in JSON is not exact for everybody.
+pub const MAX_OFFSET: u64 = 1 << 53;
 
 /// First byte of a binary frame with output.
 const OUTPUT: u8 = 0x01;
@@ -42,8 +45,8 @@ pub enum ClientFrame {
     },
     /// All output below this offset is consumed.
     Ack(u64),
-    /// This client's size.
-    Resize(Size),
+    /// This client's size; none where it has none yet.
+    Resize(Option<Size>),
     /// The client leaves; its session stays.
     Detach,
     /// The session is to end.
@@ -67,9 +70,7 @@ impl ClientFrame {
                 }
                 other => Err(bad("offset", "a whole number from 0", other)),
             },
-            Some("resize") => {
-                Ok(ClientFrame::Resize(Size { cols: side(&members, "cols")?, rows: side(&members, "rows")? }))
-            }
+            Some("resize") => Ok(ClientFrame::Resize(size(&members)?)),
             Some("detach") => Ok(ClientFrame::Detach),
             Some("kill") => Ok(ClientFrame::Kill),
             Some("take-control") => Ok(ClientFrame::TakeControl),
@@ -98,6 +99,24 @@ pub fn output<'a>(offset: u64, parts: impl Iterator<Item = &'a Bytes> + Clone) -
     frame.put_u64(offset);
     parts.for_each(|part| frame.extend_from_slice(part));
     frame.freeze()
+}
+
+/// The beginning of a `screen` message at `offset`: as
+/// [`ServerFrame::Screen`] is written, but a part at a time.
+pub(super) fn screen_head(offset: u64) -> String {
+    format!(r#"{{"type":"screen","offset":{offset},"data":""#)
+}
+
+/// Adds text to the `data` of a `screen` message.
+pub(super) fn screen_text(text: &str, json: &mut String) {
+    let quoted = serde_json::to_string(text).expect("a string always serializes into memory");
+    json.push_str(&quoted[1..quoted.len() - 1]);
+}
+
+/// Adds the end of a `screen` message.
+pub(super) fn screen_tail(size: Cells, json: &mut String) {
+    let Cells { cols, rows } = size;
+    json.push_str(&format!(r#"","size":{{"cols":{cols},"rows":{rows}}}}}"#));
 }
 
 /// A terminal's size on the wire.
@@ -269,7 +288,7 @@ mod tests {
         assert_eq!(text(r#"{"type":"ack","offset":18446744073709551615}"#), Ok(ClientFrame::Ack(u64::MAX)));
         assert_eq!(
             text(r#"{"type":"resize","cols":80,"rows":24,"new":1}"#),
-            Ok(ClientFrame::Resize(Size { cols: 80, rows: 24 }))
+            Ok(ClientFrame::Resize(Some(Size { cols: 80, rows: 24 })))
         );
         assert_eq!(text(r#"{"type":"detach"}"#), Ok(ClientFrame::Detach));
         assert_eq!(text(r#"{"type":"kill"}"#), Ok(ClientFrame::Kill));
@@ -286,7 +305,7 @@ mod tests {
             (r#"{"type":"ack"}"#, "`offset` must be a whole number from 0, found nothing"),
             (r#"{"type":"ack","offset":-1}"#, "`offset` must be a whole number from 0, found -1"),
             (r#"{"type":"ack","offset":1.5}"#, "`offset` must be a whole number from 0, found 1.5"),
-            (r#"{"type":"resize","cols":0,"rows":1}"#, "`cols` must be a whole number from 1 to 1000, found 0"),
+            (r#"{"type":"resize","cols":"0","rows":1}"#, "`cols` must be a whole number, found \"0\""),
             (
                 r#"{"type":"input","data":"ls"}"#,
                 "`type` must be \"ack\", \"resize\", \"detach\", \"kill\", \"take-control\" or \"ping\", found \"input\"",
@@ -328,6 +347,15 @@ mod tests {
         ] {
             assert_eq!(frame.encode(), json);
         }
+    }
+
+    #[test]
+    fn a_screen_in_parts_is_the_same_message() {
+        let (data, size) = ("\u{1b}[1m\"\\é\u{7f}漢\n", Cells { cols: 80, rows: 24 });
+        let mut json = screen_head(7);
+        data.chars().for_each(|c| screen_text(c.encode_utf8(&mut [0; 4]), &mut json));
+        screen_tail(size, &mut json);
+        assert_eq!(json, ServerFrame::Screen { offset: 7, data, size }.encode());
     }
 
     proptest! {

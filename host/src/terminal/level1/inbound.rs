@@ -5,13 +5,12 @@
 
 use std::collections::VecDeque;
 
-use axum::extract::ws::{Message, WebSocket};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
-use futures_util::stream::SplitStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
+use tokio_tungstenite::tungstenite::Message;
 
 use super::Answer;
 use super::frames::ClientFrame;
@@ -20,6 +19,7 @@ use crate::terminal::ending::Ending;
 use crate::terminal::frames::CloseCode;
 use crate::terminal::inbound::{Allowance, MAX_WAITING, read};
 use crate::terminal::upgrade::Limits;
+use crate::terminal::writer::Incoming;
 
 /// Messages of input that wait here while the session takes none, at most.
 const MAX_MESSAGES: usize = 1024;
@@ -27,7 +27,7 @@ const MAX_MESSAGES: usize = 1024;
 /// Reads until the client leaves, dies or breaks the rules. What is wrong with
 /// single messages is told to `answer`, how far it has read to `ack`.
 pub(super) async fn pump(
-    stream: &mut SplitStream<WebSocket>,
+    stream: &mut Incoming,
     client: &Client,
     answer: mpsc::Sender<Answer>,
     ack: watch::Sender<u64>,
@@ -70,7 +70,7 @@ pub(super) async fn pump(
         let frame = match message {
             Message::Text(text) => ClientFrame::decode_text(&text),
             Message::Binary(bytes) => ClientFrame::decode_binary(bytes),
-            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => continue,
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => continue,
         };
         match frame {
             Ok(ClientFrame::Input { seq, bytes }) => {
@@ -78,7 +78,7 @@ pub(super) async fn pump(
                 waiting.push_back((seq, bytes));
             }
             Ok(ClientFrame::Ack(offset)) => _ = ack.send_replace(offset),
-            Ok(ClientFrame::Resize(size)) => client.resize(size),
+            Ok(ClientFrame::Resize(size)) => size.into_iter().for_each(|size| client.resize(size)),
             Ok(ClientFrame::Ping) => _ = answer.try_send(Answer::Pong),
             Ok(ClientFrame::Detach) => return Ending::Left("detached; the session goes on"),
             Ok(ClientFrame::Kill) if client.role() == Some(crate::session::Role::Driver) => client.kill(),

@@ -11,17 +11,18 @@ mod query;
 
 use std::sync::Arc;
 
-use axum::extract::ws::{Message, WebSocket};
-use futures_util::stream::{SplitSink, SplitStream};
 use tokio::sync::{mpsc, watch};
 use tracing::info;
 
-pub use frames::{Cells, ClientFrame, MAX_NAME, Person, SUBPROTOCOL, ServerFrame, WINDOW, error_code, output};
+pub use frames::{
+    Cells, ClientFrame, MAX_NAME, MAX_OFFSET, Person, SUBPROTOCOL, ServerFrame, WINDOW, error_code, output,
+};
 pub(super) use query::Query;
 
 use super::ending::Ending;
 use super::frames::CloseCode;
 use super::upgrade::{BAD_FRAMES, Limits};
+use super::writer::{Incoming, Writer};
 use crate::session::{Client, Refused, Sessions};
 
 /// What a single message is answered with.
@@ -36,8 +37,8 @@ enum Answer {
 /// Gives the client its session, a new one or the one it asks for, and serves
 /// it until one of them ends.
 pub(super) async fn serve(
-    sink: &mut SplitSink<WebSocket, Message>,
-    stream: &mut SplitStream<WebSocket>,
+    sink: &mut Writer,
+    stream: &mut Incoming,
     sessions: &Sessions,
     query: &str,
     user: Option<Arc<str>>,
@@ -54,7 +55,8 @@ pub(super) async fn serve(
     };
     let guest = client.is_guest().then_some(user.as_deref().unwrap_or("somebody"));
     info!(session = client.id(), client = %client.name(), guest, "client attached");
-    let since = since.filter(|_| epoch.is_none_or(|epoch| epoch == client.epoch()));
+    // A guest has nothing of what came before this visit.
+    let since = since.filter(|_| !client.is_guest() && epoch.is_none_or(|epoch| epoch == client.epoch()));
     let (answer, answers) = mpsc::channel(BAD_FRAMES as usize);
     let (ack, acked) = watch::channel(0);
     let outbound = outbound::Outbound::new(sink, &client, since, acked);

@@ -10,52 +10,99 @@
 //!   Live ────────────▶ Playing ─────────────────▶ Live
 //!    │                    │ the recorder does not have it: a gap is told
 //!    │ with nothing       ▼
-//!    └─────────────▶ Fetching ──── the screen ──▶ Live
+//!    └─────────────▶ Fetching ──▶ Drawing ─────▶ Live
+//!                      the screen, in parts
 //! ```
 
 use std::future::pending;
+use std::sync::Arc;
 
-use axum::extract::ws::{Message, WebSocket};
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use futures_util::stream::SplitSink;
-use futures_util::{FutureExt, SinkExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio_tungstenite::tungstenite::{self, Message};
 use tracing::warn;
 
 use super::Answer;
 use super::frames::{self, Cells, Person, ServerFrame, WINDOW};
 use crate::sandbox::{CHUNK_BYTES, Exit, Result as SandboxResult, Size};
-use crate::session::{Client, Company, Event, Invitation, Outcome, Piece, Playback, Presence, Reader, Role, Stage};
+use crate::session::{
+    Asker, Client, Company, Event, Invitation, Outcome, Picture, Piece, Playback, Presence, Reader, Role, Stage,
+};
 use crate::terminal::ending::Ending;
 use crate::terminal::frames::CloseCode;
 use crate::terminal::outbound::{MAX_JOINED, progress};
 use crate::terminal::upgrade::Limits;
+use crate::terminal::writer::{Sent, Writer};
 
 const NOT_KEPT: &str = "the broker no longer has this output";
 const NOT_RECORDED: &str = "the recorder no longer has this output";
 const LOST: &str = "this output was lost before it reached the broker";
 
-type Sent = Result<(), axum::Error>;
+/// Frames of a screen between two pings. A slow line has the next ping within
+/// the time in which a client must answer.
+const PARTS_PER_PING: usize = 4;
 
 /// Where output comes from.
 enum Source {
     /// The session itself.
     Live,
     /// The recorder was asked for the screen at this offset.
-    Fetching(BoxFuture<'static, SandboxResult<(Size, String)>>, u64),
+    Fetching(BoxFuture<'static, SandboxResult<Arc<Picture>>>),
+    /// The screen is being sent: one message in many frames, between which no
+    /// other message can go.
+    Drawing(Drawing),
     /// It tells what comes before this offset.
     Playing(Box<Playback>, u64),
 }
 
+/// A screen on its way to the client. The picture is everybody's who waits for
+/// it; one client costs one part of it at a time.
+struct Drawing {
+    picture: Arc<Picture>,
+    /// Of its parts, which is next, and how much of that was sent.
+    part: usize,
+    done: usize,
+    /// Frames that were sent.
+    frames: usize,
+}
+
+impl Drawing {
+    /// The next frame of the message, and whether it is the last. Each is at
+    /// most six times [`MAX_JOINED`] bytes and some more.
+    fn next(&mut self) -> (String, bool) {
+        let mut json = String::new();
+        if self.frames == 0 {
+            json = frames::screen_head(self.picture.offset);
+        }
+        self.frames += 1;
+        if let Some(part) = self.picture.parts.get(self.part) {
+            let rest = &part[self.done..];
+            let text = &rest[..rest.floor_char_boundary(MAX_JOINED)];
+            frames::screen_text(text, &mut json);
+            self.done += text.len();
+            if self.done == part.len() {
+                (self.part, self.done) = (self.part + 1, 0);
+            }
+        }
+        let last = self.part >= self.picture.parts.len();
+        if last {
+            frames::screen_tail(self.picture.size.into(), &mut json);
+        }
+        (json, last)
+    }
+}
+
 pub(super) struct Outbound<'a> {
-    sink: &'a mut SplitSink<WebSocket, Message>,
+    sink: &'a mut Writer,
     client: &'a Client,
     reader: Reader,
     company: Company,
     source: Source,
-    /// The client has nothing: a picture of the screen will do for what is old.
+    /// The client has nothing, or may have nothing old: a picture of the screen
+    /// will do.
     fresh: bool,
     /// The recorder did not give what it was asked for.
     unrecorded: bool,
@@ -70,7 +117,7 @@ pub(super) struct Outbound<'a> {
 
 enum Turn {
     Event(Option<Event>),
-    Fetched(SandboxResult<(Size, String)>),
+    Fetched(SandboxResult<Arc<Picture>>),
     Piece(SandboxResult<Option<Piece>>),
     Acked,
     Company(Option<Role>, Vec<Presence>),
@@ -83,7 +130,7 @@ enum Turn {
 impl<'a> Outbound<'a> {
     /// Serves a client that has what comes before `since`, or nothing.
     pub(super) fn new(
-        sink: &'a mut SplitSink<WebSocket, Message>,
+        sink: &'a mut Writer,
         client: &'a Client,
         since: Option<u64>,
         acked: watch::Receiver<u64>,
@@ -110,12 +157,20 @@ impl<'a> Outbound<'a> {
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut handed, mut size) = (self.client.handed(), self.client.size());
         loop {
+            if matches!(self.source, Source::Drawing(_)) {
+                let now = ping.tick().now_or_never().is_some();
+                if self.draw(now).await.is_err() {
+                    return Ending::Gone("the connection broke");
+                }
+                continue;
+            }
             let acked = self.floor.max(*self.acked.borrow_and_update()).min(self.sent);
             // A chunk is sent whole.
             let open = self.sent - acked + CHUNK_BYTES as u64 <= WINDOW;
             let (live, fetching, playing) = match &mut self.source {
                 Source::Live => (true, None, None),
-                Source::Fetching(fetch, _) => (false, Some(fetch), None),
+                Source::Drawing(_) => (false, None, None),
+                Source::Fetching(fetch) => (false, Some(fetch), None),
                 Source::Playing(playback, _) => (false, None, Some(playback)),
             };
             // Picks only; what is picked is then sent whole.
@@ -137,7 +192,10 @@ impl<'a> Outbound<'a> {
                 },
                 Turn::Event(Some(event)) => self.event(event).await,
                 Turn::Event(None) => unreachable!("`Ended` comes first and returns"),
-                Turn::Fetched(fetched) => self.fetched(fetched).await,
+                Turn::Fetched(fetched) => {
+                    self.fetched(fetched);
+                    Ok(())
+                }
                 Turn::Piece(piece) => self.piece(piece).await,
                 Turn::Acked => Ok(()),
                 Turn::Company(None, _) => {
@@ -169,8 +227,12 @@ impl<'a> Outbound<'a> {
     async fn event(&mut self, event: Event) -> Sent {
         match event {
             Event::Stage(stage) => self.stage(&stage).await,
-            Event::Ready { session, offset, live, provider, isolation, durability, .. } => {
+            Event::Ready { session, mut offset, live, provider, isolation, durability, .. } => {
                 self.ready = true;
+                if self.client.is_guest() {
+                    self.begin_at(live);
+                    offset = live;
+                }
                 let invitation = self.client.invitation().filter(|_| !self.client.is_guest());
                 let (size, input) = (*self.client.size().borrow(), *self.client.handed().borrow());
                 self.control(ServerFrame::Ready {
@@ -259,31 +321,61 @@ impl<'a> Outbound<'a> {
             return self.gap(self.sent, to, reason).await;
         };
         let from = self.sent;
-        self.source = if self.fresh {
-            // A code point is on the screen or in the output, not torn.
-            let to = self.reader.boundary(to);
-            Source::Fetching(async move { tape.screen(to).await }.boxed(), to)
+        if self.fresh {
+            self.fetch(to);
         } else {
             // To the end: what is older than that is held for long enough.
-            Source::Playing(Box::new(tape.read(from, end)), end)
-        };
+            self.source = Source::Playing(Box::new(tape.read(from, end)), end);
+        }
         Ok(())
     }
 
-    async fn fetched(&mut self, fetched: SandboxResult<(Size, String)>) -> Sent {
-        let Source::Fetching(_, to) = std::mem::replace(&mut self.source, Source::Live) else { return Ok(()) };
+    /// A guest gets nothing of what comes before `offset` but how the screen
+    /// looks there.
+    fn begin_at(&mut self, offset: u64) {
+        self.reader.skip_to(offset);
+        (self.sent, self.floor) = (offset, offset);
+        if offset > 0 {
+            self.fetch(offset);
+        }
+    }
+
+    /// Asks for the screen at `offset` or later, where there is a recorder.
+    fn fetch(&mut self, offset: u64) {
+        let Some(tape) = self.client.tape() else { return };
+        // A code point is on the screen or in the output, not torn.
+        let offset = self.reader.boundary(offset);
+        let asker = if self.client.is_guest() { Asker::Guest } else { Asker::Own };
+        self.source = Source::Fetching(async move { tape.screen(offset, asker).await }.boxed());
+    }
+
+    fn fetched(&mut self, fetched: SandboxResult<Arc<Picture>>) {
         match fetched {
-            Ok((size, data)) => {
+            Ok(picture) => {
+                let to = picture.offset;
                 self.reader.skip_to(to);
                 (self.fresh, self.sent, self.floor) = (false, to, self.floor.max(to));
-                self.control(ServerFrame::Screen { offset: to, data: &data, size: size.into() }).await
+                self.source = Source::Drawing(Drawing { picture, part: 0, done: 0, frames: 0 });
             }
             Err(error) => {
                 warn!(fault = ?error.fault, code = ?error.code, %error, "could not get the screen from the recorder");
                 self.give_up();
-                Ok(())
             }
         }
+    }
+
+    /// Sends the next frame of the screen, with a ping `now` and every few
+    /// frames: a client that receives for a long time must show that it lives.
+    async fn draw(&mut self, now: bool) -> Sent {
+        let Source::Drawing(drawing) = &mut self.source else { return Ok(()) };
+        if now || (drawing.frames > 0 && drawing.frames.is_multiple_of(PARTS_PER_PING)) {
+            self.sink.send(Message::Ping(Bytes::new())).await?;
+        }
+        let (frame, last) = drawing.next();
+        if last {
+            self.source = Source::Live;
+        }
+        self.sink.part(frame, last).await
     }
 
     /// Goes on with what the session holds; what it does not is a gap.
@@ -320,7 +412,7 @@ impl<'a> Outbound<'a> {
     }
 
     /// Tells the end, once.
-    async fn ended(&mut self, outcome: Outcome) -> Result<Ending, axum::Error> {
+    async fn ended(&mut self, outcome: Outcome) -> Result<Ending, tungstenite::Error> {
         let (code, signal) = match &outcome {
             Outcome::Exited(Exit::Code(code)) => (Some(*code), None),
             Outcome::Exited(Exit::Signal(name)) => (None, Some(name.as_str())),

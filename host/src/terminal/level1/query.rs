@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use url::form_urlencoded;
 
-use super::MAX_NAME;
+use super::frames::{MAX_NAME, MAX_OFFSET};
 use crate::sandbox::Size;
 use crate::session::{Invitation, Join, Role, new_id};
 
@@ -47,7 +47,11 @@ impl Query {
                         .as_ref()
                         .ok_or_else(|| wrong("session", "the id of a session, 32 hexadecimal digits"))?;
                 }
-                "since" => found.since = Some(number("since", &value)?),
+                "since" => {
+                    let since = number("since", &value)?;
+                    found.since = Some(since).filter(|since| *since <= MAX_OFFSET);
+                    found.since.ok_or_else(|| wrong("since", "an offset that some `ready` could have told"))?;
+                }
                 "epoch" => found.epoch = Some(number("epoch", &value)?),
                 "client" => {
                     let good = (1..=MAX_NAME).contains(&value.len())
@@ -90,10 +94,8 @@ impl Query {
 fn size(cols: Option<u64>, rows: Option<u64>) -> Result<Option<Size>, WrongMember> {
     match (cols, rows) {
         (None, None) => Ok(None),
-        (Some(cols), Some(rows)) => match Size::new(cols, rows) {
-            Some(size) => Ok(Some(size)),
-            None => Err(wrong("cols", "together with `rows`, a whole number from 1 to 1000")),
-        },
+        // A page that is not laid out yet has no size.
+        (Some(cols), Some(rows)) => Ok(Size::new(cols.min(Size::MAX.into()), rows.min(Size::MAX.into()))),
         (None, _) => Err(wrong("cols", "there together with `rows`")),
         (_, None) => Err(wrong("rows", "there together with `cols`")),
     }
@@ -121,6 +123,8 @@ mod tests {
         assert_eq!((&*join.client, join.role, join.size), ("w-1", Role::Viewer, Size::new(80, 24)));
         let (one, other) = (Query::parse("").unwrap().join(None), Query::parse("").unwrap().join(None));
         assert_ne!(one.client, other.client, "a client without a name gets one of its own");
+        let size = |query| Query::parse(query).unwrap().join(None).size;
+        assert_eq!((size("cols=0&rows=24"), size("cols=1200&rows=24")), (None, Size::new(1000, 24)));
     }
 
     #[test]
@@ -137,8 +141,8 @@ mod tests {
             ("invitation=0123456789abcdef0123456789abcdef01234567890", "session"),
             ("cols=80", "rows"),
             ("rows=24", "cols"),
-            ("cols=0&rows=24", "cols"),
-            ("cols=80&rows=1001", "cols"),
+            ("cols=-1&rows=24", "cols"),
+            ("since=9007199254740993", "since"),
         ] {
             let wrong = Query::parse(query).unwrap_err();
             assert_eq!(wrong.member, member, "{query}");

@@ -2,11 +2,19 @@
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine as _;
+use futures_util::{SinkExt as _, StreamExt as _};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use tokio::net::TcpListener;
+use tokio_tungstenite::accept_hdr_async;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use crate::support::level1::{Visit, Window};
 use crate::support::proxy::{Place, Proxy};
@@ -343,4 +351,91 @@ async fn a_broker_behind_tls_lets_in_who_has_a_token() {
         Tty::start(SIZE, &["attach", &url.replacen("https", "wss", 1)], &[trusted, ("BROKER_TOKEN", "right")]);
     tty.press("exit 6\r");
     assert_eq!(tty.left().await, 6);
+}
+
+/// A server that upgrades and then says this, to everybody who comes; how many
+/// came.
+async fn hostile(said: Vec<Message>) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let came = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&came);
+    tokio::spawn(async move {
+        while let Ok((connection, _)) = listener.accept().await {
+            count.fetch_add(1, Ordering::Relaxed);
+            #[expect(clippy::result_large_err, reason = "tungstenite's own type")]
+            let choose = |_: &Request, mut answer: Response| {
+                answer.headers_mut().insert("sec-websocket-protocol", "sandbox-broker.v1".parse().unwrap());
+                Ok(answer)
+            };
+            let mut socket = accept_hdr_async(connection, choose).await.unwrap();
+            for message in &said {
+                let _ = socket.send(message.clone()).await;
+            }
+            while let Some(Ok(_)) = socket.next().await {}
+        }
+    });
+    (url, came)
+}
+
+/// What `ready` says, with these numbers.
+fn ready(offset: &str, live: &str) -> Message {
+    Message::text(format!(
+        r#"{{"type":"ready","session":"s\u001b[2J","client":"c","role":"driver","epoch":1,"offset":{offset},"live":{live},"input":0}}"#
+    ))
+}
+
+#[tokio::test]
+async fn a_server_that_lies_ends_the_visit_in_words() {
+    let last = "18446744073709551615";
+    let output = |offset: u64| Message::Binary([&[1][..], &offset.to_be_bytes(), b"hi"].concat().into());
+    for said in [
+        vec![ready(last, "0")],
+        vec![ready("0", last)],
+        vec![ready("0", "0"), output(u64::MAX)],
+        vec![ready("9007199254740992", "0"), output(9_007_199_254_740_992)],
+        vec![ready("0", "0"), Message::text(format!(r#"{{"type":"gap","from":0,"to":{last},"reason":""}}"#))],
+        vec![ready("0", "0"), Message::text(format!(r#"{{"type":"screen","offset":{last},"data":""}}"#))],
+        vec![ready("0", "0"), Message::text("no\u{1b}[2J")],
+    ] {
+        let (url, came) = hostile(said.clone()).await;
+        let mut tty = attach(&url, &[]);
+        assert_eq!(tty.left().await, 255, "{said:?}: {}", tty.said());
+        let words = tty.said();
+        assert!(words.contains("what answers there is no broker") && !words.contains("panicked"), "{words}");
+        assert!(words.chars().all(|c| !c.is_control() || "\r\n".contains(c)), "{words:?}");
+        assert_eq!(came.load(Ordering::Relaxed), 1, "another try hears the same");
+    }
+}
+
+#[tokio::test]
+async fn a_servers_words_steer_no_terminal() {
+    let (url, _) = hostile(vec![
+        ready("0", "0"),
+        Message::text("{\"type\":\"exit\",\"code\":0,\"reason\":\"gone\\u001b[2J\\u009b2J\\r\\nroot\",\"offset\":0}"),
+        Message::Close(Some(CloseFrame { code: 1000.into(), reason: "\u{1b}]0;x\u{7}".into() })),
+    ])
+    .await;
+    let mut tty = attach(&url, &[]);
+    assert_eq!(tty.left().await, 0, "{}", tty.said());
+    let words = tty.said();
+    assert!(words.contains("gone [2J 2J  root"), "{words:?}");
+    assert!(words.chars().all(|c| !c.is_control() || "\r\n".contains(c)), "{words:?}");
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let served = std::thread::spawn(move || {
+        let (mut connection, _) = listener.accept().unwrap();
+        let mut head = [0; 4096];
+        let _ = std::io::Read::read(&mut connection, &mut head);
+        let body = r#"{"error":"no\u001b[2J\u009b2J\u0007\r\nfine"}"#;
+        let head = format!("HTTP/1.1 500 x\r\ncontent-length: {}\r\n\r\n", body.len());
+        connection.write_all(format!("{head}{body}").as_bytes()).unwrap();
+    });
+    let mut list = Command::new(program());
+    list.args(["sessions", "list"]).env("BROKER_URL", &url).env_remove("BROKER_TOKEN");
+    let listed = tokio::task::spawn_blocking(move || list.output().unwrap()).await.unwrap();
+    served.join().unwrap();
+    let words = String::from_utf8(listed.stderr).unwrap();
+    assert_eq!(words.trim_end(), "broker: the broker refused: no [2J 2J   fine");
 }

@@ -121,7 +121,8 @@ async fn who_detaches_comes_back() {
 async fn what_is_wrong_is_told_and_the_terminal_lives_on() {
     let server = Sandboxd::start().await;
     let broker = broker(&server).await;
-    let mut wrong = Window::open(&broker.url, Visit::default().size(0, 24)).await;
+    let beyond = Visit { since: Some(u64::MAX), ..Visit::default() };
+    let mut wrong = Window::open(&broker.url, beyond).await;
     assert_eq!(wrong.error().await.0, "malformed");
     assert_eq!(wrong.closed().await.code, 1008);
     let mut window = Window::open(&broker.url, Visit::default()).await;

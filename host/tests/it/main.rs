@@ -10,6 +10,7 @@ mod durable;
 mod e2b;
 mod files;
 mod hostile;
+mod late;
 mod level1;
 mod mount;
 mod orphans;

@@ -1,5 +1,6 @@
 //! What outlives the broker's process: which sessions there are, which sandbox
-//! each has or was about to make, and who answers for it until when.
+//! each has or was about to make, and who answers for it until when; and the
+//! sign-ins of the page.
 //!
 //! Owns the port [`Journal`] and its words. Deliberately knows no session, no
 //! provider and no clock: who asks brings the time along. Nothing written here
@@ -7,6 +8,7 @@
 
 #[cfg(test)]
 pub(crate) mod memory;
+mod sign_ins;
 mod sqlite;
 #[cfg(test)]
 mod tests;
@@ -17,6 +19,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+pub use sign_ins::SignIn;
 pub use sqlite::Sqlite;
 
 /// Who answers for a session.

@@ -17,7 +17,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, Tr
 use rustix::fs::FlockOperation;
 use tokio::sync::Mutex;
 
-use super::{Entry, Error, Journal, Owner, Record, Result};
+use super::{Entry, Error, Journal, Owner, Record, Result, sign_ins};
 
 /// The journal, in the state directory.
 pub(super) const FILE: &str = "journal.sqlite";
@@ -25,8 +25,10 @@ pub(super) const FILE: &str = "journal.sqlite";
 /// Locked by the process that serves from the state directory; says its pid.
 pub(super) const LOCK: &str = "journal.lock";
 
-/// Version of the table and of [`Entry`] in it.
-const VERSION: i64 = 2;
+/// What makes each version of the file from the one before it; the first from
+/// an empty file. How many there are is the version of today. A change of
+/// [`Entry`] is a step as well.
+const STEPS: [&str; 3] = [SCHEMA, FROM_1, sign_ins::TABLE];
 
 /// `entry` is JSON: it is read and written as a whole, and only the columns
 /// beside it are searched.
@@ -100,7 +102,7 @@ impl Sqlite {
     }
 
     /// Runs `work` on the connection, off the runtime's threads.
-    async fn with<T: Send + 'static>(
+    pub(super) async fn with<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> std::result::Result<T, Problem> + Send + 'static,
     ) -> Result<T> {
@@ -255,13 +257,13 @@ fn encode(entry: &Entry) -> Result<String> {
 }
 
 /// A time as it is stored. One before 1970 is 1970.
-fn millis(time: SystemTime) -> i64 {
+pub(super) fn millis(time: SystemTime) -> i64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The inverse of [`millis`], for any number that a file may hold.
-fn time(millis: i64) -> SystemTime {
+pub(super) fn time(millis: i64) -> SystemTime {
     let since = Duration::from_millis(u64::try_from(millis).unwrap_or(0));
     SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
 }
@@ -272,12 +274,13 @@ fn connect(path: &Path, bytes: u32) -> std::result::Result<Connection, Problem> 
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if ![0, 1, VERSION].contains(&version) {
+    let Some(missing) = usize::try_from(version).ok().and_then(|version| STEPS.get(version..)) else {
         return Err(Problem::Words(format!(
-            "it has version {version} and this program knows version {VERSION}: start the newer program that wrote \
-             it, or move the file away; the sandboxes of its sessions are then ended as nobody's"
+            "it has version {version} and this program knows version {}: start the newer program that wrote \
+             it, or move the file away; the sandboxes of its sessions are then ended as nobody's",
+            STEPS.len()
         )));
-    }
+    };
     // A commit then outlives the process, though not a loss of power.
     let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if mode != "wal" {
@@ -286,10 +289,10 @@ fn connect(path: &Path, bytes: u32) -> std::result::Result<Connection, Problem> 
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update_and_check(None, "journal_size_limit", bytes, |_| Ok(()))?;
     connection.pragma_update_and_check(None, "max_page_count", bytes / PAGE_BYTES, |_| Ok(()))?;
-    if version != VERSION {
+    if !missing.is_empty() {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        transaction.execute_batch(if version == 0 { SCHEMA } else { FROM_1 })?;
-        transaction.pragma_update(None, "user_version", VERSION)?;
+        missing.iter().try_for_each(|step| transaction.execute_batch(step))?;
+        transaction.pragma_update(None, "user_version", STEPS.len() as i64)?;
         transaction.commit()?;
     }
     let found: String = connection.pragma_query_value(None, "quick_check", |row| row.get(0))?;
@@ -325,7 +328,7 @@ fn lock(path: &Path, state: &Path) -> Result<File> {
 }
 
 /// What went wrong, before it is told in words that name the file.
-enum Problem {
+pub(super) enum Problem {
     /// It is told already.
     Told(Error),
     /// What SQLite says.

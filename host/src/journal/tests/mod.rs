@@ -4,6 +4,7 @@
 mod contract;
 mod damage;
 mod file;
+mod sign_ins;
 
 use std::path::Path;
 use std::sync::Arc;

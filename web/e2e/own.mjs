@@ -1,6 +1,6 @@
 /** A broker of a test's own, which it can end and start again on the same port with the same state. Needs `BROKER_BIN`, as xtask sets it. */
 import { spawn } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,15 +12,20 @@ export class OwnBroker {
   /** @type {import("node:child_process").ChildProcess | undefined} */
   #process;
 
-  /** @param {number} port @param {string} state */
-  constructor(port, state) {
+  /** @param {number} port @param {string} state @param {string} config */
+  constructor(port, state, config) {
     this.url = `http://127.0.0.1:${port}`;
     this.port = port;
     this.state = state;
+    this.config = config;
   }
 
-  static async start() {
-    const broker = new OwnBroker(await freePort(), await mkdtemp(join(tmpdir(), "broker-e2e-")));
+  /** With the shipped configuration, and `more` of it. @param {string} [more] */
+  static async start(more) {
+    const state = await mkdtemp(join(tmpdir(), "broker-e2e-"));
+    const config = more === undefined ? CONFIG : join(state, "broker.toml");
+    if (more !== undefined) await writeFile(config, `${await readFile(CONFIG, "utf8")}\n${more}`);
+    const broker = new OwnBroker(await freePort(), state, config);
     await broker.again();
     return broker;
   }
@@ -30,7 +35,7 @@ export class OwnBroker {
     const program = process.env["BROKER_BIN"];
     if (!program) throw new Error("BROKER_BIN is not set: `cargo xtask test` sets it");
     const env = { ...process.env, PORT: String(this.port), SANDBOX_PROVIDER: "local", AZURE_STORAGE_ENABLED: "false", XDG_STATE_HOME: this.state, XDG_DATA_HOME: this.state };
-    const started = spawn(program, ["--config", CONFIG], { env, stdio: ["ignore", "pipe", "pipe"] });
+    const started = spawn(program, ["--config", this.config], { env, stdio: ["ignore", "pipe", "pipe"] });
     this.#process = started;
     let log = "";
     await new Promise((listening, failed) => {

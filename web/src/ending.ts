@@ -58,6 +58,16 @@ export function detached(keepMs: number | undefined): Ending {
   };
 }
 
+/** The words before a session that nobody has asked for yet: a page of another site led here. */
+export function led(): Ending {
+  return {
+    tone: "calm",
+    title: "Start a session?",
+    advice: "A link on another page led here. A session takes a sandbox of this broker, so it starts only when you say so.",
+    next: "restart",
+  };
+}
+
 /** A time for which something is kept: `60 s`, `5 min`, `2 h`. */
 export function keepWords(ms: number): string {
   const seconds = Math.round(ms / 1000);

@@ -4,7 +4,7 @@
  */
 import { checkAccess, signIn } from "./api";
 import { Connection } from "./connection";
-import { keepWords, unreachable, unwell } from "./ending";
+import { keepWords, led, unreachable, unwell } from "./ending";
 import { FilesPanel } from "./files/panel";
 import { Inbox, leftOut } from "./inbox";
 import { keySequence, type SoftKey, withCtrl } from "./keys";
@@ -43,6 +43,8 @@ let line: Line | undefined;
 let target: Target = { client: newName(), role: "driver" };
 /** The session was taken from this tab's memory: where it is gone, a new one is as good. */
 let fromMemory = false;
+/** A page of another site led here, as the broker tells in the document: nothing new starts before the person says so. */
+let wasLed = document.documentElement.dataset["led"] !== undefined;
 let title = "";
 let hasTyped = false;
 let ticker: ReturnType<typeof setInterval> | undefined;
@@ -134,6 +136,7 @@ async function open(): Promise<void> {
   // A name that another tab has as well is that tab's.
   const own = memory !== undefined && memory.session === session && (await isAlone(memory.client));
   target = { client: own ? memory.client : await aName(), role: "driver", ...(session !== undefined && { session }), ...link };
+  if (session === undefined && wasLed) return on({ kind: "failed", ending: led() });
   start();
 }
 
@@ -147,7 +150,7 @@ async function aName(): Promise<string> {
 /** A new session in this window, whatever it showed. */
 async function startNew(): Promise<void> {
   forget();
-  fromMemory = false;
+  fromMemory = wasLed = false;
   history.replaceState(null, "", withoutLink(location.href));
   target = { client: await aName(), role: "driver" };
   start();
@@ -249,6 +252,7 @@ function connect(access: { provider?: string; version?: string }): void {
 
 /** The session that this tab showed is over: a new one takes its place, and the person is told. */
 async function replaceLost(): Promise<void> {
+  if (wasLed) return on({ kind: "failed", ending: led() });
   await startNew();
   view.notice("The session that this window showed is over. This is a new one.", true);
 }

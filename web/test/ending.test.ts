@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { type Closing, describeEnding, unreachable, unwell } from "../src/ending";
+import { type Closing, describeEnding, led, unreachable, unwell } from "../src/ending";
 
 const closing = (code: number, more: Partial<Closing> = {}): Closing => ({ code, reason: "", opened: true, wasReady: true, ...more });
 
@@ -12,6 +12,10 @@ describe("the words for an ending", () => {
       expect(ending.title).toMatch(/^[A-Z].*[^.]$/);
       expect(ending.advice).toMatch(/^[A-Z].*\.$|\)\.$/);
     }
+  });
+
+  it("asks before the first session, calmly", () => {
+    expect(led()).toMatchObject({ tone: "calm", title: "Start a session?", next: "restart" });
   });
 
   it("says that a sandbox is gone only where there was one", () => {

@@ -4,6 +4,7 @@
 
 mod desk;
 mod inherit;
+mod sign_ins;
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -187,8 +188,8 @@ impl Loader {
         let path = self.surroundings.plugin(&section.plugin).map_err(wrong)?;
         let plugin = self.engine.load(&path).await.map_err(|e| wrong(e.to_string()))?;
         let settings = config.check_provider_config(name, &plugin.schema).map_err(|found| found.list().to_vec())?;
-        let found = plugin.validate(&settings.to_string()).await.map_err(|e| wrong(e.to_string()))?;
-        if !found.is_empty() {
+        for settings in variants(config, section, &settings) {
+            let found = plugin.validate(&settings.to_string()).await.map_err(|e| wrong(e.to_string()))?;
             let found: Vec<Mistake> =
                 found.iter().filter_map(|(at, message)| config.mistake_at(name, at, message)).collect();
             if !found.is_empty() {
@@ -217,6 +218,16 @@ impl Loader {
         }
         schemas
     }
+}
+
+/// A section's settings as its plugin gets them: those of each person, where
+/// they differ.
+fn variants(config: &Config, section: &config::Provider, settings: &serde_json::Value) -> Vec<serde_json::Value> {
+    if !section.is_per_user() {
+        return vec![settings.clone()];
+    }
+    let people = config.auth.iter().flat_map(|auth| &auth.tokens);
+    people.map(|token| config::settings_of(&token.name, settings)).collect()
 }
 
 /// Keys that name a provider whose plugin is of another kind than they need.
@@ -251,6 +262,8 @@ struct Base {
     broker_id: String,
     recorder: Option<Bytes>,
     journal: Arc<dyn Journal>,
+    /// The journal again, for the sign-ins in it.
+    sign_ins: Arc<Sqlite>,
     owner: Owner,
     invitations: Invitations,
 }
@@ -265,6 +278,7 @@ struct Live {
     providers: watch::Sender<Vec<Arc<dyn Provider>>>,
     embedded: Option<Arc<Embedded>>,
     live_mounts: LiveMounts,
+    sessions: Sessions,
     blueprint: watch::Sender<Arc<Blueprint>>,
     settings: watch::Sender<Arc<Settings>>,
     status: watch::Sender<ConfigStatus>,
@@ -306,12 +320,20 @@ impl Broker {
         // Before anybody can ask for them.
         heirs.enter(&sessions, &config, &base);
         let stop = CancellationToken::new();
-        let app =
-            App { sessions: sessions.clone(), settings: who, config: told, terminal: terminal::Limits::default() };
+        let app = App {
+            sessions: sessions.clone(),
+            settings: who.clone(),
+            config: told,
+            terminal: terminal::Limits::default(),
+            broker: base.broker_id.clone(),
+            sign_ins: base.sign_ins.clone(),
+            kept: sign_ins::kept(&base.sign_ins).await?,
+        };
         let usual = http::Limits::default();
         // Each session has a connection, and as many may be asking or leaving.
         let limits = http::Limits { connections: usual.connections.max(config.sandbox.max_sessions * 2), ..usual };
-        let serving = tokio::spawn(http::serve(listener, http::router(app), limits, stop.clone()));
+        let door = http::Door::new(limits, who);
+        let serving = tokio::spawn(door.clone().serve(listener, http::router(app), stop.clone()));
 
         let (watcher, changes) = Watcher::new(loader.files(&config)).context("cannot watch the configuration")?;
         tracing::info!("configuration: {}", config.summary());
@@ -321,7 +343,7 @@ impl Broker {
             spawn(inherit::reap(sessions.clone(), base.broker_id.clone(), providers.subscribe())),
             spawn(heap::keep_small({
                 let sessions = sessions.clone();
-                move || sessions.count()
+                move || sessions.count() + door.connections()
             })),
         ];
         let live = Live {
@@ -332,6 +354,7 @@ impl Broker {
             providers,
             embedded,
             live_mounts,
+            sessions: sessions.clone(),
             blueprint,
             settings,
             status,
@@ -403,6 +426,12 @@ impl Live {
         self.providers.send_modify(|known| inherit::replace(known, &provider));
         self.blueprint.send_replace(Arc::new(plan(&checked.config, provider, mounts, &self.base, generation)));
         self.settings.send_replace(Arc::new(access(&checked.config)));
+        if let Some(auth) = &checked.config.auth {
+            let ended = self.sessions.end_unknown(|user| auth.tokens.iter().any(|token| token.name == user));
+            if ended > 0 {
+                tracing::warn!(ended, "ended the sessions of people whose tokens were withdrawn");
+            }
+        }
         self.status.send_replace(ConfigStatus { generation, error: None });
         (self.relog)(&checked.config.server.log);
         self.embedded = embedded.or(self.embedded.take());
@@ -441,7 +470,8 @@ fn base(surroundings: &Surroundings) -> anyhow::Result<Base> {
     let broker_id = broker_id(state)?;
     let invitations = Invitations::new(random::<32>(&state.join("invitations.key"))?.as_bytes());
     let owner = Owner { broker: broker_id.clone(), instance: new_id().to_string() };
-    Ok(Base { broker_id, recorder: surroundings.recorder(), journal, owner, invitations })
+    let sign_ins = Arc::clone(&journal);
+    Ok(Base { broker_id, recorder: surroundings.recorder(), journal, sign_ins, owner, invitations })
 }
 
 /// The embedded server, if the provider needs one: the one that runs already,
@@ -531,6 +561,7 @@ fn section(checked: &Checked, name: &str) -> (Arc<Plugin>, Section) {
         reveal: section.reveal.clone(),
         limits: section.limits.clone(),
         isolation: None,
+        per_user: section.is_per_user(),
     };
     (plugin.clone(), section)
 }
@@ -538,7 +569,7 @@ fn section(checked: &Checked, name: &str) -> (Arc<Plugin>, Section) {
 /// What sessions from now on are made of.
 fn plan(config: &Config, provider: Arc<dyn Provider>, mounts: Vec<Mount>, base: &Base, generation: u64) -> Blueprint {
     let sandbox = &config.sandbox;
-    let Base { broker_id, recorder, journal, owner, invitations } = base.clone();
+    let Base { broker_id, recorder, journal, owner, invitations, .. } = base.clone();
     Blueprint {
         provider,
         broker_id,
@@ -553,6 +584,7 @@ fn plan(config: &Config, provider: Arc<dyn Provider>, mounts: Vec<Mount>, base: 
         lease: sandbox.lease,
         generation,
         max_sessions: sandbox.max_sessions,
+        max_sessions_per_user: sandbox.max_sessions_per_user,
         mounts,
         keep: sandbox.keep_after_disconnect,
         slow: if sandbox.pause_for_slow_driver { SlowClient::Pause } else { SlowClient::Gap },
@@ -579,6 +611,7 @@ fn access(config: &Config) -> Settings {
             .as_ref()
             .map(|auth| auth.tokens.iter().map(|t| http::Token::from_sha256(&t.name, t.sha256)).collect()),
         provider: config.sandbox.provider.clone(),
+        trusted_proxies: config.server.trusted_proxies.clone(),
     }
 }
 

@@ -1,29 +1,29 @@
-//! Memory that sessions have freed, given back to the system.
+//! Memory that sessions and connections have freed, given back to the system.
 //!
 //! Owns when. The C library keeps what is freed for the next allocation, in
 //! places that are rarely at the end of its heap, so that after a busy hour a
 //! broker would stay as large as it was at its busiest. Deliberately knows
-//! nothing of sessions but how many there are.
+//! nothing of either but how many there are.
 
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-/// How often the number of sessions is looked at.
+/// How often the number is looked at.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Gives memory back whenever at most half of the sessions are left that there
-/// were since it did so last. Never returns; cancel-safe.
+/// Gives memory back whenever at most half of the users of memory are left that
+/// there were since it did so last. Never returns; cancel-safe.
 ///
-/// Half, so that sessions that come and go at a steady pace cost nothing.
-pub async fn keep_small(sessions: impl Fn() -> usize) {
+/// Half, so that users that come and go at a steady pace cost nothing.
+pub async fn keep_small(users: impl Fn() -> usize) {
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The start counts as a session: compiling plugins leaves much behind.
+    // The start counts as one: compiling plugins leaves much behind.
     let mut most = 1;
     loop {
         look.tick().await;
-        let now = sessions();
+        let now = users();
         if now < most && now <= most / 2 {
             // It takes milliseconds for each hundred megabytes.
             tokio::task::spawn_blocking(trim).await.expect("giving memory back does not panic");

@@ -104,6 +104,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub struct Call {
     /// The session, where there is one.
     pub session: Option<String>,
+    /// Whose it is, where people sign in. No plugin is told.
+    pub user: Option<String>,
 }
 
 /// A sandbox, as a value that outlives the plugin instance that made it.

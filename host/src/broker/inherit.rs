@@ -86,7 +86,7 @@ pub(super) async fn heirs(
                 live_mounts.inherit(&mount.id);
             }
         }
-        let goes_on = same && can_go_on(&record.entry);
+        let goes_on = same && can_go_on(&record.entry) && has_user(checked, &record);
         heirs.push(Heir { record, mounts, goes_on });
     }
     Ok(Heirs { heirs, providers })
@@ -112,6 +112,17 @@ fn storage(mounters: &mut Mounters<'_>, record: &Record) -> anyhow::Result<(Vec<
         mounts.push(Mount { mounter, path: path.clone(), read_only: *read_only });
     }
     Ok((mounts, same))
+}
+
+/// Whether the session's person still has a token. Where nobody needs one,
+/// everybody's sessions go on.
+fn has_user(checked: &Checked, record: &Record) -> bool {
+    let (Some(auth), Some(user)) = (&checked.config.auth, &record.entry.user) else { return true };
+    let known = auth.tokens.iter().any(|token| token.name == *user);
+    if !known {
+        warn!(session = record.id, user, "the token of this session's person was withdrawn, so it ends");
+    }
+    known
 }
 
 impl Heirs {

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use sha2::{Digest, Sha256};
 
-/// Random bits of a token. More than anybody can try.
-const TOKEN_BITS: usize = 160;
+/// Random bits of a token, as the documents promise.
+const TOKEN_BITS: usize = 256;
 
 pub(super) fn run(name: &str) -> anyhow::Result<ExitCode> {
     let mut random = [0; TOKEN_BITS / 8];

@@ -23,6 +23,7 @@ mod mistake;
 mod raw;
 mod schema;
 mod types;
+mod user;
 mod validate;
 mod value;
 mod watch;
@@ -49,6 +50,7 @@ pub use interpolate::{Environment, MAX_REFERENCED_BYTES};
 pub use mistake::{Mistake, Mistakes, Position};
 pub use schema::schema;
 pub use types::{Auth, Embedded, Kind, Limits, Mount, PluginSource, Provider, Sandbox, Server, Token, Use};
+pub use user::settings_of;
 pub use value::Origin;
 pub use watch::Watcher;
 
@@ -187,9 +189,24 @@ impl Config {
     /// types that the schema wants. A provider that does not exist has an
     /// empty one. A setting that its references left empty is no mistake while
     /// the provider is not in use.
+    ///
+    /// Settings with `{user}` are checked for each person, and come back with
+    /// it: [`settings_of`] makes a person's own.
     pub fn check_provider_config(&self, provider: &str, schema: &Value) -> Result<Value, Mistakes> {
+        let settings = Value::Object(self.providers.get(provider).map(|p| p.config.0.clone()).unwrap_or_default());
+        if !user::names(&settings) {
+            return self.check_settings(provider, schema, settings);
+        }
+        let mut all = settings.clone();
+        for token in self.auth.iter().flat_map(|auth| &auth.tokens) {
+            all = self.check_settings(provider, schema, settings_of(&token.name, &settings))?;
+        }
+        user::restore(&settings, &mut all);
+        Ok(all)
+    }
+
+    fn check_settings(&self, provider: &str, schema: &Value, mut value: Value) -> Result<Value, Mistakes> {
         let at = format!("{}/config", join("/providers", provider));
-        let mut value = Value::Object(self.providers.get(provider).map(|p| p.config.0.clone()).unwrap_or_default());
         let mut mistakes = match Checker::new(schema.clone()) {
             Ok(checker) => checker.check(&mut value, &self.map, &at),
             Err(reason) => {
@@ -258,7 +275,7 @@ impl Config {
         let _ =
             write!(line, " auth={}", if tokens.is_empty() { "none".into() } else { format!("[{}]", tokens.join(" ")) });
         let _ = write!(line, " provider={} timeout={:?} lease={:?}", sandbox.provider, sandbox.timeout, sandbox.lease);
-        let _ = write!(line, " max_sessions={}", sandbox.max_sessions);
+        let _ = write!(line, " max_sessions={} per_user={}", sandbox.max_sessions, sandbox.max_sessions_per_user);
         let mounts: Vec<String> = self
             .storage
             .iter()

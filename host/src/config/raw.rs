@@ -50,6 +50,10 @@ pub(super) struct Server {
     /// such as that of a proxy before it.
     #[schemars(schema_with = "origin_schema")]
     pub(super) public_url: Option<String>,
+    /// Addresses or networks of proxies whose `X-Forwarded-For` says who asks.
+    /// Each must set that field itself.
+    #[schemars(schema_with = "networks_schema")]
+    pub(super) trusted_proxies: Vec<String>,
     /// What to log: a level, or directives as of `tracing`'s `EnvFilter`.
     #[schemars(schema_with = "log_schema")]
     pub(super) log: String,
@@ -57,7 +61,13 @@ pub(super) struct Server {
 
 impl Default for Server {
     fn default() -> Self {
-        Server { listen: "127.0.0.1:3000".into(), frontend_url: None, public_url: None, log: "info".into() }
+        Server {
+            listen: "127.0.0.1:3000".into(),
+            frontend_url: None,
+            public_url: None,
+            trusted_proxies: Vec::new(),
+            log: "info".into(),
+        }
     }
 }
 
@@ -103,6 +113,11 @@ pub(super) struct Sandbox {
     /// Sessions at the same time; more are refused.
     #[schemars(range(min = 1, max = 10000))]
     pub(super) max_sessions: usize,
+    /// Sessions of one person at the same time, where `[auth]` is set. Without
+    /// it a quarter of `max_sessions` where there are several tokens, and all
+    /// of them where there is one.
+    #[schemars(range(min = 1, max = 10000))]
+    pub(super) max_sessions_per_user: Option<usize>,
     /// Where the shell starts; the sandbox's own default without it.
     #[schemars(schema_with = "path_schema")]
     pub(super) workdir: Option<String>,
@@ -156,6 +171,7 @@ impl Default for Sandbox {
             timeout: "1h".into(),
             lease: "2m".into(),
             max_sessions: 100,
+            max_sessions_per_user: None,
             workdir: None,
             shell: vec!["/bin/bash".into(), "-l".into()],
             env: BTreeMap::new(),
@@ -182,6 +198,10 @@ pub(super) struct Storage {
     pub(super) path: Option<String>,
     /// Whether writing to it is refused.
     pub(super) read_only: bool,
+    /// Whether people with different tokens may have the same storage, on
+    /// purpose. Otherwise `{user}` in the storage's settings gives each their
+    /// own.
+    pub(super) shared: bool,
     /// Several mounts, instead of the keys above. The shell starts in the
     /// first.
     #[schemars(length(max = 8))]

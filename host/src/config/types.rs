@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -24,6 +25,8 @@ pub struct Server {
     pub frontend_url: Option<Origin>,
     /// The broker's own origin when that is not its address.
     pub public_url: Option<Origin>,
+    /// Proxies whose word about their clients' addresses counts.
+    pub trusted_proxies: Vec<IpNet>,
     /// Directives of `tracing_subscriber::EnvFilter`, known to be valid.
     pub log: String,
 }
@@ -56,6 +59,8 @@ pub struct Sandbox {
     pub lease: Duration,
     /// Sessions at the same time, 1 to 10,000.
     pub max_sessions: usize,
+    /// Sessions of one person at the same time, 1 to 10,000.
+    pub max_sessions_per_user: usize,
     /// Absolute path.
     pub workdir: Option<String>,
     /// Program and arguments, never empty.
@@ -141,6 +146,13 @@ pub struct Provider {
     /// The plugin's settings, references filled in, not yet checked: see
     /// [`super::Config::check_provider_config`].
     pub(super) config: Settings,
+}
+
+impl Provider {
+    /// Whether its settings differ from person to person.
+    pub fn is_per_user(&self) -> bool {
+        self.config.0.values().any(|value| super::user::names(value))
+    }
 }
 
 /// A plugin's settings. `Debug` shows the names only: the text of a reference

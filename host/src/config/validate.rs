@@ -34,6 +34,9 @@ const LEASE: RangeInclusive<Duration> = Duration::from_secs(3)..=Duration::from_
 /// Not longer than a lease may be, which covers a broker that never returns.
 const KEEP: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 3600);
 
+/// One person may have this part of all sessions, unless the file says more.
+const SHARE: usize = 4;
+
 /// From the least that a component's runtime starts with to all that 32-bit
 /// memory has.
 const MEMORY: RangeInclusive<u64> = 1 << 20..=4 << 30;
@@ -85,8 +88,9 @@ pub(super) fn validate(file: raw::File, context: &Context<'_>) -> Outcome {
         let provider = rules.provider(&name, provider);
         providers.insert(name, provider);
     }
-    let sandbox = rules.sandbox(file.sandbox, &providers);
-    let storage = rules.storage(file.storage, &providers);
+    let people = auth.as_ref().map_or(0, |auth| auth.tokens.len());
+    let sandbox = rules.sandbox(file.sandbox, &providers, people);
+    let storage = rules.storage(file.storage, &providers, people);
     let config = Parts { server, auth, sandbox, storage, providers };
     Outcome { config, mistakes: rules.mistakes, warnings: rules.warnings }
 }
@@ -179,15 +183,35 @@ impl Rules<'_> {
                  such as \"127.0.0.1:3000\", or an [auth] section with a token (make one with `broker token`)",
             );
         }
+        self.openness(&server, listen, auth);
         Server {
             listen,
             frontend_url: server.frontend_url.as_deref().and_then(Origin::parse),
             public_url: server.public_url.as_deref().and_then(Origin::parse),
+            trusted_proxies: server.trusted_proxies.iter().filter_map(|text| value::network(text)).collect(),
             log: server.log,
         }
     }
 
-    fn sandbox(&mut self, sandbox: raw::Sandbox, providers: &BTreeMap<String, Provider>) -> Sandbox {
+    /// What is unwise where others can reach the broker: by its own address, or
+    /// by one that something before it has.
+    fn openness(&mut self, server: &raw::Server, listen: SocketAddr, auth: bool) {
+        let public = server.public_url.as_deref().and_then(Origin::parse).filter(|url| !url.is_loopback());
+        let beyond = !listen.ip().to_canonical().is_loopback();
+        let in_the_clear = "tokens, and all that is typed, go over plain http, where others can read them; put a \
+                            proxy with TLS before the broker and its https address into public_url";
+        match public {
+            Some(url) if !auth => self.warning(
+                "/server/public_url",
+                format!("there is no [auth]: everybody who reaches {url} can open a terminal, unless a proxy asks who they are"),
+            ),
+            Some(url) if !url.is_secure() => self.warning("/server/public_url", in_the_clear),
+            None if beyond && auth => self.warning("/server/listen", in_the_clear),
+            _ => {}
+        }
+    }
+
+    fn sandbox(&mut self, sandbox: raw::Sandbox, providers: &BTreeMap<String, Provider>, people: usize) -> Sandbox {
         let timeout =
             self.within("/sandbox/timeout", &sandbox.timeout, value::duration, &TIMEOUT, "a duration of 1s to 720h");
         let lease = self.within("/sandbox/lease", &sandbox.lease, value::duration, &LEASE, "a duration of 3s to 24h");
@@ -201,6 +225,10 @@ impl Rules<'_> {
             timeout,
             lease,
             max_sessions: sandbox.max_sessions,
+            max_sessions_per_user: sandbox.max_sessions_per_user.unwrap_or(match people {
+                0 | 1 => sandbox.max_sessions,
+                _ => sandbox.max_sessions.div_ceil(SHARE),
+            }),
             workdir: sandbox.workdir,
             shell: sandbox.shell,
             env: env.map(|(name, text)| (name, Secret::new(text))).collect(),
@@ -213,10 +241,11 @@ impl Rules<'_> {
 
     /// The storage of every sandbox; none while it is not enabled, and then no
     /// rule but those of single keys applies.
-    fn storage(&mut self, storage: raw::Storage, providers: &BTreeMap<String, Provider>) -> Vec<Mount> {
+    fn storage(&mut self, storage: raw::Storage, providers: &BTreeMap<String, Provider>, people: usize) -> Vec<Mount> {
         if !storage.enabled {
             return Vec::new();
         }
+        let shared = storage.shared;
         let listed = !storage.mounts.is_empty() || self.is_wrong("/storage/mounts");
         let written = |key: &&str| self.context.map.mark(&format!("/storage/{key}")).is_some();
         let single = ["provider", "path", "read_only"].into_iter().find(written);
@@ -239,6 +268,26 @@ impl Rules<'_> {
                 self.mistake(
                     &placed,
                     format!("found {found}, which overlaps another mount, expected a path beside it"),
+                );
+            }
+            let own = providers.get(&provider).is_some_and(Provider::is_per_user);
+            if people > 1 && !own && !shared && !self.is_wrong("/storage/shared") && providers.contains_key(&provider) {
+                let found = self.text(&named, &provider);
+                self.mistake(
+                    &named,
+                    format!(
+                        "found {found}, where everybody with a token would read and delete everybody's files, expected \
+                         {{user}} in its settings, as in container = \"files-{{user}}\", or storage.shared = true to mean it"
+                    ),
+                );
+            }
+            if people == 0 && own && !self.is_wrong("/auth") {
+                let found = self.text(&named, &provider);
+                self.mistake(
+                    &named,
+                    format!(
+                        "found {found}, whose settings have {{user}}, expected [auth] with a token for each person"
+                    ),
                 );
             }
             done.push(Mount { provider, path, read_only: mount.read_only, named });
@@ -373,6 +422,14 @@ pub(super) fn refuse_live_changes(old: &Config, new: &Config) -> Vec<Mistake> {
         mistakes.push(new.map.at(
             pointer,
             format!("found {found}, expected the address that the broker listens on: it cannot change live, restart the broker"),
+        ));
+    }
+    // Whoever takes lines out may not know that they kept everybody else out.
+    if old.auth.is_some() && new.auth.is_none() {
+        mistakes.push(new.map.at(
+            "/auth",
+            "found no [auth] section, which the broker began with: without it everybody who reaches the broker can open \
+             a terminal. To mean that, restart the broker",
         ));
     }
     mistakes

@@ -6,13 +6,14 @@
 //! reading of the value, so that the three cannot disagree.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
-use url::Url;
+use url::{Host, Url};
 
 use super::grant::Grant;
 
@@ -66,6 +67,8 @@ formats! {
         None, |t| t.parse::<SocketAddr>().is_ok();
     ORIGIN, origin_schema: "broker-origin", "an origin such as \"https://example.com\": http or https, a host, perhaps a port, nothing else",
         Some("^https?://"), |t| Origin::parse(t).is_some();
+    NETWORK, network_schema: "broker-network", "an IP address or a network such as \"192.0.2.7\" or \"10.0.0.0/8\"",
+        Some("^[0-9A-Fa-f.:/]+$"), |t| network(t).is_some();
     GRANT, grant_schema: "broker-grant", "an origin such as \"https://api.e2b.app\" or \"https://*.e2b.app\", perhaps with a path under which requests may go",
         Some("^https?://"), |t| Grant::parse(t).is_some();
     LOG, log_schema: "broker-log", "a level (error, warn, info, debug, trace) or directives such as \"info,sandbox_broker=debug\"",
@@ -86,6 +89,10 @@ formats! {
         Some("^/[^/]"), is_mount_path;
     TEXT, text_schema: "broker-text", "text that is not empty",
         Some("[\\s\\S]"), |t| !t.is_empty() && !t.contains('\0');
+}
+
+pub(super) fn networks_schema(generator: &mut SchemaGenerator) -> Schema {
+    list_of(&network_schema(generator))
 }
 
 pub(super) fn grants_schema(generator: &mut SchemaGenerator) -> Schema {
@@ -113,6 +120,11 @@ pub(super) fn size(text: &str) -> Option<u64> {
     let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
     let (digits, unit) = units.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit)))?;
     digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse::<u64>().ok()?.checked_mul(unit))?
+}
+
+/// Reads a network, or an address as the network of it alone.
+pub(super) fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| Some(IpNet::from(text.parse::<IpAddr>().ok()?.to_canonical())))
 }
 
 /// Reads the SHA-256 of a token.
@@ -200,6 +212,22 @@ impl Origin {
         let anonymous = url.username().is_empty() && url.password().is_none() && !text.contains('@');
         let web = matches!(url.scheme(), "http" | "https") && !url.host_str()?.contains('*');
         (bare && anonymous && web && is_plain(text)).then(|| Origin(url.origin().ascii_serialization()))
+    }
+
+    /// Whether it is reached over TLS.
+    pub(super) fn is_secure(&self) -> bool {
+        self.0.starts_with("https://")
+    }
+
+    /// Whether only this machine reaches it.
+    pub(super) fn is_loopback(&self) -> bool {
+        let url = Url::parse(&self.0).expect("it was read from one");
+        match url.host() {
+            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        }
     }
 
     /// Such as `https://example.com:8443`.
@@ -300,6 +328,22 @@ mod tests {
     }
 
     #[test]
+    fn a_network_is_an_address_or_has_a_prefix() {
+        for (text, reads) in [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("192.0.2.7", "192.0.2.7/32"),
+            ("::1", "::1/128"),
+            ("fd00::/8", "fd00::/8"),
+            ("::ffff:192.0.2.7", "192.0.2.7/32"),
+        ] {
+            assert_eq!(network(text).map(|n| n.to_string()).as_deref(), Some(reads));
+        }
+        for wrong in ["", "*", "proxy", "10.0.0.0/33", "10.0.0", "10.0.0.0/", "10.0.0.1:80", " 10.0.0.1"] {
+            assert_eq!(network(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
     fn origins_take_the_form_of_browsers() {
         let read = |t| Origin::parse(t).map(|o| o.0);
         assert_eq!(read("http://localhost:5174").as_deref(), Some("http://localhost:5174"));
@@ -339,6 +383,7 @@ mod tests {
             "127.0.0.1:3000",
             "https://a.example",
             "https://*.a.example/v1",
+            "10.0.0.0/8",
             "info",
             "e2b",
             "./a.wasm",

@@ -1,8 +1,9 @@
 //! Which pages may talk to us: exact `Host` and `Origin` on every route.
 //!
 //! Owns the answer to cross-site requests, cross-site WebSocket hijacking and
-//! DNS rebinding, all before anything is allocated for the request.
-//! Deliberately knows no credentials; those are `auth`'s, and come after.
+//! DNS rebinding, all before anything is allocated for the request, and what
+//! is known of the page that a request comes from. Deliberately knows no
+//! credentials; those are `auth`'s, and come after.
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -15,9 +16,9 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tracing::warn;
 
-use super::origin::Origin;
+use super::origin::{Origin, is_loopback_name};
 use super::serve::Connection;
-use super::{Settings, Shared, refuse};
+use super::{Settings, Shared, proxy, refuse, routes};
 
 /// Characters of a foreign `Host` or `Origin` that an answer repeats, at most.
 const MAX_QUOTED: usize = 100;
@@ -31,6 +32,20 @@ const READER_READS: &str = "accept-ranges, content-disposition, content-range, e
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// What a request comes from, as far as its browser tells; an extension of
+/// every request that is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Page {
+    /// A page of the broker's own: its origin is named.
+    Own,
+    /// Our own page or a person's own doing, or no browser: none is named.
+    Quiet,
+    /// The page of `server.frontend_url`.
+    Frontend,
+    /// A link on a page of another site, which a person followed.
+    Link,
+}
 
 /// Why a request is not served.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,15 +66,21 @@ enum Foreign {
 
 /// Refuses foreign requests with 403 and, for the frontend's pages, lets the
 /// browser read the answer (CORS).
-pub(super) async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
     let settings = shared.settings();
     let connection = request.extensions().get::<Connection>().expect("the accept loop adds it").clone();
     let ours = Ours { settings: &settings, connection: &connection };
-    if let Err(foreign) = ours.check(&request) {
-        warn!(peer = %connection.peer, path = request.uri().path(), reason = %foreign, "refused a request");
-        let status = if foreign == Foreign::NoHost { StatusCode::BAD_REQUEST } else { StatusCode::FORBIDDEN };
-        return refuse(status, foreign);
-    }
+    let page = match ours.check(&request) {
+        Ok(page) => page,
+        Err(foreign) => {
+            warn!(peer = %connection.peer, path = request.uri().path(), reason = %foreign, "refused a request");
+            let status = if foreign == Foreign::NoHost { StatusCode::BAD_REQUEST } else { StatusCode::FORBIDDEN };
+            return refuse(status, foreign);
+        }
+    };
+    let client = proxy::client(&settings, connection.peer.ip(), request.headers());
+    request.extensions_mut().insert(page);
+    request.extensions_mut().insert(client);
     let reader = frontend(&settings, request.headers());
     let mut response = if reader.is_some() && is_preflight(&request) {
         let allowed = [
@@ -95,41 +116,62 @@ struct Ours<'a> {
 }
 
 impl Ours<'_> {
-    fn check(&self, request: &Request) -> Result<(), Foreign> {
+    fn check(&self, request: &Request) -> Result<Page, Foreign> {
         let headers = request.headers();
-        let host = only(headers, &HOST).ok_or(Foreign::NoHost)?;
+        // A load balancer asks by whatever name it has, and is told nothing that matters.
+        let host = match only(headers, &HOST) {
+            _ if super::matched(request) == Some(routes::HEALTH) => None,
+            None => return Err(Foreign::NoHost),
+            host => host,
+        };
         // The absolute form of a request's target outranks its `Host`
         // (RFC 9112 section 3.2.2), so both must be ours.
-        let target = request.uri().authority().map(|authority| authority.as_str());
-        for host in std::iter::once(host).chain(target) {
+        let target = request.uri().authority().map(|authority| authority.as_str()).filter(|_| host.is_some());
+        for host in host.into_iter().chain(target) {
             if !self.is_host(host) {
                 return Err(Foreign::Host(shortened(host)));
             }
         }
         if headers.contains_key(ORIGIN) {
             let origin = only(headers, &ORIGIN).unwrap_or("(several)");
-            return if self.is_origin(origin) { Ok(()) } else { Err(Foreign::Origin(shortened(origin))) };
+            return if self.is_own(origin, host) {
+                Ok(Page::Own)
+            } else if self.settings.frontend_url.as_ref().is_some_and(|frontend| frontend.is_origin(origin)) {
+                Ok(Page::Frontend)
+            } else {
+                Err(Foreign::Origin(shortened(origin)))
+            };
         }
         // No `Origin`: no browser, a browser's own GET, or a browser that was
         // led here by a foreign page. Only following a link is harmless then.
         match headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes) {
-            None | Some(b"same-origin" | b"none") => Ok(()),
-            Some(_) if is_link(request) => Ok(()),
+            None | Some(b"same-origin" | b"none") => Ok(Page::Quiet),
+            Some(_) if is_link(request) => Ok(Page::Link),
             Some(_) => Err(Foreign::Site),
         }
     }
 
+    /// Names of loopback are ours on any port where the peer is on this
+    /// machine: the port may be that of a tunnel or a container's mapping.
     fn is_host(&self, host: &str) -> bool {
-        Origin::of_connection(self.connection.local)
-            .chain(self.settings.public_url.clone())
-            .any(|ours| ours.is_host(host))
+        (self.connection.peer.ip().to_canonical().is_loopback() && is_loopback_name(host))
+            || self.own().any(|ours| ours.is_host(host))
     }
 
-    fn is_origin(&self, origin: &str) -> bool {
-        Origin::of_connection(self.connection.local)
-            .chain(self.settings.public_url.clone())
-            .chain(self.settings.frontend_url.clone())
-            .any(|ours| ours.is_origin(origin))
+    /// Whether this is the origin of our own pages. Behind a tunnel that is
+    /// whatever `Host` the request names, so another port's pages are not.
+    fn is_own(&self, origin: &str, host: Option<&str>) -> bool {
+        let by_host = host.filter(|host| is_loopback_name(host) && self.is_host(host));
+        let named = |host: &str| {
+            origin
+                .split_once("://")
+                .is_some_and(|(scheme, rest)| matches!(scheme, "http" | "https") && rest.eq_ignore_ascii_case(host))
+        };
+        by_host.is_some_and(named) || self.own().any(|ours| ours.is_origin(origin))
+    }
+
+    fn own(&self) -> impl Iterator<Item = Origin> {
+        Origin::of_connection(self.connection.local).chain(self.settings.public_url.clone())
     }
 }
 

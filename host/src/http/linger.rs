@@ -16,23 +16,26 @@ use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 /// How long the peer has to see our end and close too.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// A TCP connection that, dropped, says its end and throws away what still
-/// comes, for at most [`LINGER`].
+/// comes, for at most [`LINGER`]; one that gives way to others ends at once.
 #[derive(Debug)]
 pub(super) struct Linger {
     /// `None` only while dropping.
     stream: Option<TcpStream>,
     place: Arc<OwnedSemaphorePermit>,
+    gave_way: CancellationToken,
 }
 
 impl Linger {
-    /// `place` is held until the connection is closed.
-    pub(super) fn new(stream: TcpStream, place: Arc<OwnedSemaphorePermit>) -> Self {
-        Linger { stream: Some(stream), place }
+    /// `place` is held until the connection is closed. Once `gave_way` is
+    /// cancelled there are no last words.
+    pub(super) fn new(stream: TcpStream, place: Arc<OwnedSemaphorePermit>, gave_way: CancellationToken) -> Self {
+        Linger { stream: Some(stream), place, gave_way }
     }
 
     fn stream(&mut self) -> Pin<&mut TcpStream> {
@@ -43,6 +46,9 @@ impl Linger {
 impl Drop for Linger {
     fn drop(&mut self) {
         let (Some(mut stream), Ok(runtime)) = (self.stream.take(), Handle::try_current()) else { return };
+        if self.gave_way.is_cancelled() {
+            return;
+        }
         let place = self.place.clone();
         let mut waste = [0; 4096];
         if matches!(stream.try_read(&mut waste[..1]), Ok(0)) {

@@ -1,8 +1,8 @@
 //! Everything that is asked over HTTP, and the door to the terminal.
 //!
 //! Owns the table of routes and the order in which a request is judged: is its
-//! connection within bounds (`serve`), does its page belong to us (`guard`),
-//! who asks (`auth`), what is answered (`routes`, `sessions`, `files`, `page`).
+//! connection within bounds (`serve`, `strangers`), does its page belong to us
+//! (`guard`), who asks (`auth`), what is answered (`routes`, `sessions`, `files`, `page`).
 //! Deliberately knows no frame of the terminal, no plugin and no file of the
 //! configuration.
 
@@ -14,10 +14,13 @@ mod guard;
 mod linger;
 mod origin;
 mod page;
+mod proxy;
 mod routes;
 mod serve;
 mod sessions;
+mod strangers;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,11 +33,12 @@ use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{HeaderValue, Method, StatusCode};
+use ipnet::IpNet;
 use tokio::sync::watch;
 
-pub use auth::Token;
+pub use auth::{Digested, SignIn, SignInStore, Token};
 pub use origin::{NotAnOrigin, Origin};
-pub use serve::{Connection, Limits, serve, serve_connection};
+pub use serve::{Connection, Door, Limits, serve_connection};
 
 use crate::session::{Session, Sessions};
 use crate::terminal;
@@ -62,6 +66,12 @@ pub struct App {
     pub config: watch::Receiver<ConfigStatus>,
     /// Bounds of one terminal's socket.
     pub terminal: terminal::Limits,
+    /// The broker's own name, the same after a restart.
+    pub broker: String,
+    /// Where sign-ins are kept.
+    pub sign_ins: Arc<dyn SignInStore>,
+    /// The sign-ins that an earlier process kept there.
+    pub kept: Vec<SignIn>,
 }
 
 /// The part of the configuration that decides who may come, and what the page
@@ -77,6 +87,15 @@ pub struct Settings {
     pub tokens: Option<Vec<Token>>,
     /// The provider that the next terminal gets.
     pub provider: String,
+    /// Proxies whose word about their clients' addresses counts.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+impl Settings {
+    /// Whether a proxy with this address says whom it serves.
+    fn is_trusted_proxy(&self, address: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|network| network.contains(&address))
+    }
 }
 
 /// How the configuration is.
@@ -117,10 +136,10 @@ fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
     let mut routes = vec![
         ("/", get(page::index)),
         ("/assets/{*path}", get(page::asset)),
-        ("/health", get(routes::health)),
+        (routes::HEALTH, get(routes::health)),
         ("/sign-in", post(auth::sign_in)),
         ("/sign-out", post(auth::sign_out)),
-        ("/api/session", get(routes::session)),
+        (routes::SESSION, get(routes::session)),
         ("/api/status", get(routes::status)),
         ("/api/tickets", post(auth::ticket)),
         (routes::TERMINAL, get(routes::terminal)),
@@ -135,8 +154,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
 const OPEN: [(Method, &str); 5] = [
     (Method::GET, "/"),
     (Method::GET, "/assets/{*path}"),
-    (Method::GET, "/health"),
-    (Method::GET, "/api/session"),
+    (Method::GET, routes::HEALTH),
+    (Method::GET, routes::SESSION),
     (Method::POST, "/sign-in"),
 ];
 
@@ -151,9 +170,10 @@ fn is_open(request: &Request) -> bool {
 }
 
 /// The broker's HTTP interface. Every request must carry a [`Connection`],
-/// which [`serve`] adds.
+/// which [`Door::serve`] adds.
 pub fn router(app: App) -> Router {
-    let (auth, files) = (Arc::new(auth::Auth::new()), files::Slots::default());
+    let auth = Arc::new(auth::Auth::new(&app.broker, Arc::clone(&app.sign_ins), app.kept.clone()));
+    let files = files::Slots::default();
     let shared = Arc::new(State { app, auth, files, started: Instant::now() });
     let mut router = Router::new().fallback(routes::unknown).method_not_allowed_fallback(routes::wrong_method);
     for (path, methods) in routes() {

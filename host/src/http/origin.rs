@@ -90,6 +90,21 @@ impl Origin {
     }
 }
 
+/// Whether a `Host` field names this machine by a name that no foreign name
+/// server can point elsewhere, with any port.
+pub(super) fn is_loopback_name(host: &str) -> bool {
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, Some(port)),
+        _ => (host, None),
+    };
+    let name = name.to_ascii_lowercase();
+    let label =
+        |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    let below = name.strip_suffix(".localhost").is_some_and(|rest| rest.split('.').all(label));
+    let named = below || matches!(&*name, "localhost" | "127.0.0.1" | "[::1]");
+    named && port.is_none_or(|port| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,5 +170,41 @@ mod tests {
         }
         assert_eq!(names("192.0.2.1:80"), ["http://192.0.2.1"]);
         assert_eq!(names("[2001:db8::1]:3000"), ["http://[2001:db8::1]:3000"]);
+    }
+    #[test]
+    fn loopback_has_names_on_any_port() {
+        for ours in [
+            "localhost",
+            "localhost:8080",
+            "LOCALHOST:1",
+            "127.0.0.1:8080",
+            "[::1]:8080",
+            "[::1]",
+            "a.b-c.localhost:80",
+        ] {
+            assert!(is_loopback_name(ours), "{ours}");
+        }
+        for foreign in [
+            "",
+            ":80",
+            "localhost:",
+            "localhost:x",
+            "localhost:+80",
+            "localhost:65536",
+            "localhost.",
+            ".localhost",
+            "a..localhost",
+            "user@localhost",
+            "user@x.localhost",
+            "localhost.evil.example",
+            "evil.example",
+            "127.0.0.2:80",
+            "127.0.0.1.evil.example",
+            "::1",
+            "[::1]x",
+            "localhost, evil.example",
+        ] {
+            assert!(!is_loopback_name(foreign), "{foreign}");
+        }
     }
 }

@@ -1,14 +1,16 @@
 //! The terminal page, embedded in the program.
 //!
-//! Owns its files, their content types and how long a browser may keep them.
+//! Owns its files, their content types and how long a browser may keep them,
+//! and tells the page when a link on another site's page led to it.
 //! Deliberately knows nothing of what the page does. A build without
 //! optimizations reads the files from `web/dist` at each request instead.
 
-use axum::extract::Path;
+use axum::extract::{Extension, Path};
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use super::guard::Page;
 use super::{conditions, refuse};
 
 #[derive(rust_embed::Embed)]
@@ -23,11 +25,22 @@ const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000
 /// The page itself may be kept, but is asked for again each time.
 const ASK_AGAIN: HeaderValue = HeaderValue::from_static("no-cache");
 
+const NEVER: HeaderValue = HeaderValue::from_static("no-store");
+
+/// What the page looks for before it starts anything: only the server knows
+/// where the browser comes from.
+const LED: &str = "<html data-led";
+
 /// `GET /`
-pub(super) async fn index(headers: HeaderMap) -> Response {
+pub(super) async fn index(Extension(page): Extension<Page>, headers: HeaderMap) -> Response {
     let Some(file) = Dist::get("index.html") else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "the page is not built; `cargo xtask web` builds it");
     };
+    if page == Page::Link {
+        // Not kept: the next visit may be the person's own.
+        let text = String::from_utf8_lossy(&file.data).replacen("<html", LED, 1);
+        return ([(CACHE_CONTROL, NEVER), (CONTENT_TYPE, content_type(&file))], text).into_response();
+    }
     let hash = &file.metadata.sha256_hash()[..16];
     let etag = format!("\"{:032x}\"", u128::from_be_bytes(hash.try_into().expect("16 bytes")));
     let known = conditions::is_known(&headers, &etag);

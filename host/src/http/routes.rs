@@ -20,6 +20,12 @@ use crate::terminal::Upgrade;
 /// Where terminals are opened.
 pub(super) const TERMINAL: &str = "/terminal";
 
+/// Where a load balancer asks.
+pub(super) const HEALTH: &str = "/health";
+
+/// Where the page asks whether it may open a terminal.
+pub(super) const SESSION: &str = "/api/session";
+
 /// `GET /health`: whether the broker serves. A configuration that was refused
 /// does not make it ill.
 pub(super) async fn health(State(shared): State<Shared>) -> Response {
@@ -54,17 +60,26 @@ pub(super) async fn session(State(shared): State<Shared>, pass: Option<Extension
     .into_response()
 }
 
-/// `GET /api/status`: what an operator wants to know. Of sessions, the caller's
-/// own.
+/// What a signed-in person is told of a refused change. The mistakes name paths
+/// and settings, and are the operator's alone.
+const REFUSED: &str = "the last change of the configuration was refused; the broker's log says why";
+
+/// `GET /api/status`: how the broker is. Of sessions, the caller's own; of a
+/// refused change, everything only where nobody has to sign in, which is on the
+/// operator's own machine.
 pub(super) async fn status(State(shared): State<Shared>, Extension(pass): Extension<Pass>) -> Response {
     let config = shared.app.config.borrow().clone();
     let settings = shared.settings();
     let sessions = sessions::own(&shared, &pass);
+    let error = match pass {
+        Pass::Open => config.error,
+        Pass::Token(_) | Pass::SignIn(_) => config.error.map(|_| REFUSED.to_owned()),
+    };
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "uptime": uptime(&shared),
         "tasks": tokio::runtime::Handle::current().metrics().num_alive_tasks(),
-        "config": { "generation": config.generation, "error": config.error },
+        "config": { "generation": config.generation, "error": error },
         "provider": settings.provider,
         "sessions": sessions,
     }))

@@ -1,7 +1,8 @@
 //! The accept loop: connections in, bounded in number, time and bytes.
 //!
 //! Owns every limit that stands before a request is understood, and what a
-//! request is told about its connection. Deliberately knows no route.
+//! request is told about its connection. Deliberately knows no route, and not
+//! which connection gives way (`strangers`).
 //! `axum::serve` is not used because it sets no header timeout and no bounds
 //! (tokio-rs/axum#2741).
 
@@ -25,14 +26,21 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::{debug, info, warn};
 
+use super::Settings;
 use super::linger::Linger;
+use super::strangers::{Stay, Strangers};
 
 /// Bounds of what a peer may take before it has asked for anything.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Open connections, terminals included; more wait in the listener's
-    /// backlog. At 16 to 64 KiB for an idle one this is at most 256 MiB.
+    /// backlog. At 16 to 64 KiB for an idle one this is at most 256 MiB. Those
+    /// who are not known have three quarters of them.
     pub connections: usize,
+    /// Open connections of one address on which nobody was let in yet. A
+    /// hundred browsers behind one address have fewer. Behind a trusted proxy
+    /// it does not count.
+    pub of_one: usize,
     /// Time for a request's head, from the first moment that one may come. It
     /// also ends connections kept alive for nothing. With the second that a
     /// closing connection lingers, a slow handshake is gone within 10 s.
@@ -50,6 +58,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             connections: 4096,
+            of_one: 1024,
             head: Duration::from_secs(8),
             connection: Duration::from_secs(60),
             stop: Duration::from_secs(10),
@@ -86,13 +95,36 @@ pub struct Connection {
     /// connection over holds a clone of it as long as it is open.
     pub place: Arc<OwnedSemaphorePermit>,
     transfers: Arc<Transfers>,
+    /// None where connections are not counted.
+    stay: Option<Arc<Stay>>,
 }
 
 impl Connection {
     /// A connection without a transfer.
     pub fn new(local: SocketAddr, peer: SocketAddr, place: Arc<OwnedSemaphorePermit>) -> Self {
         let transfers = Transfers { running: watch::Sender::new(0), cut: CancellationToken::new() };
-        Connection { local, peer, place, transfers: Arc::new(transfers) }
+        Connection { local, peer, place, transfers: Arc::new(transfers), stay: None }
+    }
+
+    /// Somebody was let in on it, so it gives way to nobody.
+    pub(super) fn is_known(&self) {
+        if let Some(stay) = &self.stay {
+            stay.is_known();
+        }
+    }
+
+    fn waits(&self, waits: bool) {
+        if let Some(stay) = &self.stay {
+            stay.waits(waits);
+        }
+    }
+
+    /// Ends when the connection is to give way to another.
+    async fn gave_way(stay: Option<Arc<Stay>>) {
+        match stay {
+            Some(stay) => stay.cut.cancelled().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Begins an exchange that takes as long as its bytes move, beyond
@@ -134,52 +166,86 @@ impl Drop for Transfer {
     }
 }
 
-/// Serves `router` until `stop` is cancelled, then lets open connections end
-/// for at most [`Limits::stop`]. Terminals end because whoever cancels `stop`
-/// also tells them.
-///
-/// Returns how many connections were still open at the end.
-pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) -> usize {
-    let places = Arc::new(Semaphore::new(limits.connections));
-    let mut pause = ACCEPT_PAUSE.0;
-    loop {
-        let accepted = tokio::select! {
-            accepted = accept(&listener, &places) => accepted,
-            () = stop.cancelled() => break,
-        };
-        match accepted {
-            Ok((stream, connection)) => {
-                pause = ACCEPT_PAUSE.0;
-                let io = Linger::new(stream, connection.place.clone());
-                tokio::spawn(serve_connection(io, connection, router.clone(), limits, stop.clone()));
-            }
-            // The peer went away between connecting and being accepted.
-            Err(error) if is_of_the_peer(&error) => debug!(%error, "a connection ended before it was accepted"),
-            Err(error) => {
-                warn!(%error, "cannot accept a connection; trying again in {pause:?}");
-                sleep(pause).await;
-                pause = (pause * 2).min(ACCEPT_PAUSE.1);
-            }
-        }
-    }
-    drop(listener);
-    let all = u32::try_from(limits.connections).unwrap_or(u32::MAX);
-    match timeout(limits.stop, places.acquire_many(all)).await {
-        Ok(_) => 0,
-        Err(_) => limits.connections - places.available_permits(),
-    }
+/// The places of one listener. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Door {
+    limits: Limits,
+    places: Arc<Semaphore>,
+    strangers: Arc<Strangers>,
+    settings: watch::Receiver<Arc<Settings>>,
 }
 
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<(TcpStream, Connection)> {
-    let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
-    let (stream, peer) = listener.accept().await?;
-    // A key's echo is one small packet; waiting to fill it would double the
-    // round trip.
-    stream.set_nodelay(true)?;
-    #[cfg(target_os = "linux")]
-    rustix::net::sockopt::set_tcp_user_timeout(&stream, UNACKNOWLEDGED.as_millis() as u32)?;
-    let connection = Connection::new(stream.local_addr()?, peer, Arc::new(place));
-    Ok((stream, connection))
+impl Door {
+    /// A door with all places free. Of the settings it needs the trusted
+    /// proxies.
+    pub fn new(limits: Limits, settings: watch::Receiver<Arc<Settings>>) -> Self {
+        let most = (limits.connections - limits.connections / 4).max(1);
+        let (places, strangers) = (Semaphore::new(limits.connections), Strangers::new(most, limits.of_one));
+        Door { limits, places: Arc::new(places), strangers, settings }
+    }
+
+    /// Open connections.
+    pub fn connections(&self) -> usize {
+        self.limits.connections - self.places.available_permits()
+    }
+
+    /// Serves `router` until `stop` is cancelled, then lets open connections
+    /// end for at most [`Limits::stop`]. Terminals end because whoever cancels
+    /// `stop` also tells them.
+    ///
+    /// Returns how many connections were still open at the end.
+    pub async fn serve(self, listener: TcpListener, router: Router, stop: CancellationToken) -> usize {
+        let mut pause = ACCEPT_PAUSE.0;
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.accept(&listener) => accepted,
+                () = stop.cancelled() => break,
+            };
+            match accepted {
+                Ok((stream, connection)) => {
+                    pause = ACCEPT_PAUSE.0;
+                    let cut = connection.stay.as_ref().map(|stay| stay.cut.clone()).unwrap_or_default();
+                    let io = Linger::new(stream, connection.place.clone(), cut);
+                    tokio::spawn(serve_connection(io, connection, router.clone(), self.limits, stop.clone()));
+                }
+                // The peer went away between connecting and being accepted.
+                Err(error) if is_of_the_peer(&error) => debug!(%error, "a connection ended before it was accepted"),
+                Err(error) => {
+                    warn!(%error, "cannot accept a connection; trying again in {pause:?}");
+                    sleep(pause).await;
+                    pause = (pause * 2).min(ACCEPT_PAUSE.1);
+                }
+            }
+        }
+        drop(listener);
+        let all = u32::try_from(self.limits.connections).unwrap_or(u32::MAX);
+        match timeout(self.limits.stop, self.places.acquire_many(all)).await {
+            Ok(_) => 0,
+            Err(_) => self.connections(),
+        }
+    }
+
+    async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, Connection)> {
+        let (stream, peer) = listener.accept().await?;
+        // The one that was accepted waits here, the others in the backlog.
+        let place = match self.places.clone().try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) => {
+                self.strangers.cut_one();
+                self.places.clone().acquire_owned().await.expect("the semaphore is never closed")
+            }
+        };
+        // A key's echo is one small packet; waiting to fill it would double the
+        // round trip.
+        stream.set_nodelay(true)?;
+        #[cfg(target_os = "linux")]
+        rustix::net::sockopt::set_tcp_user_timeout(&stream, UNACKNOWLEDGED.as_millis() as u32)?;
+        let mut connection = Connection::new(stream.local_addr()?, peer, Arc::new(place));
+        let address = peer.ip().to_canonical();
+        let proxied = self.settings.borrow().is_trusted_proxy(address);
+        connection.stay = Some(Arc::new(self.strangers.enter(address, proxied)));
+        Ok((stream, connection))
+    }
 }
 
 fn is_of_the_peer(error: &io::Error) -> bool {
@@ -200,9 +266,17 @@ pub async fn serve_connection<Io>(
 {
     let peer = connection.peer;
     let transfers = connection.transfers.clone();
+    let mut gave_way = Box::pin(Connection::gave_way(connection.stay.clone()));
     let service = service_fn(move |mut request: Request<Incoming>| {
+        let connection = connection.clone();
+        connection.waits(false);
         request.extensions_mut().insert(connection.clone());
-        router.clone().oneshot(request.map(Body::new))
+        let answer = router.clone().oneshot(request.map(Body::new));
+        async move {
+            let answer = answer.await;
+            connection.waits(true);
+            answer
+        }
     });
     let http = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -218,6 +292,7 @@ pub async fn serve_connection<Io>(
     let ended = tokio::select! {
         ended = &mut http => Some(ended),
         () = transfers.cut.cancelled() => return stalled(),
+        () = &mut gave_way => return debug!(%peer, "a connection gave way to others"),
         () = stop.cancelled() => None,
         () = sleep(limits.connection) => None,
     };
@@ -236,6 +311,7 @@ pub async fn serve_connection<Io>(
             tokio::select! {
                 ended = http => ended,
                 () = transfers.cut.cancelled() => return stalled(),
+                () = gave_way => return debug!(%peer, "a connection gave way to others"),
                 () = late => return stalled(),
             }
         }

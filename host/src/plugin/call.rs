@@ -20,7 +20,7 @@ use super::convert;
 use super::engine::{LoadError, Plugin};
 use super::net::Sender;
 use super::state::{Cell, Grants, Meter, State};
-use crate::config::Limits;
+use crate::config::{Limits, settings_of};
 use crate::sandbox::{Call, Code, Error, Fault, Result};
 
 /// What the configuration says of one provider.
@@ -42,6 +42,9 @@ pub struct Section {
     pub limits: Limits,
     /// What a person should know about the sandboxes' isolation.
     pub isolation: Option<String>,
+    /// Whether its settings hold `{user}`, for the name of whoever's session
+    /// it is.
+    pub per_user: bool,
 }
 
 /// The exports of one of the contract's worlds, found in a component.
@@ -111,7 +114,8 @@ pub(super) struct Caller<W> {
     pub(super) name: String,
     plugin: Arc<Plugin>,
     world: W,
-    config: String,
+    config: serde_json::Value,
+    per_user: bool,
     /// Around every call that answers once.
     deadline: Duration,
     pub(super) grants: Arc<Grants>,
@@ -143,7 +147,8 @@ impl<W: World> Caller<W> {
             name: section.name,
             plugin,
             world,
-            config: section.config.to_string(),
+            config: section.config,
+            per_user: section.per_user,
             deadline: section.limits.call_timeout,
             grants,
             sender: Arc::new(sender),
@@ -156,7 +161,11 @@ impl<W: World> Caller<W> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         // For the provider's request logs, unique in this process.
         let id = format!("call-{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        (convert::call(id, call), self.config.clone())
+        let config = match &call.user {
+            Some(user) if self.per_user => settings_of(user, &self.config).to_string(),
+            _ => self.config.to_string(),
+        };
+        (convert::call(id, call), config)
     }
 
     pub(super) async fn instance(&self) -> Result<Instance<W::Exports>> {

@@ -145,7 +145,7 @@ impl Driver {
             taken_over: ledger.entry().sandbox.is_some(),
         };
         let (machine, first) = Machine::start(size, terms, Instant::now());
-        let call = Call { session: Some(shared.id.to_string()) };
+        let call = Call { session: Some(shared.id.to_string()), user: shared.user.as_deref().map(str::to_owned) };
         Driver {
             shared,
             blueprint,

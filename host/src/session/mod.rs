@@ -116,6 +116,8 @@ pub struct Blueprint {
     pub generation: u64,
     /// Sessions at once, those included whose sandbox is still being ended.
     pub max_sessions: usize,
+    /// The same of one person, where people sign in.
+    pub max_sessions_per_user: usize,
     /// Storage in every sandbox, in the order in which it is mounted. The
     /// shell starts in the first one.
     pub mounts: Vec<Mount>,

@@ -38,6 +38,12 @@ pub enum Refused {
         /// How many are allowed.
         limit: usize,
     },
+    /// As many as one person may have.
+    #[error("you have {limit} sessions already, as many as one person may; end one, or try again when one has ended")]
+    FullForUser {
+        /// How many are allowed.
+        limit: usize,
+    },
     /// The broker goes down.
     #[error("the broker is shutting down; connect again")]
     ShuttingDown,
@@ -107,6 +113,10 @@ impl Sessions {
         if live.sessions.len() >= blueprint.max_sessions {
             return Err(Refused::Full { limit: blueprint.max_sessions });
         }
+        let limit = blueprint.max_sessions_per_user;
+        if join.user.is_some() && live.sessions.values().filter(|one| one.user == join.user).count() >= limit {
+            return Err(Refused::FullForUser { limit });
+        }
         let id = new_id();
         let size = join.size.unwrap_or(Size::DEFAULT);
         let entry = Entry {
@@ -163,7 +173,7 @@ impl Sessions {
         let blueprint = Arc::clone(blueprint);
         let clear = async move {
             let Blueprint { provider, broker_id, lease, journal, .. } = &*blueprint;
-            let (lease, call) = (*lease, Call { session: Some(id.to_string()) });
+            let (lease, call) = (*lease, Call { session: Some(id.to_string()), user: record.entry.user.clone() });
             let Entry { sandbox, storage, .. } = record.entry.clone();
             let ledger = Arc::new(Ledger::of(Arc::clone(journal), record, lease));
             let done = match sandbox {
@@ -236,6 +246,14 @@ impl Sessions {
     /// The one with this id, as long as it or its sandbox lives.
     pub fn get(&self, id: &str) -> Option<Session> {
         self.0.lock().sessions.get(id).map(|shared| Session(Arc::clone(shared)))
+    }
+
+    /// Ends every session of a person of whom `known` says that there is none
+    /// any more; how many those are.
+    pub fn end_unknown(&self, known: impl Fn(&str) -> bool) -> usize {
+        let live = self.0.lock();
+        let unknown = live.sessions.values().filter(|one| one.user.as_deref().is_some_and(|user| !known(user)));
+        unknown.map(|shared| Session(Arc::clone(shared)).kill()).count()
     }
 
     /// How many there are, those included whose sandbox is being ended.

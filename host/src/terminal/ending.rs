@@ -119,7 +119,7 @@ impl fmt::Display for Ending {
 impl From<Refused> for Ending {
     fn from(refused: Refused) -> Self {
         let code = match refused {
-            Refused::Full { .. } | Refused::Crowded => CloseCode::TryLater,
+            Refused::Full { .. } | Refused::FullForUser { .. } | Refused::Crowded => CloseCode::TryLater,
             Refused::ShuttingDown => CloseCode::Draining,
             Refused::NoSession => CloseCode::NoSession,
         };

@@ -46,6 +46,7 @@ async fn provider(server: &Awkward) -> ComponentProvider {
         reveal: vec![],
         limits: Limits { memory: 64 << 20, cpu: Duration::from_secs(1), call_timeout: DEADLINE },
         isolation: None,
+        per_user: false,
     };
     ComponentProvider::new(loaded.clone(), section).unwrap()
 }

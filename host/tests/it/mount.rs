@@ -93,6 +93,7 @@ async fn sessions(server: &Sandboxd, state: &Path) -> Sessions {
         reveal: vec![],
         limits: Limits { memory: 64 << 20, cpu: Duration::from_secs(1), call_timeout: DEADLINE },
         isolation: None,
+        per_user: false,
     };
     let engine = Engine::new(None).unwrap();
     let provider = ComponentProvider::new(engine.load(&plugin("e2b")).await.unwrap(), section).unwrap();
@@ -105,6 +106,7 @@ async fn sessions(server: &Sandboxd, state: &Path) -> Sessions {
         lease: Duration::from_secs(300),
         generation: 1,
         max_sessions: 1,
+        max_sessions_per_user: 1,
         mounts: vec![Mount { mounter: Arc::new(Pretended), path: FILES.to_owned(), read_only: false }],
         keep: Duration::from_secs(60),
         slow: SlowClient::Gap,

@@ -235,3 +235,72 @@ async fn the_command_lists_shows_and_ends() {
     assert!(sessions(&broker, Some("ada"), &["kill", &id]).await.status.success());
     window.told("exit").await;
 }
+
+#[tokio::test]
+async fn a_sign_in_outlives_the_broker_and_a_sign_out_too() {
+    let mut broker = shared().await;
+    let client = reqwest::Client::new();
+    let signed_in = async |broker: &Broker| {
+        let form = client.post(format!("{}/sign-in", broker.url)).header("content-type", FORM).body("token=ada");
+        let answer = form.send().await.unwrap();
+        assert_eq!(answer.status(), 204);
+        answer.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned()
+    };
+    let as_page = async |broker: &Broker, method: Method, path: &str, cookie: &str| {
+        let request = client.request(method, format!("{}{path}", broker.url)).header("cookie", cookie);
+        request.header("origin", &broker.url).send().await.unwrap().status().as_u16()
+    };
+    let (stays, leaves) = (signed_in(&broker).await, signed_in(&broker).await);
+    assert_eq!(as_page(&broker, Method::POST, "/sign-out", &leaves).await, 204);
+    for signal in ["TERM", "KILL"] {
+        broker.signal(signal);
+        broker = Broker::start_in(broker.into_directory().await, &for_two()).await;
+        assert_eq!(as_page(&broker, Method::GET, "/api/sessions", &stays).await, 200, "after SIG{signal}");
+        assert_eq!(as_page(&broker, Method::GET, "/api/sessions", &leaves).await, 401, "after SIG{signal}");
+    }
+}
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// While the broker runs, and when it is started again.
+#[tokio::test]
+async fn who_has_no_token_any_more_has_no_sandbox_either() {
+    let (both, bobs) = (for_two(), for_two().split_once("name = \"bob\"").unwrap().1.to_owned());
+    let without_bob = both.replace(&format!("[[auth.tokens]]\nname = \"bob\"{bobs}"), "");
+    let mut broker = Broker::start(&both).await;
+    for restart in [false, true] {
+        let mut ada = Window::open(&broker.url, Visit::default().token("ada")).await;
+        let mut bob = Window::open(&broker.url, Visit::default().token("bob")).await;
+        let (_, bobs) = (ada.ready().await, bob.ready().await.session);
+        assert_eq!(broker.embedded_sandboxes().await.len(), 2);
+        if restart {
+            broker.signal("KILL");
+            broker = Broker::start_in(broker.into_directory().await, &without_bob).await;
+        } else {
+            broker.edit(&without_bob);
+            assert_eq!(bob.closed().await.code, 4401);
+            ada.input("echo $((6*7))\n").await;
+            ada.expect("42\r\n").await;
+        }
+        eventually("bob's sandbox is gone", async || (broker.embedded_sandboxes().await.len() == 1).then_some(()))
+            .await;
+        if restart {
+            break;
+        }
+        ada.send(json!({ "type": "kill" })).await;
+        eventually("no sandbox", async || broker.embedded_sandboxes().await.is_empty().then_some(())).await;
+        broker.edit(&both);
+        eventually("bob is back", async || {
+            (ask(&broker, "bob", Method::GET, &format!("/api/sessions/{bobs}")).await.status() == 404).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn to_take_sign_in_away_while_it_runs_is_refused() {
+    let broker = shared().await;
+    broker.edit(LOCAL);
+    broker.logs("found no [auth] section").await;
+    assert_eq!(broker.get("/api/sessions").await.status(), 401);
+}

@@ -8,6 +8,7 @@ pub(super) const FULL: &str = r#"[server]
 listen = "127.0.0.1:3000"
 frontend_url = "http://localhost:5174"
 public_url = "https://broker.example"
+trusted_proxies = ["10.0.0.0/8"]
 log = "info"
 
 [[auth.tokens]]
@@ -23,6 +24,7 @@ provider = "cloud"
 timeout = "1h"
 lease = "2m"
 max_sessions = 100
+max_sessions_per_user = 25
 workdir = "/workspace"
 shell = ["/bin/bash", "-l"]
 env = { TOKEN = "canary-env" }
@@ -33,6 +35,7 @@ enabled = false
 provider = "azure"
 path = "/workspace/files"
 read_only = false
+shared = false
 
 [[storage.mounts]]
 provider = "azure"
@@ -78,6 +81,7 @@ const KEYS: &[(&str, &str, &str, &str)] = &[
     ("[server]", "listen", "server.listen", LISTEN),
     ("[server]", "frontend_url", "server.frontend_url", ORIGIN),
     ("[server]", "public_url", "server.public_url", ORIGIN),
+    ("[server]", "trusted_proxies", "server.trusted_proxies", "a list"),
     ("[server]", "log", "server.log", LOG),
     ("[[auth.tokens]]", "name", "auth.tokens[0].name", NAME),
     ("[[auth.tokens]]", "sha256", "auth.tokens[0].sha256", SHA256),
@@ -85,6 +89,7 @@ const KEYS: &[(&str, &str, &str, &str)] = &[
     ("[sandbox]", "timeout", "sandbox.timeout", DURATION),
     ("[sandbox]", "lease", "sandbox.lease", DURATION),
     ("[sandbox]", "max_sessions", "sandbox.max_sessions", "a whole number"),
+    ("[sandbox]", "max_sessions_per_user", "sandbox.max_sessions_per_user", "a whole number"),
     ("[sandbox]", "workdir", "sandbox.workdir", PATH),
     ("[sandbox]", "shell", "sandbox.shell", "a list"),
     ("[sandbox]", "env", "sandbox.env", "a table"),
@@ -93,6 +98,7 @@ const KEYS: &[(&str, &str, &str, &str)] = &[
     ("[storage]", "provider", "storage.provider", NAME),
     ("[storage]", "path", "storage.path", MOUNT),
     ("[storage]", "read_only", "storage.read_only", "true or false"),
+    ("[storage]", "shared", "storage.shared", "true or false"),
     ("[[storage.mounts]]", "provider", "storage.mounts[0].provider", NAME),
     ("[[storage.mounts]]", "path", "storage.mounts[0].path", MOUNT),
     ("[[storage.mounts]]", "read_only", "storage.mounts[0].read_only", "true or false"),
@@ -203,12 +209,12 @@ fn every_key_that_stands_twice_is_refused() {
 #[test]
 fn a_key_that_is_missing_is_refused_only_where_there_is_no_default() {
     let required: &[(&str, &str, &str)] = &[
-        ("auth.tokens[0].name", "7:1", NAME),
-        ("auth.tokens[0].sha256", "7:1", SHA256),
-        ("sandbox.provider", "15:1", NAME),
-        ("storage.mounts[0].provider", "31:1", NAME),
-        ("storage.mounts[0].path", "31:1", MOUNT),
-        ("providers.cloud.plugin", "40:1", PLUGIN),
+        ("auth.tokens[0].name", "8:1", NAME),
+        ("auth.tokens[0].sha256", "8:1", SHA256),
+        ("sandbox.provider", "16:1", NAME),
+        ("storage.mounts[0].provider", "34:1", NAME),
+        ("storage.mounts[0].path", "34:1", MOUNT),
+        ("providers.cloud.plugin", "43:1", PLUGIN),
     ];
     for (section, line, key, _) in KEYS {
         let (text, _) = with_line(section, line, "");
@@ -436,7 +442,7 @@ const VALUES: &[(&str, &str, &str, &str)] = &[
         "[storage]",
         "[storage.azure]",
         "azure",
-        "storage.azure: found an unknown key, expected one of enabled, mounts, path, provider, read_only",
+        "storage.azure: found an unknown key, expected one of enabled, mounts, path, provider, read_only, shared",
     ),
     (
         "[providers.cloud.limits]",

@@ -241,5 +241,104 @@ fn what_cannot_change_live_is_refused_by_name() {
     assert!(change("provider = \"cloud\"", "provider = \"local\"").is_empty());
     assert!(change("\"1h\"", "\"2h\"").is_empty());
     assert!(change("listen = \"127.0.0.1:3000\"\n", "").is_empty(), "the default is the same address");
+    let open = FULL.split_once("[[auth").unwrap().0.to_owned() + "[sandbox]" + FULL.split_once("[sandbox]").unwrap().1;
+    let open = with(&open, &[]).unwrap();
+    let refused = Config::refuse_live_changes(&old, &open).iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert!(refused[0].contains("auth: found no [auth] section") && refused[0].contains("restart"), "{refused:?}");
+    assert!(Config::refuse_live_changes(&open, &old).is_empty(), "to let fewer in is always possible");
     assert_eq!(old.path(), Path::new("broker.toml"));
+}
+
+#[test]
+fn one_of_several_people_has_a_quarter_of_the_sessions() {
+    let token = |name: &str, n: u8| {
+        format!("[[auth.tokens]]\nname = \"{name}\"\nsha256 = \"{}\"\n", format!("{n:02}").repeat(32))
+    };
+    let (one, two) = (token("ada", 1), token("ada", 1) + &token("bob", 2));
+    let limit = |auth: &str, keys: &str| {
+        let text = format!("{auth}{}", LOCAL.replace("[sandbox]\n", &format!("[sandbox]\n{keys}\n")));
+        with(&text, &[]).unwrap().sandbox.max_sessions_per_user
+    };
+    assert_eq!((limit("", ""), limit(&one, ""), limit(&two, "")), (100, 100, 25));
+    assert_eq!(limit(&two, "max_sessions = 1"), 1);
+    assert_eq!(limit(&two, "max_sessions_per_user = 60"), 60);
+}
+
+#[test]
+fn several_people_share_storage_only_on_purpose() {
+    let token = |name: &str, n: u8| {
+        format!("[[auth.tokens]]\nname = \"{name}\"\nsha256 = \"{}\"\n", format!("{n:02}").repeat(32))
+    };
+    let (one, two) = (token("ada", 1), token("ada", 1) + &token("bob", 2));
+    let told = |auth: &str, keys: &str, container: &str| {
+        let azure = format!(
+            "[providers.azure]\nplugin = \"azure-blobfuse\"\n[providers.azure.config]\ncontainer = \"{container}\"\n"
+        );
+        let storage = format!("[storage]\nenabled = true\nprovider = \"azure\"\npath = \"/workspace/files\"\n{keys}\n");
+        mistakes(&format!("{storage}{auth}{LOCAL}{azure}"), &[])
+    };
+    for (auth, keys, container) in
+        [("", "", "files"), (&*one, "", "files"), (&two, "", "files-{user}"), (&two, "shared = true", "files")]
+    {
+        assert_eq!(told(auth, keys, container), "", "{auth} {keys} {container}");
+    }
+    for keys in ["", "shared = false"] {
+        let refused = told(&two, keys, "files");
+        assert!(
+            refused.starts_with("broker.toml:3:12: storage.provider: found \"azure\", where everybody"),
+            "{refused}"
+        );
+        assert!(refused.contains("{user}") && refused.contains("storage.shared = true"), "{refused}");
+    }
+    let refused = told("", "", "files-{user}");
+    assert!(refused.starts_with("broker.toml:3:12: storage.provider: ") && refused.contains("[auth]"), "{refused}");
+}
+
+#[test]
+fn settings_with_a_placeholder_are_checked_for_each_person() {
+    let token = |name: &str, n: u8| {
+        format!("[[auth.tokens]]\nname = \"{name}\"\nsha256 = \"{}\"\n", format!("{n:02}").repeat(32))
+    };
+    let config = |second: &str| {
+        let azure = "[providers.azure]\nplugin = \"azure-blobfuse\"\n[providers.azure.config]\ncontainer = \"files-{user}\"\nsize = \"${SIZE}\"\n";
+        with(&format!("{}{}{LOCAL}{azure}", token("ada", 1), token(second, 2)), &[("SIZE", "7")]).unwrap()
+    };
+    let schema = serde_json::json!({
+        "properties": { "container": { "type": "string", "pattern": "^[a-z0-9-]+$" }, "size": { "type": "integer" } },
+    });
+    let good = config("bob");
+    let settings = good.check_provider_config("azure", &schema).unwrap();
+    assert_eq!(settings, serde_json::json!({ "container": "files-{user}", "size": 7 }), "references took their type");
+    assert_eq!(super::super::settings_of("bob", &settings)["container"], "files-bob");
+    let wrong = config("bob_b").check_provider_config("azure", &schema).unwrap_err().to_string();
+    assert!(wrong.contains("providers.azure.config.container"), "{wrong}");
+}
+
+#[test]
+fn what_lets_others_in_or_listen_is_warned_of() {
+    let auth = format!("[[auth.tokens]]\nname = \"ada\"\nsha256 = \"{}\"\n", "0".repeat(64));
+    let warned = |server: &str, auth: &str| {
+        let config = with(&format!("[server]\n{server}\n{auth}{LOCAL}"), &[]).unwrap();
+        config.warnings().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let (beyond, tls) = ("listen = \"0.0.0.0:3000\"", "public_url = \"https://a.example\"");
+    for (server, auth, words) in [
+        (tls, "", "broker.toml:2:14: server.public_url: there is no [auth]"),
+        (beyond, &*auth, "broker.toml:2:10: server.listen: tokens, and all that is typed, go over plain http"),
+        ("public_url = \"http://a.example\"", &auth, "broker.toml:2:14: server.public_url: tokens"),
+    ] {
+        let warnings = warned(server, auth);
+        assert!(matches!(&warnings[..], [only] if only.starts_with(words)), "{server}: {warnings:?}");
+    }
+    for (server, auth) in [
+        ("", ""),
+        ("", &*auth),
+        (tls, &auth),
+        (&format!("{beyond}\n{tls}"), &auth),
+        ("public_url = \"http://broker.localhost:8080\"", ""),
+        ("public_url = \"http://[::1]:8080\"", ""),
+    ] {
+        assert_eq!(warned(server, auth), [""; 0], "{server}");
+    }
 }

@@ -1,16 +1,22 @@
 //! Who may use the broker: tokens, the sign-in of the page, and tickets.
 //!
-//! Owns the check of credentials and the tables of sign-ins and tickets, in
-//! memory and bounded. Deliberately knows no session, and no route but those
-//! that sign in and out and the one that a ticket opens; what any other
-//! credential is good for is the same for all: everything.
+//! Owns the check of credentials. Deliberately knows no session, and no route
+//! but those that sign in and out and the one that a ticket opens; what any
+//! other credential is good for is the same for all: everything.
+//!
+//! | credential | counts for |
+//! |---|---|
+//! | a token | every request |
+//! | the cookie of a sign-in | requests of the broker's own pages |
+//! | a ticket | one terminal |
 
-use std::collections::HashMap;
-use std::fmt;
-use std::net::IpAddr;
+mod cookie;
+mod tables;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use async_trait::async_trait;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Extension, Request, State};
 use axum::middleware::Next;
@@ -18,61 +24,25 @@ use axum::response::{IntoResponse, Response};
 use axum::{Form, Json};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::header::{AUTHORIZATION, COOKIE, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, HOST, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 use tokio::sync::watch;
-use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
+use super::guard::Page;
+use super::proxy::Client;
 use super::serve::Connection;
 use super::{Settings, Shared, refuse, routes};
+use cookie::{Name, Several};
+use tables::{ATTEMPTS_WINDOW, Attempts, LASTS, SignIns, TICKET_LASTS, Tickets};
 
-/// Name of the cookie that a sign-in sets.
-const COOKIE_NAME: &str = "broker_session";
+pub use tables::{Digested, SignIn};
 
-/// How long a sign-in lasts: a working day. A terminal opened within it lives
-/// on after it.
-const SIGN_IN_LASTS: Duration = Duration::from_secs(12 * 60 * 60);
-
-/// Sign-ins at a time; the oldest gives way. One takes about 100 bytes.
-const MAX_SIGN_INS: usize = 4096;
-
-/// How long a ticket waits for its terminal: a page opens one at once.
-const TICKET_LASTS: Duration = Duration::from_secs(30);
-
-/// Tickets at a time; the oldest gives way.
-const MAX_TICKETS: usize = 4096;
-
-/// Wrong tokens that one address may try in [`ATTEMPTS_WINDOW`]. Tokens are
-/// random, so this saves logs and work rather than the tokens.
-const MAX_ATTEMPTS: u32 = 10;
-
-/// Time after which an address's wrong tokens are forgotten.
-const ATTEMPTS_WINDOW: Duration = Duration::from_secs(60);
-
-/// Addresses remembered for their wrong tokens; the oldest gives way.
-const MAX_ADDRESSES: usize = 1024;
-
-/// SHA-256 of a credential. Credentials are random and of at least 128 bits,
-/// so a plain hash cannot be turned back by guessing.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Digested([u8; 32]);
-
-impl fmt::Debug for Digested {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(hash)")
-    }
-}
-
-impl Digested {
-    fn of(credential: &[u8]) -> Self {
-        Digested(Sha256::digest(credential).into())
-    }
-}
+/// How often an open terminal counts as use of the sign-in that opened it.
+const USE_BY_TERMINAL: Duration = Duration::from_secs(60 * 60);
 
 /// A token of `[auth]`, kept as its hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,8 +54,20 @@ pub struct Token {
 impl Token {
     /// The token whose SHA-256 is `digest`; `name` is for logs.
     pub fn from_sha256(name: impl Into<String>, digest: [u8; 32]) -> Self {
-        Token { name: name.into(), digest: Digested(digest) }
+        Token { name: name.into(), digest: Digested::new(digest) }
     }
+}
+
+/// Where sign-ins outlive the process. Each error says what failed and who can
+/// mend it.
+#[async_trait]
+pub trait SignInStore: Send + Sync {
+    /// Keeps a sign-in.
+    async fn add(&self, sign_in: SignIn) -> Result<(), String>;
+    /// Notes when a sign-in was last used; nothing where it is not kept.
+    async fn touch(&self, cookie: Digested, used: SystemTime) -> Result<(), String>;
+    /// Forgets a sign-in; success also where it is not kept.
+    async fn remove(&self, cookie: Digested) -> Result<(), String>;
 }
 
 /// How a request was let in; an extension of every request that was.
@@ -99,36 +81,41 @@ pub(super) enum Pass {
     SignIn(Digested),
 }
 
-struct SignIn {
-    /// The token that it stands for.
-    token: Digested,
-    since: Instant,
-}
-
-struct Ticket {
-    /// How the one who asked for it was let in.
-    pass: Pass,
-    since: Instant,
+/// What a request's credentials are.
+enum Judged {
+    Good(Pass),
+    /// There are none, or none that count here.
+    None,
+    /// A token that is not of this broker.
+    WrongToken,
+    Several(Several),
 }
 
 #[derive(Default)]
 struct Tables {
-    sign_ins: HashMap<Digested, SignIn>,
-    tickets: HashMap<Digested, Ticket>,
-    /// Wrong tokens by address, and since when they are counted.
-    attempts: HashMap<IpAddr, (u32, Instant)>,
+    sign_ins: SignIns,
+    tickets: Tickets,
+    attempts: Attempts,
 }
 
 /// The sign-ins of one broker.
 pub(super) struct Auth {
     tables: Mutex<Tables>,
-    /// Told at each sign-out.
+    cookie: Name,
+    store: Arc<dyn SignInStore>,
+    /// Told whenever a sign-in ends before its time.
     signed_out: watch::Sender<()>,
 }
 
 impl Auth {
-    pub(super) fn new() -> Self {
-        Auth { tables: Mutex::default(), signed_out: watch::Sender::new(()) }
+    /// The sign-ins of the broker with this name of its own, among them those
+    /// that an earlier process `kept`.
+    pub(super) fn new(broker: &str, store: Arc<dyn SignInStore>, kept: Vec<SignIn>) -> Self {
+        let auth =
+            Auth { tables: Mutex::default(), cookie: Name::of(broker), store, signed_out: watch::Sender::new(()) };
+        let now = SystemTime::now();
+        kept.into_iter().for_each(|sign_in| drop(auth.tables().sign_ins.add(sign_in, now, |_| true)));
+        auth
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
@@ -136,16 +123,29 @@ impl Auth {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a request's credentials let it do. `None`: nothing.
-    fn pass(&self, settings: &Settings, headers: &HeaderMap) -> Option<Pass> {
+    /// What a request's credentials let it do.
+    fn judge(&self, settings: &Settings, request: &Request) -> Judged {
         if settings.tokens.is_none() {
-            return Some(Pass::Open);
+            return Judged::Good(Pass::Open);
         }
+        let headers = request.headers();
         let bearer = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes())).map(Digested::of);
         if let Some(token) = bearer.filter(|token| known(settings, token).is_some()) {
-            return Some(Pass::Token(token));
+            return Judged::Good(Pass::Token(token));
         }
-        cookies(headers).map(Digested::of).map(Pass::SignIn).find(|pass| self.good(settings, pass, true))
+        let cookie = match self.cookie.find(headers, is_secure(settings, headers)) {
+            Ok(cookie) => cookie.filter(|_| is_of_own_page(request)).map(Digested::of),
+            Err(several) => return Judged::Several(several),
+        };
+        if let Some(cookie) = cookie.filter(|cookie| self.good(settings, &Pass::SignIn(*cookie), true)) {
+            self.used(cookie);
+            return Judged::Good(Pass::SignIn(cookie));
+        }
+        match ticket_of(request).and_then(|ticket| self.redeem(settings, ticket)) {
+            Some(pass) => Judged::Good(pass),
+            None if bearer.is_some() => Judged::WrongToken,
+            None => Judged::None,
+        }
     }
 
     /// Whether what let a request in would let it in now. A sign-in that has
@@ -155,19 +155,33 @@ impl Auth {
             Pass::Open => settings.tokens.is_none(),
             Pass::Token(token) => known(settings, token).is_some(),
             Pass::SignIn(cookie) => self.tables().sign_ins.get(cookie).is_some_and(|sign_in| {
-                known(settings, &sign_in.token).is_some() && !(fresh && sign_in.since.elapsed() >= SIGN_IN_LASTS)
+                known(settings, &sign_in.token).is_some() && (!fresh || sign_in.is_fresh(SystemTime::now()))
             }),
+        }
+    }
+
+    /// A sign-in was used, which is written down now and then.
+    fn used(&self, cookie: Digested) {
+        let now = SystemTime::now();
+        if !self.tables().sign_ins.touch(&cookie, now) {
+            return;
+        }
+        let store = Arc::clone(&self.store);
+        tokio::spawn(async move { store.touch(cookie, now).await.unwrap_or_else(|error| not_kept(&error)) });
+    }
+
+    /// The token that a pass stands for, where there are tokens.
+    fn token(&self, pass: &Pass) -> Option<Digested> {
+        match pass {
+            Pass::Open => None,
+            Pass::Token(token) => Some(*token),
+            Pass::SignIn(cookie) => self.tables().sign_ins.get(cookie).map(|sign_in| sign_in.token),
         }
     }
 
     /// Whose pass it is: the token's name, where there are tokens.
     pub(super) fn user(&self, settings: &Settings, pass: &Pass) -> Option<Arc<str>> {
-        let token = match pass {
-            Pass::Open => return None,
-            Pass::Token(token) => *token,
-            Pass::SignIn(cookie) => self.tables().sign_ins.get(cookie)?.token,
-        };
-        known(settings, &token).map(|token| token.name.as_str().into())
+        known(settings, &self.token(pass)?).map(|token| token.name.as_str().into())
     }
 
     /// Whether a session of this user is the caller's own. Where nobody has to
@@ -177,7 +191,7 @@ impl Auth {
     }
 
     /// Waits until `pass` is no longer good: its token left the configuration,
-    /// or it was signed out.
+    /// or it was signed out. Meanwhile a sign-in counts as used.
     pub(super) async fn revoked(self: Arc<Self>, mut settings: watch::Receiver<Arc<Settings>>, pass: Pass) {
         let mut signed_out = self.signed_out.subscribe();
         loop {
@@ -188,6 +202,12 @@ impl Auth {
             let changed = tokio::select! {
                 changed = settings.changed() => changed,
                 changed = signed_out.changed() => changed,
+                () = tokio::time::sleep(USE_BY_TERMINAL) => {
+                    if let Pass::SignIn(cookie) = pass {
+                        self.used(cookie);
+                    }
+                    Ok(())
+                }
             };
             if changed.is_err() {
                 return std::future::pending().await; // the broker is going away, which is not this caller's doing
@@ -195,53 +215,47 @@ impl Auth {
         }
     }
 
-    fn may_try(&self, address: IpAddr) -> bool {
-        let attempts = &self.tables().attempts;
-        attempts.get(&address).is_none_or(|(count, since)| *count < MAX_ATTEMPTS || since.elapsed() >= ATTEMPTS_WINDOW)
-    }
-
-    fn count_attempt(&self, address: IpAddr) {
-        let attempts = &mut self.tables().attempts;
-        attempts.retain(|_, (_, since)| since.elapsed() < ATTEMPTS_WINDOW);
-        make_room(attempts, MAX_ADDRESSES, |(_, since)| *since);
-        attempts.entry(address).or_insert((0, Instant::now())).0 += 1;
-    }
-
     /// A ticket that stands for `pass`, once and for a short time.
     pub(super) fn issue(&self, pass: Pass) -> Result<String, getrandom::Error> {
-        let ticket = credential()?;
-        let tickets = &mut self.tables().tickets;
-        tickets.retain(|_, ticket| ticket.since.elapsed() < TICKET_LASTS);
-        make_room(tickets, MAX_TICKETS, |ticket| ticket.since);
-        tickets.insert(Digested::of(ticket.as_bytes()), Ticket { pass, since: Instant::now() });
+        let (ticket, owner) = (credential()?, self.token(&pass));
+        self.tables().tickets.add(Digested::of(ticket.as_bytes()), pass, owner);
         Ok(ticket)
     }
 
     /// What a ticket stands for. It is used up, also where that is nothing any
     /// more.
     pub(super) fn redeem(&self, settings: &Settings, ticket: &str) -> Option<Pass> {
-        let Ticket { pass, since } = self.tables().tickets.remove(&Digested::of(ticket.as_bytes()))?;
-        (since.elapsed() < TICKET_LASTS && self.good(settings, &pass, true)).then_some(pass)
+        let pass = self.tables().tickets.take(&Digested::of(ticket.as_bytes()))?;
+        self.good(settings, &pass, true).then_some(pass)
     }
 
     /// Starts a sign-in for a token and returns its cookie's value.
-    fn sign_in(&self, token: Digested) -> Result<String, getrandom::Error> {
+    async fn sign_in(&self, settings: &Settings, token: Digested) -> Result<String, getrandom::Error> {
         let cookie = credential()?;
-        let sign_ins = &mut self.tables().sign_ins;
-        make_room(sign_ins, MAX_SIGN_INS, |sign_in| sign_in.since);
-        sign_ins.insert(Digested::of(cookie.as_bytes()), SignIn { token, since: Instant::now() });
+        let now = SystemTime::now();
+        let new = SignIn { cookie: Digested::of(cookie.as_bytes()), token, since: now, used: now };
+        let gone = self.tables().sign_ins.add(new, now, |token| known(settings, token).is_some());
+        if !gone.is_empty() {
+            self.signed_out.send_replace(());
+        }
+        // Nobody waits for a sign-in because the disk is full: it is then over with this process.
+        for cookie in gone {
+            self.store.remove(cookie).await.unwrap_or_else(|error| not_kept(&error));
+        }
+        self.store.add(new).await.unwrap_or_else(|error| not_kept(&error));
         Ok(cookie)
     }
 
-    fn sign_out(&self, headers: &HeaderMap) {
-        let removed = {
-            let sign_ins = &mut self.tables().sign_ins;
-            cookies(headers).filter(|cookie| sign_ins.remove(&Digested::of(cookie)).is_some()).count()
-        };
-        if removed > 0 {
+    async fn sign_out(&self, cookie: Digested) {
+        if self.tables().sign_ins.remove(&cookie) {
             self.signed_out.send_replace(());
         }
+        self.store.remove(cookie).await.unwrap_or_else(|error| not_kept(&error));
     }
+}
+
+fn not_kept(error: &str) {
+    error!(error, "a change of the sign-ins is not kept: after a restart they are as they were before it");
 }
 
 /// 256 random bits, of characters that a cookie and an address may hold.
@@ -251,21 +265,12 @@ fn credential() -> Result<String, getrandom::Error> {
     Ok(URL_SAFE_NO_PAD.encode(random))
 }
 
-/// Removes the oldest when there is no room for one more.
-fn make_room<K: Copy + Eq + std::hash::Hash, V>(table: &mut HashMap<K, V>, max: usize, since: impl Fn(&V) -> Instant) {
-    if table.len() >= max
-        && let Some(oldest) = table.iter().min_by_key(|(_, value)| since(value)).map(|(key, _)| *key)
-    {
-        table.remove(&oldest);
-    }
-}
-
 /// The configured token with this hash. Every token is compared in full, so
 /// the time tells nothing about how near a guess was.
 fn known<'a>(settings: &'a Settings, digest: &Digested) -> Option<&'a Token> {
     let mut found = None;
     for token in settings.tokens.iter().flatten() {
-        let same: Choice = token.digest.0.ct_eq(&digest.0);
+        let same: Choice = token.digest.bytes().ct_eq(digest.bytes());
         if same.into() {
             found = Some(token);
         }
@@ -279,21 +284,24 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
-/// The values of our cookie.
-fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
-    headers
-        .get_all(COOKIE)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b';'))
-        .filter_map(|pair| pair.trim_ascii().strip_prefix(COOKIE_NAME.as_bytes())?.strip_prefix(b"="))
+/// Whether the browser asked over TLS: at the broker's public address, by the
+/// `Host` that it named, or the `Origin` where a proxy has changed that.
+fn is_secure(settings: &Settings, headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    settings.public_url.as_ref().is_some_and(|url| {
+        url.is_secure()
+            && (text(HOST).is_some_and(|host| url.is_host(host)) || text(ORIGIN).is_some_and(|own| url.is_origin(own)))
+    })
 }
 
-/// The address by which wrong tokens are counted. A person with IPv6 has at
-/// least a /64 of it.
-fn counted(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
-        v4 => v4,
+/// Whether a request comes from one of our own pages, so that a cookie counts.
+/// A browser names the origin of whatever changes something and of every
+/// WebSocket; of what only reads it may say nothing, as over plain HTTP.
+fn is_of_own_page(request: &Request) -> bool {
+    match request.extensions().get() {
+        Some(Page::Own) => true,
+        Some(Page::Quiet) => request.method().is_safe() && super::matched(request) != Some(routes::TERMINAL),
+        _ => false,
     }
 }
 
@@ -301,15 +309,42 @@ fn counted(address: IpAddr) -> IpAddr {
 /// all, and tells the others how they were let in.
 pub(super) async fn authenticate(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
     let settings = shared.settings();
-    let pass = shared.auth.pass(&settings, request.headers());
-    match pass.or_else(|| shared.auth.redeem(&settings, ticket_of(&request)?)) {
-        Some(pass) => {
+    let refused = match shared.auth.judge(&settings, &request) {
+        Judged::Good(pass) => {
+            if !(matches!(pass, Pass::Open) && super::is_open(&request))
+                && let Some(connection) = request.extensions().get::<Connection>()
+            {
+                connection.is_known();
+            }
             request.extensions_mut().insert(pass);
-            next.run(request).await
+            return next.run(request).await;
         }
-        None if super::is_open(&request) => next.run(request).await,
-        None => unauthenticated(),
+        Judged::None => unauthenticated(),
+        // The page has to be told in words.
+        Judged::Several(several) if super::matched(&request) == Some(routes::SESSION) => {
+            return refuse(StatusCode::BAD_REQUEST, several);
+        }
+        Judged::Several(several) => refuse(StatusCode::BAD_REQUEST, several),
+        Judged::WrongToken => wrong_token(&shared, &request, unauthenticated()),
+    };
+    if super::is_open(&request) { next.run(request).await } else { refused }
+}
+
+/// Counts a wrong token, and answers with `refused` unless its sender has tried
+/// too many.
+fn wrong_token(shared: &Shared, request: &Request, refused: Response) -> Response {
+    let Some(Client(address)) = request.extensions().get().copied() else { return refused };
+    if shared.auth.tables().attempts.count(address) {
+        warn!(client = %address, path = request.uri().path(), "refused a wrong token");
+        return refused;
     }
+    too_many()
+}
+
+fn too_many() -> Response {
+    let mut response = refuse(StatusCode::TOO_MANY_REQUESTS, "too many wrong tokens; wait a minute and try again");
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(ATTEMPTS_WINDOW.as_secs()));
+    response
 }
 
 /// The ticket in the address of a terminal.
@@ -322,7 +357,7 @@ fn unauthenticated() -> Response {
     let mut response = refuse(
         StatusCode::UNAUTHORIZED,
         "sign in on the page, send `Authorization: Bearer TOKEN` with a token of [auth], or open a terminal with a \
-         fresh ticket",
+         fresh ticket; the cookie of a sign-in counts for the broker's own page only",
     );
     response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     response
@@ -337,6 +372,9 @@ pub(super) struct SignInForm {
 pub(super) async fn sign_in(
     State(shared): State<Shared>,
     Extension(connection): Extension<Connection>,
+    Extension(Client(client)): Extension<Client>,
+    Extension(page): Extension<Page>,
+    headers: HeaderMap,
     form: Result<Form<SignInForm>, FormRejection>,
 ) -> Response {
     let form = match form {
@@ -347,28 +385,46 @@ pub(super) async fn sign_in(
         Err(_) => return refuse(StatusCode::BAD_REQUEST, "send the token as the form field `token`"),
     };
     let settings = shared.settings();
-    let address = counted(connection.peer.ip());
-    if !shared.auth.may_try(address) {
-        let mut response = refuse(StatusCode::TOO_MANY_REQUESTS, "too many wrong tokens; wait a minute and try again");
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(ATTEMPTS_WINDOW.as_secs()));
-        return response;
+    let secure = is_secure(&settings, &headers);
+    if page == Page::Frontend {
+        return refuse(
+            StatusCode::FORBIDDEN,
+            "people sign in on the broker's own page only; a page elsewhere asks for tickets",
+        );
     }
+    if let Err(several) = shared.auth.cookie.find(&headers, secure) {
+        return refuse(StatusCode::BAD_REQUEST, several);
+    }
+    let in_the_clear = headers.get(ORIGIN).is_some_and(|origin| origin.as_bytes().starts_with(b"http://"));
+    if let Some(url) = settings.public_url.as_ref().filter(|url| url.is_secure())
+        && in_the_clear
+        && !connection.local.ip().to_canonical().is_loopback()
+    {
+        let why = format!(
+            "this page was opened over plain http, where others can read a token and the browser keeps no cookie of \
+             this broker: open {url} and sign in there"
+        );
+        return refuse(StatusCode::FORBIDDEN, why);
+    }
+    // A right token is never refused because others tried wrong ones.
     let Some(token) = known(&settings, &Digested::of(form.token.trim().as_bytes())) else {
-        shared.auth.count_attempt(address);
-        warn!(peer = %connection.peer, "refused a sign-in with a wrong token");
+        if !shared.auth.tables().attempts.count(client) {
+            return too_many();
+        }
+        warn!(peer = %connection.peer, %client, "refused a sign-in with a wrong token");
         return refuse(StatusCode::UNAUTHORIZED, "this is no token of this broker");
     };
-    match shared.auth.sign_in(token.digest) {
+    match shared.auth.sign_in(&settings, token.digest).await {
         Ok(cookie) => {
-            info!(peer = %connection.peer, token = token.name, "signed in");
-            set_cookie(&settings, &cookie, SIGN_IN_LASTS)
+            info!(peer = %connection.peer, %client, token = token.name, "signed in");
+            shared.auth.cookie.set(&cookie, LASTS, secure)
         }
         Err(error) => not_random(&error),
     }
 }
 
 fn not_random(error: &getrandom::Error) -> Response {
-    tracing::error!(%error, "no randomness for a credential");
+    error!(%error, "no randomness for a credential");
     refuse(StatusCode::INTERNAL_SERVER_ERROR, "the broker has no source of randomness; see its log")
 }
 
@@ -384,15 +440,14 @@ pub(super) async fn ticket(State(shared): State<Shared>, Extension(pass): Extens
     }
 }
 
-/// `POST /sign-out`.
-pub(super) async fn sign_out(State(shared): State<Shared>, headers: HeaderMap) -> Response {
-    shared.auth.sign_out(&headers);
-    set_cookie(&shared.settings(), "", Duration::ZERO)
-}
-
-fn set_cookie(settings: &Settings, value: &str, lasts: Duration) -> Response {
-    let secure = if settings.public_url.as_ref().is_some_and(|url| url.is_secure()) { "; Secure" } else { "" };
-    let cookie =
-        format!("{COOKIE_NAME}={value}; HttpOnly; SameSite=Strict; Path=/; Max-Age={}{secure}", lasts.as_secs());
-    (StatusCode::NO_CONTENT, [(SET_COOKIE, cookie)]).into_response()
+/// `POST /sign-out`: ends the sign-in that asks for it, and no other.
+pub(super) async fn sign_out(
+    State(shared): State<Shared>,
+    Extension(pass): Extension<Pass>,
+    headers: HeaderMap,
+) -> Response {
+    if let Pass::SignIn(cookie) = pass {
+        shared.auth.sign_out(cookie).await;
+    }
+    shared.auth.cookie.set("", Duration::ZERO, is_secure(&shared.settings(), &headers))
 }

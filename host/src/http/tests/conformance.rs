@@ -12,9 +12,10 @@ use http::StatusCode;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::process::Command;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::http::{Limits, serve};
+use crate::http::{Door, Limits};
 use crate::terminal::{self, Upgrade};
 
 /// Where `kosoku` is, by the variable `KOSOKU`. Without it the test is skipped,
@@ -42,7 +43,8 @@ async fn verdicts(kosoku: &Path, limits: terminal::Limits, cases: &[&str]) -> BT
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let served = tokio::spawn(serve(listener, Router::new().fallback(echo), Limits::default(), stop.clone()));
+    let door = Door::new(Limits::default(), watch::Sender::default().subscribe());
+    let served = tokio::spawn(door.serve(listener, Router::new().fallback(echo), stop.clone()));
 
     let reports =
         std::env::temp_dir().join(format!("sandbox-broker-conformance-{}-{}", std::process::id(), address.port()));

@@ -78,6 +78,12 @@ async fn only_our_own_names_reach_any_route() {
         format!("localhost:{port}"),
         format!("LocalHost:{port}"),
         format!("[::1]:{port}"),
+        // Of a tunnel, whose port is another.
+        "localhost:8080".to_owned(),
+        "127.0.0.1:1".to_owned(),
+        "[::1]:8080".to_owned(),
+        "broker.localhost".to_owned(),
+        "localhost".to_owned(),
         "term.example.com".to_owned(),
         "term.example.com:443".to_owned(),
     ];
@@ -87,13 +93,12 @@ async fn only_our_own_names_reach_any_route() {
         format!("127.0.0.1.evil.example:{port}"),
         format!("127.0.0.2:{port}"),
         format!("localhost.:{port}"),
-        "localhost".to_owned(),
         "localhost:".to_owned(),
         "term.example.com:80".to_owned(),
         format!("user@localhost:{port}"),
         format!("localhost:{port}, evil.example"),
     ];
-    for path in paths() {
+    for path in paths().filter(|path| path != "/health") {
         for host in &ours {
             let answer =
                 broker.send(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await;
@@ -113,14 +118,54 @@ async fn a_request_names_one_host_and_means_it() {
     let broker = broker().await;
     let us = broker.address;
     for (head, status) in [
-        ("GET /health HTTP/1.1\r\n".to_owned(), 400),
-        (format!("GET /health HTTP/1.1\r\nHost: {us}\r\nHost: {us}\r\n"), 400),
-        (format!("GET http://evil.example/health HTTP/1.1\r\nHost: {us}\r\n"), 403),
-        (format!("GET http://{us}/health HTTP/1.1\r\nHost: evil.example\r\n"), 403),
-        (format!("GET http://{us}/health HTTP/1.1\r\nHost: {us}\r\n"), 200),
+        ("GET /api/status HTTP/1.1\r\n".to_owned(), 400),
+        (format!("GET /api/status HTTP/1.1\r\nHost: {us}\r\nHost: {us}\r\n"), 400),
+        (format!("GET http://evil.example/api/status HTTP/1.1\r\nHost: {us}\r\n"), 403),
+        (format!("GET http://{us}/api/status HTTP/1.1\r\nHost: evil.example\r\n"), 403),
+        (format!("GET http://{us}/api/status HTTP/1.1\r\nHost: {us}\r\n"), 200),
     ] {
         let answer = broker.send(&format!("{head}Connection: close\r\n\r\n")).await;
         assert_eq!(answer.status, status, "{head:?}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_load_balancer_asks_for_health_by_any_name_or_none() {
+    let broker = broker().await;
+    for head in [
+        "GET /health HTTP/1.0\r\n",
+        "HEAD /health HTTP/1.0\r\n",
+        "GET /health HTTP/1.1\r\nHost: broker-service\r\n",
+        "GET /health HTTP/1.1\r\nHost: 10.0.0.7:3000\r\n",
+    ] {
+        let answer = broker.send(&format!("{head}Connection: close\r\n\r\n")).await;
+        assert_eq!(answer.status, 200, "{head:?}: {answer:?}");
+    }
+    // But no foreign page.
+    assert_eq!(broker.get("/health", "Origin: https://evil.example\r\n").await.status, 403);
+}
+
+#[tokio::test]
+async fn behind_a_tunnel_our_own_pages_are_those_of_the_port_that_was_asked() {
+    let broker = broker().await;
+    let ask = async |host: &str, origin: &str| {
+        let fields = format!("Host: {host}\r\nOrigin: {origin}\r\n{UPGRADE}");
+        broker.send(&format!("GET /terminal HTTP/1.1\r\n{fields}\r\n")).await.status
+    };
+    for host in ["localhost:8080", "127.0.0.1:8080", "[::1]:8080", "broker.localhost:8080"] {
+        assert_eq!(ask(host, &format!("http://{host}")).await, 101, "{host}");
+        for foreign in ["http://localhost:8081", "http://evil.localhost:8080", "null", "ftp://localhost:8080"] {
+            assert_eq!(ask(host, foreign).await, 403, "{host} {foreign}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_of_loopback_are_nobodys_beyond_this_machine() {
+    let broker = broker().await;
+    for host in ["localhost:8080", "localhost:3000", "broker.localhost"] {
+        let request = format!("GET /api/status HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        assert_eq!(broker.send_to("192.0.2.7:3000", &request).await.status, 403, "{host}");
     }
 }
 
@@ -174,6 +219,9 @@ async fn no_page_from_elsewhere_changes_anything() {
             ] {
                 let answer = broker.ask(method, &path, headers).await;
                 assert_eq!(answer.status, 403, "{method} {path} {headers:?}: {answer:?}");
+            }
+            if path == "/sign-in" {
+                continue; // on our own page only
             }
             let answer = broker.ask(method, &path, "Origin: http://localhost:5174\r\n").await;
             assert_ne!(answer.status, 403, "{method} {path}: {answer:?}");

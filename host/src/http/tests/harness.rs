@@ -1,10 +1,11 @@
 //! A broker on a port of its own, and the clients that try it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
+use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -19,7 +20,10 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 use tokio_util::sync::CancellationToken;
 
 use super::fake::{Fake, Shell};
-use crate::http::{App, ConfigStatus, Connection, Limits, Settings, Token, router, serve, serve_connection};
+use crate::http::{
+    App, ConfigStatus, Connection, Digested, Door, Limits, Settings, SignIn, SignInStore, Token, router,
+    serve_connection,
+};
 use crate::journal::Owner;
 use crate::journal::memory::Memory;
 use crate::sandbox::Command;
@@ -39,6 +43,9 @@ pub(super) struct Options {
     pub(super) frontend_url: Option<&'static str>,
     pub(super) tokens: Option<Vec<&'static str>>,
     pub(super) max_sessions: usize,
+    pub(super) trusted_proxies: Vec<&'static str>,
+    /// What an earlier process kept of its sign-ins.
+    pub(super) kept: Arc<Kept>,
 }
 
 impl Default for Options {
@@ -50,7 +57,37 @@ impl Default for Options {
             frontend_url: None,
             tokens: None,
             max_sessions: 100,
+            trusted_proxies: Vec::new(),
+            kept: Arc::default(),
         }
+    }
+}
+
+/// Sign-ins as they outlive a broker.
+#[derive(Default)]
+pub(super) struct Kept(Mutex<HashMap<Digested, SignIn>>);
+
+impl Kept {
+    pub(super) fn all(&self) -> Vec<SignIn> {
+        self.0.lock().unwrap().values().copied().collect()
+    }
+}
+
+#[async_trait]
+impl SignInStore for Kept {
+    async fn add(&self, sign_in: SignIn) -> Result<(), String> {
+        self.0.lock().unwrap().insert(sign_in.cookie, sign_in);
+        Ok(())
+    }
+
+    async fn touch(&self, cookie: Digested, used: SystemTime) -> Result<(), String> {
+        self.0.lock().unwrap().entry(cookie).and_modify(|sign_in| sign_in.used = used);
+        Ok(())
+    }
+
+    async fn remove(&self, cookie: Digested) -> Result<(), String> {
+        self.0.lock().unwrap().remove(&cookie);
+        Ok(())
     }
 }
 
@@ -66,6 +103,7 @@ impl Options {
             frontend_url: self.frontend_url.map(|url| url.parse().unwrap()),
             tokens: self.tokens.as_ref().map(|tokens| tokens.iter().map(|token| hashed(token)).collect()),
             provider: "fake".to_owned(),
+            trusted_proxies: self.trusted_proxies.iter().map(|network| network.parse().unwrap()).collect(),
         }
     }
 }
@@ -76,6 +114,7 @@ fn hashed(token: &str) -> Token {
 
 pub(super) struct Broker {
     pub(super) address: SocketAddr,
+    pub(super) door: Door,
     pub(super) provider: Arc<Fake>,
     pub(super) sessions: Sessions,
     pub(super) config: watch::Sender<ConfigStatus>,
@@ -105,6 +144,7 @@ impl Broker {
             lease: Duration::from_secs(120),
             generation: 1,
             max_sessions: options.max_sessions,
+            max_sessions_per_user: options.max_sessions,
             mounts: Vec::new(),
             keep: Duration::from_secs(60),
             slow: SlowClient::Gap,
@@ -122,14 +162,31 @@ impl Broker {
             settings: settings.subscribe(),
             config: config.subscribe(),
             terminal: options.terminal,
+            broker: "broker".to_owned(),
+            sign_ins: options.kept.clone(),
+            kept: options.kept.all(),
         };
         let router = router(app);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let served = tokio::spawn(serve(listener, router.clone(), options.limits, stop.clone()));
+        let door = Door::new(options.limits, settings.subscribe());
+        let served = tokio::spawn(door.clone().serve(listener, router.clone(), stop.clone()));
         let _blueprint = blueprint;
-        Broker { address, provider, sessions, config, shells, options, settings, router, stop, served, _blueprint }
+        Broker {
+            address,
+            door,
+            provider,
+            sessions,
+            config,
+            shells,
+            options,
+            settings,
+            router,
+            stop,
+            served,
+            _blueprint,
+        }
     }
 
     /// Serves a pipe as if it were a connection, so that a stopped clock
@@ -139,6 +196,21 @@ impl Broker {
         let peer = "127.0.0.1:1".parse().unwrap();
         let connection = Connection::new(self.address, peer, Arc::new(place));
         tokio::spawn(serve_connection(io, connection, self.router.clone(), self.options.limits, self.stop.clone()))
+    }
+
+    /// Sends these very bytes as if from another machine to our side's
+    /// `local` address, and reads the answer. For a stopped clock.
+    pub(super) async fn send_to(&self, local: &str, request: &str) -> Answer {
+        let (ours, mut theirs) = tokio::io::duplex(64 * 1024);
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let connection = Connection::new(local.parse().unwrap(), "192.0.2.99:4711".parse().unwrap(), Arc::new(place));
+        let (router, limits, stop) = (self.router.clone(), self.options.limits, self.stop.clone());
+        let served = tokio::spawn(serve_connection(ours, connection, router, limits, stop));
+        theirs.write_all(request.as_bytes()).await.unwrap();
+        let mut bytes = Vec::new();
+        theirs.read_to_end(&mut bytes).await.unwrap();
+        served.await.unwrap();
+        Answer::parse(&bytes)
     }
 
     pub(super) fn set_tokens(&self, tokens: &[&'static str]) {
@@ -214,6 +286,16 @@ impl Broker {
         soon(exchange).await
     }
 
+    /// The `Origin` of our own page.
+    pub(super) fn origin(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What our own page sends with a cookie.
+    pub(super) fn own_page(&self, cookie: &str) -> String {
+        format!("Origin: {}\r\nCookie: {cookie}\r\n", self.origin())
+    }
+
     /// Signs in; the cookie, and what else the server says of it.
     pub(super) async fn sign_in(&self, token: &str) -> (String, String) {
         let answer = self.post("/sign-in", &format!("token={token}")).await;
@@ -251,14 +333,14 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    fn parse(bytes: &[u8]) -> Self {
+    pub(super) fn parse(bytes: &[u8]) -> Self {
         let text = String::from_utf8_lossy(bytes);
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or(("", ""));
         let status = head.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0);
         Answer { status, head: head.to_owned(), body: body.to_owned() }
     }
 
-    fn is_whole(&self) -> bool {
+    pub(super) fn is_whole(&self) -> bool {
         let length = self.header("content-length").and_then(|length| length.parse().ok());
         self.status == 101 || length.is_some_and(|length: usize| self.body.len() >= length)
     }

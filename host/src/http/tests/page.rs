@@ -32,6 +32,27 @@ async fn the_page_is_served_or_says_how_it_is_built() {
 }
 
 #[tokio::test]
+async fn the_page_is_told_when_a_link_elsewhere_led_to_it() {
+    let broker = Broker::start(Options::default()).await;
+    if broker.get("/", "").await.status == 503 {
+        return; // not built, which the test above says
+    }
+    let led = async |site: &str| {
+        let fields = format!("Sec-Fetch-Site: {site}\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n");
+        broker.get("/", &fields).await
+    };
+    for site in ["cross-site", "same-site"] {
+        let answer = led(site).await;
+        assert!(answer.body().contains("<html data-led lang"), "{site}");
+        assert_eq!((answer.header("cache-control"), answer.header("etag")), (Some("no-store"), None), "{site}");
+    }
+    for site in ["none", "same-origin"] {
+        let answer = led(site).await;
+        assert!(answer.body().contains("<html lang") && answer.header("etag").is_some(), "{site}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_beside_the_page_is_served() {
     let broker = Broker::start(Options::default()).await;
     for path in [

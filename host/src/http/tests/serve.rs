@@ -5,8 +5,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::harness::{Broker, Options, soon};
+use super::harness::{Answer, Broker, Options, soon};
 use crate::http::Limits;
 
 /// What a peer may send that is never a whole request.
@@ -106,13 +107,9 @@ async fn a_body_beyond_its_bound_is_refused_in_words_that_arrive() {
 async fn connections_beyond_the_cap_wait_for_a_place() {
     let limits = Limits { connections: 2, ..Limits::default() };
     let broker = Broker::start(Options { limits, ..Options::default() }).await;
-    let mut held = Vec::new();
-    for _ in 0..2 {
-        let mut stream = TcpStream::connect(broker.address).await.unwrap();
-        let request = format!("GET /health HTTP/1.1\r\nHost: {}\r\n\r\n", broker.address);
-        stream.write_all(request.as_bytes()).await.unwrap();
-        assert_eq!(soon(stream.read(&mut [0; 1])).await.unwrap(), 1);
-        held.push(stream);
+    let mut held = vec![broker.terminal().await, broker.terminal().await];
+    for client in &mut held {
+        client.ready().await;
     }
     let third = broker.get("/health", "");
     tokio::pin!(third);
@@ -120,6 +117,76 @@ async fn connections_beyond_the_cap_wait_for_a_place() {
     assert!(waits.is_pending());
     drop(held.pop());
     assert_eq!(third.await.status, 200);
+}
+
+/// A request's head that is never whole: bytes come as long as anybody reads.
+async fn drip(address: std::net::SocketAddr) {
+    let Ok(mut stream) = TcpStream::connect(address).await else { return };
+    _ = stream.write_all(UNFINISHED[2].as_bytes()).await;
+    let mut drops = tokio::time::interval(Duration::from_millis(200));
+    while stream.write_all(b"X-A: b\r\n").await.is_ok() {
+        drops.tick().await;
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_dripping_heads_takes_no_place_from_those_who_ask_or_are_there() {
+    let limits = Limits { connections: 256, of_one: 64, ..Limits::default() };
+    let mut broker = Broker::start(Options { limits, ..Options::default().token("right") }).await;
+    let bearer = [("authorization", "Bearer right")];
+    let mut client = broker.terminal_with(&bearer).await;
+    client.ready().await;
+    let mut shell = broker.shell().await;
+    let flood: Vec<_> = (0..1500).map(|_| AbortOnDropHandle::new(tokio::spawn(drip(broker.address)))).collect();
+    // Until they have taken what they may, nothing is shown.
+    soon(async {
+        while broker.door.connections() < 64 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    for _ in 0..25 {
+        assert_eq!(broker.get("/health", "").await.status, 200);
+        assert_eq!(broker.get("/api/status", "Authorization: Bearer right\r\n").await.status, 200);
+        assert!(broker.door.connections() <= 64 + 8, "{}", broker.door.connections());
+    }
+    client.input("still here").await;
+    shell.typed("still here").await;
+    broker.terminal_with(&bearer).await.ready().await;
+    drop(flood);
+}
+
+#[tokio::test]
+async fn who_was_let_in_gives_way_to_nobody() {
+    let limits = Limits { connections: 8, of_one: 2, ..Limits::default() };
+    let broker = Broker::start(Options { limits, ..Options::default() }).await;
+    let mut known = Vec::new();
+    for _ in 0..4 {
+        let mut stream = TcpStream::connect(broker.address).await.unwrap();
+        ask_on(&mut stream, &broker, "/api/sessions").await;
+        known.push(stream);
+    }
+    // Strangers, each of which takes the place of the last but one.
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(broker.address).await.unwrap();
+        ask_on(&mut stream, &broker, "/health").await;
+    }
+    for stream in &mut known {
+        ask_on(stream, &broker, "/api/sessions").await;
+    }
+}
+
+/// Asks on a connection that is kept, and reads the answer.
+async fn ask_on(stream: &mut TcpStream, broker: &Broker, path: &str) {
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", broker.address).as_bytes()).await.unwrap();
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4096];
+    while !Answer::parse(&bytes).is_whole() {
+        let read = soon(stream.read(&mut buffer)).await.unwrap();
+        assert_ne!(read, 0, "cut");
+        bytes.extend_from_slice(&buffer[..read]);
+    }
+    assert_eq!(Answer::parse(&bytes).status, 200);
 }
 
 #[tokio::test]

@@ -426,13 +426,14 @@ async fn a_shutdown_tells_every_terminal_and_ends_every_connection() {
 async fn a_terminal_ends_when_its_sign_in_does() {
     let broker = Broker::start(Options::default().token("one").token("two")).await;
     let (cookie, _) = broker.sign_in("one").await;
-    let mut by_cookie = broker.terminal_with(&[("cookie", &cookie)]).await;
+    let origin = broker.origin();
+    let mut by_cookie = broker.terminal_with(&[("cookie", &cookie), ("origin", &origin)]).await;
     let mut by_token = broker.terminal_with(&[("authorization", "Bearer one")]).await;
     let mut other = broker.terminal_with(&[("authorization", "Bearer two")]).await;
     for client in [&mut by_cookie, &mut by_token, &mut other] {
         client.ready().await;
     }
-    broker.ask("POST", "/sign-out", &format!("Cookie: {cookie}\r\n")).await;
+    broker.ask("POST", "/sign-out", &broker.own_page(&cookie)).await;
     assert_eq!(by_cookie.told().await, told_error("signed out; sign in again"));
     assert!(matches!(by_cookie.told().await, Told::Close(4401, _)));
     broker.alive(2).await;

@@ -18,6 +18,7 @@ fn mounter(plugin: &Arc<Plugin>, name: &str, settings: serde_json::Value, live: 
         reveal: Vec::new(),
         limits: Limits { memory: 64 << 20, cpu: Duration::from_secs(1), call_timeout: Duration::from_secs(30) },
         isolation: None,
+        per_user: true,
     };
     ComponentMounter::new(plugin.clone(), section, live.clone()).unwrap()
 }
@@ -33,12 +34,29 @@ fn target(id: &str) -> Target {
     }
 }
 
+fn plugins() -> PathBuf {
+    std::env::var_os("BROKER_PLUGINS_DIR")
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/plugins")), PathBuf::from)
+}
+
+#[tokio::test]
+async fn each_person_has_settings_of_their_own() {
+    let engine = Engine::new(None).unwrap();
+    let plugin =
+        engine.load(&plugins().join("guests/hostile-storage.wasm")).await.expect("`cargo xtask plugins` makes it");
+    let settings = serde_json::json!({ "container": "files-{user}", "nested": ["{user}", 1] });
+    let mounter = mounter(&plugin, "one", settings, &LiveMounts::default());
+    for user in ["ada", "bob"] {
+        let call = Call { user: Some(user.to_owned()), ..Call::default() };
+        let given: serde_json::Value = serde_json::from_str(&mounter.caller.head(&call).1).unwrap();
+        assert_eq!(given, serde_json::json!({ "container": format!("files-{user}"), "nested": [user, 1] }));
+    }
+}
+
 #[tokio::test]
 async fn a_mount_is_live_from_prepare_to_the_end_of_release_whatever_that_says() {
-    let plugins = std::env::var_os("BROKER_PLUGINS_DIR")
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/plugins")), PathBuf::from);
     let engine = Engine::new(None).unwrap();
-    let path = plugins.join("guests/hostile-storage.wasm");
+    let path = plugins().join("guests/hostile-storage.wasm");
     let plugin = engine.load(&path).await.expect("`cargo xtask plugins` makes it");
     let live = LiveMounts::default();
     let call = Call::default();

@@ -99,6 +99,7 @@ async fn provider(url: &str, roots: rustls::RootCertStore) -> (Engine, Component
         reveal: Vec::new(),
         limits: Limits { memory: 64 << 20, cpu: Duration::from_secs(1), call_timeout: DEADLINE },
         isolation: None,
+        per_user: false,
     };
     let allow = section.allow.clone();
     let mut provider = ComponentProvider::new(plugin, section).unwrap();

@@ -240,6 +240,36 @@ async fn a_kill_never_holds_up_the_end_for_the_client() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_person_does_not_take_every_session() {
+    let bed = Bed::new();
+    bed.change(|blueprint| blueprint.max_sessions_per_user = 2);
+    let open = |user: Option<&str>| bed.sessions.open(Join { user: user.map(Into::into), ..Join::default() }, false);
+    let adas = [open(Some("ada")).unwrap(), open(Some("ada")).unwrap()];
+    assert_eq!(open(Some("ada")).unwrap_err(), Refused::FullForUser { limit: 2 });
+    drop(open(Some("bob")).unwrap());
+    drop(adas);
+    bed.all_gone().await;
+    open(Some("ada")).unwrap();
+    // Where nobody signs in there are no people to tell apart.
+    (0..3).for_each(|_| drop(open(None).unwrap()));
+    bed.all_gone().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_of_people_who_are_gone_end() {
+    let bed = Bed::new();
+    let open = |user: Option<&str>| bed.sessions.open(Join { user: user.map(Into::into), ..Join::default() }, true);
+    let [ada, bob, nobody] = [open(Some("ada")), open(Some("bob")), open(None)].map(Result::unwrap);
+    assert_eq!(bed.sessions.end_unknown(|user| user == "ada"), 1);
+    until(|| bed.sessions.get(bob.id()).is_none()).await;
+    assert!(bed.sessions.get(ada.id()).is_some() && bed.sessions.get(nobody.id()).is_some());
+    bed.sessions.end_unknown(|_| false);
+    bed.sessions.get(nobody.id()).unwrap().kill();
+    drop((ada, bob, nobody));
+    bed.all_gone().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_more_sessions_than_allowed() {
     let bed = Bed::new();
     let clients: Vec<_> = (0..MAX_SESSIONS).map(|_| bed.open(None).unwrap()).collect();

@@ -98,6 +98,7 @@ fn blueprint(fake: &Arc<Fake>) -> Blueprint {
         lease: LEASE,
         generation: 1,
         max_sessions: MAX_SESSIONS,
+        max_sessions_per_user: MAX_SESSIONS,
         mounts: Vec::new(),
         keep: KEEP,
         slow: SlowClient::Gap,

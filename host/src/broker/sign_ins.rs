@@ -1,0 +1,40 @@
+//! Sign-ins are kept in the journal: joins the two, which do not know each
+//! other.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+
+use crate::http::{Digested, SignIn, SignInStore};
+use crate::journal::{self, Sqlite};
+
+/// The sign-ins that an earlier process kept.
+///
+/// # Errors
+/// When the journal cannot be read.
+pub(super) async fn kept(journal: &Arc<Sqlite>) -> journal::Result<Vec<SignIn>> {
+    let read = |journal::SignIn { cookie, token, since, used }| SignIn {
+        cookie: Digested::new(cookie),
+        token: Digested::new(token),
+        since,
+        used,
+    };
+    Ok(journal.sign_ins().await?.into_iter().map(read).collect())
+}
+
+#[async_trait]
+impl SignInStore for Sqlite {
+    async fn add(&self, SignIn { cookie, token, since, used }: SignIn) -> Result<(), String> {
+        let sign_in = journal::SignIn { cookie: *cookie.bytes(), token: *token.bytes(), since, used };
+        self.add_sign_in(sign_in).await.map_err(|error| error.to_string())
+    }
+
+    async fn touch(&self, cookie: Digested, used: SystemTime) -> Result<(), String> {
+        self.use_sign_in(*cookie.bytes(), used).await.map_err(|error| error.to_string())
+    }
+
+    async fn remove(&self, cookie: Digested) -> Result<(), String> {
+        self.remove_sign_in(*cookie.bytes()).await.map_err(|error| error.to_string())
+    }
+}

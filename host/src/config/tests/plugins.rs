@@ -133,7 +133,7 @@ fn what_a_plugin_says_is_placed_and_kept_to_one_line() {
     assert_eq!(said("", &"x".repeat(5000)).message().len(), 1024);
     assert_eq!(
         config.plugin_mistake("cloud", "no component").to_string(),
-        "broker.toml:41:10: providers.cloud.plugin: no component"
+        "broker.toml:44:10: providers.cloud.plugin: no component"
     );
 }
 

@@ -39,7 +39,7 @@ use crate::terminal;
 pub use desk::Desk;
 
 /// What people are told about sandboxes of the embedded server.
-const EMBEDDED_ISOLATION: &str = "shares this machine's kernel: stops accidents, not attackers";
+const EMBEDDED_ISOLATION: &str = "shares this machine's kernel: not for code of strangers";
 
 /// Where a broker finds what it needs.
 #[derive(Clone, Debug)]

@@ -1,15 +1,16 @@
 //! The walls of a sandbox: its directory tree on the host and the `bwrap` command line that turns it into a root.
 //!
-//! What this promises: it stops accidents, not attackers. A sandbox has its own processes, mounts, host name, IPC and
-//! terminals; it sees the host's programs read-only and none of its home directories, sockets or secrets. It shares the
-//! host's kernel, network and resources. One that may mount file systems in user space does so in a user namespace that its
-//! init makes (`init::namespace`). Knows nothing of leases or of the API.
+//! A sandbox has its own processes, mounts, users, host name, IPC and terminals; it sees the host's programs read-only and none
+//! of its home directories, sockets or secrets. Of the kernel's own files it sees what programs need, and changes none. What
+//! the init gives up on its way in is in `init::harden`. Knows nothing of leases or of the API.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use crate::init::Setup;
 
 /// Where the init's program is found inside.
 const INIT_INSIDE: &str = "/run/sandboxd-init";
@@ -71,13 +72,38 @@ const ETC: &[&str] = &[
     "vim",
 ];
 
+/// What programs need of the kernel's files in `/proc`, beside those of processes: shown, and read-only, since permissions by
+/// uid would let root change them. The rest tells of the machine or of other sandboxes: whatever else a kernel has there is
+/// covered.
+const PROC: &[&str] = &[
+    "cgroups",
+    "cmdline",
+    "cpuinfo",
+    "crypto",
+    "devices",
+    "filesystems",
+    "loadavg",
+    "meminfo",
+    "misc",
+    "pressure",
+    "stat",
+    "swaps",
+    "sys",
+    "sysvipc",
+    "tty",
+    "uptime",
+    "version",
+    "vmstat",
+];
+
 /// What is `/dev/shm` inside: on disk, so that no sandbox fills the host's memory with files.
 const SHARED_MEMORY: &str = "var/shm";
 
 /// The device of file systems in user space.
 pub(crate) const FUSE: &str = "/dev/fuse";
 
-/// What root inside a sandbox may do; none of it reaches the host's devices, mounts or network set-up.
+/// What root inside a sandbox may do, in a user namespace of the sandbox: what needs a capability of the host is refused. What
+/// the kernel allows by uid alone is not, since root inside a sandbox of a server that runs as root has the host's uid 0.
 pub(crate) const CAPABILITIES: &[&str] = &[
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
@@ -90,8 +116,8 @@ pub(crate) const CAPABILITIES: &[&str] = &[
     "CAP_SYS_CHROOT",
 ];
 
-/// What the init of a sandbox that may mount needs besides, to give it a user namespace of its own; nothing of it stays.
-const TO_MAKE_A_NAMESPACE: &[&str] = &["CAP_SETFCAP", "CAP_SYS_ADMIN"];
+/// What the init needs besides, to give the sandbox a user namespace and to limit its terminals; nothing of it stays.
+const FOR_THE_INIT: &[&str] = &["CAP_SETFCAP", "CAP_SETPCAP", "CAP_SYS_ADMIN"];
 
 /// Why no sandbox here can mount.
 #[derive(Debug, thiserror::Error)]
@@ -134,6 +160,8 @@ pub(crate) struct Walls<'a> {
     pub(crate) network: bool,
     /// Whether it may mount file systems in user space.
     pub(crate) fuse: bool,
+    /// What its init holds it to.
+    pub(crate) setup: Setup,
 }
 
 /// Makes the tree that becomes `/` of a sandbox, of one that may mount if `fuse`. All that a sandbox writes is in there.
@@ -230,29 +258,24 @@ fn write(path: &Path, content: &str) -> io::Result<()> {
 }
 
 /// The arguments for `bwrap`, to the very end.
-pub(crate) fn arguments(walls: &Walls<'_>) -> Vec<OsString> {
+///
+/// # Errors
+/// When the kernel's files cannot be listed.
+pub(crate) fn arguments(walls: Walls<'_>) -> io::Result<Vec<OsString>> {
     let mut arguments = Arguments::default();
     arguments.add(["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--as-pid-1"]);
-    arguments.add(["--hostname", "sandbox"]);
+    arguments.add(["--new-session", "--hostname", "sandbox"]);
     if !walls.network {
         arguments.add(["--unshare-net"]);
     }
     if is_root() {
         arguments.add(["--cap-drop", "ALL"]);
-        for capability in CAPABILITIES {
-            arguments.add(["--cap-add", capability]);
-        }
     } else {
-        let (uid, gid) = identity(walls.fuse);
-        arguments.add(["--unshare-user", "--uid", &uid.to_string(), "--gid", &gid.to_string()]);
-        if walls.fuse {
-            arguments.add(["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]);
-        }
+        // The init makes them what they are inside.
+        arguments.add(["--unshare-user", "--uid", "0", "--gid", "0"]);
     }
-    if walls.fuse {
-        for capability in TO_MAKE_A_NAMESPACE {
-            arguments.add(["--cap-add", capability]);
-        }
+    for capability in CAPABILITIES.iter().chain(FOR_THE_INIT) {
+        arguments.add(["--cap-add", capability]);
     }
     arguments.bind("--bind", walls.root, "/");
     for path in SYSTEM {
@@ -265,17 +288,20 @@ pub(crate) fn arguments(walls: &Walls<'_>) -> Vec<OsString> {
         let path = format!("/etc/{name}");
         arguments.bind("--ro-bind-try", Path::new(&path), &path);
     }
-    arguments.add(["--dev", "/dev", "--proc", "/proc"]);
+    arguments.proc()?;
+    arguments.add(["--dev", "/dev"]);
     arguments.bind("--bind", &walls.root.join(SHARED_MEMORY), "/dev/shm");
     if walls.fuse {
         arguments.bind("--dev-bind", Path::new(FUSE), FUSE);
     }
+    // It lies in memory, which nobody shall fill. Terminals are a file system of their own.
+    arguments.add(["--remount-ro", "/dev"]);
     arguments.bind("--ro-bind", walls.init, INIT_INSIDE);
     arguments.add(["--chdir", "/", "--clearenv", "--", INIT_INSIDE, crate::init::ARGUMENT]);
-    if walls.fuse {
-        arguments.add([crate::init::MAY_MOUNT]);
-    }
-    arguments.0
+    let only_user = (!is_root()).then(|| identity(walls.fuse).0);
+    let setup = Setup { may_mount: walls.fuse, only_user, ..walls.setup };
+    arguments.0.push(serde_json::to_string(&setup)?.into());
+    Ok(arguments.0)
 }
 
 #[derive(Default)]
@@ -286,32 +312,30 @@ impl Arguments {
         self.0.extend(words.map(OsString::from));
     }
 
+    /// The kernel's files, with those covered that a sandbox has no business with.
+    fn proc(&mut self) -> io::Result<()> {
+        self.add(["--proc", "/proc"]);
+        for entry in fs::read_dir("/proc")? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let kind = entry.file_type()?;
+            // Links lead to files of the process that follows them.
+            if kind.is_symlink() || name.bytes().all(|byte| byte.is_ascii_digit()) {
+                continue;
+            }
+            let path = format!("/proc/{name}");
+            if PROC.contains(&name.as_str()) {
+                self.bind("--ro-bind", Path::new(&path), &path);
+            } else if kind.is_dir() {
+                self.add(["--tmpfs", &path, "--remount-ro", &path]);
+            } else {
+                self.bind("--ro-bind", Path::new("/dev/null"), &path);
+            }
+        }
+        Ok(())
+    }
+
     fn bind(&mut self, how: &str, from: &Path, to: &str) {
         self.0.extend([OsStr::new(how), from.as_os_str(), OsStr::new(to)].map(OsStr::to_os_string));
     }
-}
-
-/// Removes a sandbox's tree, whatever permissions its files have.
-///
-/// # Errors
-/// Those of the file system, after a second try with permissions repaired.
-pub(crate) fn remove_root(root: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(root) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            make_writable(root);
-            fs::remove_dir_all(root)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}
-
-fn make_writable(directory: &Path) {
-    let _ = fs::set_permissions(directory, Permissions::from_mode(0o700));
-    let Ok(entries) = fs::read_dir(directory) else {
-        return;
-    };
-    let children = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    let children: Vec<PathBuf> = children.map(|entry| entry.path()).collect();
-    children.iter().for_each(|child| make_writable(child));
 }

@@ -4,9 +4,10 @@
 //! unmodified official SDKs and any other client of that protocol get sandboxes on this machine. A sandbox is a set of
 //! Linux namespaces made by [bubblewrap](https://github.com/containers/bubblewrap).
 //!
-//! **It stops accidents, not attackers.** A sandbox cannot see the host's home directories, processes and sockets in the
-//! file system, and cannot change the host's programs. It shares the host's kernel and network and has no limit on
-//! processor or memory; where the server runs as root, root in a sandbox is the host's root with most rights taken away.
+//! **It is one kernel.** A sandbox cannot see the host's home directories, processes and sockets in the file system, cannot
+//! change the host's programs or the kernel's settings, and has limits for what it takes. It shares the host's kernel and
+//! network; where the server runs as root, root in a sandbox has the host's uid 0 without its rights. What holds it and what
+//! does not is in the README.
 //!
 //! The path of a terminal's byte, from the client to the shell and back:
 //!
@@ -26,11 +27,15 @@
 //! before anything else.
 
 mod activity;
+mod cgroup;
+mod chore;
 mod connect;
 mod control;
+mod disk;
 mod envd;
 pub mod init;
 mod isolation;
+mod limits;
 mod link;
 mod machine;
 mod options;
@@ -40,8 +45,13 @@ mod route;
 mod sandbox;
 mod secret;
 mod server;
+mod trash;
+mod tree;
 mod watch;
 mod wire;
 
-pub use crate::options::{DEFAULT_LISTEN, DEFAULT_MAX_SANDBOXES, DEFAULT_MAX_TIMEOUT, Options};
+pub use crate::options::{
+    DEFAULT_LISTEN, DEFAULT_MAX_DISK_MIB, DEFAULT_MAX_MEMORY_MIB, DEFAULT_MAX_PROCESSES, DEFAULT_MAX_SANDBOXES,
+    DEFAULT_MAX_TIMEOUT, Options,
+};
 pub use crate::server::{Error, Server, run};

@@ -1,15 +1,11 @@
 //! The program `sandboxd`: command line and logging around the library.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-/// How long files of ended sandboxes may take to be removed at the end; the next start removes the rest.
-const REMOVAL_DEADLINE: Duration = Duration::from_secs(5);
-
-/// An E2B-compatible sandbox server for one machine. It stops accidents, not attackers.
+/// An E2B-compatible sandbox server for one machine. Its sandboxes share the machine's kernel.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -32,7 +28,8 @@ fn main() -> ExitCode {
         }
     };
     let result = runtime.block_on(sandboxd::run(arguments.options));
-    runtime.shutdown_timeout(REMOVAL_DEADLINE);
+    // Not waiting for what blocks: the sandboxes have ended.
+    runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -13,6 +13,15 @@ pub const DEFAULT_MAX_SANDBOXES: usize = 50;
 /// Longest lease that a request may ask for when none is given: 24 hours, E2B's own largest.
 pub const DEFAULT_MAX_TIMEOUT: Duration = Duration::from_hours(24);
 
+/// Processes and threads of one sandbox when no bound is given: several language servers and a browser fit.
+pub const DEFAULT_MAX_PROCESSES: u64 = 2048;
+
+/// MiB of the disk for one sandbox when no bound is given: E2B's own.
+pub const DEFAULT_MAX_DISK_MIB: u64 = 10_240;
+
+/// MiB of memory for one sandbox when no bound is given, at most; on a small machine it is half of the machine's.
+pub const DEFAULT_MAX_MEMORY_MIB: u64 = 4096;
+
 /// Options of a sandbox server. [`Default`] gives the values of the command line's defaults.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
@@ -46,6 +55,18 @@ pub struct Options {
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, default_value = "86400")]
     pub max_timeout: Duration,
 
+    /// Most processes and threads of one sandbox.
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_PROCESSES, value_parser = clap::value_parser!(u64).range(16..))]
+    pub max_processes: u64,
+
+    /// Most memory of one sandbox in MiB. By default 4096, or half of the machine's if that is less.
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(64..))]
+    pub max_memory: Option<u64>,
+
+    /// Most disk space of one sandbox in MiB; one that takes more is ended.
+    #[arg(long, value_name = "MIB", default_value_t = DEFAULT_MAX_DISK_MIB, value_parser = clap::value_parser!(u64).range(16..))]
+    pub max_disk: u64,
+
     /// Further template names to accept beside `base`. Each gives the same sandbox: the system of this machine.
     #[arg(long = "template", value_name = "NAME")]
     pub templates: Vec<String>,
@@ -75,6 +96,9 @@ impl Default for Options {
             exit_when_idle: None,
             max_sandboxes: DEFAULT_MAX_SANDBOXES,
             max_timeout: DEFAULT_MAX_TIMEOUT,
+            max_processes: DEFAULT_MAX_PROCESSES,
+            max_memory: None,
+            max_disk: DEFAULT_MAX_DISK_MIB,
             templates: Vec::new(),
             fuse_templates: Vec::new(),
             bwrap: PathBuf::from("bwrap"),

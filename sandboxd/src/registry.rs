@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use crate::disk::{self, Excess, Watch};
 use crate::sandbox::{Ground, Lease, MakeError, Plan, Remains, Sandbox};
 
 /// Why no sandbox was made.
@@ -133,6 +134,32 @@ impl Registry {
         self.0.keepers.wait().await;
     }
 
+    /// Ends sandboxes that take too much of the disk, for ever.
+    pub(crate) async fn watch_disk(self) {
+        let ground = &self.0.ground;
+        let mut watch = Watch::new(ground.sandboxes.clone(), ground.init.clone(), ground.limits.disk);
+        loop {
+            tokio::time::sleep(disk::LOOK).await;
+            let live = self.all().iter().map(|sandbox| (sandbox.id.clone(), sandbox.init_pid)).collect();
+            match watch.look(live).await {
+                Ok(ending) => {
+                    for (id, excess) in ending {
+                        if let Some(sandbox) = self.get(&id) {
+                            tracing::warn!(sandbox = %id, reason = excess.reason(), "a sandbox is ended");
+                            sandbox.excess.send_replace(Some(excess));
+                        }
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "cannot measure what sandboxes take of the disk"),
+            }
+        }
+    }
+
+    /// Returns when the files of ended sandboxes are removed.
+    pub(crate) async fn files_removed(&self) {
+        self.0.ground.trash.emptied().await;
+    }
+
     /// The number of sandboxes that live, are being made, or are being taken down.
     pub(crate) fn count(&self) -> watch::Receiver<usize> {
         self.0.count.subscribe()
@@ -141,6 +168,7 @@ impl Registry {
     /// The task of one sandbox, from its creation to its end.
     async fn keep(self, sandbox: Arc<Sandbox>, remains: Remains, place: Place) {
         let mut lease = sandbox.lease.subscribe();
+        let mut excess = sandbox.excess.subscribe();
         let (reason, in_order) = loop {
             let until = lease.borrow_and_update().until;
             tokio::select! {
@@ -148,6 +176,7 @@ impl Registry {
                 () = sandbox.stop.cancelled() => break ("killed", false),
                 () = remains.died() => break ("its init died", false),
                 () = sandbox.close.cancelled() => break ("the server ends", true),
+                Ok(excess) = excess.wait_for(Option::is_some) => break (excess.map_or("", Excess::reason), false),
                 _ = lease.changed() => {}
                 () = tokio::time::sleep_until(until) => {
                     if self.remove_if_due(&sandbox) {

@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,10 +19,15 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::cgroup::Cgroup;
+use crate::chore::Chore;
+use crate::disk::Excess;
 use crate::envd::Watcher;
 use crate::isolation::{self, FuseError, Walls};
+use crate::limits::Limits;
 use crate::link::{Link, LinkError};
 use crate::process::{self, Processes};
+use crate::trash::Trash;
 use crate::wire::{Failure, FileOp, Reply};
 
 /// File operations at once in one sandbox; each holds a thread of its init.
@@ -47,6 +52,10 @@ pub(crate) enum MakeError {
     Fuse(#[from] FuseError),
     #[error("cannot make the sandbox's directory {path}")]
     Directory { path: PathBuf, source: io::Error },
+    #[error("cannot make the sandbox's control group")]
+    Group(#[source] io::Error),
+    #[error("cannot tell which of the kernel's files to hide")]
+    Proc(#[source] io::Error),
     #[error("cannot make the socket to the sandbox's init")]
     Socket(#[source] io::Error),
     #[error("cannot run {program}: install bubblewrap (Debian package bubblewrap)")]
@@ -79,8 +88,9 @@ pub(crate) struct Ground {
     pub(crate) init: PathBuf,
     /// Holds one directory per sandbox.
     pub(crate) sandboxes: PathBuf,
-    /// Holds what is being removed.
-    pub(crate) trash: PathBuf,
+    /// Takes what is to be removed.
+    pub(crate) trash: Trash,
+    pub(crate) limits: Limits,
 }
 
 /// The end of a sandbox's life, by the clock that only goes forward and by the calendar.
@@ -110,6 +120,8 @@ pub(crate) struct Sandbox {
     pub(crate) started: jiff::Timestamp,
     pub(crate) lease: watch::Sender<Lease>,
     pub(crate) link: Link,
+    /// On the host.
+    pub(crate) init_pid: u32,
     pub(crate) processes: Arc<Processes>,
     pub(crate) file_operations: Semaphore,
     /// Watchers that clients poll, by their id.
@@ -118,6 +130,8 @@ pub(crate) struct Sandbox {
     pub(crate) stop: CancellationToken,
     /// Asks the keeper to end it as at the end of its lease.
     pub(crate) close: CancellationToken,
+    /// Asks the keeper to end it because it takes too much of the disk.
+    pub(crate) excess: watch::Sender<Option<Excess>>,
     /// Set once no process of it is left and its directory is out of the way.
     pub(crate) gone: CancellationToken,
 }
@@ -127,6 +141,7 @@ pub(crate) struct Sandbox {
 pub(crate) struct Remains {
     child: Child,
     init: AsyncFd<OwnedFd>,
+    group: Cgroup,
     directory: Directory,
 }
 
@@ -139,21 +154,34 @@ impl Sandbox {
         if plan.fuse {
             isolation::check_fuse()?;
         }
-        let directory =
-            Directory { path: ground.sandboxes.join(&plan.id), trash: ground.trash.join(&plan.id), removed: false };
+        let directory = Directory { path: ground.sandboxes.join(&plan.id), trash: ground.trash.clone() };
         let (path, fuse) = (directory.path.clone(), plan.fuse);
         tokio::task::spawn_blocking(move || isolation::make_root(&path, fuse))
             .await
             .expect("making directories does not panic")
             .map_err(|source| MakeError::Directory { path: directory.path.clone(), source })?;
 
+        // Declared before the child, so that it is dropped after its end.
+        let group = ground.limits.group(&plan.id).map_err(MakeError::Group)?;
+        let doors = group.doors().map_err(MakeError::Group)?;
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(MakeError::Socket)?;
         ours.set_nonblocking(true).map_err(MakeError::Socket)?;
         let ours = UnixStream::from_std(ours).map_err(MakeError::Socket)?;
-        let walls = Walls { root: &directory.path, init: &ground.init, network: plan.network, fuse: plan.fuse };
+        let walls = Walls {
+            root: &directory.path,
+            init: &ground.init,
+            network: plan.network,
+            fuse: plan.fuse,
+            setup: ground.limits.setup(),
+        };
         let mut command = Command::new(&ground.bwrap);
-        command.args(isolation::arguments(&walls)).stdin(Stdio::from(OwnedFd::from(theirs)));
+        command.args(isolation::arguments(walls).map_err(MakeError::Proc)?);
+        command.stdin(Stdio::from(OwnedFd::from(theirs)));
         command.stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+        // SAFETY: the closure runs between fork and exec and makes system calls only.
+        unsafe {
+            command.pre_exec(move || doors.iter().try_for_each(|mut door| io::Write::write_all(&mut door, b"0")));
+        }
         let spawned = command.spawn();
         // The command holds the init's end of the socket: while it lives, the death of the init would not show.
         drop(command);
@@ -168,7 +196,9 @@ impl Sandbox {
                 return Err(MakeError::Start { complaint: complaint(stderr).await, source });
             }
         };
+        let init_pid = pid_of(&init).map_err(MakeError::Socket)?;
         let init = process::register(init).map_err(MakeError::Socket)?;
+        limit_namespace(ground, init_pid).await;
 
         let gone = CancellationToken::new();
         let sandbox = Self {
@@ -183,13 +213,15 @@ impl Sandbox {
             lease: watch::Sender::new(Lease::of(plan.lease)),
             processes: Arc::new(Processes::new(link.clone(), gone.clone())),
             link,
+            init_pid,
             file_operations: Semaphore::new(MAX_FILE_OPERATIONS),
             watchers: Mutex::default(),
             stop: CancellationToken::new(),
             close: CancellationToken::new(),
+            excess: watch::Sender::new(None),
             gone,
         };
-        Ok((sandbox, Remains { child, init, directory }))
+        Ok((sandbox, Remains { child, init, group, directory }))
     }
 }
 
@@ -271,42 +303,39 @@ impl Remains {
         }
         let _ = self.child.start_kill();
         let _ = self.child.wait().await;
-        self.directory.remove();
+        drop(self.group);
+        drop(self.directory);
     }
 }
 
-/// A sandbox's directory; dropping it removes it.
+/// A sandbox's directory; dropping it throws it away.
 #[derive(Debug)]
 struct Directory {
     path: PathBuf,
-    trash: PathBuf,
-    removed: bool,
-}
-
-impl Directory {
-    fn remove(&mut self) {
-        if std::mem::replace(&mut self.removed, true) {
-            return;
-        }
-        let doomed =
-            if std::fs::rename(&self.path, &self.trash).is_ok() { self.trash.clone() } else { self.path.clone() };
-        let work = move || discard(&doomed);
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(work)),
-            Err(_) => work(),
-        }
-    }
+    trash: Trash,
 }
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        self.remove();
+        self.trash.throw(&self.path);
     }
 }
 
-/// Removes a directory of a dead sandbox.
-pub(crate) fn discard(path: &Path) {
-    if let Err(error) = isolation::remove_root(path) {
-        tracing::warn!(directory = %path.display(), %error, "cannot remove the directory of an ended sandbox");
-    }
+/// The pid that a pidfd stands for, as this process sees it.
+fn pid_of(pidfd: &OwnedFd) -> io::Result<u32> {
+    let information = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
+    let pid = information.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
+    pid.ok_or_else(|| io::Error::other("the kernel does not tell the pid of the sandbox's init"))
+}
+
+/// Limits what the kernel counts for each user namespace. Where this cannot be, such as in a container whose `/proc/sys` is
+/// read-only, the sandbox is as good otherwise.
+async fn limit_namespace(ground: &Ground, pid: u32) {
+    let output = Chore::Limit { pid }.command(&ground.init).kill_on_drop(true).output().await;
+    let failure = match output {
+        Ok(output) if output.status.success() => return,
+        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        Err(error) => error.to_string(),
+    };
+    tracing::warn!(failure, "the inotify instances of a sandbox are not limited");
 }

@@ -27,7 +27,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tower::ServiceExt;
 
 use crate::activity::Activity;
@@ -35,12 +35,14 @@ use crate::control::error::ApiError;
 use crate::control::{self, Control};
 use crate::envd::signature::{Operation, SignatureError};
 use crate::envd::{self, FileQuery};
+use crate::limits::Limits;
 use crate::machine;
 use crate::options::Options;
 use crate::registry::Registry;
 use crate::route::{self, Destination};
-use crate::sandbox::{self, Ground, Sandbox};
+use crate::sandbox::{Ground, Sandbox};
 use crate::secret::Secret;
+use crate::trash::Trash;
 
 /// Connections at once; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 4096;
@@ -53,6 +55,9 @@ const IDLE: Duration = Duration::from_secs(640);
 
 /// How long answers may still be sent after the last sandbox has ended at shutdown.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// How long files of ended sandboxes may take to be removed at the end. What removes them goes on by itself.
+const REMOVAL_DEADLINE: Duration = Duration::from_secs(5);
 
 /// After a failed accept, mostly for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -153,6 +158,8 @@ pub struct Server {
     announcement: Option<PathBuf>,
     stop_accepting: CancellationToken,
     connections: TaskTracker,
+    /// Removes what ended sandboxes leave and watches the disk.
+    _upkeep: [AbortOnDropHandle<()>; 2],
     /// Held as long as the state directory is used.
     _lock: OwnedFd,
 }
@@ -172,16 +179,19 @@ impl Server {
     /// [`Error`]; nothing is left running then.
     pub async fn bind(options: Options) -> Result<Self, Error> {
         let state_dir = options.state_dir.clone().map_or_else(default_state_dir, Ok)?;
-        let lock = prepare(&state_dir)?;
+        let trash = Trash::new(state_dir.join("trash"));
+        let lock = prepare(&state_dir, &trash)?;
+        let limits = Limits::prepare(&options, &state_dir);
         let key_file = options.api_key_file.unwrap_or_else(|| state_dir.join("api-key"));
         let key = Secret::read_or_make(&key_file).map_err(|source| Error::ApiKey { path: key_file.clone(), source })?;
         let init = set_aside_init(options.init_program, &state_dir)?;
 
         let ground = Ground {
             bwrap: options.bwrap,
-            init,
+            init: init.clone(),
             sandboxes: state_dir.join("sandboxes"),
-            trash: state_dir.join("trash"),
+            trash: trash.clone(),
+            limits,
         };
         let registry = Registry::new(ground, options.max_sandboxes);
         let activity = Arc::new(Activity::new());
@@ -194,7 +204,7 @@ impl Server {
             machine: machine::describe(&state_dir),
             activity: activity.clone(),
         }));
-        let shared = Arc::new(Shared { registry, activity, control, envd: envd::router() });
+        let shared = Arc::new(Shared { registry: registry.clone(), activity, control, envd: envd::router() });
 
         let listener = TcpListener::bind(options.listen)
             .await
@@ -203,6 +213,7 @@ impl Server {
         let connections = TaskTracker::new();
         let stop_accepting = CancellationToken::new();
         connections.spawn(accept(listener, shared.clone(), connections.clone(), stop_accepting.clone()));
+        let upkeep = [tokio::spawn(trash.keep_empty(init)), tokio::spawn(registry.clone().watch_disk())];
         if let Some(path) = &options.announce {
             announce(path, address).map_err(|source| Error::Announce { path: path.clone(), source })?;
         }
@@ -214,7 +225,15 @@ impl Server {
             max_timeout_s = options.max_timeout.as_secs(),
             "listening"
         );
-        Ok(Self { address, shared, announcement: options.announce, stop_accepting, connections, _lock: lock })
+        Ok(Self {
+            address,
+            shared,
+            announcement: options.announce,
+            stop_accepting,
+            connections,
+            _upkeep: upkeep.map(AbortOnDropHandle::new),
+            _lock: lock,
+        })
     }
 
     /// The address that it listens on, with the real port.
@@ -260,6 +279,7 @@ impl Server {
         self.stop_accepting.cancel();
         self.connections.close();
         let _ = tokio::time::timeout(GRACE, self.connections.wait()).await;
+        let _ = tokio::time::timeout(REMOVAL_DEADLINE, self.shared.registry.files_removed()).await;
         tracing::info!(duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX), "shut down");
     }
 }
@@ -279,8 +299,8 @@ fn default_state_dir() -> Result<PathBuf, Error> {
     Ok(base.ok_or(Error::NoStateDir)?.join("sandboxd"))
 }
 
-/// Makes the directories, takes the lock, and removes what a server before this one left behind.
-fn prepare(state_dir: &Path) -> Result<OwnedFd, Error> {
+/// Makes the directories, takes the lock, and throws away what a server before this one left behind.
+fn prepare(state_dir: &Path, trash: &Trash) -> Result<OwnedFd, Error> {
     let fail = |path: &Path| {
         let path = path.to_owned();
         move |source| Error::StateDir { path, source }
@@ -295,12 +315,11 @@ fn prepare(state_dir: &Path) -> Result<OwnedFd, Error> {
         Err(rustix::io::Errno::WOULDBLOCK) => return Err(Error::Locked(state_dir.to_owned())),
         result => result.map_err(|errno| fail(&path)(errno.into()))?,
     }
-    for name in ["sandboxes", "trash"] {
-        let directory = state_dir.join(name);
-        private(&directory)?;
-        for entry in fs::read_dir(&directory).map_err(fail(&directory))?.flatten() {
-            sandbox::discard(&entry.path());
-        }
+    private(&state_dir.join("trash"))?;
+    let sandboxes = state_dir.join("sandboxes");
+    private(&sandboxes)?;
+    for entry in fs::read_dir(&sandboxes).map_err(fail(&sandboxes))?.flatten() {
+        trash.throw(&entry.path());
     }
     Ok(lock)
 }

@@ -19,6 +19,8 @@
 mod closing;
 mod entry;
 mod files;
+mod filter;
+mod harden;
 mod namespace;
 mod spawn;
 mod users;
@@ -35,20 +37,37 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitOptions};
+use serde::{Deserialize, Serialize};
 
+use crate::chore::Chore;
 use crate::wire::{self, ExitStatus, Failure, FailureKind, FromInit, Inbox, ProcessSignal, Reply, ToInit, WireError};
 
 /// The hidden first argument that turns the embedding binary into the init of a sandbox.
 pub const ARGUMENT: &str = "sandboxd-init";
 
-/// The second argument of the init of a sandbox that may mount.
-pub(crate) const MAY_MOUNT: &str = "may-mount";
+/// How an init is set up, as the JSON of its second argument. Nothing of it is secret.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Setup {
+    /// Whether the sandbox may mount file systems in user space.
+    pub(crate) may_mount: bool,
+    /// Uid and gid of the only user inside, where the server cannot give it several.
+    pub(crate) only_user: Option<u32>,
+    /// Most bytes of one file.
+    pub(crate) file_bytes: u64,
+    /// Most processes, where no cgroup counts them.
+    pub(crate) processes: Option<u64>,
+    /// Most bytes of memory of one process, where no cgroup counts that of all.
+    pub(crate) data_bytes: Option<u64>,
+}
 
 /// `oom_score_adj` of a sandbox's processes: the kernel takes them before the server.
 const OOM_SCORE_ADJUSTMENT: &str = "100";
 
-/// Runs the init until the server goes away; never returns.
+/// Runs the init until the server goes away, or a [chore](crate::chore) of the server; never returns.
 pub fn main() -> ! {
+    if let Some(chore) = Chore::from_arguments(std::env::args_os().skip(2)) {
+        std::process::exit(i32::from(!chore.run()));
+    }
     let code = match run() {
         Ok(()) | Err(WireError::Closed) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
@@ -57,12 +76,12 @@ pub fn main() -> ! {
 }
 
 fn run() -> Result<(), WireError> {
-    if std::env::args_os().nth(2).is_some_and(|argument| argument == MAY_MOUNT)
-        && let Err(error) = namespace::enter()
-    {
+    let argument = std::env::args().nth(2).unwrap_or_default();
+    let setup: Setup = serde_json::from_str(&argument).map_err(|_| WireError::from(Errno::INVAL))?;
+    if let Err(failed) = harden::all(&setup) {
         // The server reads it here, as it reads what `bwrap` complains about.
-        eprintln!("cannot make the user namespace in which a sandbox may mount: {error}");
-        return Err(into_errno(error).into());
+        eprintln!("{failed}");
+        return Err(into_errno(failed.error).into());
     }
     // A process of the same user must not reach into the init and its socket.
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);

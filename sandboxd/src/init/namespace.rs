@@ -1,9 +1,9 @@
-//! A user namespace and a mount namespace of its own for a sandbox that may mount.
+//! A user namespace and a mount namespace of its own for each sandbox, below those that `bwrap` made.
 //!
-//! Who mounts needs `CAP_SYS_ADMIN` over the mounts, and with that in the namespace that `bwrap` made, root could make the
-//! host's directories writable again. In a namespace below that one the kernel holds on to every mount that was there
-//! before, and to its flags (mount_namespaces(7), "Restrictions"); only new ones can be made and taken away. Owns that step
-//! and the capabilities after it. Knows nothing of file systems.
+//! The kernel counts what one user may have, such as inotify instances, per user namespace, too. And it holds on to every
+//! mount that was there before, and to its flags (mount_namespaces(7), "Restrictions"): who may mount inside can make and take
+//! away new ones only; with `CAP_SYS_ADMIN` in the namespace that `bwrap` made, it could make the host's directories writable
+//! again. Owns that step and the capabilities after it. Knows nothing of file systems.
 
 use std::fs;
 use std::io;
@@ -15,14 +15,15 @@ use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, WaitOptions};
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 
+use super::Setup;
 use crate::isolation::CAPABILITIES;
 
-/// Moves this process into new namespaces with the same users, where it and its children have [`CAPABILITIES`] and may
-/// mount. Must come before the first thread.
+/// Moves this process into new namespaces, where it and its children have [`CAPABILITIES`] and may mount if the setup says
+/// so. Must come before the first thread.
 ///
 /// # Errors
 /// Those of the kernel, mostly because the host allows no user namespaces.
-pub(super) fn enter() -> io::Result<()> {
+pub(super) fn enter(setup: &Setup) -> io::Result<()> {
     let me = rustix::process::getpid();
     let (wait, go) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     // Users are mapped from outside: who is inside may map only itself.
@@ -30,7 +31,7 @@ pub(super) fn enter() -> io::Result<()> {
     let helper = match unsafe { nix::unistd::fork() }? {
         ForkResult::Child => {
             drop(go);
-            let failure = match map_users(&wait, me) {
+            let failure = match map_users(&wait, me, setup.only_user) {
                 Ok(()) => 0,
                 Err(error) => error.raw_os_error().unwrap_or(Errno::IO.raw_os_error()),
             };
@@ -53,35 +54,45 @@ pub(super) fn enter() -> io::Result<()> {
     };
     unshared?;
     match ended.and_then(|(_, status)| status.exit_status()) {
-        Some(0) => drop_capabilities(),
+        Some(0) => drop_capabilities(setup.may_mount),
         Some(errno) => Err(io::Error::from_raw_os_error(errno)),
         None => Err(io::Error::other("the process that maps its users was killed")),
     }
 }
 
-/// Once `wait` has a byte, gives the process `inside` the users that this one has; nothing when it never has.
-fn map_users(wait: &OwnedFd, inside: Pid) -> io::Result<()> {
+/// Once `wait` has a byte, gives the process `inside` its users; nothing when it never has. They are those that this
+/// process has, or one alone, whoever this process is.
+fn map_users(wait: &OwnedFd, inside: Pid, only: Option<u32>) -> io::Result<()> {
     if rustix::io::read(wait, &mut [0])? == 0 {
         return Ok(());
     }
     for name in ["uid_map", "gid_map"] {
-        let own = fs::read_to_string(format!("/proc/self/{name}"))?;
-        let same = own.lines().filter_map(|line| {
-            let mut numbers = line.split_whitespace();
-            let (first, count) = (numbers.next()?, numbers.nth(1)?);
-            Some(format!("{first} {first} {count}\n"))
-        });
-        fs::write(format!("/proc/{}/{name}", inside.as_raw_pid()), same.collect::<String>())?;
+        let map = match only {
+            Some(id) => format!("{id} 0 1\n"),
+            None => same(&fs::read_to_string(format!("/proc/self/{name}"))?),
+        };
+        fs::write(format!("/proc/{}/{name}", inside.as_raw_pid()), map)?;
     }
     Ok(())
 }
 
+/// The map with which a namespace below one with the map `own` has the same ids.
+fn same(own: &str) -> String {
+    let line = |line: &str| {
+        let mut numbers = line.split_whitespace();
+        let (first, count) = (numbers.next()?, numbers.nth(1)?);
+        Some(format!("{first} {first} {count}\n"))
+    };
+    own.lines().filter_map(line).collect()
+}
+
 /// A new user namespace begins with all capabilities; most are of no use in it but to attack the kernel.
-fn drop_capabilities() -> io::Result<()> {
-    let inside = CAPABILITIES
+fn drop_capabilities(may_mount: bool) -> io::Result<()> {
+    let mut inside = CAPABILITIES
         .iter()
         .filter_map(|name| CapabilitySet::from_name(name.trim_start_matches("CAP_")))
-        .fold(CapabilitySet::SYS_ADMIN, CapabilitySet::union);
+        .fold(CapabilitySet::empty(), CapabilitySet::union);
+    inside.set(CapabilitySet::SYS_ADMIN, may_mount);
     for capability in CapabilitySet::all().difference(inside).iter() {
         match rustix::thread::remove_capability_from_bounding_set(capability) {
             // An older kernel does not have it.
@@ -90,7 +101,13 @@ fn drop_capabilities() -> io::Result<()> {
         }
     }
     // The init itself must see who holds the device, whoever it runs as. Its children lose it when they become a program.
-    let own = inside | CapabilitySet::SYS_PTRACE;
+    let own = if may_mount {
+        inside | CapabilitySet::SYS_PTRACE
+    } else if rustix::process::geteuid().is_root() {
+        inside
+    } else {
+        CapabilitySet::empty()
+    };
     let sets = CapabilitySets { effective: own, permitted: own, inheritable: CapabilitySet::empty() };
     Ok(rustix::thread::set_capabilities(None, sets)?)
 }

@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::{SigHandler, Signal};
-use rustix::fs::{Gid, Uid};
+use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::process::Resource;
 use rustix::pty::OpenptFlags;
@@ -22,6 +22,9 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 /// Open files of a process until it asks for more; the customary number, with which `select` is safe.
 const OPEN_FILES: u64 = 1024;
+
+/// `oom_score_adj` of programs. That of the init is lower.
+const OOM_SCORE_ADJUSTMENT: &[u8] = b"300";
 
 /// Group of terminal devices in Debian-like systems.
 const TTY_GROUP: u32 = 5;
@@ -69,6 +72,7 @@ pub(super) fn spawn(spawn: &Spawn) -> Result<(u32, Vec<OwnedFd>), Failure> {
             let mut files = rustix::process::getrlimit(Resource::Nofile);
             files.current = files.maximum.map_or(Some(OPEN_FILES), |most| Some(most.min(OPEN_FILES)));
             rustix::process::setrlimit(Resource::Nofile, files)?;
+            raise_oom_score();
             // No core files: they would land in the user's directories.
             let mut core = rustix::process::getrlimit(Resource::Core);
             core.current = Some(0);
@@ -107,6 +111,13 @@ fn default_signals() {
     for signal in Signal::iterator() {
         // SAFETY: installs no handler, so nothing of ours can run at a signal. Two cannot be changed, which is right.
         let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
+    }
+}
+
+/// Lets the kernel take a program before the init when the sandbox has no memory left.
+fn raise_oom_score() {
+    if let Ok(file) = rustix::fs::open(c"/proc/self/oom_score_adj", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
+        let _ = rustix::io::write(&file, OOM_SCORE_ADJUSTMENT);
     }
 }
 

@@ -136,6 +136,7 @@ pub(crate) struct TestProgram {
     pub(crate) api: Api,
     pub(crate) child: Child,
     pub(crate) directory: TempDir,
+    root: bool,
 }
 
 impl TestProgram {
@@ -145,9 +146,20 @@ impl TestProgram {
         program
     }
 
+    /// As a user without rights; needs root.
+    pub(crate) async fn start_without_root(arguments: &[&str]) -> Self {
+        let mut program = Self::start_by(without_root(), arguments).await.0;
+        program.root = false;
+        program
+    }
+
     /// By a command that becomes the program or starts it; also its pid.
-    pub(crate) async fn start_by(mut command: Command, arguments: &[&str]) -> (Self, Option<u32>) {
-        let directory = tempfile::tempdir().unwrap();
+    pub(crate) async fn start_by(command: Command, arguments: &[&str]) -> (Self, Option<u32>) {
+        Self::start_in(tempfile::tempdir().unwrap(), command, arguments).await
+    }
+
+    /// The same on a state directory that may have been used before.
+    pub(crate) async fn start_in(directory: TempDir, mut command: Command, arguments: &[&str]) -> (Self, Option<u32>) {
         let announcement = directory.path().join("announcement");
         let child = command
             .args(["--listen", "127.0.0.1:0", "--state-dir"])
@@ -165,8 +177,23 @@ impl TestProgram {
         .await;
         let api = Api::new(announced["url"].as_str().unwrap().to_owned(), directory.path());
         let pid = announced["pid"].as_u64().and_then(|pid| pid.try_into().ok());
-        (Self { api, child, directory }, pid)
+        (Self { api, child, directory, root: is_root() }, pid)
     }
+
+    /// Whether its sandboxes have a root beside the user.
+    pub(crate) fn has_root(&self) -> bool {
+        self.root
+    }
+}
+
+/// A command that becomes the program as a user without rights; needs root. Arguments must follow.
+pub(crate) fn without_root() -> Command {
+    // The fourth argument of the program is its state directory.
+    let script = "install -m 755 \"$0\" \"$4/program\" && chown 65534:65534 \"$4\" \
+        && exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$4/program\" \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, PROGRAM]);
+    command
 }
 
 /// A client of one sandbox.
@@ -234,6 +261,12 @@ impl Sandbox {
         self.start(json!({ "process": process, "pty": { "size": { "cols": 80, "rows": 24 } } })).await
     }
 
+    /// Starts a program of Python, which comes with the system.
+    pub(crate) async fn python_as(&self, user: &str, program: &str) -> Process {
+        let process = json!({ "cmd": "/usr/bin/python3", "args": ["-c", program] });
+        self.start_as(user, json!({ "process": process, "stdin": false })).await
+    }
+
     /// Runs a shell command on pipes to its end: exit code, stdout, stderr.
     pub(crate) async fn run(&self, command: &str) -> (i64, String, String) {
         self.run_as("user", command).await
@@ -293,12 +326,21 @@ impl Process {
 
     /// Reads until the terminal showed a text; returns what was shown until then.
     pub(crate) async fn shows(&mut self, text: &str) -> String {
+        self.wrote("pty", text).await
+    }
+
+    /// Reads until a text came on standard output; returns what came until then.
+    pub(crate) async fn prints(&mut self, text: &str) -> String {
+        self.wrote("stdout", text).await
+    }
+
+    async fn wrote(&mut self, stream: &str, text: &str) -> String {
         let mut shown = String::new();
         while !shown.contains(text) {
             let event = self.events.next_in_time().await;
             let event = event.unwrap_or_else(|_| panic!("no {text:?}, shown: {shown:?}"));
             let event = event.unwrap_or_else(|| panic!("the stream ended, shown: {shown:?}"));
-            let data = event["event"]["data"]["pty"].as_str().unwrap_or_default();
+            let data = event["event"]["data"][stream].as_str().unwrap_or_default();
             shown.push_str(&String::from_utf8_lossy(&STANDARD.decode(data).unwrap()));
         }
         shown

@@ -25,7 +25,7 @@ const PYTHON: &str = "/usr/bin/python3";
 const FILES: &str = "/workspace/files";
 
 /// Whether this machine can mount; else the test is skipped with words, but not in CI.
-fn can_mount() -> bool {
+pub(crate) fn can_mount() -> bool {
     let opened = std::fs::File::options().read(true).write(true).open("/dev/fuse");
     let missing = match opened {
         Err(error) => format!("/dev/fuse cannot be opened: {error}"),

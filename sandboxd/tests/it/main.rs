@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a failure here is the result, with its place")]
 
+mod bombs;
 mod client;
 mod control;
 mod files;
 mod fuse;
 mod isolation;
+mod kernel;
 mod process;
 mod races;
 mod sdk;
+mod trees;

@@ -33,6 +33,7 @@ pub mod plugin;
 pub mod sandbox;
 pub mod secret;
 pub mod session;
+pub(crate) mod signal;
 pub mod storage;
 pub mod terminal;
 pub mod words;

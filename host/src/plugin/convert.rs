@@ -15,6 +15,7 @@ use super::bindings::storage::mounter;
 use crate::sandbox::{
     Call, Code, Command, Entry, EntryKind, Error, Exit, Fault, Listed, Location, Page, Result, SandboxRef, Size, Spec,
 };
+use crate::signal;
 use crate::storage;
 
 /// Bytes of a message from a guest that are kept.
@@ -199,7 +200,7 @@ pub(super) fn to_command(c: &Command) -> exec::Command {
 
 pub(super) fn exit(e: wit::Exit) -> Exit {
     match (e.code, e.signal) {
-        (_, Some(name)) => Exit::Signal(clean(&name, 32)),
+        (_, Some(words)) => Exit::Signal(signal::of_words(&clean(&words, 64))),
         (Some(code), None) => Exit::Code(code),
         (None, None) => Exit::Unknown,
     }

@@ -439,3 +439,17 @@ async fn a_servers_words_steer_no_terminal() {
     let words = String::from_utf8(listed.stderr).unwrap();
     assert_eq!(words.trim_end(), "broker: the broker refused: no [2J 2J   fine");
 }
+
+#[tokio::test]
+async fn a_shell_that_a_signal_ended_gives_the_programs_status_whatever_the_signal() {
+    let broker = local().await;
+    for (signal, status) in [("USR1", 138), ("PIPE", 141), ("XCPU", 152), ("SYS", 159), ("RTMIN+2", 164)] {
+        let mut tty = attach(&broker.url, &[]);
+        tty.session().await;
+        tty.press(&format!("exec sh -c 'kill -s {signal} $$'\r"));
+        let ended = tty.ended().await;
+        assert_eq!(ended.code(), Some(status), "{signal}: {}", tty.said());
+        let name = format!("the shell was ended by SIG{signal}");
+        assert!(tty.said().contains(&name), "{signal}: {}", tty.said());
+    }
+}

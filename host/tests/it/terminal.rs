@@ -157,3 +157,17 @@ async fn health_tells_the_time_and_the_uptime() {
     let stamp: jiff::Timestamp = health["timestamp"].as_str().unwrap().parse().unwrap();
     assert!(stamp.as_second() > 1_700_000_000);
 }
+
+/// The plugin passes on what the agent says, in the words of Go's runtime.
+#[tokio::test]
+async fn a_signal_that_ended_the_shell_is_named() {
+    let broker = local().await;
+    for (number, name) in [(10, "SIGUSR1"), (16, "SIGSTKFLT"), (29, "SIGIO"), (31, "SIGSYS"), (36, "SIGRTMIN+2")] {
+        let mut client = broker.connect().await;
+        client.ready().await;
+        client.input(&format!("exec sh -c 'kill -{number} $$'\n")).await;
+        assert_eq!(client.closed().await.code, 1000);
+        let last = client.said.back().cloned();
+        assert_eq!(last, Some(Frame::Status(format!("the shell was ended by {name}"))), "{:?}", client.said);
+    }
+}

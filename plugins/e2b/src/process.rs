@@ -268,8 +268,9 @@ struct Ended {
 impl From<Ended> for Exit {
     fn from(end: Ended) -> Self {
         let status = end.status.unwrap_or_default();
-        if let Some(signal) = status.strip_prefix("signal: ") {
-            return Self { code: None, signal: Some(signal_name(signal)) };
+        // The host knows what the words of Go's runtime mean.
+        if let Some(words) = status.strip_prefix("signal: ") {
+            return Self { code: None, signal: Some(sandbox_broker_sdk::quote(words)) };
         }
         let code = end.exit_code.unwrap_or(0);
         // Zeros are left out: `exited` false and code 0 say nothing at all
@@ -277,32 +278,6 @@ impl From<Ended> for Exit {
         let known = end.exited == Some(true) || code > 0 || status.starts_with("exit status");
         Self { code: known.then_some(code).filter(|code| (0..=255).contains(code)), signal: None }
     }
-}
-
-/// The name of a signal from Go's words for it.
-fn signal_name(words: &str) -> String {
-    let words = words.strip_suffix(" (core dumped)").unwrap_or(words);
-    let name = match words {
-        "hangup" => "SIGHUP",
-        "interrupt" => "SIGINT",
-        "quit" => "SIGQUIT",
-        "illegal instruction" => "SIGILL",
-        "trace/breakpoint trap" => "SIGTRAP",
-        "aborted" => "SIGABRT",
-        "bus error" => "SIGBUS",
-        "floating point exception" => "SIGFPE",
-        "killed" => "SIGKILL",
-        "user defined signal 1" => "SIGUSR1",
-        "segmentation fault" => "SIGSEGV",
-        "user defined signal 2" => "SIGUSR2",
-        "broken pipe" => "SIGPIPE",
-        "alarm clock" => "SIGALRM",
-        "terminated" => "SIGTERM",
-        "CPU time limit exceeded" => "SIGXCPU",
-        "file size limit exceeded" => "SIGXFSZ",
-        other => return sandbox_broker_sdk::quote(other),
-    };
-    name.to_owned()
 }
 
 #[cfg(test)]
@@ -390,10 +365,10 @@ mod tests {
     fn exits_are_read_with_zeros_left_out() {
         assert_eq!(exit(r#"{"exited":true,"status":"exit status 0"}"#), (Some(0), None));
         assert_eq!(exit(r#"{"exitCode":3,"exited":true,"status":"exit status 3","error":"x"}"#), (Some(3), None));
-        assert_eq!(exit(r#"{"exitCode":-1,"status":"signal: killed"}"#), (None, Some("SIGKILL".into())));
+        assert_eq!(exit(r#"{"exitCode":-1,"status":"signal: killed"}"#), (None, Some("killed".into())));
         assert_eq!(
             exit(r#"{"exitCode":-1,"status":"signal: segmentation fault (core dumped)"}"#),
-            (None, Some("SIGSEGV".into()))
+            (None, Some("segmentation fault (core dumped)".into()))
         );
         assert_eq!(exit("{}"), (None, None));
     }

@@ -63,6 +63,7 @@ pub(super) fn end(status: ExitStatus) -> Bytes {
     connect::message(&serde_json::json!({ "event": { "end": end } }))
 }
 
+/// Go's words for all signals that have some.
 fn signal_name(signal: i32) -> String {
     let name = match signal {
         1 => "hangup",
@@ -80,8 +81,22 @@ fn signal_name(signal: i32) -> String {
         13 => "broken pipe",
         14 => "alarm clock",
         15 => "terminated",
+        16 => "stack fault",
+        17 => "child exited",
+        18 => "continued",
+        19 => "stopped (signal)",
+        20 => "stopped",
+        21 => "stopped (tty input)",
+        22 => "stopped (tty output)",
+        23 => "urgent I/O condition",
         24 => "CPU time limit exceeded",
         25 => "file size limit exceeded",
+        26 => "virtual timer expired",
+        27 => "profiling timer expired",
+        28 => "window changed",
+        29 => "I/O possible",
+        30 => "power failure",
+        31 => "bad system call",
         _ => return format!("signal {signal}"),
     };
     name.to_owned()

@@ -7,6 +7,7 @@ use std::fmt;
 
 use http::StatusCode;
 
+use crate::signal;
 use crate::terminal::client::NotOpened;
 
 /// Exit statuses of our own. Those below are the shell's.
@@ -17,24 +18,6 @@ const SIGNED_OUT: u8 = 252;
 
 /// What a shell adds to the number of a signal.
 const BY_SIGNAL: i32 = 128;
-
-/// Signals by which shells end; numbers as on all of Linux.
-const SIGNALS: [(&str, i32); 14] = [
-    ("SIGHUP", 1),
-    ("SIGINT", 2),
-    ("SIGQUIT", 3),
-    ("SIGILL", 4),
-    ("SIGTRAP", 5),
-    ("SIGABRT", 6),
-    ("SIGBUS", 7),
-    ("SIGFPE", 8),
-    ("SIGKILL", 9),
-    ("SIGUSR1", 10),
-    ("SIGSEGV", 11),
-    ("SIGUSR2", 12),
-    ("SIGPIPE", 13),
-    ("SIGTERM", 15),
-];
 
 /// Why we left.
 #[derive(Debug, PartialEq, Eq)]
@@ -83,8 +66,8 @@ impl Left {
             // As a parent sees it: the low byte.
             Left::Exited { code: Some(code), .. } => *code as u8,
             Left::Exited { signal: Some(name), .. } => {
-                let known = SIGNALS.iter().find(|(known, _)| known == name);
-                known.map_or(OVER, |(_, signal)| by_signal(*signal))
+                let number = signal::number(name).and_then(|number| i32::try_from(number).ok());
+                number.map_or(OVER, by_signal)
             }
             Left::Exited { .. } | Left::Closed(4404 | 4408 | 4500, _) => OVER,
             Left::Closed(4001, _) => TAKEN,
@@ -129,7 +112,11 @@ mod tests {
             (exited(Some(3), None), 3),
             (exited(Some(-1), None), 255),
             (exited(None, Some("SIGKILL")), 137),
-            (exited(None, Some("signal 40")), 254),
+            (exited(None, Some("SIGUSR1")), 138),
+            (exited(None, Some("SIGSYS")), 159),
+            (exited(None, Some("SIGRTMIN+6")), 168),
+            (exited(None, Some("signal 33")), 161),
+            (exited(None, Some("something else")), 254),
             (exited(None, None), 254),
             (closed(4001), 253),
             (closed(4401), 252),

@@ -42,7 +42,7 @@ async fn provider(server: &Awkward) -> ComponentProvider {
         config: json!({ "api_url": server.url, "sandbox_url": server.url, "request_timeout": 5 }),
         allow: vec![Grant::parse(&server.url).unwrap()],
         allow_private: false,
-        secrets: BTreeMap::from([("api_key".to_owned(), KEY.to_owned().into())]),
+        secrets: BTreeMap::from([("api_key".to_owned(), KEY.to_owned().into())]).into(),
         reveal: vec![],
         limits: Limits { memory: 64 << 20, cpu: Duration::from_secs(1), call_timeout: DEADLINE },
         isolation: None,
@@ -620,6 +620,58 @@ async fn a_creation_is_repeated_only_when_nothing_was_made() {
     assert_eq!(provider(&full).await.create(&call(), &spec()).await.unwrap_err().code, Code::ResourceExhausted);
 }
 
+/// What a server says that has only version 1 of a route. The first two are
+/// E2B's own words for it, in the object that also tells of a missing sandbox.
+const NO_ROUTE: [Answer; 4] = [
+    || answer(404, r#"{"code":404,"message":"validation error: method not allowed"}"#),
+    || answer(404, r#"{"code":404,"message":"validation error: no matching operation was found"}"#),
+    || answer(404, "404 page not found"),
+    || answer(405, ""),
+];
+
+const GONE: Answer =
+    || answer(404, r#"{"code":404,"message":"Sandbox \"iabc\" doesn't exist or you don't have access to it"}"#);
+
+#[tokio::test]
+async fn a_server_with_only_version_1_of_the_api_is_served() {
+    for no_route in NO_ROUTE {
+        let server = script(vec![
+            ("POST /v2/sandboxes", no_route),
+            ("POST /sandboxes", || answer(201, MADE)),
+            ("POST /v2/sandboxes/iabc/connect", no_route),
+            ("POST /sandboxes/iabc/connect", || answer(200, MADE)),
+            ("GET /v2/sandboxes?", no_route),
+            ("GET /sandboxes?metadata=b%3D1", || answer(200, r#"[{"sandboxID":"iabc","metadata":{"b":"1"}}]"#)),
+        ])
+        .await;
+        let provider = provider(&server).await;
+        let made = provider.create(&call(), &spec()).await.unwrap();
+        assert_eq!(provider.connect(&call(), &made, Duration::from_secs(5)).await.unwrap(), made);
+        assert_eq!(provider.list(&call(), &spec().labels, None).await.unwrap().sandboxes[0].id, "iabc");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_not_there_in_either_version() {
+    // A server of both versions says it twice.
+    let both = script(vec![("POST /v2/sandboxes/iabc/connect", GONE), ("POST /sandboxes/iabc/connect", GONE)]).await;
+    let e = provider(&both).await.connect(&call(), &sandbox(), Duration::from_secs(5)).await.unwrap_err();
+    assert_eq!(e.code, Code::NotFound);
+    for no_route in NO_ROUTE {
+        // A server of only the second one says it once.
+        let second =
+            script(vec![("POST /v2/sandboxes/iabc/connect", GONE), ("POST /sandboxes/iabc/connect", no_route)]).await;
+        let e = provider(&second).await.connect(&call(), &sandbox(), Duration::from_secs(5)).await.unwrap_err();
+        assert_eq!(e.code, Code::NotFound, "{e}");
+        // A server of neither is no server of sandboxes, and a sandbox that it does not know may live.
+        let neither = Awkward::start(move |_, _| async move { no_route() }).await;
+        let provider = provider(&neither).await;
+        let e = provider.connect(&call(), &sandbox(), Duration::from_secs(5)).await.unwrap_err();
+        assert_eq!(e.code, Code::Unimplemented, "{e}");
+        assert!(provider.kill(&call(), &sandbox()).await.is_err(), "it was not ended");
+    }
+}
+
 #[tokio::test]
 async fn a_sandbox_whose_agent_is_too_old_is_not_left_behind() {
     let old = || answer(201, r#"{"sandboxID":"iabc","envdVersion":"0.0.9"}"#);
@@ -747,6 +799,38 @@ async fn a_broken_upload_never_looks_like_a_file() {
         assert!(!calls.iter().any(|c| c == "Move" || c.ends_with("bytes")), "{calls:?}");
         assert!(calls.iter().any(|c| c == "Remove"), "{calls:?}");
     }
+}
+
+/// The agent answers after 1 MB of 100 that come as long as anybody takes them.
+#[tokio::test]
+async fn an_upload_that_is_refused_half_way_is_answered_at_once() {
+    let server = Awkward::start(async |line, body| {
+        if !line.starts_with("POST /files?") {
+            return answer(200, "{}");
+        }
+        let (mut body, mut read) = (body.into_data_stream(), 0);
+        while read < 1_000_000 {
+            read += futures_util::StreamExt::next(&mut body).await.unwrap().unwrap().len();
+        }
+        answer(507, r#"{"code":507,"message":"not enough disk space available"}"#)
+    })
+    .await;
+    let (tx, data) = mpsc::channel(4);
+    let (complete, rx) = oneshot::channel();
+    let provider = provider(&server).await;
+    let feed = tokio::spawn(async move {
+        while tx.send(Bytes::from(vec![7; 64 << 10])).await.is_ok() {}
+        tx
+    });
+    let upload = Upload { size: Some(100_000_000), data, complete: rx };
+    let e = within("the refusal", provider.write(&call(), &sandbox(), &at("/w/a"), upload)).await.unwrap_err();
+    assert_eq!(
+        (e.code, e.message.as_str()),
+        (Code::ResourceExhausted, "the disk of sandbox iabc is full: remove files")
+    );
+    // Nobody has said meanwhile that it is whole or broken.
+    assert!(complete.is_closed());
+    within("the source to learn of it", feed).await.unwrap();
 }
 
 async fn read(server: &Awkward, offset: u64, length: Option<u64>) -> Result<(String, Result<(), Error>), Error> {

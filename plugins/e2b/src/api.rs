@@ -117,15 +117,19 @@ impl<'a> Api<'a> {
         }
     }
 
-    /// Tries the current route and, where a server does not have it, the one
-    /// before it. A route that is missing has done nothing.
+    /// Tries the current route and, where a server may not have it, the one
+    /// before it. Servers word a missing route as they like, some just as a
+    /// missing sandbox; either has done nothing, and a real "not found" is said
+    /// again.
     async fn send_versions(&self, requests: [Request; 2], effect: Effect) -> Result<Read, Error> {
         let [current, before] = requests;
         let answer = self.send(current, effect).await?;
-        if errors::route_is_missing(answer.status, &answer.body) {
-            return self.send(before, effect).await;
+        if !matches!(answer.status, 404 | 405) {
+            return Ok(answer);
         }
-        Ok(answer)
+        let again = self.send(before, effect).await?;
+        let missing = errors::route_is_missing(again.status, &again.body);
+        Ok(if missing { answer } else { again })
     }
 
     /// Makes a sandbox.
@@ -199,8 +203,12 @@ impl<'a> Api<'a> {
         if let Some(cursor) = cursor {
             pairs.push(("nextToken", cursor));
         }
-        let path = format!("/v2/sandboxes{}", urls::query(&pairs));
-        let answer = self.send(self.request(Method::Get, &path), Effect::Same).await?;
+        let current = format!("/v2/sandboxes{}", urls::query(&pairs));
+        // Tells of all that run, in one page.
+        pairs.retain(|(name, _)| *name == "metadata");
+        let before = format!("/sandboxes{}", urls::query(&pairs));
+        let requests = [current, before].map(|path| self.request(Method::Get, &path));
+        let answer = self.send_versions(requests, Effect::Same).await?;
         if !(200..300).contains(&answer.status) {
             return Err(answer.error());
         }

@@ -62,12 +62,19 @@ impl Answer<'_> {
     }
 }
 
+/// Words of the service's own router where it has no such route. They come in
+/// the same object as those about a sandbox that is gone.
+const NO_ROUTE: [&str; 2] = ["no matching operation was found", "method not allowed"];
+
 /// Whether a 404 or 405 says that the server has no such route, rather than
 /// no such sandbox: the protocol's own 404 is an object with words.
 pub fn route_is_missing(status: u16, body: &[u8]) -> bool {
     match status {
         405 => true,
-        404 => Body::parse(body).is_none_or(|b| b.code.is_null() && b.message.is_empty()),
+        404 => Body::parse(body).is_none_or(|b| {
+            let nothing = b.code.is_null() && b.message.is_empty();
+            nothing || NO_ROUTE.iter().any(|words| b.message.ends_with(words))
+        }),
         _ => false,
     }
 }

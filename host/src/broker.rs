@@ -30,7 +30,7 @@ use crate::embedded::{Embedded, FUSE_TEMPLATE};
 use crate::heap;
 use crate::http::{self, App, ConfigStatus, Settings};
 use crate::journal::{Journal, Owner, Sqlite};
-use crate::plugin::{ComponentMounter, ComponentProvider, Engine, LiveMounts, Plugin, Section};
+use crate::plugin::{ComponentMounter, ComponentProvider, Engine, Keyring, LiveMounts, Plugin, Secrets, Section};
 use crate::sandbox::{Command, Provider};
 use crate::session::{Blueprint, Invitations, Mount, Sessions, SizeRule, SlowClient, new_id};
 use crate::storage::Mounter;
@@ -123,6 +123,8 @@ pub struct Checked {
     /// Of each provider: its plugin and its settings, as the plugin wants
     /// them.
     pub providers: Providers,
+    /// Of each provider: its secrets, in force once they are published.
+    pub secrets: BTreeMap<String, Secrets>,
 }
 
 /// Reads and checks a configuration and the plugins that it names.
@@ -130,6 +132,7 @@ pub struct Checked {
 pub struct Loader {
     surroundings: Surroundings,
     engine: Engine,
+    keyring: Keyring,
 }
 
 impl Loader {
@@ -146,7 +149,7 @@ impl Loader {
             .create(state)
             .with_context(|| format!("cannot make the state directory {}", state.display()))?;
         let engine = Engine::new(Some(&state.join("compiled")))?;
-        Ok(Loader { surroundings, engine })
+        Ok(Loader { surroundings, engine, keyring: Keyring::default() })
     }
 
     /// Reads the file, compiles and questions every plugin that it names, and
@@ -172,10 +175,19 @@ impl Loader {
         }
         mistakes.extend(wrong_kinds(&config, &providers));
         if mistakes.is_empty() {
-            return Ok(Checked { config, providers });
+            let secrets = self.secrets(&config, &providers);
+            return Ok(Checked { config, providers, secrets });
         }
         let files = self.files(&config);
         Err(Mistakes::new(mistakes, files))
+    }
+
+    fn secrets(&self, config: &Config, providers: &Providers) -> BTreeMap<String, Secrets> {
+        let of = |(name, (_, settings)): (&String, &(Arc<Plugin>, serde_json::Value))| {
+            let section = &config.providers[name];
+            (name.clone(), self.keyring.section(name, settings, &section.allow, &section.secrets))
+        };
+        providers.iter().map(of).collect()
     }
 
     async fn check(
@@ -301,6 +313,7 @@ impl Broker {
         let mounts = mounts(&checked, &live_mounts)?;
         let heirs = inherit::heirs(&checked, &provider, embedded.clone(), &loader.surroundings, &base, &live_mounts);
         let heirs = heirs.await?;
+        checked.secrets.values().for_each(Secrets::publish);
         let config = checked.config;
         for warning in config.warnings() {
             tracing::warn!("{warning}");
@@ -422,6 +435,7 @@ impl Live {
         }
 
         // Nothing below can fail.
+        checked.secrets.values().for_each(Secrets::publish);
         let generation = self.status.borrow().generation + 1;
         self.providers.send_modify(|known| inherit::replace(known, &provider));
         self.blueprint.send_replace(Arc::new(plan(&checked.config, provider, mounts, &self.base, generation)));
@@ -500,7 +514,7 @@ fn provider(checked: &Checked, name: &str, embedded: Option<&Embedded>) -> anyho
             new.config[key] = url.as_str().into();
         }
         new.allow.push(Grant::parse(url).context("the embedded server announced no URL")?);
-        new.secrets.insert("api_key".to_owned(), key.clone());
+        new.secrets.insert("api_key", key.clone());
         new.isolation = Some(EMBEDDED_ISOLATION.to_owned());
         if !checked.config.storage.is_empty() {
             new.config["template"] = FUSE_TEMPLATE.into();
@@ -557,7 +571,7 @@ fn section(checked: &Checked, name: &str) -> (Arc<Plugin>, Section) {
         config: settings.clone(),
         allow: section.allow.clone(),
         allow_private: section.allow_private,
-        secrets: section.secrets.clone(),
+        secrets: checked.secrets[name].clone(),
         reveal: section.reveal.clone(),
         limits: section.limits.clone(),
         isolation: None,

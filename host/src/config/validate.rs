@@ -105,6 +105,20 @@ pub(super) fn missing(mark: Option<&Mark>) -> Option<String> {
     }
 }
 
+/// Where a text came from, for a message; nothing where it stands in the file.
+fn sources(mark: Option<&Mark>) -> String {
+    let sources = mark.map_or(&[][..], |mark| &mark.sources);
+    let names: Vec<String> = sources.iter().map(Source::to_string).collect();
+    if names.is_empty() { String::new() } else { format!(" (from {})", names.join(", ")) }
+}
+
+/// What editors and shells put at the end of a text. No key ends so.
+const LINE_END: [char; 2] = ['\r', '\n'];
+
+fn secret(text: &str) -> Secret {
+    Secret::new(text.trim_end_matches(LINE_END))
+}
+
 struct Rules<'a> {
     context: &'a Context<'a>,
     /// Providers in use.
@@ -359,7 +373,16 @@ impl Rules<'_> {
         }
         for (secret, text) in &provider.secrets {
             let pointer = format!("{at}/secrets/{secret}");
-            let written = self.context.map.mark(&pointer).is_some_and(|mark| mark.sources.is_empty());
+            let mark = self.context.map.mark(&pointer);
+            let (written, from) = (mark.is_some_and(|mark| mark.sources.is_empty()), sources(mark));
+            if text.trim_end_matches(LINE_END).contains(char::is_control) && !provider.reveal.contains(secret) {
+                self.warning(
+                    &pointer,
+                    format!(
+                        "found a line end or another control character in the secret{from}; no request can carry it"
+                    ),
+                );
+            }
             if written && !text.is_empty() {
                 self.warning(
                     &pointer,
@@ -389,7 +412,7 @@ impl Rules<'_> {
             embedded: provider.embedded.map(|raw::Embedded::Sandboxd| Embedded::Sandboxd),
             allow,
             allow_private: provider.allow_private,
-            secrets: provider.secrets.into_iter().map(|(name, text)| (name, Secret::new(text))).collect(),
+            secrets: provider.secrets.into_iter().map(|(name, text)| (name, secret(&text))).collect(),
             reveal: provider.reveal,
             limits,
             config: Settings(provider.config),

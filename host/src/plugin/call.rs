@@ -4,7 +4,6 @@
 //! looped or hung; each call runs in a fresh Store. Deliberately knows no
 //! call of the contract's exports.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use super::bindings::storage::{StorageProvider, StorageProviderPre};
 use super::bindings::{SandboxProvider, SandboxProviderPre};
 use super::convert;
 use super::engine::{LoadError, Plugin};
+use super::keyring::Secrets;
 use super::net::Sender;
 use super::state::{Cell, Grants, Meter, State};
 use crate::config::{Limits, settings_of};
@@ -35,7 +35,7 @@ pub struct Section {
     /// Whether granted names may lead to private addresses.
     pub allow_private: bool,
     /// Secrets that the host fills in.
-    pub secrets: BTreeMap<String, crate::secret::Secret>,
+    pub secrets: Secrets,
     /// Names of secrets that may be handed to the plugin.
     pub reveal: Vec<String>,
     /// What one instance may use.

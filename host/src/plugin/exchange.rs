@@ -132,7 +132,9 @@ fn failure(error: &Transport, host: &str, secrets: &[String]) -> wit::Error {
             C::FailedPrecondition,
             match secrets {
                 [] => format!("the broker's settings for requests to {host} are incomplete"),
-                [name] => format!("the secret {name} is not configured: set it in `secrets`"),
+                [name] => format!(
+                    "the secret {name} is not configured or holds what no header may hold: look at it in `secrets`"
+                ),
                 names => format!("one of the secrets {} is not configured: set it in `secrets`", names.join(", ")),
             },
         ),

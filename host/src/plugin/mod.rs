@@ -12,6 +12,7 @@ mod connection;
 mod convert;
 mod engine;
 mod exchange;
+mod keyring;
 mod mounter;
 mod net;
 mod provider;
@@ -21,5 +22,6 @@ mod streams;
 
 pub use call::Section;
 pub use engine::{Description, Engine, LoadError, Plugin};
+pub use keyring::{Keyring, Secrets};
 pub use mounter::{ComponentMounter, LiveMounts};
 pub use provider::ComponentProvider;

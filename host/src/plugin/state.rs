@@ -4,7 +4,7 @@
 //! Owns every limit on a guest. Deliberately knows no call of the contract's
 //! exports.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::bindings::host::{log, secrets, types};
 use super::convert::{DETAIL_BYTES, DETAILS, MESSAGE_BYTES, clean, denial};
+use super::keyring::Secrets;
 use super::net::{Hooks, Sender};
 use crate::secret::Secret;
 
@@ -45,7 +46,7 @@ pub(crate) struct Grants {
     /// The section's name, for messages.
     pub(crate) provider: String,
     /// Secrets by the names that the plugin uses.
-    pub(crate) secrets: BTreeMap<String, Secret>,
+    pub(crate) secrets: Secrets,
     /// Names that may be handed over.
     pub(crate) reveal: BTreeSet<String>,
     /// Largest linear memory, bytes.
@@ -193,6 +194,7 @@ impl types::Host for State {}
 impl secrets::Host for State {
     fn hmac_sha256(&mut self, name: String, form: secrets::KeyForm, message: Vec<u8>) -> Result<Vec<u8>, types::Error> {
         let key = self.secret(&name)?;
+        let key = key.expose();
         let key = match form {
             secrets::KeyForm::Text => key.as_bytes().to_vec(),
             secrets::KeyForm::Base64 => {
@@ -214,14 +216,14 @@ impl secrets::Host for State {
                 format!("the secret `{}` may not be revealed to this plugin", clean(&name, 64)),
             ));
         }
-        self.secret(&name).map(str::to_owned)
+        self.secret(&name).map(|secret| secret.expose().to_owned())
     }
 }
 
 impl State {
-    fn secret(&self, name: &str) -> Result<&str, types::Error> {
+    fn secret(&self, name: &str) -> Result<Secret, types::Error> {
         let Grants { provider, secrets, .. } = &*self.grants;
-        let secret = secrets.get(name).ok_or_else(|| {
+        let secret = secrets.to_use(name).ok_or_else(|| {
             let name = clean(name, 64);
             tracing::warn!(%provider, secret = %name, "plugin asked for a secret that is not its own");
             denial(
@@ -235,7 +237,7 @@ impl State {
                 format!("providers.{provider}.secrets.{name} is empty"),
             ));
         }
-        Ok(secret.expose())
+        Ok(secret)
     }
 }
 

@@ -6,6 +6,7 @@
 mod attach;
 mod azurite;
 mod cleanup;
+mod credentials;
 mod durable;
 mod e2b;
 mod files;
@@ -23,3 +24,4 @@ mod storage_plugin;
 mod support;
 mod terminal;
 mod trouble;
+mod workdir;

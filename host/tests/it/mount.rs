@@ -89,7 +89,7 @@ async fn sessions(server: &Sandboxd, state: &Path) -> Sessions {
         config: json!({ "api_url": server.url, "sandbox_url": server.url }),
         allow: vec![Origin::parse(&server.url).unwrap()],
         allow_private: false,
-        secrets: BTreeMap::from([("api_key".to_owned(), server.key.clone().into())]),
+        secrets: BTreeMap::from([("api_key".to_owned(), server.key.clone().into())]).into(),
         reveal: vec![],
         limits: Limits { memory: 64 << 20, cpu: Duration::from_secs(1), call_timeout: DEADLINE },
         isolation: None,

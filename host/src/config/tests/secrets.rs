@@ -153,6 +153,31 @@ fn secrets_that_go_out_in_the_clear_are_warned_of() {
     assert!(warnings("https://api.e2b.app").is_empty());
 }
 
+/// Editors and `echo` put line ends there, and no header carries them.
+#[test]
+fn line_ends_at_the_end_of_a_secret_are_no_part_of_it_and_others_are_warned_of() {
+    let text = FULL.replace("canary-secret", "${KEY}");
+    for (key, secret) in [("canary\n", "canary"), ("canary\r\n\n", "canary"), (" canary ", " canary ")] {
+        let config = with(&text, &[("KEY", key)]).unwrap();
+        assert_eq!(config.providers["cloud"].secrets["api_key"].expose(), secret);
+        assert!(config.warnings().is_empty(), "{:?}", config.warnings());
+    }
+    let sent = text.replace("reveal = [\"api_key\"]", "reveal = []");
+    let config = with(&sent, &[("KEY", "can\nary\n")]).unwrap();
+    let warnings: Vec<_> = config.warnings().iter().map(ToString::to_string).collect();
+    let warning = "providers.cloud.secrets.api_key: found a line end or another control character in the secret \
+                   (from $KEY); no request can carry it";
+    assert_eq!(warnings, [format!("broker.toml:44:23: {warning}")]);
+    let nothing = with(&text, &[("KEY", "\n")]).expect_err("nothing is left").to_string();
+    assert!(nothing.contains("Missing required environment variable: KEY"), "{nothing}");
+
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("key"), "canary\n\n").unwrap();
+    let text = FULL.replace("canary-secret", "${file:key}");
+    let config = parse(&dir.path().join("broker.toml"), &text, &|_| None).unwrap();
+    assert_eq!(config.providers["cloud"].secrets["api_key"].expose(), "canary");
+}
+
 #[test]
 fn files_that_are_missing_or_strange_are_refused_with_their_name() {
     let dir = tempfile::tempdir().unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::Limits;
-use crate::plugin::Engine;
+use crate::plugin::{Engine, Secrets};
 
 fn mounter(plugin: &Arc<Plugin>, name: &str, settings: serde_json::Value, live: &LiveMounts) -> ComponentMounter {
     let section = Section {
@@ -14,7 +14,7 @@ fn mounter(plugin: &Arc<Plugin>, name: &str, settings: serde_json::Value, live: 
         config: settings,
         allow: Vec::new(),
         allow_private: false,
-        secrets: [].into(),
+        secrets: Secrets::default(),
         reveal: Vec::new(),
         limits: Limits { memory: 64 << 20, cpu: Duration::from_secs(1), call_timeout: Duration::from_secs(30) },
         isolation: None,

@@ -95,7 +95,7 @@ async fn provider(url: &str, roots: rustls::RootCertStore) -> (Engine, Component
         config: serde_json::json!({ "api_url": url, "sandbox_url": url }),
         allow: vec![Grant::parse(url).unwrap()],
         allow_private: false,
-        secrets: [("api_key".to_owned(), crate::secret::Secret::new("key"))].into(),
+        secrets: BTreeMap::from([("api_key".to_owned(), crate::secret::Secret::new("key"))]).into(),
         reveal: Vec::new(),
         limits: Limits { memory: 64 << 20, cpu: Duration::from_secs(1), call_timeout: DEADLINE },
         isolation: None,

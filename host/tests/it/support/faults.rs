@@ -37,6 +37,11 @@ pub enum Fault {
     /// It is answered with this status and not carried out. 429 says to come
     /// back after a second.
     Refused(u16),
+    /// It is answered with 507, in the agent's words, once so many bytes of it
+    /// have come, and not carried out.
+    Full(usize),
+    /// It is answered as E2B's proxy does for an agent that is dead.
+    Dead,
     /// It is not carried out, and nothing is said while the fault lasts; then
     /// the connection breaks.
     Hangs,
@@ -70,10 +75,24 @@ impl Spell {
     }
 }
 
+/// The header of the control plane that carries the key.
+const API_KEY: &str = "x-api-key";
+
+/// Which keys are good.
+#[derive(Clone, Debug)]
+struct Lock {
+    keys: Vec<String>,
+    /// What the server itself takes.
+    inner: String,
+}
+
 /// Passes requests on to a server; ends with the test.
 pub struct Faults {
     pub url: String,
     spells: watch::Sender<Option<Spell>>,
+    locks: watch::Sender<Option<Lock>>,
+    /// Each key that came, with the path for which it was good or bad.
+    keys: Arc<Mutex<Vec<(String, String, bool)>>>,
     met: Arc<Mutex<BTreeMap<Fault, u64>>>,
     _accept: AbortOnDropHandle<()>,
 }
@@ -84,12 +103,15 @@ impl Faults {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (spells, met) = (watch::Sender::new(None), Arc::default());
+        let (locks, keys) = (watch::Sender::new(None), Arc::default());
         let way = Way {
             server: server.strip_prefix("http://").unwrap().parse().unwrap(),
             // A request has its own connection: that one broke says nothing of another.
             client: Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http(),
             spells: spells.subscribe(),
             met: Arc::clone(&met),
+            locks: locks.subscribe(),
+            keys: Arc::clone(&keys),
         };
         let accept = async move {
             loop {
@@ -99,7 +121,20 @@ impl Faults {
                 tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(socket), service));
             }
         };
-        Faults { url, spells, met, _accept: AbortOnDropHandle::new(tokio::spawn(accept)) }
+        Faults { url, spells, locks, keys, met, _accept: AbortOnDropHandle::new(tokio::spawn(accept)) }
+    }
+
+    /// From now on these keys are good in the place of the server's own, which
+    /// is `inner`, and every other one is revoked.
+    pub fn admit(&self, keys: &[&str], inner: &str) {
+        let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+        self.locks.send_replace(Some(Lock { keys, inner: inner.to_owned() }));
+    }
+
+    /// The keys that came and their paths, the good or the bad ones.
+    pub fn keys(&self, good: bool) -> Vec<(String, String)> {
+        let keys = self.keys.lock().unwrap();
+        keys.iter().filter(|seen| seen.2 == good).map(|(key, path, _)| (key.clone(), path.clone())).collect()
     }
 
     /// For this long, `choice` says of each request's method and path what
@@ -126,6 +161,8 @@ struct Way {
     client: Client<HttpConnector, Body>,
     spells: watch::Receiver<Option<Spell>>,
     met: Arc<Mutex<BTreeMap<Fault, u64>>>,
+    locks: watch::Receiver<Option<Lock>>,
+    keys: Arc<Mutex<Vec<(String, String, bool)>>>,
 }
 
 impl Way {
@@ -134,12 +171,33 @@ impl Way {
         let mut parts = request.uri().clone().into_parts();
         (parts.scheme, parts.authority) = (Some(Scheme::HTTP), Some(self.server.clone()));
         *request.uri_mut() = Uri::from_parts(parts).unwrap();
+        if let Some(key) = request.headers().get(API_KEY).map(|key| key.to_str().unwrap().to_owned())
+            && let Some(lock) = self.locks.borrow().clone()
+        {
+            let good = lock.keys.contains(&key);
+            self.keys.lock().unwrap().push((key, request.uri().path().to_owned(), good));
+            if !good {
+                return Ok(said(401, r#"{"code":401,"message":"the key is not valid"}"#));
+            }
+            request.headers_mut().insert(API_KEY, lock.inner.parse().unwrap());
+        }
         let spell = self.spells.borrow_and_update().clone().filter(|spell| Instant::now() < spell.until);
         let fault = spell.as_ref().and_then(|spell| (spell.choice)(request.method(), request.uri().path()));
         let (Some(spell), Some(fault)) = (spell, fault) else { return self.pass(request).await };
         *self.met.lock().unwrap().entry(fault).or_default() += 1;
         match fault {
             Fault::Refused(status) => Ok(refusal(status)),
+            Fault::Full(after) => {
+                let (mut body, mut read) = (request.into_body(), 0);
+                while read < after
+                    && let Some(frame) = body.frame().await
+                {
+                    read += frame.map_err(io::Error::other)?.data_ref().map_or(0, Bytes::len);
+                }
+                // The rest stays unread, and the connection closes.
+                Ok(said(507, r#"{"code":507,"message":"not enough disk space available"}"#))
+            }
+            Fault::Dead => Ok(said(502, CLOSED_PORT)),
             Fault::Hangs => {
                 spell.over(&mut self.spells).await;
                 Err(broken("it was not answered"))
@@ -172,6 +230,16 @@ impl Way {
 
 fn broken(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionReset, why)
+}
+
+/// What E2B's proxy says where nobody listens on the agent's port.
+const CLOSED_PORT: &str =
+    r#"{"sandboxId":"iabc","message":"The sandbox is running but port is not open","port":49983,"code":502}"#;
+
+fn said(status: u16, json: &'static str) -> Response<Body> {
+    let answer = Response::builder().status(status).header("content-type", "application/json");
+    let words = Full::new(Bytes::from_static(json.as_bytes())).map_err(|never: Infallible| match never {});
+    answer.body(words.boxed_unsync()).unwrap()
 }
 
 fn refusal(status: u16) -> Response<Body> {

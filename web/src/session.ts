@@ -140,10 +140,9 @@ function addFrame(session: Session, frame: SessionFrame, now: number): Session {
       const provider = frame.provider === undefined ? {} : { provider: frame.provider };
       const mounted = frame.stage === "mount" && frame.state === "done" ? { storage: true as const } : {};
       if (session.phase === "starting") {
-        const known = frame.stage === "storage" || frame.stage === "mount" ? withTrouble(session, frame) : session;
-        return { ...known, ...provider, ...mounted, steps: addStatus(session.steps, frame, now) };
+        return { ...withTrouble(session, frame), ...provider, ...mounted, steps: addStatus(session.steps, frame, now) };
       }
-      // After `ready` a status is news: of the storage, which has a stage, or how the shell ended.
+      // After `ready` a status is news: of the storage or the way to the shell, which have a stage, or how the shell ended.
       if (frame.stage === undefined) return { ...session, ...provider, lastStatus: frame.message, remark: frame.message };
       return { ...withTrouble(session, frame), ...provider, remark: frame.message };
     }
@@ -199,7 +198,9 @@ function join(session: Session, frame: JoinedFrame, now: number): Session {
   };
 }
 
+/** What a stage of the storage tells of it. */
 function withTrouble(session: Session, frame: StatusFrame): Session {
+  if (frame.stage !== "storage" && frame.stage !== "mount") return session;
   if (frame.state === "failed") return { ...session, storageTrouble: frame.message };
   if (frame.state !== "done") return session;
   const { storageTrouble: _, ...well } = session;

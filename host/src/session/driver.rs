@@ -22,12 +22,12 @@ use super::handle::{Input, Phase, Shared, Wishes, Workspace};
 use super::ledger::Ledger;
 use super::log::{Appender, Durability, Readiness};
 use super::mount::{News, Order, Storage};
-use super::opening::{Opening, Shell, find};
+use super::opening::{Opened, Opening, Shell, find};
 use super::output::{Chunk, Output, append};
 use super::roster::Progress;
 use super::state::{Effect, Event, Machine, Terms};
 use super::tape::{self, Recorded};
-use super::{Blueprint, LABEL_NONCE, Outcome, cleanup, lease};
+use super::{Blueprint, LABEL_NONCE, Outcome, Stage, cleanup, lease};
 use crate::journal;
 use crate::sandbox::{
     Call, Code, Command, Control, Error, Exit, Fault, Lifetime, PIPE_CHUNKS, Provider, Result, SandboxRef, Size, Spec,
@@ -99,13 +99,15 @@ struct Live {
     control: Control,
     /// How much input the shell's terminal has taken, where the recorder tells.
     taken: Option<watch::Receiver<u64>>,
+    /// What the recorder's keeper tells clients.
+    news: Option<mpsc::Receiver<Stage>>,
     _lifetime: Lifetime,
 }
 
 /// What a call beside the loop has come to.
 enum Answer {
     Created(Result<SandboxRef>),
-    Opened(Box<Result<Shell>>),
+    Opened(Box<Result<Opened>>),
     Resized(Size, Result<()>),
     LeaseLost(Error),
     Cleaned,
@@ -115,6 +117,7 @@ enum Answer {
 enum Turn {
     Answer(Answer),
     Storage(News),
+    Told(Stage),
     Wishes,
     Input(Input),
     /// The pipe has room, or its reader is gone.
@@ -190,9 +193,9 @@ impl Driver {
     /// Picks what happens next. Every arm is cancel-safe: what it would take
     /// stays where it is when another one wins.
     async fn turn(&mut self) -> Turn {
-        let (output, done, taken) = match &mut self.terminal {
-            Some(live) => (live.output.as_mut(), live.done.as_mut(), live.taken.as_mut()),
-            None => (None, None, None),
+        let (output, done, taken, stages) = match &mut self.terminal {
+            Some(live) => (live.output.as_mut(), live.done.as_mut(), live.taken.as_mut(), live.news.as_mut()),
+            None => (None, None, None, None),
         };
         let takes_input = self.outbox.is_empty() && self.machine.wants_input();
         let waits_for_pipe = !self.outbox.is_empty();
@@ -201,6 +204,7 @@ impl Driver {
             answer = answer(&mut self.lease) => Turn::Answer(answer),
             answer = answer(&mut self.resize) => Turn::Answer(answer),
             news = told(&mut self.storage) => Turn::Storage(news),
+            stage = next_stage(stages) => Turn::Told(stage),
             Ok(()) = self.wishes.changed() => Turn::Wishes,
             Some(input) = self.inbox.recv(), if takes_input => Turn::Input(input),
             taken = next_taken(taken) => Turn::Taken(taken),
@@ -217,6 +221,7 @@ impl Driver {
             Turn::Storage(News::Prepared(result)) => self.step(Event::Prepared(result)),
             Turn::Storage(News::Mounted(result)) => self.step(Event::Mounted(result)),
             Turn::Storage(News::Tell(stage)) => self.step(Event::News(stage)),
+            Turn::Told(stage) => self.step(Event::News(stage)),
             Turn::Storage(News::Unmounted) => self.step(Event::Unmounted),
             Turn::Storage(News::Released) => {
                 self.storage = None;
@@ -278,8 +283,8 @@ impl Driver {
                 }
                 self.step(Event::Created(result));
             }
-            Answer::Opened(shell) => match *shell {
-                Ok(shell) => self.opened(shell),
+            Answer::Opened(opened) => match *opened {
+                Ok(opened) => self.opened(opened),
                 Err(error) => self.step(Event::Opened(Err(error))),
             },
             Answer::Resized(size, result) => {
@@ -293,21 +298,26 @@ impl Driver {
         }
     }
 
-    fn opened(&mut self, shell: Shell) {
+    fn opened(&mut self, Opened { shell, input, cwd, note }: Opened) {
+        self.pipe = Some(input);
+        if let Some(note) = note {
+            self.step(Event::News(note));
+        }
         let (live, size, tape) = match shell {
             Shell::Plain(Terminal { output, done, control, lifetime, .. }, size) => {
                 let output = Some(Output::Plain(output));
-                (Live { output, done: Some(done), control, taken: None, _lifetime: lifetime }, size, None)
+                (Live { output, done: Some(done), control, taken: None, news: None, _lifetime: lifetime }, size, None)
             }
-            Shell::Recorded(Recorded { output, begins, size, taken, done, control, lifetime }, tape) => {
+            Shell::Recorded(Recorded { output, begins, size, taken, news, done, control, lifetime }, tape) => {
                 self.log.begin_at(begins);
                 let output = Some(Output::Recorded(output));
-                let live = Live { output, done: Some(done), control, taken: Some(taken), _lifetime: lifetime };
+                let (done, taken, news) = (Some(done), Some(taken), Some(news));
+                let live = Live { output, done, control, taken, news, _lifetime: lifetime };
                 (live, Some(size), Some(tape))
             }
         };
         self.terminal = Some(live);
-        self.shared.set_running(|sandbox| self.workspace(sandbox), tape);
+        self.shared.set_running(|sandbox| self.workspace(sandbox, cwd), tape);
         if let Some(size) = size {
             let wanted = self.shared.has_size(size);
             self.step(Event::Resize(wanted));
@@ -485,11 +495,12 @@ impl Driver {
         Arc::clone(&self.blueprint.provider)
     }
 
-    fn workspace(&self, sandbox: SandboxRef) -> Workspace {
-        let Command { cwd, user, .. } = &self.blueprint.command;
+    fn workspace(&self, sandbox: SandboxRef, cwd: Option<String>) -> Workspace {
+        let Command { cwd: wanted, user, .. } = &self.blueprint.command;
         let mounts: Vec<_> = self.blueprint.mounts.iter().map(|mount| mount.path.clone()).collect();
         let mut roots = mounts.clone();
-        roots.extend(cwd.clone().filter(|cwd| !mounts.contains(cwd)));
+        let cwd = if mounts.is_empty() { cwd } else { wanted.clone() };
+        roots.extend(cwd.filter(|cwd| !mounts.contains(cwd)));
         Workspace { provider: self.provider(), sandbox, call: self.call.clone(), roots, mounts, user: user.clone() }
     }
 
@@ -526,40 +537,38 @@ impl Driver {
         .boxed()
     }
 
-    fn open(&mut self, sandbox: SandboxRef, size: Size) -> BoxFuture<'static, Answer> {
+    fn open(&self, sandbox: SandboxRef, size: Size) -> BoxFuture<'static, Answer> {
         let (provider, call, ledger) = (self.provider(), self.call.clone(), Arc::clone(&self.ledger));
         let lease = self.blueprint.lease;
         let mut command = self.blueprint.command.clone();
         if let Some(first) = self.blueprint.mounts.first() {
             command.cwd = Some(first.path.clone());
         }
-        let (pipe, input) = mpsc::channel(PIPE_CHUNKS);
-        self.pipe = Some(pipe);
-        let opening = Opening { provider, call, sandbox, command, size };
+        let opening = Opening { provider, call, sandbox, command, size, lease };
         let recorder = self.blueprint.recorder.clone().filter(|_| self.shared.kept);
         async move {
             let began = Instant::now();
             let before = ledger.entry().terminal;
-            let shell = match (&before, recorder) {
-                (Some(journal::Terminal::Recorded { .. }), _) => opening.resume(input, lease).await,
-                (Some(journal::Terminal::Plain { pty }), _) => opening.attach(pty, input).await,
-                (None, Some(recorder)) => opening.record(&recorder, input).await,
-                (None, None) => opening.plain(input).await,
+            let id = opening.sandbox.id.clone();
+            let opened = match &before {
+                Some(journal::Terminal::Recorded { .. }) => opening.resume().await,
+                Some(journal::Terminal::Plain { pty }) => opening.attach(pty).await,
+                None => opening.start(recorder).await,
             };
-            match &shell {
-                Ok(shell) => {
-                    let terminal = match shell {
+            match &opened {
+                Ok(opened) => {
+                    let terminal = match &opened.shell {
                         Shell::Plain(terminal, _) => journal::Terminal::Plain { pty: terminal.pty.clone() },
                         Shell::Recorded(..) => journal::Terminal::Recorded { directory: tape::DIRECTORY.to_owned() },
                     };
-                    info!(sandbox = opening.sandbox.id, ?terminal, elapsed = ?began.elapsed(), "shell started");
+                    info!(sandbox = id, ?terminal, elapsed = ?began.elapsed(), "shell started");
                     ledger
                         .note(|entry| (entry.state, entry.terminal) = (journal::State::Running, Some(terminal)))
                         .await;
                 }
                 Err(error) => failed("could not start the shell", error),
             }
-            Answer::Opened(Box::new(shell))
+            Answer::Opened(Box::new(opened))
         }
         .boxed()
     }
@@ -639,6 +648,15 @@ async fn next_taken(taken: Option<&mut watch::Receiver<u64>>) -> u64 {
     match taken.changed().await {
         Ok(()) => *taken.borrow_and_update(),
         Err(_) => pending().await,
+    }
+}
+
+/// Waits for news of the terminal; there are no more once its task has ended.
+async fn next_stage(news: Option<&mut mpsc::Receiver<Stage>>) -> Stage {
+    let Some(news) = news else { return pending().await };
+    match news.recv().await {
+        Some(stage) => stage,
+        None => pending().await,
     }
 }
 

@@ -20,6 +20,7 @@
 //! | `screens` | screens for clients that come late, drawn once for all who wait |
 //! | `ledger` | the session's page in the journal |
 //! | `opening` | from a sandbox to a shell: a new one, or an earlier broker's |
+//! | `directory` | makes the directory that a shell starts in |
 //! | `patience` | when what failed is tried again |
 //! | `lease` | keeps the sandbox alive while the session lives |
 //! | `mount` | carries storage's plans out in the sandbox, and keeps them true |
@@ -27,6 +28,7 @@
 //! | `reaper` | ends the sandboxes that no session knows |
 
 mod cleanup;
+mod directory;
 mod driver;
 mod handle;
 mod install;
@@ -96,7 +98,8 @@ pub enum SlowClient {
 }
 
 /// What a new session is made of. A session keeps the blueprint that it began
-/// with, so a change of configuration never touches a live one.
+/// with, so a change of configuration never touches a live one; only the
+/// secrets of its provider and its storage are live.
 #[derive(Clone)]
 pub struct Blueprint {
     /// Makes and ends the sandbox.

@@ -9,12 +9,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tracing::warn;
 
-use super::KEPT;
+use super::directory::{Directory, Settled};
 use super::driver::failed;
 use super::patience::patiently;
 use super::tape::{Recorded, Tape};
-use crate::sandbox::{Call, Code, Command, Provider, Result, SandboxRef, Size, Terminal};
+use super::{KEPT, Stage, Step};
+use crate::sandbox::{Call, Code, Command, PIPE_CHUNKS, Provider, Result, SandboxRef, Size, Terminal};
 
 /// How long the start of the recorder is tried while the failure may pass. A
 /// person waits for it; a provider's hiccup is over by then.
@@ -27,6 +29,17 @@ pub(super) enum Shell {
     Recorded(Recorded, Tape),
 }
 
+/// A shell that runs, and where.
+pub(super) struct Opened {
+    pub(super) shell: Shell,
+    /// Towards it.
+    pub(super) input: mpsc::Sender<Bytes>,
+    /// The directory that it started in, as far as that is known.
+    pub(super) cwd: Option<String>,
+    /// What clients should know of it.
+    pub(super) note: Option<Stage>,
+}
+
 /// What it takes to start a shell, or to come back to it.
 pub(super) struct Opening {
     pub(super) provider: Arc<dyn Provider>,
@@ -34,6 +47,7 @@ pub(super) struct Opening {
     pub(super) sandbox: SandboxRef,
     pub(super) command: Command,
     pub(super) size: Size,
+    pub(super) lease: Duration,
 }
 
 impl Opening {
@@ -47,9 +61,54 @@ impl Opening {
         }
     }
 
-    /// Under the recorder, or where that cannot run, on the provider's own
-    /// terminal.
-    pub(super) async fn record(&self, recorder: &Bytes, input: mpsc::Receiver<Bytes>) -> Result<Shell> {
+    /// Starts a shell: under the recorder, or where that cannot run, on the
+    /// provider's own terminal. Its directory is made where it is missing;
+    /// where that is not possible the shell starts in its user's home.
+    pub(super) async fn start(mut self, recorder: Option<Bytes>) -> Result<Opened> {
+        let mut error = match self.attempt(recorder.as_ref()).await {
+            Err(error) if !error.code.is_transient() => error,
+            done => return done,
+        };
+        let directory = Directory { provider: &*self.provider, call: &self.call, sandbox: &self.sandbox };
+        let settled = match &self.command.cwd {
+            Some(cwd) => directory.settle(cwd, self.command.user.as_deref()).await,
+            None => None,
+        };
+        let mut note = None;
+        if let Some(settled) = settled {
+            if let Settled::Elsewhere(home) = settled {
+                let wanted = std::mem::replace(&mut self.command.cwd, Some(home.clone())).unwrap_or_default();
+                let words =
+                    format!("There is no {wanted} in this sandbox and none can be made; the shell starts in {home}");
+                warn!(sandbox = self.sandbox.id, wanted, home, "the shell starts in another directory");
+                note = Some(Stage::started(Step::Shell, words));
+            }
+            error = match self.attempt(recorder.as_ref()).await {
+                Err(error) if !error.code.is_transient() => error,
+                done => return done.map(|opened| Opened { note, ..opened }),
+            };
+        }
+        if recorder.is_none() {
+            return Err(error);
+        }
+        // Not for its whole life without it because of a bad minute.
+        failed("the recorder cannot run in this sandbox; output that nobody reads is lost", &error);
+        Ok(Opened { note, ..self.attempt(None).await? })
+    }
+
+    async fn attempt(&self, recorder: Option<&Bytes>) -> Result<Opened> {
+        let (pipe, input) = mpsc::channel(PIPE_CHUNKS);
+        let shell = match recorder {
+            Some(recorder) => self.record(recorder, input).await?,
+            None => {
+                let Opening { provider, call, sandbox, command, size, .. } = self;
+                Shell::Plain(provider.open(call, sandbox, command, *size, input).await?, Some(*size))
+            }
+        };
+        Ok(self.opened(shell, pipe, self.command.cwd.clone()))
+    }
+
+    async fn record(&self, recorder: &Bytes, input: mpsc::Receiver<Bytes>) -> Result<Shell> {
         let tape = self.tape();
         let start = || async {
             match tape.start(recorder, &self.command, self.size).await {
@@ -59,35 +118,37 @@ impl Opening {
             }
         };
         let deadline = Instant::now() + START_PATIENCE;
-        match patiently("could not start the recorder yet", deadline, start).await {
-            Ok(started) => Ok(Shell::Recorded(tape.clone().keep(started, input), tape)),
-            // Not for its whole life without it because of a bad minute.
-            Err(error) if error.code.is_transient() => Err(error),
-            Err(error) => {
-                failed("the recorder cannot run in this sandbox; output that nobody reads is lost", &error);
-                self.plain(input).await
-            }
-        }
-    }
-
-    pub(super) async fn plain(&self, input: mpsc::Receiver<Bytes>) -> Result<Shell> {
-        let Opening { provider, call, sandbox, command, size } = self;
-        let terminal = provider.open(call, sandbox, command, *size, input).await?;
-        Ok(Shell::Plain(terminal, Some(*size)))
+        let started = patiently("could not start the recorder yet", deadline, start).await?;
+        Ok(Shell::Recorded(tape.clone().keep(started, input, self.lease), tape))
     }
 
     /// Comes back to the recorder; tries again while that may help, for one
-    /// `lease`.
-    pub(super) async fn resume(&self, input: mpsc::Receiver<Bytes>, lease: Duration) -> Result<Shell> {
+    /// lease.
+    pub(super) async fn resume(&self) -> Result<Opened> {
         let tape = self.tape();
         let what = "could not come back to the recorder yet";
-        let found = patiently(what, Instant::now() + lease, || tape.resume(KEPT)).await?;
-        Ok(Shell::Recorded(tape.clone().keep(found, input), tape))
+        let found = patiently(what, Instant::now() + self.lease, || tape.resume(KEPT)).await?;
+        let (pipe, input) = mpsc::channel(PIPE_CHUNKS);
+        let shell = Shell::Recorded(tape.clone().keep(found, input, self.lease), tape);
+        Ok(self.opened(shell, pipe, self.found_cwd().await))
     }
 
-    pub(super) async fn attach(&self, pty: &str, input: mpsc::Receiver<Bytes>) -> Result<Shell> {
+    pub(super) async fn attach(&self, pty: &str) -> Result<Opened> {
+        let (pipe, input) = mpsc::channel(PIPE_CHUNKS);
         let terminal = self.provider.attach(&self.call, &self.sandbox, pty, input).await?;
-        Ok(Shell::Plain(terminal, None))
+        Ok(self.opened(Shell::Plain(terminal, None), pipe, self.found_cwd().await))
+    }
+
+    fn opened(&self, shell: Shell, input: mpsc::Sender<Bytes>, cwd: Option<String>) -> Opened {
+        Opened { shell, input, cwd, note: None }
+    }
+
+    /// Where an earlier broker has started the shell: where it was to start,
+    /// unless that is not there.
+    async fn found_cwd(&self) -> Option<String> {
+        let cwd = self.command.cwd.clone()?;
+        let directory = Directory { provider: &*self.provider, call: &self.call, sandbox: &self.sandbox };
+        Some(directory.home_instead_of(&cwd, self.command.user.as_deref()).await.unwrap_or(cwd))
     }
 }
 

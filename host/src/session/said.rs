@@ -11,6 +11,7 @@ use bytes::{Buf, Bytes};
 use sandbox_recorder::wire::{self, ToBroker};
 
 use crate::sandbox::{Code, Error, Exit, Fault, Result, Size};
+use crate::signal;
 use crate::words::clean;
 
 /// Bytes of the recorder's own words that are shown.
@@ -133,17 +134,8 @@ pub(super) fn from_wire(size: wire::Size) -> Size {
 fn exit_of(code: i32, signal: u32) -> Exit {
     match signal {
         0 => Exit::Code(code),
-        signal => Exit::Signal(signal_name(signal)),
+        number => Exit::Signal(signal::name(number)),
     }
-}
-
-/// By number, as on all of Linux.
-pub(super) const SIGNALS: [(u32, &str); 7] =
-    [(1, "SIGHUP"), (2, "SIGINT"), (3, "SIGQUIT"), (6, "SIGABRT"), (9, "SIGKILL"), (11, "SIGSEGV"), (15, "SIGTERM")];
-
-fn signal_name(number: u32) -> String {
-    let name = SIGNALS.iter().find(|(known, _)| *known == number);
-    name.map_or_else(|| format!("signal {number}"), |(_, name)| (*name).to_owned())
 }
 
 /// What the recorder said cannot be, so nothing else that it says counts.

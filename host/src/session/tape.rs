@@ -27,15 +27,17 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, debug, info, warn};
 
+use super::Stage;
 pub(super) use super::install::DIRECTORY;
 use super::install::argv;
-use super::patience::{Pauses, may_pass, patiently};
-use super::said::{Frames, SIGNALS, Said, WORDS, from_wire, garbled};
+use super::patience::{PATIENCE, Pauses, again, may_pass, patiently, pause_after};
+use super::said::{Frames, Said, WORDS, from_wire, garbled};
 use super::screens::{Asker, Picture, Screens};
 use crate::sandbox::{
     Call, Code, Command, Control, ControlRequest, Error, Exit, Fault, Lifetime, PIPE_CHUNKS, Process, Provider, Result,
     SandboxRef, Size,
 };
+use crate::signal;
 use crate::words::clean;
 
 /// Time for the recorder to say that the shell runs. It takes milliseconds;
@@ -64,14 +66,12 @@ const JOINED: usize = 4 * 1024;
 /// First and longest pause before a broken connection is made again.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// The same where the provider says how long.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long the end of a process may take after the end of its output. Where
+/// the sandbox does not answer, a provider may ask for it much longer.
+const END_DEADLINE: Duration = Duration::from_secs(3);
 
-/// Tries in a row that fail for a reason that time does not mend.
-const TRIES: u32 = 5;
-
-/// How long a reason is borne of which nobody knows whether time mends it.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// News that wait for the session: that the connection is lost, and found.
+const NEWS: usize = 2;
 
 /// A recorder's own exit status: there is one already.
 const IN_USE: Exit = Exit::Code(3);
@@ -111,6 +111,8 @@ pub(super) struct Recorded {
     pub(super) size: Size,
     /// Bytes of input that the shell's terminal has taken from this broker.
     pub(super) taken: watch::Receiver<u64>,
+    /// What becomes of the connection to it.
+    pub(super) news: mpsc::Receiver<Stage>,
     pub(super) done: oneshot::Receiver<Result<Exit>>,
     pub(super) control: Control,
     pub(super) lifetime: Lifetime,
@@ -144,15 +146,18 @@ impl Tape {
     }
 
     /// Serves a connection, and makes it again when it breaks.
-    pub(super) fn keep(self, attachment: Attachment, input: mpsc::Receiver<Bytes>) -> Recorded {
+    pub(super) fn keep(self, attachment: Attachment, input: mpsc::Receiver<Bytes>, lease: Duration) -> Recorded {
         let (output, numbered) = mpsc::channel(PIPE_CHUNKS);
         let (told, taken) = watch::channel(0);
         let (done, how) = oneshot::channel();
         let (control, requests) = Control::new();
+        let (tell, news) = mpsc::channel(NEWS);
         let Attachment { hello, begins, .. } = attachment;
         let size = from_wire(hello.size);
         let keeper = Keeper {
             tape: self,
+            lease,
+            news: tell,
             input,
             untaken: Untaken { base: hello.input, ..Untaken::default() },
             before: hello.input,
@@ -165,7 +170,7 @@ impl Tape {
         };
         let task = tokio::spawn(async move { _ = done.send(keeper.run(attachment).await) }.in_current_span());
         let lifetime = AbortOnDropHandle::new(task);
-        Recorded { output: numbered, begins, size, taken, done: how, control, lifetime }
+        Recorded { output: numbered, begins, size, taken, news, done: how, control, lifetime }
     }
 
     /// What is left of the output between two offsets, as far as there is
@@ -410,6 +415,9 @@ impl Untaken {
 /// The task between the driver and the recorder.
 struct Keeper {
     tape: Tape,
+    /// For how long it is tried to come back, at least.
+    lease: Duration,
+    news: mpsc::Sender<Stage>,
     input: mpsc::Receiver<Bytes>,
     untaken: Untaken,
     /// Input that came before this broker.
@@ -449,26 +457,13 @@ impl Keeper {
         }
     }
 
-    async fn again(&mut self, mut error: Error) -> Result<Attachment> {
-        let (mut pauses, mut hopeless, broke) = (Pauses::new(PAUSE), 0, Instant::now());
-        loop {
-            if error.code == Code::NotFound {
-                return Err(error);
-            }
-            if !may_pass(&error) {
-                hopeless += 1;
-            }
-            if hopeless > TRIES || (!error.code.is_transient() && broke.elapsed() > PATIENCE) {
-                return Err(error);
-            }
-            sleep(pause_after(&error, &mut pauses)).await;
-            let command = self.tape.attach(["--since".to_owned(), self.end.to_string()]);
-            let end = self.end;
-            match Attachment::open(&self.tape, command, |_| end).await {
-                Ok(attachment) => return Ok(attachment),
-                Err(again) => error = again,
-            }
-        }
+    async fn again(&mut self, error: Error) -> Result<Attachment> {
+        let (tape, end) = (&self.tape, self.end);
+        let once = || async move {
+            let command = tape.attach(["--since".to_owned(), end.to_string()]);
+            Attachment::open(tape, command, |_| end).await
+        };
+        again(error, self.lease, PAUSE, &self.news, once).await
     }
 
     /// Serves one connection until the shell ends.
@@ -517,7 +512,10 @@ impl Keeper {
                 }
                 chunk = process.stdout.recv(), if received.is_empty() => match chunk {
                     Some(chunk) => frames.push(chunk),
-                    None => return Err(why_ended(&mut process).await),
+                    None => {
+                        let why = timeout(END_DEADLINE, why_ended(&mut process)).await;
+                        return Err(why.unwrap_or_else(|_| torn()));
+                    }
                 },
                 Some(bytes) = self.input.recv(), if room && self.untaken.len < UNTAKEN => {
                     outbox.push_back(encode(ToRecorder::Input(&bytes)));
@@ -530,7 +528,7 @@ impl Keeper {
                         let _ = reply.send(Ok(()));
                     }
                     ControlRequest::Signal(name, reply) => {
-                        let number = SIGNALS.iter().find(|(_, known)| *known == name).map(|(number, _)| *number);
+                        let number = signal::number(&name);
                         outbox.extend(number.map(|number| encode(ToRecorder::Signal { number })));
                         let message = format!("the recorder passes no {name}");
                         let known = number.map(drop);
@@ -554,11 +552,6 @@ impl Keeper {
         self.untaken.taken(input);
         self.taken.send_replace(input.saturating_sub(self.before));
     }
-}
-
-/// The next pause after this error, as long as the provider asks within reason.
-fn pause_after(error: &Error, pauses: &mut Pauses) -> Duration {
-    pauses.after(error).min(LONGEST_PAUSE)
 }
 
 /// The last words of a process, as far as they are there.

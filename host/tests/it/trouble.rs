@@ -3,12 +3,14 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::Method;
+use serde_json::Value;
 
 use crate::support::faults::{Fault, Faults};
 use crate::support::level1::{Visit, Window};
+use crate::support::proxy::{Place, Proxy};
 use crate::support::stream::{Follower, LINE, streams};
 use crate::support::{Broker, DEADLINE, Sandboxd, eventually};
 
@@ -155,4 +157,31 @@ fn timers(pid: u32, port: u16) -> Vec<(u8, Duration)> {
         ours.then_some((u8::from_str_radix(kind, 16).ok()?, left))
     };
     table.lines().skip(1).filter_map(timer).collect()
+}
+
+/// E2B's proxy says so of an agent that has died. The control plane goes on,
+/// and so does the lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_stops_answering_is_told_after_seconds_and_found_again() {
+    let server = Sandboxd::start().await;
+    let faults = Faults::start(&server.url).await;
+    let place = Place::find().await;
+    // The way that can be cut, and before it what answers in the agent's place.
+    let way = Proxy::start(place, &faults.url, None);
+    let broker = Broker::start(&config(&server, &way.url(), "")).await;
+    let mut window = Window::open(&broker.url, Visit::default()).await;
+    assert_eq!(window.ready().await.durability, "durable");
+    faults.begin(DEADLINE, |_, path| (!path.starts_with("/sandboxes")).then_some(Fault::Dead));
+    way.cut();
+    let cut = Instant::now();
+    let words = |text: &'static str| move |stage: &Value| stage["message"].as_str().unwrap().contains(text);
+    let told = window.told_that("stage", words("The sandbox does not answer")).await;
+    assert!(cut.elapsed() < Duration::from_secs(15), "told after {:?}", cut.elapsed());
+    let told = told["message"].as_str().unwrap();
+    assert!(told.contains("its agent does not answer") && told.contains("trying again for 2 min"), "{told}");
+    let seq = window.input("echo sti\"\"ll\n").await;
+    faults.lift();
+    window.told_that("stage", words("answers again")).await;
+    window.handed(seq).await;
+    window.expect("still").await;
 }

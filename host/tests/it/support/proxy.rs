@@ -23,6 +23,7 @@ impl Place {
 
 /// Carries connections to a broker until it is cut or dropped.
 pub struct Proxy {
+    url: String,
     /// Where it leads.
     broker: watch::Sender<String>,
     /// Counts the cuts.
@@ -35,6 +36,7 @@ pub struct Proxy {
 impl Proxy {
     /// Before the broker at this URL; with `tls`, clients have to speak it.
     pub fn start(place: Place, broker: &str, tls: Option<rustls::ServerConfig>) -> Self {
+        let url = place.url();
         let broker = watch::Sender::new(address(broker));
         let target = broker.subscribe();
         let tls = tls.map(|tls| TlsAcceptor::from(Arc::new(tls)));
@@ -57,7 +59,12 @@ impl Proxy {
                 });
             }
         };
-        Proxy { broker, cuts, carried, _accept: AbortOnDropHandle::new(tokio::spawn(accept)) }
+        Proxy { url, broker, cuts, carried, _accept: AbortOnDropHandle::new(tokio::spawn(accept)) }
+    }
+
+    /// Where it listens.
+    pub fn url(&self) -> String {
+        self.url.clone()
     }
 
     /// Connections that come from now on go to the broker at this URL.

@@ -354,7 +354,7 @@ pub struct Upload {
 }
 
 /// A sandbox provider as configured: one section of the configuration at one
-/// generation. Sessions hold the one they began with.
+/// generation. Sessions hold the one they began with; its secrets are live.
 ///
 /// Every method is bounded in time by the implementation and may be called at
 /// any time, at the same time as others. A failure in one call, a trap
@@ -423,7 +423,9 @@ pub trait Provider: Send + Sync + fmt::Debug {
         length: Option<u64>,
     ) -> Result<Download>;
 
-    /// Writes a whole file, replacing an old one.
+    /// Writes a whole file, replacing an old one. Takes as long as bytes come;
+    /// fails when they are not taken, or the whole file is not written long
+    /// after its last byte.
     async fn write(&self, call: &Call, sandbox: &SandboxRef, at: &Location, upload: Upload) -> Result<Entry>;
 
     /// Lists a directory, sorted by name.

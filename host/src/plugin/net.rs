@@ -8,7 +8,7 @@
 //! Deliberately knows no provider's protocol.
 
 use std::error::Error as StdError;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,7 +20,8 @@ use bytes::{Bytes, BytesMut};
 use http::uri::{Authority, Uri};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
-use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustix::net::sockopt;
@@ -33,7 +34,8 @@ use super::connection::Answered;
 use super::state::Grants;
 use crate::config::{Grant, HostPattern, Scheme};
 
-/// Bound on resolving a name and connecting, where the guest sets none.
+/// Bound on resolving a name, connecting and greeting, the TLS handshake
+/// included. A guest may ask for less.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Silence on a connection after which the kernel asks whether the other end is
 /// there, how often it asks, and how often in vain: a request that waits for
@@ -64,7 +66,7 @@ type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
 /// Sends requests of one provider section.
 pub(crate) struct Sender {
-    client: Client<HttpsConnector<Connector>, WasiBody>,
+    client: Client<Timely, WasiBody>,
     allow: Arc<[Grant]>,
     grants: Arc<Grants>,
 }
@@ -106,6 +108,7 @@ impl Sender {
             .https_or_http()
             .enable_all_versions()
             .wrap_connector(connector);
+        let connector = Timely(connector);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
@@ -130,36 +133,44 @@ impl Sender {
         let (mut head, body) = request.into_parts();
         let target = self.check(&head.uri)?;
         for (name, value) in &mut head.headers {
-            if let Some(filled) = self.fill(name, value)? {
+            if let Some(filled) = self.fill(&target, name, value)? {
                 *value = filled;
             }
         }
         let (method, path) = (head.method.clone(), head.uri.path().to_owned());
         let size = body.size_hint();
-        let request = http::Request::from_parts(head, Mortal { body, size, dead }.boxed_unsync());
-        let answer = self.client.request(request);
-        let first_byte = options.as_ref().and_then(|o| o.first_byte_timeout);
-        let answer = match first_byte {
-            None => answer.await,
-            Some(limit) => tokio::time::timeout(limit, answer).await.map_err(|_| Error::HttpResponseTimeout)?,
+        let mut request = http::Request::from_parts(head, Mortal { body, size, dead }.boxed_unsync());
+        let (connect, first_byte, between_bytes) =
+            options.map_or((None, None, None), |o| (o.connect_timeout, o.first_byte_timeout, o.between_bytes_timeout));
+        let mut connection = capture_connection(&mut request);
+        let late = async {
+            let Some(limit) = connect else { return pending().await };
+            if tokio::time::timeout(limit, connection.wait_for_connection_metadata()).await.is_ok() {
+                pending().await
+            }
+        };
+        let answer = within(first_byte, Error::HttpResponseTimeout, self.client.request(request));
+        let answer = tokio::select! {
+            answer = answer => answer?,
+            () = late => return Err(Error::ConnectionTimeout),
         };
         let provider = &self.grants.provider;
         match answer {
             Ok(answer) => {
-                tracing::debug!(%provider, %method, host = %target, %path, status = answer.status().as_u16(),
+                tracing::debug!(%provider, %method, host = %target.authority, %path, status = answer.status().as_u16(),
                     ms = started.elapsed().as_millis() as u64, "request");
-                Ok(answer.map(|body| Joined::new(body).boxed_unsync()))
+                Ok(answer.map(|body| Joined::new(body, between_bytes).boxed_unsync()))
             }
             Err(e) => {
                 let mapped = map(&e);
-                tracing::debug!(%provider, %method, host = %target, %path, error = ?mapped, "request failed");
+                tracing::debug!(%provider, %method, host = %target.authority, %path, error = ?mapped, "request failed");
                 Err(mapped)
             }
         }
     }
 
-    /// The authority, when a grant allows the URL.
-    fn check(&self, uri: &Uri) -> Result<Authority, Error> {
+    /// Where the URL leads, when a grant allows it.
+    fn check(&self, uri: &Uri) -> Result<Target, Error> {
         let authority = uri.authority().ok_or(Error::HttpRequestUriInvalid)?;
         if authority.as_str().contains('@') {
             return Err(Error::HttpRequestUriInvalid);
@@ -170,17 +181,24 @@ impl Sender {
             (None, "https") => 443,
             (None, _) => 80,
         };
-        let host = plain_host(authority.host());
-        if self.allow.iter().any(|g| g.covers(scheme, &host, port, uri.path())) {
-            return Ok(authority.clone());
+        let (scheme, path) = (scheme.to_owned(), uri.path().to_owned());
+        let target = Target { scheme, host: plain_host(authority.host()), port, path, authority: authority.clone() };
+        if self.allow.iter().any(|grant| target.is_granted(grant)) {
+            return Ok(target);
         }
+        let Target { scheme, .. } = target;
         tracing::warn!(provider = %self.grants.provider, url = %format_args!("{scheme}://{}:{port}", authority.host()),
             "plugin asked for a host that is not in `allow`");
         Err(Error::HttpRequestDenied)
     }
 
     /// The header's value with secrets filled in; none when it holds none.
-    fn fill(&self, name: &http::HeaderName, value: &http::HeaderValue) -> Result<Option<http::HeaderValue>, Error> {
+    fn fill(
+        &self,
+        target: &Target,
+        name: &http::HeaderName,
+        value: &http::HeaderValue,
+    ) -> Result<Option<http::HeaderValue>, Error> {
         let Ok(mut rest) = value.to_str() else { return Ok(None) };
         if !rest.contains(OPEN) {
             return Ok(None);
@@ -188,7 +206,8 @@ impl Sender {
         let mut filled = String::new();
         while let Some((before, after)) = rest.split_once(OPEN) {
             let Some((secret, after)) = after.split_once("}}") else { break };
-            let value = self.grants.secrets.get(secret).filter(|value| !value.is_empty());
+            let value = self.grants.secrets.to_send(secret, |grant| target.is_granted(grant));
+            let value = value.filter(|value| !value.is_empty());
             let value = value.ok_or_else(|| {
                 let (provider, secret) = (&self.grants.provider, super::convert::clean(secret, 64));
                 tracing::warn!(%provider, %secret, "plugin asked for a secret that its provider does not have");
@@ -206,6 +225,21 @@ impl Sender {
         })?;
         value.set_sensitive(true);
         Ok(Some(value))
+    }
+}
+
+/// Where a request goes.
+struct Target {
+    authority: Authority,
+    scheme: String,
+    host: String,
+    port: u16,
+    path: String,
+}
+
+impl Target {
+    fn is_granted(&self, grant: &Grant) -> bool {
+        grant.covers(&self.scheme, &self.host, self.port, &self.path)
     }
 }
 
@@ -303,11 +337,18 @@ struct Joined {
 }
 
 impl Joined {
-    fn new(mut body: hyper::body::Incoming) -> Self {
+    /// Fails when nothing comes for `silence`.
+    fn new(mut body: hyper::body::Incoming, silence: Option<Duration>) -> Self {
         let (tx, frames) = mpsc::channel(BODY_FRAMES);
         let reader = tokio::spawn(async move {
-            while let Some(frame) = body.frame().await {
-                if tx.send(Waiting::new(frame.map_err(|e| map(&e)))).await.is_err() {
+            loop {
+                let frame = match within(silence, Error::ConnectionReadTimeout, body.frame()).await {
+                    Ok(Some(frame)) => frame.map_err(|e| map(&e)),
+                    Ok(None) => break,
+                    Err(silent) => Err(silent),
+                };
+                let last = frame.is_err();
+                if tx.send(Waiting::new(frame)).await.is_err() || last {
                     break;
                 }
             }
@@ -348,6 +389,14 @@ impl Body for Joined {
             next = if self.held.is_some() { None } else { self.frames.try_recv().ok() };
         }
         Poll::Ready(Some(Ok(Frame::data(joined.freeze()))))
+    }
+}
+
+/// `future` within a limit, where there is one.
+async fn within<T>(limit: Option<Duration>, late: Error, future: impl Future<Output = T>) -> Result<T, Error> {
+    match limit {
+        None => Ok(future.await),
+        Some(limit) => tokio::time::timeout(limit, future).await.map_err(|_| late),
     }
 }
 
@@ -417,12 +466,29 @@ impl tower::Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let dial = self.clone().dial(uri);
+        Box::pin(self.clone().dial(uri))
+    }
+}
+
+/// Connects within [`CONNECT_TIMEOUT`]: one bound for all that stands before a
+/// request.
+#[derive(Clone)]
+struct Timely(HttpsConnector<Connector>);
+
+impl tower::Service<Uri> for Timely {
+    type Response = MaybeHttpsStream<TokioIo<Answered>>;
+    type Error = Box<dyn StdError + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connecting = self.0.call(uri);
         Box::pin(async move {
-            match tokio::time::timeout(CONNECT_TIMEOUT, dial).await {
-                Ok(done) => done,
-                Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
-            }
+            let late = |_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
+            tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(late)
         })
     }
 }
@@ -558,5 +624,54 @@ mod tests {
         for ip in ["1.1.1.1", "8.8.8.8", "2606:4700::1111", "172.32.0.1", "100.128.0.1"] {
             assert!(is_global(ip.parse().unwrap()), "{ip}");
         }
+    }
+
+    /// A server that listens and then says only this.
+    async fn says(words: &'static str) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 1024]).await.unwrap();
+            tokio::io::AsyncWriteExt::write_all(&mut stream, words.as_bytes()).await.unwrap();
+            pending::<()>().await;
+        });
+        address.to_string()
+    }
+
+    async fn get(url: &str, options: RequestOptions) -> Result<http::Response<WasiBody>, Error> {
+        let tls = rustls::ClientConfig::builder()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        let sender = Sender::with_tls(vec![Grant::parse(url).unwrap()], false, Arc::default(), tls);
+        let body = http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync();
+        let request = http::Request::get(url).body(body).unwrap();
+        sender.send(request, Some(options), Arc::default()).await
+    }
+
+    /// How long a guest is willing to wait.
+    const SHORT: Duration = Duration::from_millis(300);
+
+    #[tokio::test]
+    async fn a_guests_time_for_connecting_covers_the_greeting() {
+        let url = format!("https://{}", says("").await);
+        let options = RequestOptions { connect_timeout: Some(SHORT), ..RequestOptions::default() };
+        assert!(matches!(get(&url, options).await, Err(Error::ConnectionTimeout)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_does_not_greet_is_given_up() {
+        let url = format!("https://{}", says("").await);
+        let began = tokio::time::Instant::now();
+        assert!(get(&url, RequestOptions::default()).await.is_err());
+        assert_eq!(began.elapsed().as_secs(), CONNECT_TIMEOUT.as_secs());
+    }
+
+    #[tokio::test]
+    async fn a_guests_time_between_bytes_is_kept() {
+        let url = format!("http://{}", says("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf").await);
+        let options = RequestOptions { between_bytes_timeout: Some(SHORT), ..RequestOptions::default() };
+        let body = get(&url, options).await.unwrap().into_body();
+        assert!(matches!(body.collect().await, Err(Error::ConnectionReadTimeout)));
     }
 }

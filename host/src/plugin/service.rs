@@ -7,6 +7,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -133,7 +134,12 @@ where
     Ok(Download { data, done, lifetime })
 }
 
-/// A file on its way in; returns when the plugin has it whole.
+/// Time for a whole upload to become the file. On mounted storage the content
+/// travels once more in it.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(15 * 60);
+
+/// A file on its way in; returns when the plugin has it whole. Fails when the
+/// plugin takes nothing, of what is there, for as long as a call may take.
 pub(super) async fn upload<F>(caller: &Sandboxes, upload: Upload, start: F) -> Result<Entry>
 where
     F: for<'a> FnOnce(
@@ -148,31 +154,56 @@ where
 {
     let instance = caller.instance().await?;
     let meter = instance.meter();
-    let written = instance
-        .run(move |acc, guest| {
-            Box::pin(async move {
-                let Upload { size, data, complete } = upload;
-                let (tx, rx) = oneshot::channel();
-                let broken = || Err(convert::denial(wit::Code::Cancelled, "the upload broke off"));
-                let (data, end) = acc.with(|mut a| -> wasmtime::Result<_> {
-                    let data = StreamReader::new(&mut a, Inward::new(data))?;
-                    Ok((data, FutureReader::new(&mut a, Given::new(rx, broken))?))
-                })?;
-                let pass = async move {
-                    let whole = matches!(complete.await, Ok(Ok(())));
-                    // The plugin may have given up; then nobody waits.
-                    let _ = tx.send(if whole { Ok(()) } else { broken() });
-                };
-                let (written, ()) = tokio::join!(start(acc, guest, size, data, end), pass);
-                written
-            })
+    let (to, taken) = mpsc::channel(1);
+    let Upload { size, data, complete } = upload;
+    let stalled = stalls(data, to, caller.deadline());
+    let written = instance.run(move |acc, guest| {
+        Box::pin(async move {
+            let (tx, rx) = oneshot::channel();
+            let broken = || Err(convert::denial(wit::Code::Cancelled, "the upload broke off"));
+            let (data, end) = acc.with(|mut a| -> wasmtime::Result<_> {
+                let data = StreamReader::new(&mut a, Inward::new(taken))?;
+                Ok((data, FutureReader::new(&mut a, Given::new(rx, broken))?))
+            })?;
+            let pass = async move {
+                let whole = matches!(complete.await, Ok(Ok(())));
+                // The plugin may have given up; then nobody waits.
+                let _ = tx.send(if whole { Ok(()) } else { broken() });
+            };
+            let mut writing = start(acc, guest, size, data, end);
+            // A refusal does not wait for bytes that nobody takes any more.
+            tokio::select! {
+                written = &mut writing => return written,
+                () = pass => {}
+            }
+            writing.await
         })
-        .await;
+    });
+    let written = tokio::select! {
+        written = written => written,
+        () = stalled => return Err(caller.late("write")),
+    };
     match written {
         Ok(Ok(entry)) => Ok(convert::entry(entry)),
         Ok(Err(e)) => Err(convert::error(e)),
         Err(e) => Err(caller.trapped("write", &meter, &e)),
     }
+}
+
+/// Carries a file's bytes, and returns when nobody takes them for `limit`, or
+/// the file is not written long after all were taken.
+async fn stalls(mut from: mpsc::Receiver<Bytes>, to: mpsc::Sender<Bytes>, limit: Duration) {
+    while let Some(chunk) = from.recv().await {
+        match tokio::time::timeout(limit, to.send(chunk)).await {
+            Ok(Ok(())) => {}
+            // Refused, which the plugin's answer explains.
+            Ok(Err(_)) => break,
+            Err(_) => return,
+        }
+    }
+    // The source learns that nobody reads.
+    drop((from, to));
+    tokio::time::sleep(WRITTEN_WITHIN).await;
 }
 
 /// Where a service says that it runs, or does not.

@@ -77,7 +77,7 @@ impl Opening {
         let mut note = None;
         if let Some(settled) = settled {
             if let Settled::Elsewhere(home) = settled {
-                let wanted = std::mem::replace(&mut self.command.cwd, Some(home.clone())).unwrap_or_default();
+                let wanted = self.command.cwd.replace(home.clone()).unwrap_or_default();
                 let words =
                     format!("There is no {wanted} in this sandbox and none can be made; the shell starts in {home}");
                 warn!(sandbox = self.sandbox.id, wanted, home, "the shell starts in another directory");

@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::support::{Broker, Client, eventually};
+use crate::support::faults::{Fault, Faults};
+use crate::support::{Broker, Client, DEADLINE, Sandboxd, eventually};
 
 const LOCAL: &str = "[server]\nlisten = \"127.0.0.1:0\"\n[sandbox]\nprovider = \"local\"\nworkdir = \"/workspace\"\n\
                      [providers.local]\nplugin = \"e2b\"\nembedded = \"sandboxd\"\n";
@@ -23,7 +24,17 @@ struct Desk {
 
 impl Desk {
     async fn new() -> Self {
-        let broker = Broker::start(LOCAL).await;
+        Self::on(LOCAL).await
+    }
+
+    /// On this server, by this way to it.
+    async fn by(url: &str, server: &Sandboxd) -> Self {
+        let sandbox = "[server]\nlisten = \"127.0.0.1:0\"\n[sandbox]\nprovider = \"box\"\nworkdir = \"/workspace\"\n";
+        Self::on(&format!("{sandbox}{}", server.section_by(url, "box"))).await
+    }
+
+    async fn on(config: &str) -> Self {
+        let broker = Broker::start(config).await;
         let mut terminal = broker.connect().await;
         let session = terminal.ready().await["session"].as_str().unwrap().to_owned();
         // No connection is kept: the broker ends idle ones after some seconds, in
@@ -327,4 +338,57 @@ async fn no_race_with_a_link_lends_a_permission() {
     desk.terminal.expect("unchanged").await;
     desk.terminal.input("find /workspace ! -user user | wc -l | sed 's/^/foreign:/'\n").await;
     desk.terminal.expect("foreign:0\r\n").await;
+}
+
+/// How an upload is answered whose client sends as long as it is let, and
+/// listens meanwhile.
+async fn refused(desk: &Desk, name: &str, size: usize) -> (u16, String) {
+    let address = desk.broker.url.strip_prefix("http://").unwrap();
+    let (mut from, mut to) = TcpStream::connect(address).await.unwrap().into_split();
+    let path = desk.path("/content", name);
+    let head = format!("PUT {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {size}\r\n\r\n");
+    tokio::spawn(async move {
+        let piece = vec![7; 64 << 10];
+        let mut left = size;
+        let mut sent = to.write_all(head.as_bytes()).await;
+        while sent.is_ok() && left > 0 {
+            let length = piece.len().min(left);
+            sent = to.write_all(&piece[..length]).await;
+            left -= length;
+        }
+        // The connection is ended by the other side.
+        std::future::pending::<()>().await;
+    });
+    let mut answer = Vec::new();
+    let read = tokio::io::AsyncReadExt::read_to_end(&mut from, &mut answer);
+    let read = tokio::time::timeout(DEADLINE, read).await.expect("it is answered and closed");
+    let answer = String::from_utf8(answer).unwrap();
+    let status = answer.get(9..12).unwrap_or_else(|| panic!("{read:?}: {answer:?}")).parse().unwrap();
+    (status, answer)
+}
+
+#[tokio::test]
+async fn an_upload_that_the_agent_refuses_half_way_is_answered_before_it_is_over() {
+    let server = Sandboxd::start().await;
+    let way = Faults::start(&server.url).await;
+    let desk = Desk::by(&way.url, &server).await;
+    way.begin(DEADLINE, |_, path| (path == "/files").then_some(Fault::Full(1_000_000)));
+    let (status, answer) = refused(&desk, "/workspace/large", 100_000_000).await;
+    assert_eq!(status, 507, "{answer}");
+    assert!(answer.contains("the disk of sandbox") && answer.contains("connection: close"), "{answer}");
+    way.lift();
+    assert_eq!(desk.put("/workspace/small", "x").await.status(), 201, "its place is free again");
+    assert_eq!(desk.names("/workspace").await, ["small"]);
+}
+
+#[tokio::test]
+async fn an_upload_on_a_full_disk_is_answered_every_time() {
+    let server = Sandboxd::start_on_disk(2 << 20).await;
+    let desk = Desk::by(&server.url, &server).await;
+    for n in 0..10 {
+        let (status, answer) = refused(&desk, &format!("/workspace/{n}"), 3_000_000).await;
+        assert_eq!(status, 507, "{answer}");
+    }
+    assert_eq!(desk.names("/workspace").await, Vec::<String>::new(), "nothing is left of them");
+    assert_eq!(desk.put("/workspace/small", "x").await.status(), 201);
 }

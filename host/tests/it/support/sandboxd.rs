@@ -15,10 +15,31 @@ pub struct Sandboxd {
 
 impl Sandboxd {
     pub async fn start() -> Self {
+        Self::start_by(|_| Command::new(program())).await
+    }
+
+    /// Starts one whose sandboxes have a disk of so many bytes, all together.
+    /// It is mounted where only this server sees it.
+    pub async fn start_on_disk(bytes: u64) -> Self {
+        let script = format!(r#"mount -t tmpfs -o size={bytes},mode=755 tmpfs "$0"/sandboxes && exec "$@""#);
+        Self::start_by(|directory| {
+            std::fs::create_dir(directory.join("sandboxes")).unwrap();
+            let mut command = Command::new("unshare");
+            // Root may mount without it, and keeps all its users.
+            if !rustix::process::geteuid().is_root() {
+                command.args(["--user", "--map-root-user"]);
+            }
+            command.args(["--mount", "--", "sh", "-c", &script]).arg(directory).arg(program());
+            command
+        })
+        .await
+    }
+
+    async fn start_by(command: impl FnOnce(&Path) -> Command) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         let log = std::fs::File::create(at("log")).unwrap();
-        let child = Command::new(program())
+        let child = command(directory.path())
             .args([
                 "sandboxd",
                 "--listen",

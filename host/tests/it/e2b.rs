@@ -365,6 +365,43 @@ async fn a_sandbox_that_is_gone_is_told_apart_from_one_that_does_not_answer() {
     assert_eq!(open(&server).await.unwrap_err().code, Code::Unavailable);
 }
 
+/// What E2B's agent, version 0.6.13, was recorded to say where the directory of
+/// a process is missing.
+#[tokio::test]
+async fn a_missing_directory_is_no_passing_trouble() {
+    let refusal = r#"{"error":{"code":"invalid_argument","message":"cwd '/workspace' does not exist"}}"#;
+    let server = Awkward::start(async move |_, _| streamed(&[frame(2, refusal)])).await;
+    let e = open(&server).await.unwrap_err();
+    assert_eq!((e.code, e.message.as_str()), (Code::InvalidArgument, "cwd '/workspace' does not exist"));
+}
+
+/// Recorded from the same agent.
+#[tokio::test]
+async fn every_signal_that_ended_a_process_has_its_name() {
+    for (end, name) in [
+        (r#"{"exitCode":-1,"status":"signal: hangup","error":"signal: hangup"}"#, "SIGHUP"),
+        (
+            r#"{"exitCode":-1,"status":"signal: user defined signal 1","error":"signal: user defined signal 1"}"#,
+            "SIGUSR1",
+        ),
+        (r#"{"exitCode":-1,"status":"signal: broken pipe","error":"signal: broken pipe"}"#, "SIGPIPE"),
+        (r#"{"exitCode":-1,"status":"signal: stack fault","error":"signal: stack fault"}"#, "SIGSTKFLT"),
+        (r#"{"exitCode":-1,"status":"signal: I/O possible","error":"signal: I/O possible"}"#, "SIGIO"),
+        (r#"{"exitCode":-1,"status":"signal: bad system call","error":"signal: bad system call"}"#, "SIGSYS"),
+        (r#"{"exitCode":-1,"status":"signal: signal 34","error":"signal: signal 34"}"#, "SIGRTMIN"),
+        (r#"{"exitCode":-1,"status":"signal: signal 64","error":"signal: signal 64"}"#, "SIGRTMIN+30"),
+    ] {
+        let end = event(&format!(r#"{{"end":{end}}}"#));
+        let server = Awkward::start(move |_, _| {
+            let end = end.clone();
+            async move { streamed(&[started(), end, frame(2, END)]) }
+        })
+        .await;
+        let (terminal, _input) = open(&server).await.unwrap();
+        assert_eq!(rest(terminal).await.1.unwrap(), Exit::Signal(name.into()));
+    }
+}
+
 #[tokio::test]
 async fn lost_input_is_told_when_the_process_lives() {
     let server = Awkward::start(async |line, body| match line.rsplit('/').next().unwrap() {

@@ -27,6 +27,7 @@ use super::output::{Chunk, Output, append};
 use super::roster::Progress;
 use super::state::{Effect, Event, Machine, Terms};
 use super::tape::{self, Recorded};
+use super::waits::{exited, next_stage, next_taken, room_in};
 use super::{Blueprint, LABEL_NONCE, Outcome, Stage, cleanup, lease};
 use crate::journal;
 use crate::sandbox::{
@@ -642,24 +643,6 @@ fn resize(control: &Control, size: Size, begins: Instant) -> BoxFuture<'static, 
     .boxed()
 }
 
-/// Waits for the recorder to take more input.
-async fn next_taken(taken: Option<&mut watch::Receiver<u64>>) -> u64 {
-    let Some(taken) = taken else { return pending().await };
-    match taken.changed().await {
-        Ok(()) => *taken.borrow_and_update(),
-        Err(_) => pending().await,
-    }
-}
-
-/// Waits for news of the terminal; there are no more once its task has ended.
-async fn next_stage(news: Option<&mut mpsc::Receiver<Stage>>) -> Stage {
-    let Some(news) = news else { return pending().await };
-    match news.recv().await {
-        Some(stage) => stage,
-        None => pending().await,
-    }
-}
-
 /// Waits for a call, if there is one, and forgets it when it has answered.
 async fn answer(call: &mut Option<BoxFuture<'static, Answer>>) -> Answer {
     let Some(running) = call else { return pending().await };
@@ -676,28 +659,11 @@ async fn told(storage: &mut Option<Storage>) -> News {
     }
 }
 
-/// Waits for room in the pipe to the shell; false when nobody reads it.
-async fn room_in(pipe: Option<&mpsc::Sender<Bytes>>) -> bool {
-    match pipe {
-        Some(pipe) => pipe.reserve().await.is_ok(),
-        None => pending().await,
-    }
-}
-
 /// Waits for room in the log, then for output; none at its end.
 async fn next_chunk(log: &Appender, output: Option<&mut Output>) -> Option<Chunk> {
     let Some(output) = output else { return pending().await };
     log.room().await;
     output.recv().await
-}
-
-/// Waits for the word how the shell ended.
-async fn exited(done: Option<&mut oneshot::Receiver<Result<Exit>>>) -> Result<Exit> {
-    let Some(done) = done else { return pending().await };
-    done.await.unwrap_or_else(|_| {
-        let message = "the provider's plugin stopped without saying how the shell ended";
-        Err(Error::new(Fault::Plugin, Code::Internal, message))
-    })
 }
 
 async fn fired(timer: &mut Option<Pin<Box<Sleep>>>) {

@@ -22,6 +22,7 @@
 //! | `opening` | from a sandbox to a shell: a new one, or an earlier broker's |
 //! | `directory` | makes the directory that a shell starts in |
 //! | `patience` | when what failed is tried again |
+//! | `waits` | what the driver waits for of a live terminal |
 //! | `lease` | keeps the sandbox alive while the session lives |
 //! | `mount` | carries storage's plans out in the sandbox, and keeps them true |
 //! | `cleanup` | ends the sandbox for certain, found by label if need be |
@@ -49,6 +50,7 @@ mod state;
 mod tape;
 #[cfg(test)]
 mod tests;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::fmt;

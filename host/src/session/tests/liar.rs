@@ -99,7 +99,7 @@ async fn attached(said: &[Bytes]) -> (Error, Vec<(u64, Bytes)>) {
     let tape = tape(&fake);
     let attachment = tape.resume(4).await.unwrap();
     let (_input, keys) = mpsc::channel(1);
-    let mut recorded = tape.keep(attachment, keys);
+    let mut recorded = tape.keep(attachment, keys, Duration::ZERO);
     let mut got = Vec::new();
     while let Some(chunk) = recorded.output.recv().await {
         got.push(chunk);

@@ -6,11 +6,11 @@
 use super::rust::{Path, line, paths};
 
 /// Module, the modules it may name, and why no others.
-const EDGES: [(&str, &[&str], &str); 15] = [
+const EDGES: [(&str, &[&str], &str); 16] = [
     ("main", &["cli"], "main only parses, runs and exits"),
     (
         "cli",
-        &["broker", "config", "embedded", "storage", "terminal", "words"],
+        &["broker", "config", "embedded", "signal", "storage", "terminal", "words"],
         "a command starts the broker, asks about its configuration, shows a plan or is a client of its terminal",
     ),
     (
@@ -27,16 +27,21 @@ const EDGES: [(&str, &[&str], &str); 15] = [
         "HTTP hands a session over, or works on its files through the port; it knows no provider",
     ),
     ("terminal", &["sandbox", "session", "words"], "frames speak of a session, whoever provides it"),
-    ("plugin", &["config", "sandbox", "secret", "storage"], "plugins implement the ports and know no session"),
+    (
+        "plugin",
+        &["config", "sandbox", "secret", "signal", "storage"],
+        "plugins implement the ports and know no session",
+    ),
     (
         "session",
-        &["journal", "sandbox", "storage", "words"],
+        &["journal", "sandbox", "signal", "storage", "words"],
         "a session knows the ports alone, so that it is tested in memory",
     ),
     ("storage", &["sandbox"], "a mount happens in a sandbox and has its errors"),
     ("journal", &[], "a journal keeps what it is given; whether a session lives on is for others to say"),
     ("sandbox", &[], "the port speaks only domain words"),
     ("secret", &[], "a secret knows nobody that could tell it"),
+    ("signal", &[], "a signal has one name, whoever tells of it"),
     ("words", &[], "a stranger's text is dangerous wherever it is shown"),
 ];
 

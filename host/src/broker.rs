@@ -3,20 +3,21 @@
 //! no policy of its own.
 
 mod desk;
+mod home;
 mod inherit;
 mod sign_ins;
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -37,6 +38,10 @@ use crate::storage::Mounter;
 use crate::terminal;
 
 pub use desk::Desk;
+use home::Home;
+
+/// What the embedded server makes sandboxes with.
+const ISOLATES: &str = "bwrap";
 
 /// What people are told about sandboxes of the embedded server.
 const EMBEDDED_ISOLATION: &str = "shares this machine's kernel: not for code of strangers";
@@ -143,11 +148,7 @@ impl Loader {
     /// When the state directory cannot be made or the engine not started.
     pub fn new(surroundings: Surroundings) -> anyhow::Result<Self> {
         let state = &surroundings.state;
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(state)
-            .with_context(|| format!("cannot make the state directory {}", state.display()))?;
+        home::prepare(state)?;
         let engine = Engine::new(Some(&state.join("compiled")))?;
         Ok(Loader { surroundings, engine, keyring: Keyring::default() })
     }
@@ -199,6 +200,8 @@ impl Loader {
         let wrong = |message: String| vec![config.plugin_mistake(name, &message)];
         let path = self.surroundings.plugin(&section.plugin).map_err(wrong)?;
         let plugin = self.engine.load(&path).await.map_err(|e| wrong(e.to_string()))?;
+        let trial = config.trial_of(name, &plugin.schema);
+        self.engine.try_schema(&trial).await.map_err(|e| wrong(e.to_string()))?;
         let settings = config.check_provider_config(name, &plugin.schema).map_err(|found| found.list().to_vec())?;
         for settings in variants(config, section, &settings) {
             let found = plugin.validate(&settings.to_string()).await.map_err(|e| wrong(e.to_string()))?;
@@ -264,6 +267,8 @@ pub struct Broker {
     sessions: Sessions,
     stop: CancellationToken,
     serving: tokio::task::JoinHandle<usize>,
+    /// Asks for a reload. One that waits already is enough.
+    reload: mpsc::Sender<()>,
     /// Tasks that live as long as the broker.
     _keeping: Vec<AbortOnDropHandle<()>>,
 }
@@ -304,7 +309,7 @@ impl Broker {
     /// [`Mistakes`] of the configuration, or what could not be started.
     pub async fn start(loader: Loader, checked: Checked, relog: Relog) -> anyhow::Result<Self> {
         let started = Instant::now();
-        let base = base(&loader.surroundings)?;
+        let (base, home) = base(&loader.surroundings)?;
         let fingerprint = Fingerprint::of(&loader.files(&checked.config));
         let selected = &checked.config.sandbox.provider;
         let embedded = embedded_for(&checked.config, selected, &loader.surroundings, None).await?;
@@ -314,10 +319,10 @@ impl Broker {
         let heirs = inherit::heirs(&checked, &provider, embedded.clone(), &loader.surroundings, &base, &live_mounts);
         let heirs = heirs.await?;
         checked.secrets.values().for_each(Secrets::publish);
-        let config = checked.config;
-        for warning in config.warnings() {
+        for warning in checked.warnings() {
             tracing::warn!("{warning}");
         }
+        let config = checked.config;
         let listener = TcpListener::bind(config.server.listen)
             .await
             .with_context(|| format!("cannot listen on {} (server.listen)", config.server.listen))?;
@@ -328,7 +333,7 @@ impl Broker {
         let first = Arc::new(plan(&config, provider, mounts, &base, generation));
         let (blueprint, current) = watch::channel(first);
         let (settings, who) = watch::channel(Arc::new(access(&config)));
-        let (status, told) = watch::channel(ConfigStatus { generation, error: None });
+        let (status, told) = watch::channel(ConfigStatus { generation, ..ConfigStatus::default() });
         let sessions = Sessions::new(current);
         // Before anybody can ask for them.
         heirs.enter(&sessions, &config, &base);
@@ -352,12 +357,16 @@ impl Broker {
         tracing::info!("configuration: {}", config.summary());
         tracing::info!(url = %format_args!("http://{address}"), ms = started.elapsed().as_millis() as u64, "listening");
         let keeping = vec![
-            spawn(inherit::renew(base.clone(), config.sandbox.lease)),
-            spawn(inherit::reap(sessions.clone(), base.broker_id.clone(), providers.subscribe())),
-            spawn(heap::keep_small({
-                let sessions = sessions.clone();
-                move || sessions.count() + door.connections()
-            })),
+            spawn("keeping the state directory", home::keep(home, base.journal.clone(), status.clone())),
+            spawn("renewing claims", inherit::renew(base.clone(), config.sandbox.lease)),
+            spawn("reaping sandboxes", inherit::reap(sessions.clone(), base.broker_id.clone(), providers.subscribe())),
+            spawn(
+                "giving memory back",
+                heap::keep_small({
+                    let sessions = sessions.clone();
+                    move || sessions.count() + door.connections()
+                }),
+            ),
         ];
         let live = Live {
             loader,
@@ -373,8 +382,17 @@ impl Broker {
             status,
             relog,
         };
-        let keeping = keeping.into_iter().chain([spawn(live.follow(watcher, changes))]).collect();
-        Ok(Broker { address, sessions, stop, serving, _keeping: keeping })
+        let (reload, asked) = mpsc::channel(1);
+        let follow = spawn("following changes", live.follow(watcher, changes, asked));
+        let keeping = keeping.into_iter().chain([follow]).collect();
+        Ok(Broker { address, sessions, stop, serving, reload, _keeping: keeping })
+    }
+
+    /// Reads the configuration again, as after a change of its files, and says
+    /// in the log what came of it. Returns at once.
+    pub fn reload(&self) {
+        // Full means that a reload is due anyway.
+        let _ = self.reload.try_send(());
     }
 
     /// Tells clients, ends every sandbox, closes the listener. Returns when
@@ -391,11 +409,28 @@ impl Broker {
 }
 
 impl Live {
-    /// Follows changes of the files until the broker ends.
-    async fn follow(mut self, watcher: Watcher, mut changes: mpsc::Receiver<()>) {
-        while changes.recv().await.is_some() {
-            let files = match self.reload().await {
-                Ok(()) => self.loader.files(&self.config),
+    /// Follows changes of the files, and wishes to look at them, until the
+    /// broker ends.
+    async fn follow(mut self, watcher: Watcher, mut changes: mpsc::Receiver<()>, mut asked: mpsc::Receiver<()>) {
+        loop {
+            let wished = tokio::select! {
+                change = changes.recv() => if change.is_some() { false } else { return },
+                Some(()) = asked.recv() => true,
+            };
+            if wished {
+                tracing::info!("asked to read the configuration again");
+            }
+            // A bug in a reload must not be the last one's: who edits the file
+            // next would wait for ever.
+            let reloaded = AssertUnwindSafe(self.reload()).catch_unwind().await;
+            let reloaded = reloaded.unwrap_or_else(|_| Err(Refusal::bug(self.loader.files(&self.config))));
+            let files = match reloaded {
+                Ok(changed) => {
+                    if wished && !changed {
+                        tracing::info!("the configuration has not changed; nothing was reloaded");
+                    }
+                    self.loader.files(&self.config)
+                }
                 Err(refused) => {
                     // Before the log: who reads there that it is refused finds it in the status.
                     self.status.send_modify(|status| status.error = Some(refused.text.clone()));
@@ -410,11 +445,12 @@ impl Live {
         }
     }
 
-    /// Builds and checks everything new, then swaps once.
-    async fn reload(&mut self) -> Result<(), Refusal> {
+    /// Builds and checks everything new, then swaps once. Returns whether
+    /// there was a change.
+    async fn reload(&mut self) -> Result<bool, Refusal> {
         let fingerprint = Fingerprint::of(&self.loader.files(&self.config));
         if fingerprint == self.fingerprint && self.status.borrow().error.is_none() {
-            return Ok(());
+            return Ok(false);
         }
         let started = Instant::now();
         let checked = self.loader.load().await.map_err(|m| Refusal::mistakes(&m))?;
@@ -430,7 +466,7 @@ impl Live {
         let embedded = embedded.await.map_err(failed)?;
         let provider = provider(&checked, selected, embedded.as_deref()).map_err(failed)?;
         let mounts = mounts(&checked, &self.live_mounts).map_err(failed)?;
-        for warning in checked.config.warnings() {
+        for warning in checked.warnings() {
             tracing::warn!("{warning}");
         }
 
@@ -446,14 +482,14 @@ impl Live {
                 tracing::warn!(ended, "ended the sessions of people whose tokens were withdrawn");
             }
         }
-        self.status.send_replace(ConfigStatus { generation, error: None });
+        self.status.send_modify(|status| (status.generation, status.error) = (generation, None));
         (self.relog)(&checked.config.server.log);
         self.embedded = embedded.or(self.embedded.take());
         self.config = checked.config;
         self.fingerprint = fingerprint;
         tracing::info!("configuration: {}", self.config.summary());
         tracing::info!(generation, ms = started.elapsed().as_millis() as u64, "configuration is live");
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -468,24 +504,52 @@ impl Refusal {
         Refusal { text: mistakes.to_string(), files: mistakes.files().to_vec() }
     }
 
+    /// The reload itself broke; the log has the panic.
+    fn bug(files: Vec<PathBuf>) -> Self {
+        Refusal { text: "the reload failed by a bug of the broker; its log says where".to_owned(), files }
+    }
+
     fn lines(&self) -> impl Iterator<Item = &str> {
         self.text.lines()
     }
 }
 
-fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
-    AbortOnDropHandle::new(tokio::spawn(task))
+/// Runs a part of the broker, and says so if it ends by a bug: nothing else
+/// would notice.
+fn spawn(what: &'static str, task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+            tracing::error!(part = what, "a part of the broker ended by a bug; restart the broker");
+        }
+    }))
 }
 
-/// What every session of this process is made with.
-fn base(surroundings: &Surroundings) -> anyhow::Result<Base> {
+impl Checked {
+    /// What is not wrong but unwise, or missing on this machine.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings: Vec<String> = self.config.warnings().iter().map(ToString::to_string).collect();
+        let embedded = self.config.providers[&self.config.sandbox.provider].embedded.is_some();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        if embedded && !std::env::split_paths(&path).any(|place| place.join(ISOLATES).is_file()) {
+            warnings.push(format!(
+                "there is no {ISOLATES} on this machine, without which the embedded server makes no sandbox: install \
+                 bubblewrap"
+            ));
+        }
+        warnings
+    }
+}
+
+/// What every session of this process is made with, and where it is kept.
+fn base(surroundings: &Surroundings) -> anyhow::Result<(Base, Home)> {
     let state = &surroundings.state;
     let journal = Arc::new(Sqlite::open(state)?);
-    let broker_id = broker_id(state)?;
-    let invitations = Invitations::new(random::<32>(&state.join("invitations.key"))?.as_bytes());
+    let home = Home::of(state)?;
+    let broker_id = home.broker_id.clone();
+    let invitations = Invitations::new(home.invitations.as_bytes());
     let owner = Owner { broker: broker_id.clone(), instance: new_id().to_string() };
     let sign_ins = Arc::clone(&journal);
-    Ok(Base { broker_id, recorder: surroundings.recorder(), journal, sign_ins, owner, invitations })
+    Ok((Base { broker_id, recorder: surroundings.recorder(), journal, sign_ins, owner, invitations }, home))
 }
 
 /// The embedded server, if the provider needs one: the one that runs already,
@@ -627,29 +691,4 @@ fn access(config: &Config) -> Settings {
         provider: config.sandbox.provider.clone(),
         trusted_proxies: config.server.trusted_proxies.clone(),
     }
-}
-
-/// The name by which this broker knows its sandboxes again: random, kept in
-/// the state directory.
-fn broker_id(state: &Path) -> anyhow::Result<String> {
-    random::<8>(&state.join("broker-id"))
-}
-
-/// So many random bytes in hexadecimal digits, the same for every process that
-/// finds them in this file.
-fn random<const BYTES: usize>(path: &Path) -> anyhow::Result<String> {
-    match fs::read_to_string(path) {
-        Ok(kept) if kept.trim().len() >= 2 * BYTES => return Ok(kept.trim().to_owned()),
-        Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            return Err(e).with_context(|| format!("cannot read {}", path.display()));
-        }
-        _ => {}
-    }
-    let mut random = [0; BYTES];
-    getrandom::fill(&mut random)?;
-    let text: String = random.iter().map(|b| format!("{b:02x}")).collect();
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
-    written.with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(text)
 }

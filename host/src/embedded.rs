@@ -7,22 +7,27 @@
 //! nothing of the protocol beyond one cheap request.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::disk;
 use crate::secret::Secret;
 
 /// The hidden subcommand that runs the server.
 pub const SUBCOMMAND: &str = "sandboxd";
+/// This very program, also after an upgrade has put another in its place.
+const PROGRAM: &str = "/proc/self/exe";
+/// Bytes of the last words of a server.
+const LAST_WORDS: u64 = 4096;
 /// The template whose sandboxes may mount file systems.
 pub const FUSE_TEMPLATE: &str = "fuse";
 /// Without requests and sandboxes the server ends after this time.
@@ -41,7 +46,7 @@ const LOOK: Duration = Duration::from_millis(5);
 #[non_exhaustive]
 pub enum EmbeddedError {
     /// The state directory cannot be used.
-    #[error("cannot use the state directory {}: {cause}", path.display())]
+    #[error("cannot use the state directory {}: {}", path.display(), disk::explain(path, cause))]
     State {
         /// The directory or file.
         path: PathBuf,
@@ -90,10 +95,7 @@ impl Embedded {
     /// # Errors
     /// See [`EmbeddedError`]; bubblewrap missing is the usual cause.
     pub async fn ensure(state: &Path, sandboxes: usize) -> Result<Self, EmbeddedError> {
-        let directory = state.join("sandboxd");
-        let failed = |cause| EmbeddedError::State { path: directory.clone(), cause };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(failed)?;
-        let place = Place { directory, sandboxes };
+        let place = Place { directory: state.join("sandboxd"), sandboxes };
         let (url, key) = place.bring_up(None).await?;
         let heartbeat = AbortOnDropHandle::new(tokio::spawn(place.keep_up(url.clone(), key.clone())));
         Ok(Embedded { url, key, _heartbeat: heartbeat })
@@ -113,6 +115,16 @@ impl Place {
         answers(&url, &key).await.then_some((url, key))
     }
 
+    /// Puts the key back if it was removed: requests of open sessions carry it.
+    fn keep_key(&self, key: &Secret) -> io::Result<()> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
+        match File::options().write(true).create_new(true).mode(0o600).open(self.file("api-key")) {
+            Ok(mut file) => file.write_all(key.expose().as_bytes()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Finds or starts it, on the address of `before` where there is one.
     async fn bring_up(&self, before: Option<&str>) -> Result<(String, Secret), EmbeddedError> {
         if let Some(found) = self.find().await {
@@ -120,12 +132,18 @@ impl Place {
             return Ok(found);
         }
         let started = Instant::now();
+        let unusable = |path: &Path| {
+            let path = path.to_owned();
+            move |cause| EmbeddedError::State { path, cause }
+        };
+        // Also when it was removed while the broker ran.
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory);
+        made.map_err(unusable(&self.directory))?;
         let log = self.file("sandboxd.log");
-        let output = File::create(&log).map_err(|cause| EmbeddedError::State { path: log.clone(), cause })?;
-        let errors = output.try_clone().map_err(EmbeddedError::Start)?;
+        let errors = File::create(&log).map_err(unusable(&log))?;
         let listen = before.and_then(|url| url.strip_prefix("http://")?.parse().ok());
         let listen: SocketAddr = listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let mut child = Command::new(std::env::current_exe().map_err(EmbeddedError::Start)?)
+        let mut child = Command::new(PROGRAM)
             .arg(SUBCOMMAND)
             .args(["--listen", &listen.to_string()])
             .arg("--state-dir")
@@ -142,7 +160,8 @@ impl Place {
             .env_clear()
             .envs(["PATH", "HOME", "RUST_LOG"].into_iter().filter_map(|n| Some((n, std::env::var_os(n)?))))
             .stdin(Stdio::null())
-            .stdout(output)
+            // Why it does not start, also where its log has no room for that.
+            .stdout(Stdio::piped())
             .stderr(errors)
             // Ctrl-C at the broker's terminal is not meant for it.
             .process_group(0)
@@ -157,8 +176,9 @@ impl Place {
             }
             let ended = child.try_wait().map_err(EmbeddedError::Start)?;
             if ended.is_some() || started.elapsed() > START_DEADLINE {
-                let last = fs::read_to_string(&log).unwrap_or_default();
-                let last = last.lines().last().unwrap_or("it said nothing");
+                let said = ended.and_then(|_| last_words(&mut child));
+                let logged = || Some(fs::read_to_string(&log).ok()?.lines().last()?.to_owned());
+                let last = said.or_else(logged).unwrap_or_else(|| "it said nothing".to_owned());
                 let why = match ended {
                     Some(status) => format!("it ended with {status}: {last}"),
                     None => format!("no answer within {} s: {last}", START_DEADLINE.as_secs()),
@@ -179,6 +199,9 @@ impl Place {
                 continue;
             }
             tracing::error!(%url, "the embedded sandbox server is gone; starting it again");
+            if let Err(error) = self.keep_key(&key) {
+                tracing::error!(%error, "cannot keep the key of the embedded sandbox server");
+            }
             match self.bring_up(Some(&url)).await {
                 Ok((now, _)) if now != url => tracing::error!(%now, %url, "it listens elsewhere; restart the broker"),
                 Ok(_) => {}
@@ -186,6 +209,14 @@ impl Place {
             }
         }
     }
+}
+
+/// What a server that has ended says on its standard output: why it did not
+/// start.
+fn last_words(child: &mut Child) -> Option<String> {
+    let mut said = String::new();
+    child.stdout.take()?.take(LAST_WORDS).read_to_string(&mut said).ok()?;
+    (!said.is_empty()).then_some(said)
 }
 
 /// Whether a server at `url` accepts the key.
@@ -197,7 +228,7 @@ async fn answers(url: &str, key: &Secret) -> bool {
 
 /// Takes the exit status when the server ends before the broker does, so that
 /// it does not stay as a zombie.
-fn reap(mut child: std::process::Child) {
+fn reap(mut child: Child) {
     let name = "sandboxd-reaper".to_owned();
     // Without the thread a zombie may stay: no reason to fail.
     let _ = std::thread::Builder::new().name(name).spawn(move || child.wait());

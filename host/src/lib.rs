@@ -25,6 +25,7 @@
 pub mod broker;
 pub mod cli;
 pub mod config;
+pub mod disk;
 pub mod embedded;
 pub mod heap;
 pub mod http;

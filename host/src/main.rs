@@ -1,6 +1,7 @@
 //! The program `broker`. Owns the process: what runs before the runtime, the
 //! runtime, and the exit status.
 
+use std::io::{Write as _, stderr};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -15,7 +16,7 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("broker: cannot start: {error}");
+            let _ = writeln!(stderr(), "broker: cannot start: {error}");
             return ExitCode::FAILURE;
         }
     };
@@ -23,7 +24,8 @@ fn main() -> ExitCode {
     // What still computes, such as compiling a plugin, is not waited for.
     runtime.shutdown_background();
     result.unwrap_or_else(|error| {
-        eprintln!("broker: {error:#}");
+        // Where it goes may be full or closed, which is no reason to panic.
+        let _ = writeln!(stderr(), "broker: {error:#}");
         ExitCode::FAILURE
     })
 }

@@ -59,6 +59,12 @@ const GRACE: Duration = Duration::from_secs(1);
 /// How long files of ended sandboxes may take to be removed at the end. What removes them goes on by itself.
 const REMOVAL_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Locked by the server that uses the state directory.
+const LOCK: &str = "lock";
+
+/// How often the server looks whether its state directory is still there.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// After a failed accept, mostly for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -132,6 +138,9 @@ pub async fn run(options: Options) -> Result<(), Error> {
         _ = terminate.recv() => tracing::info!("SIGTERM: shutting down"),
         _ = interrupt.recv() => tracing::info!("SIGINT: shutting down"),
         () = server.idle(exit_when_idle) => tracing::info!("idle: shutting down"),
+        () = server.evicted() => tracing::error!(
+            "the state directory was removed, and with it the files of every sandbox: shutting down"
+        ),
     }
     tokio::select! {
         () = server.shutdown() => {}
@@ -161,7 +170,9 @@ pub struct Server {
     /// Removes what ended sandboxes leave and watches the disk.
     _upkeep: [AbortOnDropHandle<()>; 2],
     /// Held as long as the state directory is used.
-    _lock: OwnedFd,
+    lock: OwnedFd,
+    /// The file that is locked.
+    locked: PathBuf,
 }
 
 #[derive(Debug)]
@@ -232,7 +243,8 @@ impl Server {
             stop_accepting,
             connections,
             _upkeep: upkeep.map(AbortOnDropHandle::new),
-            _lock: lock,
+            lock,
+            locked: state_dir.join(LOCK),
         })
     }
 
@@ -265,6 +277,24 @@ impl Server {
                     _ = count.changed() => {}
                     () = tokio::time::sleep_until(due) => {}
                 }
+            }
+        }
+    }
+
+    /// Returns when the state directory is no longer where it was: no sandbox can be made then, and those that live have
+    /// lost their files.
+    pub async fn evicted(&self) {
+        use rustix::io::Errno;
+        let id = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
+        let held = rustix::fs::fstat(&self.lock).map(id);
+        let mut looks = tokio::time::interval(LOOK);
+        loop {
+            looks.tick().await;
+            match rustix::fs::stat(&self.locked).map(id) {
+                Err(Errno::NOENT | Errno::NOTDIR) => return,
+                Ok(found) if held != Ok(found) => return,
+                // Another error passes, or says nothing of the files.
+                _ => {}
             }
         }
     }
@@ -307,7 +337,7 @@ fn prepare(state_dir: &Path, trash: &Trash) -> Result<OwnedFd, Error> {
     };
     let private = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(fail(path));
     private(state_dir)?;
-    let path = state_dir.join("lock");
+    let path = state_dir.join(LOCK);
     let lock =
         fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(fail(&path))?;
     let lock = OwnedFd::from(lock);
@@ -327,14 +357,12 @@ fn prepare(state_dir: &Path, trash: &Trash) -> Result<OwnedFd, Error> {
 /// Keeps the program for the init reachable when the file it came from is replaced: a sandbox made after an upgrade must
 /// get the init that this server speaks with. A hard link, or a copy across file systems.
 fn set_aside_init(program: Option<PathBuf>, state_dir: &Path) -> Result<PathBuf, Error> {
-    let program = match program {
-        Some(program) => program,
-        None => {
-            std::env::current_exe().map_err(|source| Error::InitProgram { path: "/proc/self/exe".into(), source })?
-        }
-    };
-    let fail = |source| Error::InitProgram { path: program.clone(), source };
-    let from = fs::canonicalize(&program).map_err(fail)?;
+    // An upgrade may have put another program in the place of this one, which still runs.
+    const SELF: &str = "/proc/self/exe";
+    let own = || std::env::current_exe().and_then(fs::canonicalize).unwrap_or_else(|_| SELF.into());
+    let named = program.clone().unwrap_or_else(|| SELF.into());
+    let fail = |source| Error::InitProgram { path: named.clone(), source };
+    let from = program.map_or_else(|| Ok(own()), fs::canonicalize).map_err(fail)?;
     let aside = state_dir.join("init");
     match fs::remove_file(&aside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Checked, Loader, broker_id, mounts};
+use super::home::broker_id;
+use super::{Checked, Loader, mounts};
 use crate::config;
 use crate::plugin::LiveMounts;
 use crate::sandbox::{Call, Error};

@@ -4,6 +4,7 @@
 
 mod attach;
 mod check;
+mod log;
 mod remote;
 mod schema;
 mod serve;
@@ -11,13 +12,16 @@ mod sessions;
 mod storage;
 mod token;
 
+use std::io::{Write as _, stderr, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
 use crate::broker::{Checked, Loader, Surroundings};
 use crate::embedded;
+use crate::plugin;
 
 /// Gives a browser or a command line a terminal in a sandbox of any provider.
 #[derive(Debug, Parser)]
@@ -53,7 +57,10 @@ enum Command {
     /// Serves terminals; what happens without a command.
     Serve(serve::Options),
     /// Checks the configuration and its plugins without serving.
-    Check,
+    Check {
+        /// The configuration, as with --config.
+        file: Option<PathBuf>,
+    },
     /// Prints the JSON Schema of the configuration, for editors.
     Schema,
     /// Shows and proves what `[storage]` would mount.
@@ -69,6 +76,13 @@ enum Command {
         #[arg(default_value = "me")]
         name: String,
     },
+    /// Works on a plugin within bounds.
+    #[command(name = plugin::work::SUBCOMMAND, hide = true)]
+    PluginWork {
+        work: plugin::work::Work,
+        #[command(flatten)]
+        bounds: plugin::work::Bounds,
+    },
     /// The embedded sandbox server.
     #[command(name = embedded::SUBCOMMAND, hide = true)]
     Sandboxd(Box<sandboxd::Options>),
@@ -77,7 +91,23 @@ enum Command {
 /// The configuration with all that it names; none when it has mistakes, which
 /// are told.
 async fn load(loader: &Loader) -> Option<Checked> {
-    loader.load().await.map_err(|mistakes| eprintln!("{mistakes}")).ok()
+    loader.load().await.map_err(|mistakes| drop(writeln!(stderr(), "{mistakes}"))).ok()
+}
+
+/// Keeps other processes of the same user from reading this one's memory and
+/// environment, which hold secrets, and keeps them off the disk when it breaks.
+fn keep_to_itself() {
+    let told = |what: &str, error| {
+        let _ = writeln!(stderr(), "warning: {what}: {error}");
+    };
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        told("other programs of this user can read the memory of this one", error);
+    }
+    // The second limit stays, for the processes that it starts.
+    let core = Rlimit { current: Some(0), ..getrlimit(Resource::Core) };
+    if let Err(error) = setrlimit(Resource::Core, core) {
+        told("when this program breaks, its memory may be written to disk", error);
+    }
 }
 
 impl Arguments {
@@ -91,17 +121,28 @@ impl Arguments {
     /// # Errors
     /// What a person has to read; the exit status is then 1.
     pub async fn run(mut self) -> anyhow::Result<ExitCode> {
-        match self.command.take().unwrap_or_else(|| Command::Serve(serve::Options::default())) {
+        let command = self.command.take().unwrap_or_else(|| Command::Serve(serve::Options::default()));
+        // The server of sandboxes makes user namespaces, for which it must be what others may look at.
+        if !matches!(command, Command::Sandboxd(_)) {
+            keep_to_itself();
+        }
+        match command {
             Command::Serve(options) => serve::run(self.surroundings()?, options).await,
-            Command::Check => check::run(self.surroundings()?).await,
+            Command::Check { file } => {
+                self.config = file.unwrap_or(self.config);
+                check::run(self.surroundings()?).await
+            }
             Command::Schema => schema::run(self.surroundings()?).await,
             Command::Storage(action) => storage::run(self.surroundings()?, action).await,
             Command::Attach(options) => attach::run(options).await,
             Command::Sessions(options) => sessions::run(options).await,
             Command::Token { name } => token::run(&name),
+            Command::PluginWork { work, bounds } => Ok(ExitCode::from(plugin::work::main(work, bounds))),
             Command::Sandboxd(options) => {
-                let _ = serve::log("info");
-                sandboxd::run(*options).await?;
+                let _ = log::start("info");
+                let served = sandboxd::run(*options).await.map_err(anyhow::Error::from);
+                // For the broker that started it: on a full disk the log is empty.
+                served.inspect_err(|error| drop(write!(stdout(), "{error:#}")))?;
                 Ok(ExitCode::SUCCESS)
             }
         }

@@ -3,6 +3,7 @@
 //! Owns its address, the token for it and the way to it, with TLS where the
 //! address says so. Deliberately knows no session.
 
+use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -167,8 +168,11 @@ impl Broker {
         if !status.is_success() {
             let words = value.ok().as_ref().and_then(|value: &Value| value["error"].as_str().map(str::to_owned));
             let words = words.unwrap_or_else(|| format!("HTTP {status}"));
-            if status == StatusCode::UNAUTHORIZED && self.token.is_none() {
-                bail!("the broker needs a token: set {TOKEN}");
+            if status == StatusCode::UNAUTHORIZED {
+                match self.token {
+                    None => bail!("the broker needs a token: set {TOKEN}"),
+                    Some(_) => bail!("the broker does not know the token in {TOKEN}: ask its operator for one"),
+                }
             }
             bail!("the broker refused: {}", clean(&words, WORDS));
         }
@@ -179,9 +183,23 @@ impl Broker {
     }
 }
 
+/// What stands behind the scheme in an example.
+struct Example<'a>(&'a str);
+
+impl fmt::Display for Example<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let meant = Url::parse(&format!("http://{}", self.0)).is_ok_and(|url| url.username().is_empty());
+        f.write_str(if meant { self.0 } else { "127.0.0.1:3000" })
+    }
+}
+
 /// The address of a broker's page, from that or its terminal's address.
 fn base(url: &str) -> anyhow::Result<Url> {
-    let mut base = Url::parse(url).with_context(|| format!("{url} is no address"))?;
+    // "127.0.0.1:3000" is no URL and "localhost:3000" is one of the scheme "localhost".
+    let mut base = match Url::parse(url) {
+        Ok(base) if url.contains("://") => base,
+        _ => bail!("{url} is no address of a broker, expected one such as http://{}", Example(url)),
+    };
     let scheme = match base.scheme() {
         "http" | "ws" => "http",
         "https" | "wss" => "https",
@@ -215,7 +233,9 @@ mod tests {
             assert_eq!(base(url).unwrap().as_str(), page, "{url}");
         }
         for (url, words) in [
-            ("127.0.0.1:3000", "is no address"),
+            ("127.0.0.1:4570", "expected one such as http://127.0.0.1:4570"),
+            ("localhost:4570", "expected one such as http://localhost:4570"),
+            ("", "expected one such as http://127.0.0.1:3000"),
             ("ftp://example.com", "the scheme must be"),
             ("https://me:secret@example.com", "must not hold credentials"),
         ] {

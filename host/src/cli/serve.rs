@@ -1,4 +1,4 @@
-//! `broker serve`: the log, the signals and the exit status of a server.
+//! `broker serve`: the signals and the exit status of a server.
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -6,11 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, reload};
 
-use crate::broker::{Broker, Loader, Relog, Surroundings};
+use super::log;
+use crate::broker::{Broker, Loader, Surroundings};
 
 /// The exit status after a second signal: what a shell reports for SIGINT.
 const INTERRUPTED: i32 = 130;
@@ -26,16 +24,23 @@ pub(super) async fn run(surroundings: Surroundings, options: Options) -> anyhow:
     // Before anything else, so that no signal is lost.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let at_terminal = std::io::stderr().is_terminal();
     let loader = Loader::new(surroundings)?;
     let Some(checked) = super::load(&loader).await else { return Ok(ExitCode::FAILURE) };
-    let relog = log(&checked.config.server.log);
+    let relog = log::start(&checked.config.server.log);
     let broker = Broker::start(loader, checked, relog).await?;
     if let Some(path) = &options.announce {
         announce(path, &broker)?;
     }
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            // The terminal in which it was started is gone: nobody can stop it there.
+            _ = hangup.recv() => if at_terminal && !std::io::stderr().is_terminal() { break },
+        }
+        broker.reload();
     }
     tokio::select! {
         () = broker.shutdown() => Ok(ExitCode::SUCCESS),
@@ -47,28 +52,6 @@ pub(super) async fn run(surroundings: Surroundings, options: Options) -> anyhow:
 fn now() -> ! {
     tracing::warn!("second signal: exiting at once; sandboxes still alive end by their leases");
     std::process::exit(INTERRUPTED)
-}
-
-/// Starts the log: for people on a terminal, as JSON lines for everything
-/// else. `RUST_LOG` overrides the configuration, also later ones. Returns what
-/// changes its directives.
-pub(super) fn log(directives: &str) -> Relog {
-    let overriding = EnvFilter::try_from_default_env().ok();
-    let fixed = overriding.is_some();
-    let filter = overriding.unwrap_or_else(|| EnvFilter::new(directives));
-    let (filter, handle) = reload::Layer::new(filter);
-    let registry = tracing_subscriber::registry().with(filter);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() {
-        registry.with(lines).init()
-    } else {
-        registry.with(lines.json().with_current_span(false)).init()
-    }
-    Box::new(move |directives| {
-        if !fixed && let Err(error) = handle.reload(EnvFilter::new(directives)) {
-            tracing::error!(%error, "cannot change what is logged");
-        }
-    })
 }
 
 /// Written beside and renamed, so that a reader finds all of it or nothing.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::broker::{Desk, Loader, Surroundings};
 use crate::storage::{Command, File, Plan, Step};
+use crate::words::misleads;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Action {
@@ -27,7 +28,7 @@ pub(super) enum Action {
 }
 
 pub(super) async fn run(surroundings: Surroundings, action: Action) -> anyhow::Result<ExitCode> {
-    let _ = super::serve::log("error");
+    let _ = super::log::start("error");
     let loader = Loader::new(surroundings)?;
     let Some(checked) = super::load(&loader).await else { return Ok(ExitCode::FAILURE) };
     let desks = Desk::of(&loader, &checked)?;
@@ -126,7 +127,7 @@ fn masked(text: &str, desk: &Desk) -> String {
 }
 
 fn mask<'a>(text: &str, secrets: impl Iterator<Item = (&'a str, &'a str)>) -> String {
-    let mut text: String = text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect();
+    let mut text: String = text.chars().map(|c| if misleads(c) && c != '\n' { ' ' } else { c }).collect();
     for (name, secret) in secrets.filter(|(_, secret)| !secret.is_empty()) {
         let json = serde_json::Value::from(secret).to_string();
         let url: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();

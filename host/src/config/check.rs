@@ -116,7 +116,9 @@ fn types(kind: &TypeKind) -> Vec<JsonType> {
 pub(super) fn found(value: &Value, mark: Option<&Mark>, pointer: &str, show: bool) -> String {
     if let Some(mark) = mark.filter(|mark| !mark.sources.is_empty()) {
         let sources: Vec<String> = mark.sources.iter().map(ToString::to_string).collect();
-        return format!("text (from {})", sources.join(" and "));
+        // As a unit behind a number, which the source must not give as well.
+        let around = if mark.whole { "" } else { ", with what stands around it in this file" };
+        return format!("text (from {}{around})", sources.join(" and "));
     }
     let show = show && !is_secret(pointer);
     match value {

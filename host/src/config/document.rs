@@ -55,6 +55,19 @@ pub(super) struct SourceMap {
 }
 
 impl SourceMap {
+    /// Of no file: it knows only which values were one whole reference.
+    pub(super) fn of_references(whole: impl IntoIterator<Item = String>) -> Self {
+        let mark = || Mark { whole: true, ..Mark::new(Position::START, Position::START) };
+        SourceMap { file: "".into(), marks: whole.into_iter().map(|pointer| (pointer, mark())).collect() }
+    }
+
+    /// The values at or below `pointer` that were one whole reference.
+    pub(super) fn references(&self, pointer: &str) -> impl Iterator<Item = &str> {
+        let below =
+            move |at: &str| at.strip_prefix(pointer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        self.marks.iter().filter(move |(at, mark)| mark.whole && below(at)).map(|(at, _)| at.as_str())
+    }
+
     /// The mark of the value, if the file has it.
     pub(super) fn mark(&self, pointer: &str) -> Option<&Mark> {
         self.marks.get(pointer)

@@ -90,7 +90,7 @@ impl Grant {
     /// Whether it covers a request. `host` is a name in lower case or an
     /// address, IPv6 without brackets; `path` is without the query. A path
     /// with `.` or `..` or a backslash in it, written out or percent-encoded,
-    /// is covered only by a grant without a path, because servers disagree on
+    /// once or more often, or followed by a semicolon, is covered only by a grant without a path, because servers disagree on
     /// what it means.
     pub fn covers(&self, scheme: &str, host: &str, port: u16, path: &str) -> bool {
         let host_fits = match &self.host {
@@ -135,9 +135,16 @@ fn is_host_name(name: &str) -> bool {
 }
 
 fn unambiguous(path: &str) -> bool {
-    let plain = path.to_ascii_lowercase().replace("%2e", ".");
-    let encoded_separator = plain.contains("%2f") || plain.contains("%5c") || plain.contains('\\');
-    !encoded_separator && plain.split('/').all(|part| part != "." && part != "..")
+    let mut plain = path.to_ascii_lowercase();
+    // Some servers decode twice, and who passes a request on may be another.
+    while plain.contains("%25") {
+        plain = plain.replace("%25", "%");
+    }
+    let plain = plain.replace("%2e", ".").replace("%3b", ";");
+    let odd = ["%2f", "%5c", "\\", "%00"].iter().any(|odd| plain.contains(odd));
+    // To some servers what follows a semicolon is no part of the name.
+    let name = |part: &str| part.split(';').next().is_some_and(|name| name != "." && name != "..");
+    !odd && plain.split('/').all(name)
 }
 
 #[cfg(test)]
@@ -180,7 +187,7 @@ mod tests {
     #[test]
     fn a_path_covers_whole_segments_and_no_way_out() {
         let g = grant("https://a.example/v1/");
-        for path in ["/v1", "/v1/", "/v1/x", "/v1/x..y/.z"] {
+        for path in ["/v1", "/v1/", "/v1/x", "/v1/x..y/.z", "/v1/a;b=..", "/v1/100%25", "/v1/%2525"] {
             assert!(g.covers("https", "a.example", 443, path), "{path}");
         }
         for path in [
@@ -196,6 +203,14 @@ mod tests {
             "/v1/..%2fv2",
             "/v1/..%5Cv2",
             "/v1\\..\\v2",
+            "/v1/..;/admin",
+            "/v1/..;x=y/admin",
+            "/v1/..%3b/admin",
+            "/v1/.;/x",
+            "/v1/%252e%252e/x",
+            "/v1/%25252e%25252e/x",
+            "/v1/..%252fx",
+            "/v1/..%00/x",
         ] {
             assert!(!g.covers("https", "a.example", 443, path), "{path}");
         }

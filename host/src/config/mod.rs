@@ -34,7 +34,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
@@ -54,11 +54,13 @@ pub use user::settings_of;
 pub use value::Origin;
 pub use watch::Watcher;
 
+use crate::words::clean;
+
 /// Bytes of a configuration, at most. The shipped one has some 5 KiB; a
 /// thousand providers would still fit.
 pub const MAX_BYTES: u64 = 1024 * 1024;
 
-/// Characters of a plugin's own words about its section, at most.
+/// Bytes of a plugin's own words about its section, at most.
 const MAX_PLUGIN_WORDS: usize = 1024;
 
 /// Checks files. Compiled once: that takes longer than all the rest of a load.
@@ -114,6 +116,8 @@ pub fn parse(path: &Path, text: &str, env: Environment<'_>) -> Result<Config, Mi
         Ok(document) => document,
         Err(mistakes) => return Err(Mistakes::new(mistakes, files)),
     };
+    let referenced: BTreeSet<&PathBuf> = document.files.iter().collect();
+    let open: Vec<Mistake> = referenced.into_iter().filter_map(|path| readable_by_others(path)).collect();
     files.extend(document.files);
     let (mut value, map) = (document.value, document.map);
     let providers: Vec<String> =
@@ -134,8 +138,9 @@ pub fn parse(path: &Path, text: &str, env: Environment<'_>) -> Result<Config, Mi
     };
     let pointers: BTreeSet<String> = wrong.iter().map(|(pointer, _)| pointer.clone()).collect();
     let context = validate::Context { map: &map, base, wrong: &pointers, providers: &providers };
-    let validate::Outcome { config, mut mistakes, warnings } = validate::validate(file, &context);
+    let validate::Outcome { config, mut mistakes, mut warnings } = validate::validate(file, &context);
     mistakes.extend(wrong.into_iter().map(|(_, mistake)| mistake));
+    warnings.extend(open);
     files.extend(config.providers.values().filter_map(|provider| match &provider.plugin {
         PluginSource::Path(path) => Some(path.clone()),
         PluginSource::Builtin(_) => None,
@@ -219,6 +224,15 @@ impl Config {
             return Ok(value);
         }
         Err(Mistakes::new(mistakes.into_iter().map(|(_, mistake)| mistake).collect(), self.files.clone()))
+    }
+
+    /// What [`trial`] wants to know before
+    /// [`check_provider_config`](Self::check_provider_config) may be asked.
+    pub fn trial_of(&self, provider: &str, schema: &Value) -> Vec<u8> {
+        let at = format!("{}/config", join("/providers", provider));
+        let whole: Vec<&str> = self.map.references(&at).collect();
+        let config = self.providers.get(provider).map(|p| &p.config.0);
+        serde_json::json!({ "schema": schema, "config": config, "at": at, "whole": whole }).to_string().into_bytes()
     }
 
     /// A mistake in a provider's section: `pointer` is a JSON Pointer into its
@@ -309,12 +323,41 @@ impl Config {
     }
 }
 
+/// Does what [`Config::check_provider_config`] does, without an outcome: a
+/// plugin's schema may be made so that it never ends, needs more memory than
+/// there is, or breaks the checker. To be called where none of that matters.
+///
+/// # Errors
+/// When the text is none of [`Config::trial_of`].
+pub fn trial(text: &[u8]) -> Result<(), String> {
+    #[derive(serde::Deserialize)]
+    struct Trial {
+        schema: Value,
+        config: Value,
+        at: String,
+        whole: Vec<String>,
+    }
+    let Trial { schema, mut config, at, whole } = serde_json::from_slice(text).map_err(|e| e.to_string())?;
+    // That it is no schema is told by the check itself, in place.
+    if let Ok(checker) = Checker::new(schema) {
+        checker.check(&mut config, &SourceMap::of_references(whole), &at);
+    }
+    Ok(())
+}
+
 fn name(path: &Path) -> Arc<str> {
     path.display().to_string().escape_debug().to_string().into()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let describe = |e: std::io::Error| format!("cannot be read: {}", e.kind());
+    let describe = |e: std::io::Error| match e.kind() {
+        ErrorKind::NotFound => format!(
+            "cannot be read: there is no file {}; name another one with --config (-c), or put the broker.toml that comes \
+             with the broker there",
+            std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display()
+        ),
+        kind => format!("cannot be read: {kind}"),
+    };
     // Before it is opened: opening a FIFO would wait for its writer.
     if !path.metadata().map_err(describe)?.is_file() {
         return Err("cannot be read: not a file".into());
@@ -341,5 +384,5 @@ fn readable_by_others(path: &Path) -> Option<Mistake> {
 
 /// Somebody else's words as one line of bounded length.
 fn tame(words: &str) -> String {
-    words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_PLUGIN_WORDS).collect()
+    clean(words, MAX_PLUGIN_WORDS)
 }

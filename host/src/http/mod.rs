@@ -98,13 +98,15 @@ impl Settings {
     }
 }
 
-/// How the configuration is.
+/// How the configuration and the state directory are.
 #[derive(Clone, Debug, Default)]
 pub struct ConfigStatus {
     /// Counts the configurations that were put into force.
     pub generation: u64,
     /// Why the last change was not; never holds a secret's value.
     pub error: Option<String>,
+    /// Why new sessions cannot be written down, in the state directory.
+    pub state_error: Option<String>,
 }
 
 /// What every handler can reach.

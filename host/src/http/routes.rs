@@ -27,7 +27,8 @@ pub(super) const HEALTH: &str = "/health";
 pub(super) const SESSION: &str = "/api/session";
 
 /// `GET /health`: whether the broker serves. A configuration that was refused
-/// does not make it ill.
+/// does not make it ill, and neither does a full disk: who restarts it for
+/// that cuts off the sessions that it still serves, and it would not start.
 pub(super) async fn health(State(shared): State<Shared>) -> Response {
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
     Json(json!({ "status": "healthy", "timestamp": now, "uptime": uptime(&shared) })).into_response()
@@ -64,6 +65,9 @@ pub(super) async fn session(State(shared): State<Shared>, pass: Option<Extension
 /// and settings, and are the operator's alone.
 const REFUSED: &str = "the last change of the configuration was refused; the broker's log says why";
 
+/// The same of trouble with the state directory.
+const STATE_TROUBLE: &str = "the broker cannot write down new sessions; its log says why";
+
 /// `GET /api/status`: how the broker is. Of sessions, the caller's own; of a
 /// refused change, everything only where nobody has to sign in, which is on the
 /// operator's own machine.
@@ -71,15 +75,16 @@ pub(super) async fn status(State(shared): State<Shared>, Extension(pass): Extens
     let config = shared.app.config.borrow().clone();
     let settings = shared.settings();
     let sessions = sessions::own(&shared, &pass);
-    let error = match pass {
-        Pass::Open => config.error,
-        Pass::Token(_) | Pass::SignIn(_) => config.error.map(|_| REFUSED.to_owned()),
+    let told = |error: Option<String>, in_short: &str| match pass {
+        Pass::Open => error,
+        Pass::Token(_) | Pass::SignIn(_) => error.map(|_| in_short.to_owned()),
     };
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "uptime": uptime(&shared),
         "tasks": tokio::runtime::Handle::current().metrics().num_alive_tasks(),
-        "config": { "generation": config.generation, "error": error },
+        "config": { "generation": config.generation, "error": told(config.error, REFUSED) },
+        "state": { "error": told(config.state_error, STATE_TROUBLE) },
         "provider": settings.provider,
         "sessions": sessions,
     }))

@@ -208,6 +208,13 @@ pub trait Journal: Send + Sync + fmt::Debug {
         lease_ends: SystemTime,
     ) -> Result<Record>;
 
+    /// Makes sure that what is written here outlives the process. What was
+    /// taken away from under it is put back, whole.
+    ///
+    /// # Errors
+    /// [`Error::Failed`], while a new session cannot be added.
+    async fn keep(&self) -> Result<()>;
+
     /// All sessions, of every owner, by id.
     ///
     /// # Errors

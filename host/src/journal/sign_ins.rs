@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use rusqlite::{Row, params};
 
 use super::Result;
-use super::sqlite::{Sqlite, millis, time};
+use super::sqlite::{Promise, Sqlite, millis, time};
 
 /// Makes the table. Times are milliseconds since 1970.
 pub(super) const TABLE: &str = "CREATE TABLE sign_in (
@@ -38,7 +38,7 @@ impl Sqlite {
     /// # Errors
     /// [`Error::Failed`](super::Error::Failed).
     pub async fn add_sign_in(&self, SignIn { cookie, token, since, used }: SignIn) -> Result<()> {
-        self.with(move |connection| {
+        self.with(Promise::WhenPossible, move |connection| {
             connection.execute(
                 "INSERT OR REPLACE INTO sign_in (cookie, token, since, used) VALUES (?1, ?2, ?3, ?4)",
                 params![cookie, token, millis(since), millis(used)],
@@ -53,7 +53,7 @@ impl Sqlite {
     /// # Errors
     /// [`Error::Failed`](super::Error::Failed).
     pub async fn use_sign_in(&self, cookie: [u8; 32], used: SystemTime) -> Result<()> {
-        self.with(move |connection| {
+        self.with(Promise::WhenPossible, move |connection| {
             connection.execute("UPDATE sign_in SET used = ?2 WHERE cookie = ?1", params![cookie, millis(used)])?;
             Ok(())
         })
@@ -65,7 +65,7 @@ impl Sqlite {
     /// # Errors
     /// [`Error::Failed`](super::Error::Failed).
     pub async fn remove_sign_in(&self, cookie: [u8; 32]) -> Result<()> {
-        self.with(move |connection| {
+        self.with(Promise::WhenPossible, move |connection| {
             connection.execute("DELETE FROM sign_in WHERE cookie = ?1", params![cookie])?;
             Ok(())
         })
@@ -77,7 +77,7 @@ impl Sqlite {
     /// # Errors
     /// [`Error::Failed`](super::Error::Failed).
     pub async fn sign_ins(&self) -> Result<Vec<SignIn>> {
-        self.with(|connection| {
+        self.with(Promise::WhenPossible, |connection| {
             let mut statement = connection.prepare("SELECT cookie, token, since, used FROM sign_in")?;
             Ok(statement.query_map([], row)?.collect::<rusqlite::Result<_>>()?)
         })

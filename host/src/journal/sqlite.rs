@@ -5,9 +5,9 @@
 //! implementation; the statements here would be the same.
 
 use std::fmt;
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,8 +16,10 @@ use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, TransactionBehavior, params};
 use rustix::fs::FlockOperation;
 use tokio::sync::Mutex;
+use tracing::error;
 
 use super::{Entry, Error, Journal, Owner, Record, Result, sign_ins};
+use crate::disk;
 
 /// The journal, in the state directory.
 pub(super) const FILE: &str = "journal.sqlite";
@@ -66,9 +68,36 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Sqlite {
     path: Arc<Path>,
     /// Held by one call at a time; who waits costs no thread.
-    connection: Arc<Mutex<Connection>>,
+    held: Arc<Mutex<Held>>,
+}
+
+/// The open journal.
+struct Held {
+    connection: Connection,
     /// None only where tests stand for two brokers with one file.
-    _lock: Option<File>,
+    lock: Option<File>,
+    /// Of the file that `connection` writes to.
+    file: FileId,
+    /// Bound on the file.
+    bytes: u32,
+}
+
+/// Device and inode: two files of one name differ in them.
+type FileId = (u64, u64);
+
+fn id_of(metadata: &Metadata) -> FileId {
+    (metadata.dev(), metadata.ino())
+}
+
+/// Whether a change must be in the file before it is answered.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Promise {
+    /// It outlives the process, or it fails.
+    Durable,
+    /// While the file is gone the change is kept in memory, and written with
+    /// all others when there is a file again: who only loses or renews what he
+    /// has is not refused.
+    WhenPossible,
 }
 
 impl fmt::Debug for Sqlite {
@@ -88,29 +117,106 @@ impl Sqlite {
     /// cannot be read and written. A file that was there is left as it is.
     pub fn open(state: &Path) -> Result<Self> {
         let lock = lock(&state.join(LOCK), state)?;
-        Ok(Sqlite { _lock: Some(lock), ..Self::at(&state.join(FILE), FILE_BYTES)? })
+        Self::with_lock(&state.join(FILE), FILE_BYTES, Some(lock))
     }
 
     /// Opens the file `path` of at most `bytes`, without a lock.
+    #[cfg(test)]
     pub(super) fn at(path: &Path, bytes: u32) -> Result<Self> {
-        let unusable = |e: io::Error| Error::Failed(format!("cannot open the journal {}: {e}", path.display()));
-        // SQLite gives the files beside it the same permissions.
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
-        file.and_then(|file| file.set_permissions(Permissions::from_mode(0o600))).map_err(unusable)?;
-        let connection = connect(path, bytes).map_err(|problem| problem.told(path))?;
-        Ok(Sqlite { path: path.into(), connection: Arc::new(Mutex::new(connection)), _lock: None })
+        Self::with_lock(path, bytes, None)
+    }
+
+    fn with_lock(path: &Path, bytes: u32, lock: Option<File>) -> Result<Self> {
+        let held = Held::open(path, bytes, lock)?;
+        Ok(Sqlite { path: path.into(), held: Arc::new(Mutex::new(held)) })
     }
 
     /// Runs `work` on the connection, off the runtime's threads.
     pub(super) async fn with<T: Send + 'static>(
         &self,
+        promise: Promise,
         work: impl FnOnce(&mut Connection) -> std::result::Result<T, Problem> + Send + 'static,
     ) -> Result<T> {
-        let mut connection = Arc::clone(&self.connection).lock_owned().await;
-        let done = tokio::task::spawn_blocking(move || work(&mut connection)).await;
+        let mut held = Arc::clone(&self.held).lock_owned().await;
+        let path = Arc::clone(&self.path);
+        let done = tokio::task::spawn_blocking(move || {
+            let in_place = held.keep(&path);
+            if promise == Promise::Durable {
+                in_place?;
+            }
+            work(&mut held.connection)
+        })
+        .await;
         // A runtime that shuts down runs no more work.
         let stopped = |_| Err(Problem::Told(Error::Failed("the broker stopped before its journal was written".into())));
         done.unwrap_or_else(stopped).map_err(|problem| problem.told(&self.path))
+    }
+}
+
+impl Held {
+    fn open(path: &Path, bytes: u32, lock: Option<File>) -> Result<Self> {
+        let unusable = |e: io::Error| {
+            Error::Failed(format!("cannot open the journal {}: {}", path.display(), disk::explain(path, &e)))
+        };
+        // SQLite gives the files beside it the same permissions.
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+        let file = file.and_then(|file| {
+            file.set_permissions(Permissions::from_mode(0o600))?;
+            file.metadata()
+        });
+        let file = id_of(&file.map_err(unusable)?);
+        let connection = connect(path, bytes).map_err(|problem| problem.told(path))?;
+        Ok(Held { connection, lock, file, bytes })
+    }
+
+    /// Makes sure that what is written lies where the next process looks for
+    /// it. Files that were removed are made again, with all that was in them:
+    /// a removed file can be read as long as it is open. Until that has
+    /// succeeded the removed one goes on being used.
+    fn keep(&mut self, path: &Path) -> Result<()> {
+        let is = |path: &Path, id| fs::metadata(path).is_ok_and(|found| id_of(&found) == id);
+        let locked = |lock: &File| lock.metadata().is_ok_and(|lock| is(&path.with_file_name(LOCK), id_of(&lock)));
+        let locked = self.lock.as_ref().is_none_or(locked);
+        if locked && is(path, self.file) {
+            return Ok(());
+        }
+        let state = path.parent().unwrap_or(Path::new("/"));
+        let unusable = |e: io::Error| {
+            Error::Failed(format!(
+                "the state directory {} was removed while the broker ran and cannot be made again: {}",
+                state.display(),
+                disk::explain(state, &e)
+            ))
+        };
+        DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(unusable)?;
+        let taken = match &self.lock {
+            // A second descriptor of it, for it is given up with the last.
+            Some(held) if locked => Some(held.try_clone().map_err(unusable)?),
+            // Another broker may serve from there by now.
+            Some(_) => Some(lock(&path.with_file_name(LOCK), state)?),
+            None => None,
+        };
+        let mut again = Held::open(path, self.bytes, taken)?;
+        again.take(&self.connection).map_err(|problem| problem.told(path))?;
+        // SQLite deletes nothing by name when it closes a file that was moved.
+        *self = again;
+        error!(journal = %path.display(), "the journal was removed while the broker ran; it was written again, whole");
+        Ok(())
+    }
+
+    /// Writes what the other one has.
+    fn take(&mut self, other: &Connection) -> std::result::Result<(), Problem> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut statement = other.prepare(SELECT)?;
+        for stored in statement.query_map([], row)? {
+            let Stored { id, owner, epoch, lease_ends, entry } = stored?;
+            transaction.execute(
+                "INSERT OR REPLACE INTO session (id, broker, instance, epoch, lease_ends, entry)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![id, owner.broker, owner.instance, epoch, lease_ends, entry],
+            )?;
+        }
+        Ok(transaction.commit()?)
     }
 }
 
@@ -118,7 +224,7 @@ impl Sqlite {
 impl Journal for Sqlite {
     async fn create(&self, id: &str, owner: &Owner, entry: &Entry, lease_ends: SystemTime) -> Result<u64> {
         let (id, owner, entry, lease_ends) = (id.to_owned(), owner.clone(), encode(entry)?, millis(lease_ends));
-        self.with(move |connection| {
+        self.with(Promise::Durable, move |connection| {
             let added = connection.execute(
                 "INSERT INTO session (id, broker, instance, epoch, lease_ends, entry)
                  VALUES (?1, ?2, ?3, 1, ?4, ?5) ON CONFLICT DO NOTHING",
@@ -131,7 +237,7 @@ impl Journal for Sqlite {
 
     async fn update(&self, id: &str, epoch: u64, entry: &Entry) -> Result<()> {
         let (id, entry) = (id.to_owned(), encode(entry)?);
-        self.with(move |connection| {
+        self.with(Promise::WhenPossible, move |connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let current = epoch_of(&transaction, &id)?.ok_or(Error::NotFound)?;
             if current != epoch {
@@ -145,7 +251,7 @@ impl Journal for Sqlite {
 
     async fn remove(&self, id: &str, epoch: u64) -> Result<()> {
         let id = id.to_owned();
-        self.with(move |connection| {
+        self.with(Promise::WhenPossible, move |connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             match epoch_of(&transaction, &id)? {
                 None => return Ok(()),
@@ -160,7 +266,7 @@ impl Journal for Sqlite {
 
     async fn renew(&self, owner: &Owner, lease_ends: SystemTime) -> Result<u64> {
         let (owner, lease_ends) = (owner.clone(), millis(lease_ends));
-        self.with(move |connection| {
+        self.with(Promise::WhenPossible, move |connection| {
             let renewed = connection.execute(
                 "UPDATE session SET lease_ends = ?3 WHERE broker = ?1 AND instance = ?2",
                 params![owner.broker, owner.instance, lease_ends],
@@ -179,7 +285,7 @@ impl Journal for Sqlite {
         lease_ends: SystemTime,
     ) -> Result<Record> {
         let (id, owner) = (id.to_owned(), owner.clone());
-        self.with(move |connection| {
+        self.with(Promise::WhenPossible, move |connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let found = transaction.query_row(&format!("{SELECT} WHERE id = ?1"), [&id], row).optional()?;
             let found = found.ok_or(Error::NotFound)?.record()?;
@@ -200,8 +306,12 @@ impl Journal for Sqlite {
         .await
     }
 
+    async fn keep(&self) -> Result<()> {
+        self.with(Promise::Durable, |_| Ok(())).await
+    }
+
     async fn list(&self) -> Result<Vec<Record>> {
-        self.with(|connection| {
+        self.with(Promise::WhenPossible, |connection| {
             let mut statement = connection.prepare(&format!("{SELECT} ORDER BY id"))?;
             statement.query_map([], row)?.map(|stored| stored?.record()).collect()
         })
@@ -304,7 +414,7 @@ fn connect(path: &Path, bytes: u32) -> std::result::Result<Connection, Problem> 
 
 /// Takes the lock on the state directory or says who has it.
 fn lock(path: &Path, state: &Path) -> Result<File> {
-    let failed = |e: io::Error| Error::Failed(format!("cannot use {}: {e}", path.display()));
+    let failed = |e: io::Error| Error::Failed(format!("cannot use {}: {}", path.display(), disk::explain(path, &e)));
     let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
     let mut file = open.map_err(failed)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -358,9 +468,10 @@ impl Problem {
             Problem::Words(why) => why,
             Problem::Damaged(why) => damaged(&why),
             Problem::Sqlite(error) => match error.sqlite_error_code() {
-                Some(ErrorCode::DiskFull) => {
-                    "no room to write: free some space on its disk; until then no session is made or resumed".to_owned()
-                }
+                Some(ErrorCode::DiskFull) => format!(
+                    "no room to write ({}): free some space on its disk; until then no session is made or resumed",
+                    disk::room(path)
+                ),
                 Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => format!(
                     "another process kept it locked for {} s: close the program that reads it",
                     BUSY_TIMEOUT.as_secs()

@@ -22,6 +22,7 @@ use super::net::Sender;
 use super::state::{Cell, Grants, Meter, State};
 use crate::config::{Limits, settings_of};
 use crate::sandbox::{Call, Code, Error, Fault, Result};
+use crate::words::clean;
 
 /// What the configuration says of one provider.
 #[derive(Debug)]
@@ -140,6 +141,7 @@ impl<W: World> Caller<W> {
             reveal: section.reveal.into_iter().collect(),
             memory: usize::try_from(section.limits.memory).unwrap_or(usize::MAX),
             cpu: section.limits.cpu,
+            ..Grants::default()
         });
         let sender =
             Sender::new(section.allow, section.allow_private, grants.clone()).map_err(LoadError::Certificates)?;
@@ -240,7 +242,7 @@ impl Broken<'_> {
         } else if meter.out_of_time() {
             "it used one second of CPU without giving way".to_owned()
         } else {
-            convert::clean(&error.root_cause().to_string(), convert::DETAIL_BYTES)
+            clean(&error.root_cause().to_string(), convert::DETAIL_BYTES)
         };
         tracing::error!(%provider, %plugin, call = what, error = %format_args!("{error:#}"), "plugin stopped");
         Error::new(

@@ -1,8 +1,8 @@
 //! The engine: compiles plugins, checks what they are, links what they may
 //! import.
 //!
-//! Owns the wasmtime configuration, the epoch ticker and the compile cache.
-//! Deliberately knows no provider section and no secret.
+//! Owns the wasmtime configuration and the epoch ticker. Deliberately knows no
+//! provider section and no secret.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,14 +13,18 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+use wasmtime::Config;
 use wasmtime::component::{Component, HasSelf, Linker};
-use wasmtime::{Cache, CacheConfig, Config};
 
 use super::bindings::about::{AboutPre, manifest};
 use super::bindings::storage::StorageProviderPre;
 use super::bindings::{self, SandboxProviderPre};
+use super::compiled::Compiled;
+use super::convert::{DETAIL_BYTES, MESSAGE_BYTES};
 use super::state::{Cell, Grants, State, TICK};
+use super::work::{self, Failure, Work};
 use crate::config::Kind;
+use crate::words::clean;
 
 /// Largest plugin file. The largest known, a Python one, has 22 MB.
 const PLUGIN_BYTES: u64 = 64 << 20;
@@ -50,6 +54,17 @@ pub enum LoadError {
     /// It is larger than 64 MiB.
     #[error("the plugin has {0} bytes, more than the allowed 64 MiB")]
     TooLarge(u64),
+    /// The directory of compiled plugins cannot be used.
+    #[error(
+        "cannot keep compiled plugins in {}: {why}: make it belong to the user who runs the broker, with mode 0700, \
+         or give another --state-dir", directory.display()
+    )]
+    Compiled {
+        /// The directory.
+        directory: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// It is no component, or not one for this host.
     #[error("{0}")]
     Invalid(String),
@@ -95,6 +110,19 @@ pub struct Description {
     pub hosts: Vec<String>,
 }
 
+impl Description {
+    /// What may be shown: it is a stranger's.
+    fn clean(mut self) -> Self {
+        for text in [&mut self.id, &mut self.version, &mut self.title] {
+            *text = clean(text, DETAIL_BYTES);
+        }
+        for text in self.secrets.iter_mut().chain(&mut self.hosts) {
+            *text = clean(text, DETAIL_BYTES);
+        }
+        self
+    }
+}
+
 /// A plugin, compiled, linked and checked, ready to be instantiated.
 pub struct Plugin {
     /// What it says of itself.
@@ -138,6 +166,7 @@ impl std::fmt::Debug for Plugin {
 pub struct Engine {
     engine: wasmtime::Engine,
     linkers: Linkers,
+    compiled: Option<Compiled>,
     stop: Arc<AtomicBool>,
     /// By digest, so that a reload takes an unchanged plugin as it is, and two
     /// sections with the same one compile it once.
@@ -167,31 +196,28 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// An engine whose compiled code is kept in `cache`, a directory that
-    /// only this user may write: what lies there is run as native code.
+    /// An engine that compiles plugins in bounded processes of this program and
+    /// keeps their code in `compiled`. Without a directory it compiles in this
+    /// process, without bounds: only for a program that is not the broker and
+    /// for plugins that are trusted.
     ///
     /// # Errors
-    /// When the host cannot run WebAssembly or the cache cannot be used.
-    pub fn new(cache: Option<&Path>) -> Result<Self, LoadError> {
+    /// When the host cannot run WebAssembly or the directory cannot be used.
+    pub fn new(compiled: Option<&Path>) -> Result<Self, LoadError> {
         let invalid = |e: wasmtime::Error| LoadError::Invalid(format!("cannot start the plugin engine: {e:#}"));
-        let mut config = config();
-        if let Some(directory) = cache {
-            let mut settings = CacheConfig::new();
-            settings.with_directory(directory);
-            config.cache(Some(Cache::new(settings).map_err(invalid)?));
-        }
-        let engine = wasmtime::Engine::new(&config).map_err(invalid)?;
+        let compiled = compiled.map(Compiled::new).transpose()?;
+        let engine = wasmtime::Engine::new(&config()).map_err(invalid)?;
         let linkers = Linkers::new(&engine).map_err(invalid)?;
         let stop = Arc::new(AtomicBool::new(false));
         tick(&engine, stop.clone());
-        Ok(Engine { engine, linkers, stop, loaded: Mutex::default() })
+        Ok(Engine { engine, linkers, compiled, stop, loaded: Mutex::default() })
     }
 
     /// Reads, compiles, links and questions a plugin. Accepts a component, or
     /// a core module with its component type embedded.
     ///
-    /// Compiling takes up to seconds the first time and is done on a blocking
-    /// thread.
+    /// Compiling takes up to seconds the first time. It has bounds of time and
+    /// memory, and what breaks it breaks nothing else.
     ///
     /// # Errors
     /// See [`LoadError`]; the texts are for operators.
@@ -203,18 +229,43 @@ impl Engine {
         if let Some(plugin) = slot.upgrade() {
             return Ok(plugin);
         }
+        let invalid = |what: &str| LoadError::Invalid(format!("{}: {what}", path.display()));
+        let component = match &self.compiled {
+            Some(compiled) => compiled.component(&self.engine, &digest, &bytes).await.map_err(|e| match e {
+                Failure::Wrong(what) => invalid(&what),
+                Failure::Broken(what) => invalid(&format!("it cannot be compiled: {what}")),
+            })?,
+            None => component(&self.engine, bytes).map_err(|what| invalid(&what))?,
+        };
         let (engine, linkers, named) = (self.engine.clone(), self.linkers.clone(), path.to_owned());
-        let component = tokio::task::spawn_blocking(move || compile(&engine, &linkers, &named, bytes))
-            .await
-            .expect("compiling does not panic")?;
-        let (description, schema) = self.question(&component).await?;
+        let linked = tokio::task::spawn_blocking(move || link(&engine, &linkers, &named, &component));
+        let linked = linked.await.map_err(|_| invalid("it breaks the broker's linker: a bug of the broker"))??;
+        let (description, schema) = self.question(&linked).await?;
         tracing::info!(
             plugin = %description.id, version = %description.version, digest = &digest[..16],
             path = %path.display(), ms = started.elapsed().as_millis() as u64, "plugin loaded"
         );
-        let plugin = Arc::new(Plugin { description, schema, digest, engine: self.engine.clone(), component });
+        let plugin = Plugin { description, schema, digest, engine: self.engine.clone(), component: linked };
+        let plugin = Arc::new(plugin);
         *slot = Arc::downgrade(&plugin);
         Ok(plugin)
+    }
+
+    /// Finds out, in a bounded process, whether settings can be checked
+    /// against a plugin's schema in reasonable time: a small schema may take
+    /// longer than the sun shines.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn try_schema(&self, trial: &[u8]) -> Result<(), LoadError> {
+        let tried = work::run(Work::Check, work::CHECK, trial).await;
+        tried.map(|_| ()).map_err(|failure| {
+            let cause = match failure {
+                Failure::Wrong(what) => what,
+                Failure::Broken(what) => format!("checking the settings against it was stopped: {what}"),
+            };
+            LoadError::Manifest { what: "`config-schema`", cause }
+        })
     }
 
     /// The slot of a plugin. Forgets those of plugins that are gone.
@@ -233,6 +284,7 @@ impl Engine {
             ask(&self.engine, about, |m, acc| Box::pin(m.call_describe(acc))).await.map_err(failed("`describe`"))?;
         let description: Description =
             serde_json::from_str(&text).map_err(|e| failed("`describe`")(format!("its JSON is wrong: {e}")))?;
+        let description = description.clean();
         if description.kind != provides.kind() {
             let (id, says, exports) = (&description.id, description.kind.as_str(), provides.kind().as_str());
             return Err(LoadError::Invalid(format!(
@@ -279,11 +331,7 @@ impl Plugin {
         let found = ask(&self.engine, &self.component.about, move |m, acc| Box::pin(m.call_validate(acc, config)))
             .await
             .map_err(|cause| LoadError::Manifest { what: "`validate`", cause })?;
-        Ok(found
-            .into_iter()
-            .take(100)
-            .map(|d| (d.pointer, super::convert::clean(&d.message, super::convert::MESSAGE_BYTES)))
-            .collect())
+        Ok(found.into_iter().take(100).map(|d| (d.pointer, clean(&d.message, MESSAGE_BYTES))).collect())
     }
 }
 
@@ -305,7 +353,7 @@ async fn ask<R: Send + 'static>(
     match tokio::time::timeout(MANIFEST_DEADLINE, meter.watch(pin!(work))).await {
         Err(_) => Err(format!("it did not answer within {MANIFEST_DEADLINE:?}")),
         Ok(Err(_)) if meter.out_of_time() => Err("it used one second of CPU without an answer".to_owned()),
-        Ok(Err(e)) => Err(format!("{:#}", e.root_cause())),
+        Ok(Err(e)) => Err(clean(&format!("{:#}", e.root_cause()), MESSAGE_BYTES)),
         Ok(Ok(value)) => Ok(value),
     }
 }
@@ -368,26 +416,39 @@ fn read(path: &Path) -> Result<(Vec<u8>, String), LoadError> {
     Ok((bytes, digest))
 }
 
-fn compile(engine: &wasmtime::Engine, linkers: &Linkers, path: &Path, mut bytes: Vec<u8>) -> Result<Linked, LoadError> {
-    let invalid = |what: &str, e: String| LoadError::Invalid(format!("{}: {what}: {e}", path.display()));
+/// The bytes of a component: those of the file, or made of a core module.
+fn encoded(bytes: Vec<u8>) -> Result<Vec<u8>, String> {
     // Byte 4 to 8 of the preamble: version 1, layer 0 is a core module.
-    if bytes.starts_with(b"\0asm\x01\0\0\0") {
-        bytes = wit_component::ComponentEncoder::default()
-            .module(&bytes)
-            .and_then(|encoder| encoder.validate(true).encode())
-            .map_err(|e| invalid("the core module has no usable component type", format!("{e:#}")))?;
+    if !bytes.starts_with(b"\0asm\x01\0\0\0") {
+        return Ok(bytes);
     }
-    let component =
-        Component::new(engine, &bytes).map_err(|e| invalid("not a WebAssembly component", format!("{e:#}")))?;
-    check_contract(engine, &component).map_err(|e| invalid("wrong contract", e))?;
-    let kind = kind(engine, &component).map_err(|e| invalid("wrong contract", e))?;
+    wit_component::ComponentEncoder::default()
+        .module(&bytes)
+        .and_then(|encoder| encoder.validate(true).encode())
+        .map_err(|e| format!("the core module has no usable component type: {e:#}"))
+}
+
+/// The native code of a plugin, as the engine of this program takes it.
+pub(super) fn precompile(bytes: Vec<u8>) -> Result<Vec<u8>, String> {
+    let engine = wasmtime::Engine::new(&config()).map_err(|e| format!("cannot start the plugin engine: {e:#}"))?;
+    engine.precompile_component(&encoded(bytes)?).map_err(|e| format!("not a WebAssembly component: {e:#}"))
+}
+
+fn component(engine: &wasmtime::Engine, bytes: Vec<u8>) -> Result<Component, String> {
+    Component::new(engine, encoded(bytes)?).map_err(|e| format!("not a WebAssembly component: {e:#}"))
+}
+
+fn link(engine: &wasmtime::Engine, linkers: &Linkers, path: &Path, component: &Component) -> Result<Linked, LoadError> {
+    let invalid = |what: &str, e: String| LoadError::Invalid(format!("{}: {what}: {e}", path.display()));
+    check_contract(engine, component).map_err(|e| invalid("wrong contract", e))?;
+    let kind = kind(engine, component).map_err(|e| invalid("wrong contract", e))?;
     let linker = match kind {
         Kind::Sandbox => &linkers.sandbox,
         Kind::Storage => &linkers.storage,
     };
-    check_imports(engine, &component, kind).map_err(|e| invalid("it imports too much", e))?;
+    check_imports(engine, component, kind).map_err(|e| invalid("it imports too much", e))?;
     let pre = linker
-        .instantiate_pre(&component)
+        .instantiate_pre(component)
         .map_err(|e| invalid("it imports what this host does not offer", format!("{:#}", e.root_cause())))?;
     let lacks = |e: wasmtime::Error| invalid(&format!("it is no {} provider", kind.as_str()), format!("{e:#}"));
     Ok(Linked {
@@ -464,7 +525,10 @@ mod tests {
             (&b"\0asm\x01\0\0\0"[..], "no interface of sandbox-broker:plugin"),
             (&b"\0asm\x0d\0\x01\0"[..], "no interface of sandbox-broker:plugin"),
         ] {
-            let error = compile(&engine.engine, &engine.linkers, path, bytes.to_vec()).err().unwrap().to_string();
+            let error = match component(&engine.engine, bytes.to_vec()) {
+                Ok(component) => link(&engine.engine, &engine.linkers, path, &component).err().unwrap().to_string(),
+                Err(error) => error,
+            };
             assert!(error.contains(words), "{error}");
         }
     }

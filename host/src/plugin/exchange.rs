@@ -14,9 +14,10 @@ use wasmtime_wasi_http::Error as Transport;
 
 use super::bindings::host::types as wit;
 use super::bindings::storage::mounter::{Answer, Request, Response};
-use super::convert::{broken, clean, denial};
+use super::convert::{broken, denial};
 use super::net::{OPEN, Sender};
 use crate::sandbox::Result;
+use crate::words::clean;
 
 /// Bound on one exchange, the answer's body included. The contract names it.
 const DEADLINE: Duration = Duration::from_secs(10);

@@ -8,6 +8,7 @@
 
 mod bindings;
 mod call;
+mod compiled;
 mod connection;
 mod convert;
 mod engine;
@@ -19,6 +20,7 @@ mod provider;
 mod service;
 mod state;
 mod streams;
+pub mod work;
 
 pub use call::Section;
 pub use engine::{Description, Engine, LoadError, Plugin};

@@ -33,6 +33,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 use super::connection::Answered;
 use super::state::Grants;
 use crate::config::{Grant, HostPattern, Scheme};
+use crate::words::clean;
 
 /// Bound on resolving a name, connecting and greeting, the TLS handshake
 /// included. A guest may ask for less.
@@ -187,8 +188,10 @@ impl Sender {
             return Ok(target);
         }
         let Target { scheme, .. } = target;
-        tracing::warn!(provider = %self.grants.provider, url = %format_args!("{scheme}://{}:{port}", authority.host()),
-            "plugin asked for a host that is not in `allow`");
+        if self.grants.lines.take(&self.grants.provider) {
+            tracing::warn!(provider = %self.grants.provider, url = %format_args!("{scheme}://{}:{port}", authority.host()),
+                "plugin asked for a host that is not in `allow`");
+        }
         Err(Error::HttpRequestDenied)
     }
 
@@ -209,8 +212,10 @@ impl Sender {
             let value = self.grants.secrets.to_send(secret, |grant| target.is_granted(grant));
             let value = value.filter(|value| !value.is_empty());
             let value = value.ok_or_else(|| {
-                let (provider, secret) = (&self.grants.provider, super::convert::clean(secret, 64));
-                tracing::warn!(%provider, %secret, "plugin asked for a secret that its provider does not have");
+                let (provider, secret) = (&self.grants.provider, clean(secret, 64));
+                if self.grants.lines.take(provider) {
+                    tracing::warn!(%provider, %secret, "plugin asked for a secret that its provider does not have");
+                }
                 Error::ConfigurationError
             })?;
             filled.push_str(before);
@@ -220,7 +225,9 @@ impl Sender {
         filled.push_str(rest);
         let mut value = http::HeaderValue::try_from(filled).map_err(|_| {
             let provider = &self.grants.provider;
-            tracing::warn!(%provider, header = %name, "a secret holds characters that no header may hold");
+            if self.grants.lines.take(provider) {
+                tracing::warn!(%provider, header = %name, "a secret holds characters that no header may hold");
+            }
             Error::ConfigurationError
         })?;
         value.set_sensitive(true);
@@ -439,8 +446,8 @@ impl Connector {
             .into_iter()
             .filter(|a| {
                 is_global(a.ip())
-                    || (named && !is_link_local(a.ip()))
-                    || (self.allow_private && (is_private(a.ip()) || a.ip().is_loopback()))
+                    || (named && !is_metadata(a.ip()))
+                    || (self.allow_private && !is_metadata(a.ip()) && (is_private(a.ip()) || a.ip().is_loopback()))
             })
             .collect();
         if good.is_empty() {
@@ -498,11 +505,19 @@ fn plain_host(host: &str) -> String {
     host.trim_matches(['[', ']']).to_ascii_lowercase()
 }
 
-/// 169.254/16 and fe80::/10: metadata services live there. Never granted.
-fn is_link_local(ip: IpAddr) -> bool {
+/// Where clouds tell a machine its credentials: 169.254/16 and fe80::/10, and
+/// the addresses of some that use others. Never granted.
+fn is_metadata(ip: IpAddr) -> bool {
     match ip.to_canonical() {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+        // Azure, Alibaba Cloud, Oracle Cloud.
+        IpAddr::V4(v4) => {
+            v4.is_link_local() || [[168, 63, 129, 16], [100, 100, 100, 200], [192, 0, 0, 192]].contains(&v4.octets())
+        }
+        // fd00:ec2::/32 of AWS, and Google Cloud.
+        IpAddr::V6(v6) => {
+            let s = v6.segments();
+            v6.is_unicast_link_local() || s[..2] == [0xfd00, 0xec2] || s == [0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254]
+        }
     }
 }
 
@@ -517,7 +532,7 @@ fn is_private(ip: IpAddr) -> bool {
 /// What is reachable from anywhere: none of the special ranges of RFC 6890.
 fn is_global(ip: IpAddr) -> bool {
     let ip = ip.to_canonical();
-    if is_link_local(ip) || is_private(ip) || ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() {
+    if is_metadata(ip) || is_private(ip) || ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() {
         return false;
     }
     match ip {
@@ -527,9 +542,7 @@ fn is_global(ip: IpAddr) -> bool {
                 || a >= 240
                 || v4.is_documentation()
                 || (a == 192 && b == 0 && c == 0)
-                || (a == 198 && b & 0xfe == 18)
-                // The platform address of a large cloud, reachable only from inside.
-                || v4.octets() == [168, 63, 129, 16])
+                || (a == 198 && b & 0xfe == 18))
         }
         // 64:ff9b::/96 and 2002::/16 carry an IPv4 address of any kind.
         IpAddr::V6(v6) => {
@@ -592,6 +605,22 @@ fn map(error: &(dyn StdError + 'static)) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn metadata_services_are_never_granted() {
+        for ip in ["169.254.169.254", "100.100.100.200", "168.63.129.16", "fd00:ec2::254", "fd20:ce::254", "fe80::1"] {
+            let host = if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() };
+            let url = format!("http://{host}");
+            let grant = Grant::parse(&url).unwrap();
+            // Named in `allow`, and with private addresses granted besides.
+            let connector = Connector { allow: [grant].into(), allow_private: true };
+            let error = connector.dial(url.parse().unwrap()).await.err().unwrap();
+            assert!(error.is::<Prohibited>(), "{ip}: {error}");
+        }
+        for ip in ["fd00:ec3::254", "fd20:ce::255", "100.100.100.201"] {
+            assert!(!is_metadata(ip.parse().unwrap()) && is_private(ip.parse().unwrap()), "{ip}");
+        }
+    }
 
     #[test]
     fn special_addresses_are_not_global() {

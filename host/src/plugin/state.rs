@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -19,10 +19,11 @@ use wasmtime_wasi::clocks::{WasiClocksCtx, WasiClocksCtxView, WasiClocksView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::bindings::host::{log, secrets, types};
-use super::convert::{DETAIL_BYTES, DETAILS, MESSAGE_BYTES, clean, denial};
+use super::convert::{DETAIL_BYTES, DETAILS, MESSAGE_BYTES, denial};
 use super::keyring::Secrets;
 use super::net::{Hooks, Sender};
 use crate::secret::Secret;
+use crate::words::clean;
 
 /// Time between two looks at the CPU meter.
 pub(super) const TICK: Duration = Duration::from_millis(10);
@@ -53,6 +54,35 @@ pub(crate) struct Grants {
     pub(crate) memory: usize,
     /// CPU time that an instance may use without ever giving way.
     pub(crate) cpu: Duration,
+    /// What is logged of all its instances.
+    pub(crate) lines: Lines,
+}
+
+/// How much of one section's plugin is logged: [`LOG_LINES`], whichever of its
+/// instances writes and whatever of it is worth a line.
+#[derive(Debug)]
+pub(crate) struct Lines(Mutex<(Instant, u32)>);
+
+impl Default for Lines {
+    fn default() -> Self {
+        Lines(Mutex::new((Instant::now(), 0)))
+    }
+}
+
+impl Lines {
+    /// Whether one more may be written.
+    pub(crate) fn take(&self, provider: &str) -> bool {
+        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, lines) = &mut *window;
+        if since.elapsed() >= Duration::from_secs(1) {
+            if *lines > LOG_LINES {
+                tracing::warn!(%provider, dropped = *lines - LOG_LINES, "plugin logs too much");
+            }
+            (*since, *lines) = (Instant::now(), 0);
+        }
+        *lines = lines.saturating_add(1);
+        *lines <= LOG_LINES
+    }
 }
 
 /// Why a guest was stopped, where the trap itself does not say.
@@ -97,7 +127,6 @@ pub(super) struct State {
     clocks: WasiClocksCtx,
     grants: Arc<Grants>,
     meter: Arc<Meter>,
-    log_window: (Instant, u32),
 }
 
 /// A Store that marks its requests as dead before it goes, so that an upload
@@ -131,7 +160,6 @@ impl Cell {
             clocks: WasiClocksCtx::default(),
             grants,
             meter: meter.clone(),
-            log_window: (Instant::now(), 0),
         };
         let mut store = Store::new(engine, state);
         store.limiter(|state| state);
@@ -225,7 +253,9 @@ impl State {
         let Grants { provider, secrets, .. } = &*self.grants;
         let secret = secrets.to_use(name).ok_or_else(|| {
             let name = clean(name, 64);
-            tracing::warn!(%provider, secret = %name, "plugin asked for a secret that is not its own");
+            if self.grants.lines.take(provider) {
+                tracing::warn!(%provider, secret = %name, "plugin asked for a secret that is not its own");
+            }
             denial(
                 types::Code::PermissionDenied,
                 format!("the plugin asked for the secret `{name}`, which providers.{provider}.secrets does not have"),
@@ -241,25 +271,20 @@ impl State {
     }
 }
 
+/// The name of a field: nothing that could be taken for the next one.
+fn key(name: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+    clean(name, DETAIL_BYTES).replace(|c| !plain(c), "_")
+}
+
 impl log::Host for State {
     fn log(&mut self, level: log::Level, message: String, fields: Vec<(String, String)>) {
-        let (since, lines) = &mut self.log_window;
-        if since.elapsed() >= Duration::from_secs(1) {
-            if *lines > LOG_LINES {
-                tracing::warn!(provider = %self.grants.provider, dropped = *lines - LOG_LINES, "plugin logs too much");
-            }
-            (*since, *lines) = (Instant::now(), 0);
-        }
-        *lines = lines.saturating_add(1);
-        if *lines > LOG_LINES {
+        if !self.grants.lines.take(&self.grants.provider) {
             return;
         }
         let message = clean(&message, MESSAGE_BYTES);
-        let fields: Vec<String> = fields
-            .iter()
-            .take(DETAILS)
-            .map(|(k, v)| format!("{}={}", clean(k, DETAIL_BYTES), clean(v, DETAIL_BYTES)))
-            .collect();
+        let fields: Vec<String> =
+            fields.iter().take(DETAILS).map(|(k, v)| format!("{}={:?}", key(k), clean(v, DETAIL_BYTES))).collect();
         let (provider, fields) = (&self.grants.provider, fields.join(" "));
         match level {
             log::Level::Trace => tracing::trace!(target: "plugin", %provider, %fields, "{message}"),

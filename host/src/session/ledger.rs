@@ -55,7 +55,8 @@ impl Ledger {
             }
             Err(error) => {
                 let message = format!("the broker cannot write down what it is about to make: {error}");
-                Err(Error::new(Fault::Operator, Code::FailedPrecondition, message))
+                // Which passes: the client is told to try again later.
+                Err(Error::new(Fault::Operator, Code::ResourceExhausted, message))
             }
         }
     }

@@ -14,6 +14,7 @@ mod hostile;
 mod late;
 mod level1;
 mod mount;
+mod operations;
 mod orphans;
 mod reload;
 mod sessions;

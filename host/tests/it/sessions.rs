@@ -221,7 +221,7 @@ async fn the_command_lists_shows_and_ends() {
     for (token, arguments, words) in [
         (Some("bob"), &["show", &*id][..], "there is no session"),
         (Some("bob"), &["kill", &*id], "there is no session"),
-        (Some("eve"), &["list"], "the broker refused: sign in"),
+        (Some("eve"), &["list"], "does not know the token in BROKER_TOKEN"),
         (None, &["list"], "set BROKER_TOKEN"),
         (Some("ada"), &["show", "../status"], "is no session's id"),
         (Some("ada"), &["list", "--url", "http://127.0.0.1:1"], "cannot ask the broker"),

@@ -6,20 +6,24 @@
 use super::rust::{Path, line, paths};
 
 /// Module, the modules it may name, and why no others.
-const EDGES: [(&str, &[&str], &str); 16] = [
+const EDGES: [(&str, &[&str], &str); 17] = [
     ("main", &["cli"], "main only parses, runs and exits"),
     (
         "cli",
-        &["broker", "config", "embedded", "signal", "storage", "terminal", "words"],
+        &["broker", "config", "embedded", "plugin", "signal", "storage", "terminal", "words"],
         "a command starts the broker, asks about its configuration, shows a plan or is a client of its terminal",
     ),
     (
         "broker",
-        &["config", "embedded", "heap", "http", "journal", "plugin", "sandbox", "session", "storage", "terminal"],
+        &[
+            "config", "disk", "embedded", "heap", "http", "journal", "plugin", "sandbox", "session", "storage",
+            "terminal",
+        ],
         "the composition root joins the parts and has no policy",
     ),
-    ("config", &["secret"], "a configuration is data: it starts nothing and knows no plugin"),
-    ("embedded", &["secret"], "the server is a process behind a key"),
+    ("config", &["secret", "words"], "a configuration is data: it starts nothing and knows no plugin"),
+    ("disk", &[], "a disk is full, whoever fills it"),
+    ("embedded", &["disk", "secret"], "the server is a process behind a key"),
     ("heap", &[], "memory is memory, whoever freed it"),
     (
         "http",
@@ -29,7 +33,7 @@ const EDGES: [(&str, &[&str], &str); 16] = [
     ("terminal", &["sandbox", "session", "words"], "frames speak of a session, whoever provides it"),
     (
         "plugin",
-        &["config", "sandbox", "secret", "signal", "storage"],
+        &["config", "disk", "sandbox", "secret", "signal", "storage", "words"],
         "plugins implement the ports and know no session",
     ),
     (
@@ -38,7 +42,7 @@ const EDGES: [(&str, &[&str], &str); 16] = [
         "a session knows the ports alone, so that it is tested in memory",
     ),
     ("storage", &["sandbox"], "a mount happens in a sandbox and has its errors"),
-    ("journal", &[], "a journal keeps what it is given; whether a session lives on is for others to say"),
+    ("journal", &["disk"], "a journal keeps what it is given; whether a session lives on is for others to say"),
     ("sandbox", &[], "the port speaks only domain words"),
     ("secret", &[], "a secret knows nobody that could tell it"),
     ("signal", &[], "a signal has one name, whoever tells of it"),

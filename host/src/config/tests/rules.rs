@@ -180,7 +180,10 @@ fn a_reference_takes_the_type_that_its_key_wants_and_only_when_it_is_all_there_i
     assert_eq!(with(&text("${N}"), &[("N", "7")]).unwrap().sandbox.max_sessions, 7);
     assert_eq!(with(&text("${N:-8}"), &[]).unwrap().sandbox.max_sessions, 8);
     let refused = |max, n| mistakes(&text(max), &[("N", n)]);
-    assert!(refused("1${N}", "0").contains("found text (from $N), expected a whole number"));
+    assert!(
+        refused("1${N}", "0")
+            .contains("found text (from $N, with what stands around it in this file), expected a whole number")
+    );
     assert!(refused("${N}", "7.5").contains("found text (from $N), expected a whole number"));
     assert!(refused("${N}", "many").contains("found text (from $N), expected a whole number"));
     assert!(refused("${N}", "0").contains("found text (from $N), expected at least 1"));

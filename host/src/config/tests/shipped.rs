@@ -119,7 +119,7 @@ fn all_mistakes_in_the_environment_come_at_once() {
     let expected = [
         (
             value_of("[server]", "listen", "\"127"),
-            "server.listen: found text (from $PORT), expected an IP address and a port such as \"127.0.0.1:3000\" or \"[::1]:3000\"",
+            "server.listen: found text (from $PORT, with what stands around it in this file), expected an IP address and a port such as \"127.0.0.1:3000\" or \"[::1]:3000\"",
         ),
         (
             value_of("[server]", "frontend_url", "\"$"),
@@ -131,7 +131,7 @@ fn all_mistakes_in_the_environment_come_at_once() {
         ),
         (
             value_of("[sandbox]", "timeout", "\"$"),
-            "sandbox.timeout: found text (from $SANDBOX_TIMEOUT), expected a duration such as \"30s\", \"5m\" or \"1h30m\"",
+            "sandbox.timeout: found text (from $SANDBOX_TIMEOUT, with what stands around it in this file), expected a duration such as \"30s\", \"5m\" or \"1h30m\"",
         ),
         (
             value_of("[storage]", "enabled", "\"$"),

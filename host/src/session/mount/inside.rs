@@ -17,6 +17,7 @@ use crate::sandbox::{
     self, CHUNK_BYTES, Call, Code, Control, Error, Exit, Fault, Process, Provider, Result, SandboxRef,
 };
 use crate::storage::{Command, FILE_BYTES, File, Step, Target};
+use crate::words::misleads;
 
 /// Who sets mounts up.
 const ROOT: &str = "root";
@@ -379,7 +380,7 @@ fn printable(line: &str) -> String {
             _ => word.to_owned(),
         });
     }
-    words.join(" ").chars().filter(|c| !c.is_control()).take(WORDS).collect()
+    words.join(" ").chars().filter(|c| !misleads(*c)).take(WORDS).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The program `broker`, started as an operator starts it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use super::sandboxd::{announced, sandboxes};
@@ -29,12 +29,21 @@ impl Broker {
         Self::start_with(directory, config, "info").await
     }
 
+    /// Starts this program instead, which was installed elsewhere.
+    pub async fn start_program(program: &Path, config: &str) -> Self {
+        Self::start_of(program, tempfile::tempdir().unwrap(), config, "info").await
+    }
+
     async fn start_with(directory: tempfile::TempDir, config: &str, level: &str) -> Self {
+        Self::start_of(Path::new(program()), directory, config, level).await
+    }
+
+    async fn start_of(program: &Path, directory: tempfile::TempDir, config: &str, level: &str) -> Self {
         let at = |name: &str| directory.path().join(name);
         let _ = std::fs::remove_file(at("announce.json"));
         std::fs::write(at("broker.toml"), config).unwrap();
         let log = std::fs::File::options().create(true).append(true).open(at("log")).unwrap();
-        let child = Command::new(program())
+        let child = Command::new(program)
             .arg("--config")
             .arg(at("broker.toml"))
             .args(["serve", "--state-dir"])

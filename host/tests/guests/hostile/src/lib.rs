@@ -95,16 +95,30 @@ fn scan(_: &[u8]) -> usize {
     unreachable!("only for wasm")
 }
 
+/// The schema of the settings, with room behind it: a test writes another one
+/// in its place. The room ends with a line end.
+static SCHEMA: [u8; 4096] = with_room(
+    br#"{"type":"object","additionalProperties":false,"properties":{"when":{"type":"string"},"harm":{"type":"string"},"url":{"type":"string"},"reversed":{"type":"string"}}}"#,
+);
+
+const fn with_room(schema: &[u8]) -> [u8; 4096] {
+    let mut all = [b' '; 4096];
+    all[4095] = b'\n';
+    let mut at = 0;
+    while at < schema.len() {
+        all[at] = schema[at];
+        at += 1;
+    }
+    all
+}
+
 impl manifest::Guest for Plugin {
     fn describe() -> String {
         r#"{"id":"hostile","version":"0.1.0","title":"Hostile","kind":"sandbox","secrets":["own"],"hosts":[]}"#.into()
     }
 
     fn config_schema() -> String {
-        let text = r#"{"type":"string"}"#;
-        format!(
-            r#"{{"type":"object","additionalProperties":false,"properties":{{"when":{text},"harm":{text},"url":{text},"reversed":{text}}}}}"#
-        )
+        String::from_utf8_lossy(black_box(&SCHEMA)).into_owned()
     }
 
     fn validate(text: String) -> Vec<manifest::Diagnostic> {

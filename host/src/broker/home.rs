@@ -1,0 +1,249 @@
+//! The state directory: what in it must be this broker's alone, and that it
+//! stays there while the broker runs.
+//!
+//! Owns the rights of the directory and the names that this broker keeps in
+//! it. Deliberately knows nothing of what others keep there; the journal looks
+//! after itself when it is asked to.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::disk;
+use crate::http::ConfigStatus;
+use crate::journal::Journal;
+
+/// How often the directory is looked at, and, while something is wrong with
+/// it, whether that has passed.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Of so many looks one writes something while all is well: a disk that sleeps
+/// may go on sleeping.
+const LOOKS_PER_PROBE: u32 = 10;
+
+/// Bytes that are written to find out whether there is room: more than the
+/// journal needs for one change.
+const ROOM: usize = 64 * 1024;
+
+/// The file that they are written to.
+const PROBE: &str = "room";
+
+/// The name by which this broker knows its sandboxes again.
+const BROKER_ID: &str = "broker-id";
+
+/// What signs invitations.
+const INVITATIONS: &str = "invitations.key";
+
+/// Makes the state directory, or checks the one that is there.
+///
+/// # Errors
+/// In words for who runs the broker.
+pub(super) fn prepare(state: &Path) -> anyhow::Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(state);
+    made.map_err(|e| failed("cannot make the state directory", state, &e))?;
+    let metadata = state.metadata().map_err(|e| failed("cannot use the state directory", state, &e))?;
+    let (uid, owner, mode) = (rustix::process::geteuid().as_raw(), metadata.uid(), metadata.mode() & 0o7777);
+    if !metadata.is_dir() {
+        bail!("the state directory {} is not a directory", state.display());
+    }
+    // Native code is run from there, and keys lie there.
+    if owner != uid {
+        bail!(
+            "the state directory {} belongs to user {owner}, and the broker runs as user {uid}: give it to that user, \
+             or give another --state-dir",
+            state.display()
+        );
+    }
+    if mode & 0o022 != 0 {
+        bail!(
+            "others can write to the state directory {} (mode {mode:04o}), from which code is run: if nobody has put \
+             anything there, chmod 700 it; otherwise give another --state-dir",
+            state.display()
+        );
+    }
+    Ok(())
+}
+
+/// What is in the state directory under the names of this broker.
+#[derive(Clone, Debug)]
+pub(super) struct Home {
+    state: PathBuf,
+    /// Random, kept in the state directory.
+    pub(super) broker_id: String,
+    /// Random, too, and secret.
+    pub(super) invitations: String,
+}
+
+impl Home {
+    /// Reads what the directory has, and makes what it has not.
+    ///
+    /// # Errors
+    /// In words for who runs the broker: a file cannot be read or written, is
+    /// damaged, or others can read what is secret.
+    pub(super) fn of(state: &Path) -> anyhow::Result<Self> {
+        Ok(Home {
+            state: state.to_owned(),
+            broker_id: broker_id(state)?,
+            invitations: random::<32>(&state.join(INVITATIONS))?,
+        })
+    }
+
+    /// Puts back what was removed.
+    fn keep(&self) -> io::Result<()> {
+        for (name, text) in [(BROKER_ID, &self.broker_id), (INVITATIONS, &self.invitations)] {
+            let path = self.state.join(name);
+            if !path.exists() {
+                write(&path, text.as_bytes())?;
+                tracing::error!(file = %path.display(), "it was removed while the broker ran, and was written again");
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether something can be written.
+    fn room(&self) -> io::Result<()> {
+        let path = self.state.join(PROBE);
+        let written = write(&path, &[0; ROOM]);
+        let removed = fs::remove_file(&path);
+        written.and(removed)
+    }
+
+    async fn look(&self, journal: &dyn Journal, probe: bool) -> Result<(), String> {
+        // First: it makes the directory again.
+        journal.keep().await.map_err(|e| e.to_string())?;
+        let home = self.clone();
+        let looked = tokio::task::spawn_blocking(move || {
+            let kept = home.keep();
+            let kept = if probe { kept.and_then(|()| home.room()) } else { kept };
+            kept.map_err(|e| format!("cannot write to {}: {}", home.state.display(), disk::explain(&home.state, &e)))
+        });
+        // Only a runtime that ends runs nothing any more.
+        looked.await.unwrap_or(Ok(()))
+    }
+}
+
+/// Looks after the directory until the broker ends, and tells how it is.
+pub(super) async fn keep(home: Home, journal: Arc<dyn Journal>, status: watch::Sender<ConfigStatus>) {
+    let mut ticks = interval(LOOK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for look in 0_u32.. {
+        ticks.tick().await;
+        let probe = look % LOOKS_PER_PROBE == 0 || status.borrow().state_error.is_some();
+        let trouble = home.look(&*journal, probe).await.err();
+        status.send_if_modified(|status| {
+            let before = status.state_error.is_some();
+            match &trouble {
+                Some(trouble) if !before => tracing::error!(
+                    "{trouble}; open sessions go on, new ones are refused while they cannot be written down"
+                ),
+                None if before => tracing::info!(state = %home.state.display(), "the state directory is well again"),
+                _ => {}
+            }
+            let changed = status.state_error != trouble;
+            status.state_error.clone_from(&trouble);
+            changed
+        });
+    }
+}
+
+/// The name by which the broker of this directory knows its sandboxes again.
+pub(super) fn broker_id(state: &Path) -> anyhow::Result<String> {
+    random::<8>(&state.join(BROKER_ID))
+}
+
+/// So many random bytes in hexadecimal digits, the same for every process that
+/// finds them in this file.
+fn random<const BYTES: usize>(path: &Path) -> anyhow::Result<String> {
+    match fs::read_to_string(path) {
+        Ok(kept) => {
+            let kept = kept.trim();
+            let whole = kept.len() == 2 * BYTES && kept.bytes().all(|b| b.is_ascii_hexdigit());
+            // A start on a full disk has left it.
+            if !whole && !kept.is_empty() {
+                bail!(
+                    "{} is damaged: put a copy of it back, or remove it; what was given out by it is then void",
+                    path.display()
+                );
+            }
+            let mode = path.metadata().map_or(0, |metadata| metadata.mode() & 0o777);
+            if mode & 0o077 != 0 {
+                bail!(
+                    "others can read or write {} (mode {mode:04o}): chmod 600 it, or remove it if somebody may have; \
+                     what was given out by it is then void",
+                    path.display()
+                );
+            }
+            if whole {
+                return Ok(kept.to_owned());
+            }
+        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("cannot read", path, &error)),
+        Err(_) => {}
+    }
+    let mut random = [0; BYTES];
+    getrandom::fill(&mut random).context("the system gives no random numbers")?;
+    let text: String = random.iter().map(|b| format!("{b:02x}")).collect();
+    write(path, text.as_bytes()).map_err(|e| failed("cannot write", path, &e))?;
+    Ok(text)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(bytes)
+}
+
+fn failed(what: &str, path: &Path, error: &io::Error) -> anyhow::Error {
+    anyhow::anyhow!("{what} {}: {}", path.display(), disk::explain(path, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_directory_in_which_others_write_is_refused_and_one_that_they_read_is_not() {
+        let state = tempfile::tempdir().unwrap();
+        for mode in [0o777, 0o770, 0o1777, 0o702] {
+            set_mode(state.path(), mode);
+            let error = prepare(state.path()).unwrap_err().to_string();
+            assert!(error.contains(&format!("mode {mode:04o}")) && error.contains("chmod 700"), "{error}");
+        }
+        for mode in [0o700, 0o755, 0o750] {
+            set_mode(state.path(), mode);
+            prepare(state.path()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_key_that_others_read_and_a_damaged_one_are_refused_and_a_missing_one_is_made() {
+        let state = tempfile::tempdir().unwrap();
+        let path = state.path().join(INVITATIONS);
+        let made = Home::of(state.path()).unwrap();
+        assert_eq!(Home::of(state.path()).unwrap().invitations, made.invitations);
+        set_mode(&path, 0o644);
+        let error = Home::of(state.path()).unwrap_err().to_string();
+        assert!(error.contains("mode 0644") && error.contains(INVITATIONS), "{error}");
+        set_mode(&path, 0o600);
+        for rubbish in ["rubbish", &"x".repeat(64), &made.invitations[1..], &format!("{}0", made.invitations)] {
+            fs::write(&path, rubbish).unwrap();
+            let error = Home::of(state.path()).unwrap_err().to_string();
+            assert!(error.contains("damaged") && !error.contains(rubbish), "{error}");
+        }
+        fs::write(&path, "").unwrap();
+        assert_ne!(Home::of(state.path()).unwrap().invitations, made.invitations);
+    }
+}

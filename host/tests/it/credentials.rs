@@ -1,9 +1,13 @@
 //! Keys change at the provider while sessions run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::support::faults::Faults;
-use crate::support::{Broker, Client, DEADLINE, Sandboxd, eventually};
+use crate::support::{Broker, Client, Closed, DEADLINE, Sandboxd, eventually};
 
 const SESSIONS: usize = 20;
 
@@ -44,21 +48,49 @@ async fn renewed_twice(server: &Faults, key: &str, sandboxes: usize) {
     .await;
 }
 
-async fn all_stream(clients: &mut [Client]) {
-    for client in clients {
-        client.screen.clear();
-        client.expect("of it\r\n").await;
-        client.expect("of it\r\n").await;
+/// A terminal that is read all the time, as a client has to: who answers no
+/// ping is taken for dead.
+struct Reader {
+    frames: Arc<AtomicUsize>,
+    task: AbortOnDropHandle<Closed>,
+}
+
+impl Reader {
+    fn new(mut client: Client) -> Self {
+        let frames = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&frames);
+        let task = tokio::spawn(async move {
+            loop {
+                if let Err(closed) = client.next().await {
+                    return closed;
+                }
+                client.screen.clear();
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        Reader { frames, task: AbortOnDropHandle::new(task) }
+    }
+}
+
+async fn all_stream(readers: &[Reader]) {
+    for Reader { frames, task } in readers {
+        let before = frames.load(Ordering::Relaxed);
+        eventually("more output", async || {
+            assert!(!task.is_finished(), "a session has ended");
+            (frames.load(Ordering::Relaxed) > before + 1).then_some(())
+        })
+        .await;
     }
 }
 
 /// A session on this provider, as soon as new ones get it.
-async fn on(broker: &Broker, provider: &str) -> Client {
+async fn on(broker: &Broker, provider: &str) -> Reader {
     let began = std::time::Instant::now();
     loop {
         let mut client = broker.connect().await;
         if client.ready().await["provider"] == provider {
-            return client;
+            client.input(STREAM).await;
+            return Reader::new(client);
         }
         assert!(began.elapsed() < DEADLINE, "no session on {provider}");
     }
@@ -78,7 +110,7 @@ async fn a_rotated_key_reaches_open_sessions_and_no_origin_that_was_taken_away()
         let mut client = broker.connect().await;
         client.ready().await;
         client.input(STREAM).await;
-        clients.push(client);
+        clients.push(Reader::new(client));
     }
 
     // Both keys are good for a while, as they are at a provider. Two line ends,
@@ -88,7 +120,7 @@ async fn a_rotated_key_reaches_open_sessions_and_no_origin_that_was_taken_away()
     renewed_twice(&old, "k2", SESSIONS).await;
     old.admit(&["k2"], &server.key);
     renewed_twice(&old, "k2", SESSIONS).await;
-    all_stream(&mut clients).await;
+    all_stream(&clients).await;
 
     // Without the section they go on with the last key.
     std::fs::write(broker.file("other.key"), "other").unwrap();
@@ -101,7 +133,7 @@ async fn a_rotated_key_reaches_open_sessions_and_no_origin_that_was_taken_away()
     broker.edit(&config("box", &section(&new.url, "box")));
     let next = on(&broker, "box").await;
     renewed_twice(&old, "k2", SESSIONS).await;
-    all_stream(&mut clients).await;
+    all_stream(&clients).await;
 
     // What began after the move takes part in the next rotation.
     new.admit(&["other", "k3", "k4"], &server.key);
@@ -111,6 +143,7 @@ async fn a_rotated_key_reaches_open_sessions_and_no_origin_that_was_taken_away()
     renewed_twice(&new, "k4", 1).await;
     renewed_twice(&old, "k2", SESSIONS).await;
     server.has(SESSIONS + 2).await;
+    all_stream(&clients).await;
 
     let seen = |server: &Faults| {
         let keys = [true, false].into_iter().flat_map(|good| server.keys(good));

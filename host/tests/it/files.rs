@@ -346,7 +346,7 @@ async fn refused(desk: &Desk, name: &str, size: usize) -> (u16, String) {
     let address = desk.broker.url.strip_prefix("http://").unwrap();
     let (mut from, mut to) = TcpStream::connect(address).await.unwrap().into_split();
     let path = desk.path("/content", name);
-    let head = format!("PUT {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {size}\r\n\r\n");
+    let head = format!("PUT {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {size}\r\n\r\n");
     tokio::spawn(async move {
         let piece = vec![7; 64 << 10];
         let mut left = size;

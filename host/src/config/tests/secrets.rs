@@ -183,7 +183,10 @@ fn line_ends_at_the_end_of_a_secret_are_no_part_of_it_and_others_are_warned_of()
     let warnings: Vec<_> = config.warnings().iter().map(ToString::to_string).collect();
     let warning = "providers.cloud.secrets.api_key: found a line end or another control character in the secret \
                    (from $KEY); no request can carry it";
-    assert_eq!(warnings, [format!("broker.toml:44:23: {warning}")]);
+    assert!(
+        matches!(&warnings[..], [said] if said.ends_with(warning) && said.starts_with("broker.toml:")),
+        "{warnings:?}"
+    );
     let nothing = with(&text, &[("KEY", "\n")]).expect_err("nothing is left").to_string();
     assert!(nothing.contains("Missing required environment variable: KEY"), "{nothing}");
 

@@ -239,7 +239,9 @@ fn what_cannot_change_live_is_refused_by_name() {
     );
     assert_eq!(
         change("127.0.0.1:3000", "127.0.0.1:${PORT}"),
-        [format!("broker.toml:2:10: server.listen: found text (from $PORT), {words}")]
+        [format!(
+            "broker.toml:2:10: server.listen: found text (from $PORT, with what stands around it in this file), {words}"
+        )]
     );
     assert!(change("provider = \"cloud\"", "provider = \"local\"").is_empty());
     assert!(change("\"1h\"", "\"2h\"").is_empty());

@@ -1,0 +1,101 @@
+//! Which addresses nobody grants, and how long a request may take before
+//! and between its bytes.
+
+use super::*;
+
+#[tokio::test]
+async fn metadata_services_are_never_granted() {
+    for ip in ["169.254.169.254", "100.100.100.200", "168.63.129.16", "fd00:ec2::254", "fd20:ce::254", "fe80::1"] {
+        let host = if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() };
+        let url = format!("http://{host}");
+        let grant = Grant::parse(&url).unwrap();
+        // Named in `allow`, and with private addresses granted besides.
+        let connector = Connector { allow: [grant].into(), allow_private: true };
+        let error = connector.dial(url.parse().unwrap()).await.err().unwrap();
+        assert!(error.is::<Prohibited>(), "{ip}: {error}");
+    }
+    for ip in ["fd00:ec3::254", "fd20:ce::255", "100.100.100.201"] {
+        assert!(!is_metadata(ip.parse().unwrap()) && is_private(ip.parse().unwrap()), "{ip}");
+    }
+}
+
+#[test]
+fn special_addresses_are_not_global() {
+    for ip in [
+        "127.0.0.1",
+        "10.1.2.3",
+        "172.16.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "0.0.0.0",
+        "224.0.0.1",
+        "255.255.255.255",
+        "168.63.129.16",
+        "198.18.0.1",
+        "192.0.2.1",
+        "::1",
+        "::",
+        "fe80::1",
+        "fc00::1",
+        "ff02::1",
+        "::ffff:127.0.0.1",
+        "::ffff:169.254.169.254",
+        "64:ff9b::7f00:1",
+        "2002:7f00:1::",
+        "2001:db8::1",
+    ] {
+        assert!(!is_global(ip.parse().unwrap()), "{ip}");
+    }
+    for ip in ["1.1.1.1", "8.8.8.8", "2606:4700::1111", "172.32.0.1", "100.128.0.1"] {
+        assert!(is_global(ip.parse().unwrap()), "{ip}");
+    }
+}
+
+/// A server that listens and then says only this.
+async fn says(words: &'static str) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 1024]).await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut stream, words.as_bytes()).await.unwrap();
+        pending::<()>().await;
+    });
+    address.to_string()
+}
+
+async fn get(url: &str, options: RequestOptions) -> Result<http::Response<WasiBody>, Error> {
+    let tls =
+        rustls::ClientConfig::builder().with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
+    let sender = Sender::with_tls(vec![Grant::parse(url).unwrap()], false, Arc::default(), tls);
+    let body = http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync();
+    let request = http::Request::get(url).body(body).unwrap();
+    sender.send(request, Some(options), Arc::default()).await
+}
+
+/// How long a guest is willing to wait.
+const SHORT: Duration = Duration::from_millis(300);
+
+#[tokio::test]
+async fn a_guests_time_for_connecting_covers_the_greeting() {
+    let url = format!("https://{}", says("").await);
+    let options = RequestOptions { connect_timeout: Some(SHORT), ..RequestOptions::default() };
+    assert!(matches!(get(&url, options).await, Err(Error::ConnectionTimeout)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_greet_is_given_up() {
+    let url = format!("https://{}", says("").await);
+    let began = tokio::time::Instant::now();
+    assert!(get(&url, RequestOptions::default()).await.is_err());
+    assert_eq!(began.elapsed().as_secs(), CONNECT_TIMEOUT.as_secs());
+}
+
+#[tokio::test]
+async fn a_guests_time_between_bytes_is_kept() {
+    let url = format!("http://{}", says("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf").await);
+    let options = RequestOptions { between_bytes_timeout: Some(SHORT), ..RequestOptions::default() };
+    let body = get(&url, options).await.unwrap().into_body();
+    assert!(matches!(body.collect().await, Err(Error::ConnectionReadTimeout)));
+}

@@ -27,7 +27,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::config::{
     self, Config, Embedded as EmbeddedKind, Fingerprint, Grant, Kind, Mistake, Mistakes, PluginSource, Watcher,
 };
-use crate::embedded::{Embedded, FUSE_TEMPLATE};
+use crate::embedded::{self, Embedded, FUSE_TEMPLATE};
 use crate::heap;
 use crate::http::{self, App, ConfigStatus, Settings};
 use crate::journal::{Journal, Owner, Sqlite};
@@ -562,22 +562,32 @@ async fn embedded_for(
 ) -> anyhow::Result<Option<Arc<Embedded>>> {
     match config.providers[provider].embedded {
         None => Ok(None),
-        Some(EmbeddedKind::Sandboxd) => match running {
-            Some(running) => Ok(Some(running)),
-            None => Ok(Some(Arc::new(Embedded::ensure(&surroundings.state, config.sandbox.max_sessions).await?))),
-        },
+        Some(EmbeddedKind::Sandboxd) => {
+            let ports = &config.providers[provider].host_services;
+            match running {
+                Some(running) => {
+                    running.forward(ports);
+                    Ok(Some(running))
+                }
+                None => {
+                    let sandboxes = config.sandbox.max_sessions;
+                    Ok(Some(Arc::new(Embedded::ensure(&surroundings.state, sandboxes, ports).await?)))
+                }
+            }
+        }
     }
 }
 
 /// A provider of sandboxes, as configured.
 fn provider(checked: &Checked, name: &str, embedded: Option<&Embedded>) -> anyhow::Result<Arc<dyn Provider>> {
     let (plugin, mut new) = section(checked, name);
-    if let Some(Embedded { url, key, .. }) = embedded {
+    if let Some(Embedded { socket, key, .. }) = embedded {
         // What an operator would write for a server of their own.
         for key in ["api_url", "sandbox_url"] {
-            new.config[key] = url.as_str().into();
+            new.config[key] = embedded::ORIGIN.into();
         }
-        new.allow.push(Grant::parse(url).context("the embedded server announced no URL")?);
+        new.allow.push(Grant::parse(embedded::ORIGIN).context("the embedded server has no origin")?);
+        new.socket = Some(socket.clone());
         new.secrets.insert("api_key", key.clone());
         new.isolation = Some(EMBEDDED_ISOLATION.to_owned());
         if !checked.config.storage.is_empty() {
@@ -640,6 +650,7 @@ fn section(checked: &Checked, name: &str) -> (Arc<Plugin>, Section) {
         limits: section.limits.clone(),
         isolation: None,
         per_user: section.is_per_user(),
+        socket: None,
     };
     (plugin.clone(), section)
 }

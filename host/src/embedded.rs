@@ -2,20 +2,27 @@
 //!
 //! Owns its start, its key and its heartbeat. It runs as a process of its
 //! own, so that shells live through a crash or an upgrade of the broker; a
-//! broker that comes back finds it by its announcement. With no broker left
-//! it ends its sandboxes by their leases and then itself. Deliberately knows
-//! nothing of the protocol beyond one cheap request.
+//! broker that comes back finds it by its announcement. It listens on a Unix
+//! socket in the state directory, so the key never leaves that. With no broker
+//! left it ends its sandboxes by their leases and then itself. Deliberately
+//! knows nothing of the protocol beyond two cheap requests.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
-use std::net::SocketAddr;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, PidfdFlags, Signal};
 use serde::Deserialize;
+use tokio::io::unix::AsyncFd;
+use tokio::net::UnixStream;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -30,16 +37,24 @@ const PROGRAM: &str = "/proc/self/exe";
 const LAST_WORDS: u64 = 4096;
 /// The template whose sandboxes may mount file systems.
 pub const FUSE_TEMPLATE: &str = "fuse";
+/// The origin of its requests. Nothing resolves it: they go to the socket.
+pub const ORIGIN: &str = "http://localhost";
 /// Without requests and sandboxes the server ends after this time.
 const IDLE_EXIT: Duration = Duration::from_secs(60);
 /// A third of it, so that two lost requests in a row do no harm.
 const HEARTBEAT: Duration = Duration::from_secs(20);
-/// Bound on the start; measured: 20 ms.
-const START_DEADLINE: Duration = Duration::from_secs(10);
-/// Bound on one request over the loopback.
+/// Pause before a start that follows a failed one; doubled up to a heartbeat.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// Bound on the start; measured: 120 ms.
+const START_DEADLINE: Duration = Duration::from_secs(30);
+/// Bound on one request over the socket.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
 /// Pause between two looks for the announcement.
 const LOOK: Duration = Duration::from_millis(5);
+/// Bytes of its log before the older part is put aside, and later removed.
+const MAX_LOG: u64 = 4 << 20;
+/// Bytes of a socket's path that the kernel takes, its end included.
+const MAX_SOCKET_PATH: usize = 108;
 
 /// Why the embedded server does not run.
 #[derive(Debug, thiserror::Error)]
@@ -69,36 +84,83 @@ pub enum EmbeddedError {
 /// A running embedded server. Dropping it stops the heartbeat, nothing else.
 #[derive(Debug)]
 pub struct Embedded {
-    /// Its URL, such as `http://127.0.0.1:40123`. Stays the same when the
-    /// server has to be started again.
-    pub url: String,
+    /// Its socket. Stays the same when the server has to be started again.
+    pub socket: PathBuf,
     /// The key that it accepts.
     pub key: Secret,
+    ports: watch::Sender<Vec<u16>>,
     _heartbeat: AbortOnDropHandle<()>,
 }
 
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 struct Place {
     directory: PathBuf,
     sandboxes: usize,
+    /// As the kernel takes it, however deep the directory is.
+    socket: PathBuf,
+    /// What makes that name valid.
+    _held: Arc<OwnedFd>,
 }
 
+/// What a server says of itself.
 #[derive(Deserialize)]
 struct Announcement {
-    url: String,
+    pid: u32,
+    /// None of a server before it had one.
+    socket: Option<PathBuf>,
+    build: Option<String>,
+}
+
+/// A server that answers.
+struct Running {
+    key: Secret,
+    pid: Pid,
+    /// Readable once the process has ended.
+    process: AsyncFd<OwnedFd>,
+    /// The build that serves, when it is not this one.
+    other: Option<String>,
 }
 
 impl Embedded {
     /// Finds the server of an earlier broker under `state`, or starts one for
-    /// at most `sandboxes` sandboxes.
+    /// at most `sandboxes` sandboxes. Those find `ports` of this machine's
+    /// loopback on theirs.
     ///
     /// # Errors
     /// See [`EmbeddedError`]; bubblewrap missing is the usual cause.
-    pub async fn ensure(state: &Path, sandboxes: usize) -> Result<Self, EmbeddedError> {
-        let place = Place { directory: state.join("sandboxd"), sandboxes };
-        let (url, key) = place.bring_up(None).await?;
-        let heartbeat = AbortOnDropHandle::new(tokio::spawn(place.keep_up(url.clone(), key.clone())));
-        Ok(Embedded { url, key, _heartbeat: heartbeat })
+    pub async fn ensure(state: &Path, sandboxes: usize, ports: &[u16]) -> Result<Self, EmbeddedError> {
+        let directory = state.join("sandboxd");
+        let failed = |cause| EmbeddedError::State { path: directory.clone(), cause };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(failed)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let held = rustix::fs::open(&directory, flags, Mode::empty()).map_err(|e| failed(e.into()))?;
+        let mut socket = directory.join("socket");
+        if socket.as_os_str().len() >= MAX_SOCKET_PATH {
+            socket = PathBuf::from(format!("/proc/self/fd/{}/socket", held.as_raw_fd()));
+        }
+        let place = Place { directory, sandboxes, socket: socket.clone(), _held: Arc::new(held) };
+        let server = place.bring_up(ports).await?;
+        let ports = watch::Sender::new(ports.to_vec());
+        let key = server.key.clone();
+        let heartbeat = AbortOnDropHandle::new(tokio::spawn(place.keep_up(server, ports.subscribe())));
+        Ok(Embedded { socket, key, ports, _heartbeat: heartbeat })
+    }
+
+    /// Sandboxes from soon on find these ports of this machine's loopback on
+    /// theirs.
+    pub fn forward(&self, ports: &[u16]) {
+        self.ports.send_if_modified(|known| {
+            let new = known != ports;
+            ports.clone_into(known);
+            new
+        });
+    }
+}
+
+impl Running {
+    /// Waits for its end, whoever's child it is.
+    async fn died(&self) {
+        let _ = self.process.readable().await;
     }
 }
 
@@ -107,12 +169,8 @@ impl Place {
         self.directory.join(name)
     }
 
-    /// The server that answers to its announcement with the key on disk.
-    async fn find(&self) -> Option<(String, Secret)> {
-        let announcement = fs::read(self.file("announce.json")).ok()?;
-        let Announcement { url } = serde_json::from_slice(&announcement).ok()?;
-        let key = Secret::new(fs::read_to_string(self.file("api-key")).ok()?.trim());
-        answers(&url, &key).await.then_some((url, key))
+    fn announcement(&self) -> Option<Announcement> {
+        serde_json::from_slice(&fs::read(self.file("announce.json")).ok()?).ok()
     }
 
     /// Puts the key back if it was removed: requests of open sessions carry it.
@@ -125,12 +183,59 @@ impl Place {
         }
     }
 
-    /// Finds or starts it, on the address of `before` where there is one.
-    async fn bring_up(&self, before: Option<&str>) -> Result<(String, Secret), EmbeddedError> {
-        if let Some(found) = self.find().await {
-            tracing::info!(url = %found.0, "embedded sandbox server found");
-            return Ok(found);
+    /// The server that answers on the socket to the key on disk.
+    async fn find(&self) -> Option<Running> {
+        let announced = self.announcement()?;
+        announced.socket?;
+        let key = Secret::new(fs::read_to_string(self.file("api-key")).ok()?.trim());
+        // Who listens, as the kernel says it.
+        let stream = UnixStream::connect(&self.socket).await.ok()?;
+        let peer = stream.peer_cred().ok()?;
+        let own = rustix::process::geteuid().as_raw();
+        if peer.uid() != own && peer.uid() != 0 {
+            return None;
         }
+        let pid = Pid::from_raw(peer.pid()?)?;
+        // Else the announcement is an earlier server's.
+        if u32::try_from(pid.as_raw_pid()) != Ok(announced.pid) {
+            return None;
+        }
+        let process = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()?;
+        self.live(&key).await?;
+        let build = announced.build.unwrap_or_default();
+        let other = (build != sandboxd::build()).then_some(build);
+        Some(Running { key, pid, process: watched(process)?, other })
+    }
+
+    /// Finds or starts it, and tells it which ports to forward.
+    async fn bring_up(&self, ports: &[u16]) -> Result<Running, EmbeddedError> {
+        let server = match self.find().await {
+            Some(found) if found.other.is_some() && self.live(&found.key).await == Some(0) => {
+                tracing::info!("the embedded sandbox server is of another build and has no sandbox: it is replaced");
+                self.end(found.pid, &found.process).await;
+                self.start().await?
+            }
+            Some(found) => {
+                let pid = found.pid.as_raw_pid();
+                tracing::info!(pid, socket = %self.file("socket").display(), "embedded sandbox server found");
+                if let Some(other) = &found.other {
+                    tracing::warn!(
+                        build = other,
+                        "sandboxes are made by the embedded server of another build until none is left; then it is replaced"
+                    );
+                }
+                found
+            }
+            None => {
+                self.retire().await;
+                self.start().await?
+            }
+        };
+        self.forward(&server.key, ports).await;
+        Ok(server)
+    }
+
+    async fn start(&self) -> Result<Running, EmbeddedError> {
         let started = Instant::now();
         let unusable = |path: &Path| {
             let path = path.to_owned();
@@ -140,12 +245,13 @@ impl Place {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory);
         made.map_err(unusable(&self.directory))?;
         let log = self.file("sandboxd.log");
-        let errors = File::create(&log).map_err(unusable(&log))?;
-        let listen = before.and_then(|url| url.strip_prefix("http://")?.parse().ok());
-        let listen: SocketAddr = listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
+        self.bound_log();
+        let errors = File::options().append(true).create(true).mode(0o600).open(&log).map_err(unusable(&log))?;
+        let said_before = errors.metadata().map_or(0, |found| found.len());
         let mut child = Command::new(PROGRAM)
             .arg(SUBCOMMAND)
-            .args(["--listen", &listen.to_string()])
+            .arg("--socket")
+            .arg(self.file("socket"))
             .arg("--state-dir")
             .arg(&self.directory)
             .arg("--api-key-file")
@@ -169,15 +275,22 @@ impl Place {
             .map_err(EmbeddedError::Start)?;
         loop {
             if let Some(found) = self.find().await {
-                tracing::info!(url = %found.0, pid = child.id(), ms = started.elapsed().as_millis() as u64,
-                    "embedded sandbox server started");
+                tracing::info!(
+                    pid = child.id(),
+                    ms = started.elapsed().as_millis() as u64,
+                    "embedded sandbox server started"
+                );
                 reap(child);
                 return Ok(found);
             }
             let ended = child.try_wait().map_err(EmbeddedError::Start)?;
             if ended.is_some() || started.elapsed() > START_DEADLINE {
                 let said = ended.and_then(|_| last_words(&mut child));
-                let logged = || Some(fs::read_to_string(&log).ok()?.lines().last()?.to_owned());
+                let logged = || {
+                    let log = fs::read(&log).ok()?;
+                    let new = log.get(usize::try_from(said_before).ok()?..)?;
+                    Some(String::from_utf8_lossy(new).lines().last()?.to_owned())
+                };
                 let last = said.or_else(logged).unwrap_or_else(|| "it said nothing".to_owned());
                 let why = match ended {
                     Some(status) => format!("it ended with {status}: {last}"),
@@ -189,24 +302,110 @@ impl Place {
         }
     }
 
+    /// Ends the server of an earlier version, which listens on a port: whoever
+    /// held that port now would get the key with the first request.
+    async fn retire(&self) {
+        let Some(Announcement { pid, socket: None, .. }) = self.announcement() else { return };
+        let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
+        let Ok(process) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return };
+        // Not another process that has got its number since.
+        let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_pid())).unwrap_or_default();
+        let mut words = line.split(|byte| *byte == 0);
+        if words.nth(1) != Some(SUBCOMMAND.as_bytes())
+            || !words.any(|word| word == self.directory.as_os_str().as_encoded_bytes())
+        {
+            return;
+        }
+        tracing::warn!("the embedded sandbox server is of an earlier version, and is ended with its sandboxes");
+        if let Some(process) = watched(process) {
+            self.end(pid, &process).await;
+        }
+    }
+
+    /// Ends a server in order, and waits as long as it takes to start one.
+    async fn end(&self, pid: Pid, process: &AsyncFd<OwnedFd>) {
+        let _ = rustix::process::pidfd_send_signal(process.get_ref(), Signal::TERM);
+        if tokio::time::timeout(START_DEADLINE, process.readable()).await.is_err() {
+            tracing::error!(pid = pid.as_raw_pid(), "the embedded sandbox server does not end");
+        }
+    }
+
     /// Tells the server that a broker lives, and starts it again when it is
     /// gone. Its sandboxes went with it; their sessions see that by
     /// themselves.
-    async fn keep_up(self, url: String, key: Secret) {
+    async fn keep_up(self, mut server: Running, mut ports: watch::Receiver<Vec<u16>>) {
         loop {
-            sleep(HEARTBEAT).await;
-            if answers(&url, &key).await {
-                continue;
+            tokio::select! {
+                () = server.died() => tracing::error!(
+                    pid = server.pid.as_raw_pid(),
+                    log = %self.file("sandboxd.log").display(),
+                    "the broker's own sandbox server died, and its sandboxes with it; it is being started again"
+                ),
+                changed = ports.changed() => {
+                    let now = ports.borrow_and_update().clone();
+                    self.forward(&server.key, &now).await;
+                    if changed.is_err() {
+                        return;
+                    }
+                    continue;
+                }
+                () = sleep(HEARTBEAT) => {
+                    self.bound_log();
+                    match self.live(&server.key).await {
+                        Some(0) if server.other.is_some() => {}
+                        Some(_) => continue,
+                        None => {
+                            tracing::error!("the broker's own sandbox server runs but does not answer");
+                            continue;
+                        }
+                    }
+                }
             }
-            tracing::error!(%url, "the embedded sandbox server is gone; starting it again");
-            if let Err(error) = self.keep_key(&key) {
+            if let Err(error) = self.keep_key(&server.key) {
                 tracing::error!(%error, "cannot keep the key of the embedded sandbox server");
             }
-            match self.bring_up(Some(&url)).await {
-                Ok((now, _)) if now != url => tracing::error!(%now, %url, "it listens elsewhere; restart the broker"),
-                Ok(_) => {}
-                Err(error) => tracing::error!(%error, "trying again in {} s", HEARTBEAT.as_secs()),
-            }
+            let mut pause = FIRST_PAUSE;
+            server = loop {
+                let now = ports.borrow_and_update().clone();
+                match self.bring_up(&now).await {
+                    Ok(server) => break server,
+                    Err(error) => tracing::error!(%error, "trying again in {} ms", pause.as_millis()),
+                }
+                sleep(pause).await;
+                pause = HEARTBEAT.min(pause * 2);
+            };
+        }
+    }
+
+    /// How many sandboxes live, at most one told; none when it does not accept
+    /// the key.
+    async fn live(&self, key: &Secret) -> Option<usize> {
+        let request = self.client()?.get(format!("{ORIGIN}/v2/sandboxes?limit=1"));
+        let answer = request.header("x-api-key", key.expose()).send().await.ok()?;
+        let list: Vec<serde_json::Value> = answer.error_for_status().ok()?.json().await.ok()?;
+        Some(list.len())
+    }
+
+    async fn forward(&self, key: &Secret, ports: &[u16]) {
+        let Some(client) = self.client() else { return };
+        let request = client.put(format!("{ORIGIN}/host-ports")).header("x-api-key", key.expose()).json(ports);
+        let answer = request.send().await.and_then(reqwest::Response::error_for_status);
+        if let Err(error) = answer {
+            tracing::error!(%error, "the embedded sandbox server does not take the services of this machine");
+        }
+    }
+
+    fn client(&self) -> Option<reqwest::Client> {
+        let client = reqwest::Client::builder().unix_socket(self.socket.clone()).no_proxy();
+        client.timeout(REQUEST_DEADLINE).build().ok()
+    }
+
+    /// Puts a long log aside. The server goes on at its new end: it appends.
+    fn bound_log(&self) {
+        let log = self.file("sandboxd.log");
+        if fs::metadata(&log).is_ok_and(|found| found.len() > MAX_LOG) {
+            let _ = fs::copy(&log, self.file("sandboxd.log.old"));
+            let _ = File::options().write(true).open(&log).and_then(|log| log.set_len(0));
         }
     }
 }
@@ -219,11 +418,10 @@ fn last_words(child: &mut Child) -> Option<String> {
     (!said.is_empty()).then_some(said)
 }
 
-/// Whether a server at `url` accepts the key.
-async fn answers(url: &str, key: &Secret) -> bool {
-    let Ok(client) = reqwest::Client::builder().no_proxy().timeout(REQUEST_DEADLINE).build() else { return false };
-    let request = client.get(format!("{url}/v2/sandboxes?limit=1")).header("x-api-key", key.expose());
-    request.send().await.is_ok_and(|answer| answer.status().is_success())
+fn watched(process: OwnedFd) -> Option<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` names the same open descriptor for as long as it
+    // lives, and nobody takes it out.
+    unsafe { AsyncFd::register(process) }.ok()
 }
 
 /// Takes the exit status when the server ends before the broker does, so that

@@ -149,7 +149,7 @@ async fn main() {
         ..Options::default()
     };
     let server = Server::bind(options).await.unwrap();
-    let (http, url) = (Client::new(), format!("http://{}", server.addr()));
+    let (http, url) = (Client::new(), format!("http://{}", server.addr().unwrap()));
     let key = std::fs::read_to_string(directory.path().join("api-key")).unwrap();
     let create = || async {
         let request = http.post(format!("{url}/v2/sandboxes")).header("x-api-key", &key);

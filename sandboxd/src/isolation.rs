@@ -12,6 +12,8 @@ use std::path::Path;
 
 use crate::init::Setup;
 
+use crate::network::{self, Network};
+
 /// Where the init's program is found inside.
 const INIT_INSIDE: &str = "/run/sandboxd-init";
 
@@ -59,7 +61,7 @@ const ETC: &[&str] = &[
     "profile",
     "protocols",
     "python3",
-    "resolv.conf",
+    RESOLVER,
     "rpc",
     "security/limits.conf",
     "security/pam_env.conf",
@@ -95,6 +97,9 @@ const PROC: &[&str] = &[
     "version",
     "vmstat",
 ];
+
+/// Who resolves names, in `/etc`.
+const RESOLVER: &str = "resolv.conf";
 
 /// What is `/dev/shm` inside: on disk, so that no sandbox fills the host's memory with files.
 const SHARED_MEMORY: &str = "var/shm";
@@ -156,8 +161,8 @@ pub(crate) struct Walls<'a> {
     pub(crate) root: &'a Path,
     /// The init's program on the host.
     pub(crate) init: &'a Path,
-    /// Whether it shares the host's network; else it has a loopback only.
-    pub(crate) network: bool,
+    /// The network that it has. One of its own is there already when the walls are built.
+    pub(crate) network: Network,
     /// Whether it may mount file systems in user space.
     pub(crate) fuse: bool,
     /// What its init holds it to.
@@ -168,7 +173,7 @@ pub(crate) struct Walls<'a> {
 ///
 /// # Errors
 /// Those of the file system; what was made until then is left to the caller.
-pub(crate) fn make_root(root: &Path, fuse: bool) -> io::Result<()> {
+pub(crate) fn make_root(root: &Path, fuse: bool, mode: Network) -> io::Result<()> {
     directory(root, 0o755)?;
     for name in
         ["etc", "home", "mnt", "opt", "proc", "dev", "run", "srv", "usr", "var", "var/lib", "var/cache", "var/log"]
@@ -198,6 +203,10 @@ pub(crate) fn make_root(root: &Path, fuse: bool) -> io::Result<()> {
         "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
     )?;
 
+    if mode == Network::Isolated {
+        let host = fs::read_to_string(Path::new("/etc").join(RESOLVER)).unwrap_or_default();
+        write(&root.join("etc").join(RESOLVER), &network::resolver(&host))?;
+    }
     if fuse {
         // What one user has mounted is there for the others if the mount says so.
         write(&root.join("etc/fuse.conf"), "user_allow_other\n")?;
@@ -265,7 +274,7 @@ pub(crate) fn arguments(walls: Walls<'_>) -> io::Result<Vec<OsString>> {
     let mut arguments = Arguments::default();
     arguments.add(["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--as-pid-1"]);
     arguments.add(["--new-session", "--hostname", "sandbox"]);
-    if !walls.network {
+    if walls.network == Network::None {
         arguments.add(["--unshare-net"]);
     }
     if is_root() {
@@ -284,7 +293,9 @@ pub(crate) fn arguments(walls: Walls<'_>) -> io::Result<Vec<OsString>> {
             arguments.bind("--ro-bind", Path::new(path), path);
         }
     }
-    for name in ETC {
+    // In a network of its own the host's resolver may be out of reach; `make_root` has written another.
+    let isolated = walls.network == Network::Isolated;
+    for name in ETC.iter().filter(|name| !(isolated && **name == RESOLVER)) {
         let path = format!("/etc/{name}");
         arguments.bind("--ro-bind-try", Path::new(&path), &path);
     }

@@ -5,8 +5,8 @@
 //! Linux namespaces made by [bubblewrap](https://github.com/containers/bubblewrap).
 //!
 //! **It is one kernel.** A sandbox cannot see the host's home directories, processes and sockets in the file system, cannot
-//! change the host's programs or the kernel's settings, and has limits for what it takes. It shares the host's kernel and
-//! network; where the server runs as root, root in a sandbox has the host's uid 0 without its rights. What holds it and what
+//! change the host's programs or the kernel's settings, and has limits for what it takes. It shares the host's kernel, and has a
+//! network of its own where pasta can give one; where the server runs as root, root in a sandbox has the host's uid 0 without its rights. What holds it and what
 //! does not is in the README.
 //!
 //! The path of a terminal's byte, from the client to the shell and back:
@@ -37,7 +37,9 @@ pub mod init;
 mod isolation;
 mod limits;
 mod link;
+mod listen;
 mod machine;
+mod network;
 mod options;
 mod process;
 mod registry;
@@ -50,6 +52,8 @@ mod tree;
 mod watch;
 mod wire;
 
+pub use crate::listen::build;
+pub use crate::network::{Network, NetworkError};
 pub use crate::options::{
     DEFAULT_LISTEN, DEFAULT_MAX_DISK_MIB, DEFAULT_MAX_MEMORY_MIB, DEFAULT_MAX_PROCESSES, DEFAULT_MAX_SANDBOXES,
     DEFAULT_MAX_TIMEOUT, Options,

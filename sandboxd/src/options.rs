@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::network::Network;
+
 /// Address to listen on when none is given: the loopback, on the port that the documentation of clients names.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 49000);
 
@@ -29,6 +31,10 @@ pub struct Options {
     #[arg(long, value_name = "ADDRESS", default_value_t = DEFAULT_LISTEN)]
     pub listen: SocketAddr,
 
+    /// Unix socket to listen on instead of an address. Only root and the server's own user may connect.
+    #[arg(long, value_name = "PATH", conflicts_with = "listen")]
+    pub socket: Option<PathBuf>,
+
     /// Directory for the sandboxes' files, the API key and the lock; one server each. By default /var/lib/sandboxd for root,
     /// else sandboxd in the user's state directory.
     #[arg(long, value_name = "DIRECTORY")]
@@ -39,7 +45,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
 
-    /// File to write `{"url":…,"pid":…}` to once the server listens.
+    /// File to write `{"url":…,"pid":…,"build":…}` to once the server listens, with `socket` where it has one.
     #[arg(long, value_name = "FILE")]
     pub announce: Option<PathBuf>,
 
@@ -76,6 +82,19 @@ pub struct Options {
     #[arg(long = "fuse-template", value_name = "NAME")]
     pub fuse_templates: Vec<String>,
 
+    /// What network sandboxes have. By default one of their own where this machine can give it, else the machine's.
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub network: Option<Network>,
+
+    /// Port of this machine's loopback that a sandbox with a network of its own finds on its loopback: a service that it
+    /// needs. TCP only; may be given several times.
+    #[arg(long = "forward-port", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub forward_ports: Vec<u16>,
+
+    /// The pasta program, which carries connections out of a sandbox's own network.
+    #[arg(long, value_name = "PROGRAM", default_value = "pasta")]
+    pub pasta: PathBuf,
+
     /// The bubblewrap program.
     #[arg(long, value_name = "PROGRAM", default_value = "bwrap")]
     pub bwrap: PathBuf,
@@ -90,6 +109,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             listen: DEFAULT_LISTEN,
+            socket: None,
             state_dir: None,
             api_key_file: None,
             announce: None,
@@ -101,6 +121,9 @@ impl Default for Options {
             max_disk: DEFAULT_MAX_DISK_MIB,
             templates: Vec::new(),
             fuse_templates: Vec::new(),
+            network: None,
+            forward_ports: Vec::new(),
+            pasta: PathBuf::from("pasta"),
             bwrap: PathBuf::from("bwrap"),
             init_program: None,
         }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::disk::{self, Excess, Watch};
+use crate::network::Networks;
 use crate::sandbox::{Ground, Lease, MakeError, Plan, Remains, Sandbox};
 
 /// Why no sandbox was made.
@@ -95,6 +96,11 @@ impl Registry {
         task.await.unwrap_or(Err(CreateError::Closing))
     }
 
+    /// How its sandboxes get their networks.
+    pub(crate) fn networks(&self) -> &Networks {
+        &self.0.ground.networks
+    }
+
     pub(crate) fn get(&self, id: &str) -> Option<Arc<Sandbox>> {
         self.lock().get(id).cloned()
     }
@@ -166,7 +172,7 @@ impl Registry {
     }
 
     /// The task of one sandbox, from its creation to its end.
-    async fn keep(self, sandbox: Arc<Sandbox>, remains: Remains, place: Place) {
+    async fn keep(self, sandbox: Arc<Sandbox>, mut remains: Remains, place: Place) {
         let mut lease = sandbox.lease.subscribe();
         let mut excess = sandbox.excess.subscribe();
         let (reason, in_order) = loop {

@@ -23,9 +23,11 @@ use crate::cgroup::Cgroup;
 use crate::chore::Chore;
 use crate::disk::Excess;
 use crate::envd::Watcher;
+use crate::init;
 use crate::isolation::{self, FuseError, Walls};
 use crate::limits::Limits;
 use crate::link::{Link, LinkError};
+use crate::network::{Network, NetworkError, Networks, Uplink};
 use crate::process::{self, Processes};
 use crate::trash::Trash;
 use crate::wire::{Failure, FileOp, Reply};
@@ -62,6 +64,8 @@ pub(crate) enum MakeError {
     Bwrap { program: PathBuf, source: io::Error },
     #[error("the sandbox did not start: {complaint}")]
     Start { complaint: String, source: LinkError },
+    #[error("the sandbox has no network")]
+    Network(#[from] NetworkError),
 }
 
 /// What a sandbox is made from.
@@ -86,6 +90,7 @@ pub(crate) struct Ground {
     pub(crate) bwrap: PathBuf,
     /// The program that becomes the init.
     pub(crate) init: PathBuf,
+    pub(crate) networks: Networks,
     /// Holds one directory per sandbox.
     pub(crate) sandboxes: PathBuf,
     /// Takes what is to be removed.
@@ -142,6 +147,8 @@ pub(crate) struct Remains {
     child: Child,
     init: AsyncFd<OwnedFd>,
     group: Cgroup,
+    /// None where it has no network of its own.
+    uplink: Option<Uplink>,
     directory: Directory,
 }
 
@@ -155,8 +162,9 @@ impl Sandbox {
             isolation::check_fuse()?;
         }
         let directory = Directory { path: ground.sandboxes.join(&plan.id), trash: ground.trash.clone() };
+        let mode = if plan.network { ground.networks.mode } else { Network::None };
         let (path, fuse) = (directory.path.clone(), plan.fuse);
-        tokio::task::spawn_blocking(move || isolation::make_root(&path, fuse))
+        tokio::task::spawn_blocking(move || isolation::make_root(&path, fuse, mode))
             .await
             .expect("making directories does not panic")
             .map_err(|source| MakeError::Directory { path: directory.path.clone(), source })?;
@@ -170,14 +178,20 @@ impl Sandbox {
         let walls = Walls {
             root: &directory.path,
             init: &ground.init,
-            network: plan.network,
+            network: mode,
             fuse: plan.fuse,
             setup: ground.limits.setup(),
         };
-        let mut command = Command::new(&ground.bwrap);
+        let isolated = mode == Network::Isolated;
+        let program = if isolated { &ground.init } else { &ground.bwrap };
+        let mut command = Command::new(program);
+        if isolated {
+            command.args([init::ARGUMENT, init::OWN_NETWORK]).arg(&ground.bwrap);
+        }
         command.args(isolation::arguments(walls).map_err(MakeError::Proc)?);
         command.stdin(Stdio::from(OwnedFd::from(theirs)));
-        command.stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.stdout(if isolated { Stdio::piped() } else { Stdio::null() });
+        command.stderr(Stdio::piped()).kill_on_drop(true);
         // SAFETY: the closure runs between fork and exec and makes system calls only.
         unsafe {
             command.pre_exec(move || doors.iter().try_for_each(|mut door| io::Write::write_all(&mut door, b"0")));
@@ -185,10 +199,17 @@ impl Sandbox {
         let spawned = command.spawn();
         // The command holds the init's end of the socket: while it lives, the death of the init would not show.
         drop(command);
-        let mut child = spawned.map_err(|source| MakeError::Bwrap { program: ground.bwrap.clone(), source })?;
-        let stderr = child.stderr.take();
+        let mut child = spawned.map_err(|source| MakeError::Bwrap { program: program.clone(), source })?;
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
 
-        let opened = Link::open(ours).await;
+        // At the same time: the walls are built while the way out is.
+        let way_out = async {
+            match isolated {
+                true => ground.networks.lead_out(child.id(), stdout).await.map(Some),
+                false => Ok(None),
+            }
+        };
+        let (opened, uplink) = tokio::join!(Link::open(ours), way_out);
         let (link, init) = match opened {
             Ok(opened) => opened,
             Err(source) => {
@@ -196,6 +217,7 @@ impl Sandbox {
                 return Err(MakeError::Start { complaint: complaint(stderr).await, source });
             }
         };
+        let uplink = uplink?;
         let init_pid = pid_of(&init).map_err(MakeError::Socket)?;
         let init = process::register(init).map_err(MakeError::Socket)?;
         limit_namespace(ground, init_pid).await;
@@ -221,7 +243,7 @@ impl Sandbox {
             excess: watch::Sender::new(None),
             gone,
         };
-        Ok((sandbox, Remains { child, init, group, directory }))
+        Ok((sandbox, Remains { child, init, group, uplink, directory }))
     }
 }
 
@@ -287,9 +309,19 @@ async fn complaint(stderr: Option<ChildStderr>) -> String {
 }
 
 impl Remains {
-    /// Waits until the init dies by itself.
-    pub(crate) async fn died(&self) {
+    /// Waits until the init dies by itself. Says meanwhile when the way out of its network is gone.
+    pub(crate) async fn died(&mut self) {
         // A pidfd becomes readable when its process has ended.
+        while let Some(uplink) = &mut self.uplink {
+            tokio::select! {
+                _ = self.init.readable() => return,
+                () = uplink.died() => {
+                    let directory = self.directory.path.display();
+                    tracing::error!(%directory, "the process that carries a sandbox's connections ended; it has no network");
+                    self.uplink = None;
+                }
+            }
+        }
         let _ = self.init.readable().await;
     }
 
@@ -303,6 +335,9 @@ impl Remains {
         }
         let _ = self.child.start_kill();
         let _ = self.child.wait().await;
+        if let Some(uplink) = self.uplink.take() {
+            uplink.end().await;
+        }
         drop(self.group);
         drop(self.directory);
     }

@@ -23,9 +23,7 @@ use hyper_util::server::conn::auto;
 use rustix::fs::FlockOperation;
 use rustix::process::Resource;
 use serde::Serialize;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tower::ServiceExt;
@@ -36,7 +34,9 @@ use crate::control::{self, Control};
 use crate::envd::signature::{Operation, SignatureError};
 use crate::envd::{self, FileQuery};
 use crate::limits::Limits;
+use crate::listen::{self, Address, Listener, Stream, Visitor, Visitors};
 use crate::machine;
+use crate::network::{NetworkError, Networks};
 use crate::options::Options;
 use crate::registry::Registry;
 use crate::route::{self, Destination};
@@ -44,13 +44,10 @@ use crate::sandbox::{Ground, Sandbox};
 use crate::secret::Secret;
 use crate::trash::Trash;
 
-/// Connections at once; more wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 4096;
-
 /// HTTP/2 streams of one connection: a terminal holds one for its whole life.
 const MAX_STREAMS: u32 = 1024;
 
-/// How long a connection may be idle or send its headers; longer than any client keeps an idle one, as E2B's proxies do.
+/// How long a connection that has shown a key may be idle or send its headers; longer than any client keeps an idle one, as E2B's proxies do.
 const IDLE: Duration = Duration::from_secs(640);
 
 /// How long answers may still be sent after the last sandbox has ended at shutdown.
@@ -101,11 +98,14 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// Sandboxes cannot have the network that was asked for.
+    #[error("sandboxes cannot have a network of their own here")]
+    Network(#[source] NetworkError),
     /// The address could not be listened on.
     #[error("cannot listen on {address}")]
     Listen {
         /// The address asked for.
-        address: SocketAddr,
+        address: String,
         /// Why.
         source: io::Error,
     },
@@ -162,7 +162,7 @@ fn raise_open_files() {
 /// A running server. Dropping it without [`Server::shutdown`] leaves its sandboxes until the process ends.
 #[derive(Debug)]
 pub struct Server {
-    address: SocketAddr,
+    address: Address,
     shared: Arc<Shared>,
     announcement: Option<PathBuf>,
     stop_accepting: CancellationToken,
@@ -197,9 +197,14 @@ impl Server {
         let key = Secret::read_or_make(&key_file).map_err(|source| Error::ApiKey { path: key_file.clone(), source })?;
         let init = set_aside_init(options.init_program, &state_dir)?;
 
+        let networks = Networks::choose(options.network, options.pasta, options.forward_ports, &init)
+            .await
+            .map_err(Error::Network)?;
+        let network = networks.mode;
         let ground = Ground {
             bwrap: options.bwrap,
             init: init.clone(),
+            networks,
             sandboxes: state_dir.join("sandboxes"),
             trash: trash.clone(),
             limits,
@@ -217,21 +222,22 @@ impl Server {
         }));
         let shared = Arc::new(Shared { registry: registry.clone(), activity, control, envd: envd::router() });
 
-        let listener = TcpListener::bind(options.listen)
-            .await
-            .map_err(|source| Error::Listen { address: options.listen, source })?;
-        let address = listener.local_addr().map_err(|source| Error::Listen { address: options.listen, source })?;
+        let asked = options.socket.map_or(Address::Tcp(options.listen), Address::Unix);
+        let failed = |source| Error::Listen { address: asked.to_string(), source };
+        let listener = Listener::bind(&asked).await.map_err(failed)?;
+        let address = listener.address(&asked).map_err(failed)?;
         let connections = TaskTracker::new();
         let stop_accepting = CancellationToken::new();
         connections.spawn(accept(listener, shared.clone(), connections.clone(), stop_accepting.clone()));
         let upkeep = [tokio::spawn(trash.keep_empty(init)), tokio::spawn(registry.clone().watch_disk())];
         if let Some(path) = &options.announce {
-            announce(path, address).map_err(|source| Error::Announce { path: path.clone(), source })?;
+            listen::announce(path, &address).map_err(|source| Error::Announce { path: path.clone(), source })?;
         }
         tracing::info!(
             %address,
             state_dir = %state_dir.display(),
             api_key_file = %key_file.display(),
+            ?network,
             max_sandboxes = options.max_sandboxes,
             max_timeout_s = options.max_timeout.as_secs(),
             "listening"
@@ -248,9 +254,12 @@ impl Server {
         })
     }
 
-    /// The address that it listens on, with the real port.
-    pub fn addr(&self) -> SocketAddr {
-        self.address
+    /// The address that it listens on, with the real port; none where it listens on a Unix socket.
+    pub fn addr(&self) -> Option<SocketAddr> {
+        match self.address {
+            Address::Tcp(address) => Some(address),
+            Address::Unix(_) => None,
+        }
     }
 
     /// How many sandboxes live, are being made, or are being taken down.
@@ -374,39 +383,25 @@ fn set_aside_init(program: Option<PathBuf>, state_dir: &Path) -> Result<PathBuf,
     fs::canonicalize(&aside).map_err(fail)
 }
 
-/// Writes the file as a whole, so that no reader sees half of it.
-fn announce(path: &Path, address: SocketAddr) -> io::Result<()> {
-    #[derive(Serialize)]
-    struct Announcement {
-        url: String,
-        pid: u32,
-    }
-    let announcement = Announcement { url: format!("http://{address}"), pid: std::process::id() };
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(format!(".{}", announcement.pid));
-    let _ = fs::remove_file(&draft);
-    let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    serde_json::to_writer(file, &announcement)?;
-    fs::rename(&draft, path)
-}
-
-async fn accept(listener: TcpListener, shared: Arc<Shared>, connections: TaskTracker, stop: CancellationToken) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+async fn accept(listener: Listener, shared: Arc<Shared>, connections: TaskTracker, stop: CancellationToken) {
+    let visitors = Visitors::new();
+    let own = matches!(listener, Listener::Unix(_));
     loop {
-        let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
-                let work = serve(stream, shared.clone(), stop.clone());
+            Ok(Some(stream)) => {
+                let visitor = visitors.enter(own);
+                let (shared, stop) = (shared.clone(), stop.clone());
                 connections.spawn(async move {
-                    work.await;
-                    drop(place);
+                    serve(stream, visitor.clone(), shared, stop).await;
+                    visitor.leave();
                 });
             }
+            Ok(None) => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -415,22 +410,22 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, connections: TaskTra
     }
 }
 
-async fn serve(stream: TcpStream, shared: Arc<Shared>, stop: CancellationToken) {
-    // An echoed byte must not wait for the next.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection was over before it began");
-        return;
-    }
+async fn serve(stream: Stream, visitor: Visitor, shared: Arc<Shared>, stop: CancellationToken) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS).keep_alive_interval(Some(GRACE * 30));
-    let service = hyper::service::service_fn(move |request| {
-        let shared = shared.clone();
-        async move { Ok::<_, Infallible>(shared.answer(request).await) }
+    let service = hyper::service::service_fn({
+        let visitor = visitor.clone();
+        move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(visitor.clone());
+            let shared = shared.clone();
+            async move { Ok::<_, Infallible>(shared.answer(request).await) }
+        }
     });
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = visitor.overstayed() => return,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -467,6 +462,7 @@ impl Shared {
             Destination::Invalid(message) => ApiError::bad_request(message).into_response(),
             Destination::Control => match self.by_signature(&request) {
                 Some(Ok(sandbox)) => {
+                    listen::introduce(request.extensions());
                     request.extensions_mut().insert(sandbox);
                     call(&self.envd, request).await
                 }
@@ -479,7 +475,7 @@ impl Shared {
                     return Unreachable { sandbox_id: &id, message, port: None, code: 502 }.answer();
                 };
                 if port != envd::PORT {
-                    // Sandboxes share the host's network, so a port of theirs cannot be told from one of the host.
+                    // Nothing leads into a sandbox's network, and in a shared one its ports cannot be told from the host's.
                     let message = "The sandbox is running but port is not open";
                     return Unreachable { sandbox_id: &id, message, port: Some(port), code: 502 }.answer();
                 }

@@ -26,6 +26,16 @@ use debian::Program;
 pub(crate) const BUBBLEWRAP: Program =
     Program { any_of: &["bwrap"], package: "bubblewrap", needed_for: "the provider `local` makes sandboxes with it" };
 
+/// Gives each of those sandboxes a network of its own.
+pub(crate) const PASTA: Program = Program {
+    any_of: &["pasta"],
+    package: "passt",
+    needed_for: "sandboxes of the provider `local` have a network of their own by it",
+};
+
+/// Makes the networks that tests of sandboxes' networks look at.
+const IP: Program = Program { any_of: &["ip"], package: "iproute2", needed_for: "tests of sandboxes' networks" };
+
 const CHROMIUM: Program = Program {
     any_of: &["chromium", "chromium-browser", "google-chrome"],
     package: "chromium",
@@ -107,7 +117,7 @@ pub(crate) fn install(ws: &Workspace) -> TestParts {
     };
 
     let programs: Vec<&Program> =
-        [&BUBBLEWRAP, &CHROMIUM, &FUSE, &SYSTEM_PYTHON].into_iter().chain(IN_TERMINALS).collect();
+        [&BUBBLEWRAP, &PASTA, &IP, &CHROMIUM, &FUSE, &SYSTEM_PYTHON].into_iter().chain(IN_TERMINALS).collect();
     note(debian::ensure(ws, &programs));
     if let Some(chromium) = find_program(CHROMIUM.any_of) {
         vars.push(("CHROMIUM", chromium.into()));

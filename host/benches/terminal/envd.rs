@@ -27,8 +27,7 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    pub async fn create(url: &str, key: &str) -> Self {
-        let http = Client::builder().tcp_nodelay(true).build().unwrap();
+    pub async fn create(http: Client, url: &str, key: &str) -> Self {
         let request = http.post(format!("{url}/v2/sandboxes")).header("x-api-key", key);
         let made = request.json(&json!({ "templateID": "base", "timeout": 600 })).send().await.unwrap();
         let made: Value = made.json().await.unwrap();

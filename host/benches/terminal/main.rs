@@ -187,7 +187,10 @@ async fn servers(wanted: impl Fn(&str) -> bool) {
         println!("| bare PTY | {:.3} | {:.3} | {flood:.0} | | | | |", percentile(&echo, 50), percentile(&echo, 99));
     }
     if wanted("sandboxd") {
-        let open = async |server: &support::Sandboxd| Sandbox::create(&server.url, &server.key).await.terminal().await;
+        let open = async |server: &support::Sandboxd| {
+            let client = reqwest::Client::builder().tcp_nodelay(true).build().unwrap();
+            Sandbox::create(client, &server.url, &server.key).await.terminal().await
+        };
         let server = support::Sandboxd::start().await;
         let row = measure(server.pid(), async || open(&server).await).await;
         let server = support::Sandboxd::start().await;
@@ -219,17 +222,10 @@ async fn servers(wanted: impl Fn(&str) -> bool) {
     }
 }
 
-/// The process of a broker's embedded server.
-fn embedded(broker: &Broker) -> u32 {
-    let announced = std::fs::read(broker.file("state/sandboxd/announce.json")).unwrap();
-    let announced: serde_json::Value = serde_json::from_slice(&announced).unwrap();
-    announced["pid"].as_u64().unwrap().try_into().unwrap()
-}
-
 /// Ends a broker in order and its embedded server with it, so that nothing is
 /// left; its directory is.
 async fn end(broker: Broker) -> tempfile::TempDir {
-    let server = embedded(&broker);
+    let server = broker.embedded_pid();
     broker.signal("TERM");
     let directory = broker.into_directory().await;
     process::end(server).await;

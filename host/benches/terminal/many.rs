@@ -11,7 +11,7 @@ use super::process::{descriptors, memory, threads};
 use super::socket::{Dialect, connect};
 use super::support::{Broker, eventually};
 use super::terminal::Terminal;
-use super::{CONFIG, KEYS, echo, embedded, end, percentile, ready_to_echo};
+use super::{CONFIG, KEYS, echo, end, percentile, ready_to_echo};
 
 /// Sessions that print while another one is measured.
 const BUSY: usize = 100;
@@ -39,8 +39,8 @@ pub async fn busy() {
     println!("\n| echo p50 / p99, ms | sandboxd alone | through the broker | the broker's share |");
     println!("|---|---|---|---|");
     let broker = Broker::start_quiet(CONFIG).await;
-    let (url, key) = broker.embedded().await;
-    let sandbox = Sandbox::create(&url, &key).await;
+    let (client, url, key) = broker.embedded().await;
+    let sandbox = Sandbox::create(client, &url, &key).await;
     let (mut alone, mut through) = (sandbox.terminal().await, connect(&broker.url, Dialect::Level0).await);
     ready_to_echo(&mut alone).await;
     ready_to_echo(&mut through).await;
@@ -131,7 +131,7 @@ pub async fn idle() {
     release(&broker, held).await;
     let base = Holdings::after(EMPTY, &broker).await;
     base.print("no session");
-    let server = embedded(&broker);
+    let server = broker.embedded_pid();
     let server_before = memory(server);
     let began = Instant::now();
     let held = hold(&broker, IDLE).await;

@@ -234,6 +234,11 @@ pub(super) struct Provider {
     pub(super) plugin: Option<String>,
     /// A service that the broker starts itself for this provider.
     pub(super) embedded: Option<Embedded>,
+    /// Services on this machine's loopback that sandboxes of the embedded
+    /// service reach on their own loopback, over TCP: a port, HOST:PORT or a
+    /// URL. One that is elsewhere, or empty, needs nothing and is left out.
+    #[schemars(schema_with = "services_schema")]
+    pub(super) host_services: Vec<String>,
     /// Where the plugin's requests may go. Nowhere else.
     #[schemars(schema_with = "grants_schema")]
     pub(super) allow: Vec<String>,

@@ -132,6 +132,8 @@ pub struct Provider {
     pub plugin: PluginSource,
     /// A service that the broker starts for it.
     pub embedded: Option<Embedded>,
+    /// Ports of this machine's loopback that its sandboxes find on theirs.
+    pub host_services: Vec<u16>,
     /// Where its requests may go.
     pub allow: Vec<Grant>,
     /// Whether a granted name may lead to a private or loopback address.

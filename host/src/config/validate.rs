@@ -91,6 +91,7 @@ pub(super) fn validate(file: raw::File, context: &Context<'_>) -> Outcome {
     let people = auth.as_ref().map_or(0, |auth| auth.tokens.len());
     let sandbox = rules.sandbox(file.sandbox, &providers, people);
     let storage = rules.storage(file.storage, &providers, people);
+    rules.storage_on_loopback(&sandbox, &storage, &providers);
     let config = Parts { server, auth, sandbox, storage, providers };
     Outcome { config, mistakes: rules.mistakes, warnings: rules.warnings }
 }
@@ -309,6 +310,28 @@ impl Rules<'_> {
         done
     }
 
+    /// Storage on this machine's loopback, which is another than a sandbox's.
+    fn storage_on_loopback(&mut self, sandbox: &Sandbox, storage: &[Mount], providers: &BTreeMap<String, Provider>) {
+        let Some(boxes) = providers.get(&sandbox.provider).filter(|boxes| boxes.embedded.is_some()) else { return };
+        let used: BTreeSet<&str> = storage.iter().map(|mount| mount.provider.as_str()).collect();
+        for files in used.into_iter().filter_map(|name| providers.get(name)) {
+            for (i, grant) in files.allow.iter().enumerate() {
+                let local = match &grant.host {
+                    HostPattern::Address(address) => address.is_loopback(),
+                    HostPattern::Name(name) => name == "localhost",
+                    HostPattern::Under(_) => false,
+                };
+                if local && !boxes.host_services.contains(&grant.port) {
+                    let (port, name) = (grant.port, &boxes.name);
+                    self.warning(
+                        &format!("{}/allow/{i}", join("/providers", &files.name)),
+                        format!("sandboxes do not reach port {port} of this machine's loopback: add it to providers.{name}.host_services"),
+                    );
+                }
+            }
+        }
+    }
+
     /// The mount of a section without a list of them.
     fn only_mount(&mut self, storage: raw::Storage) -> raw::Mount {
         let raw::Storage { provider, path, read_only, .. } = storage;
@@ -406,10 +429,20 @@ impl Rules<'_> {
             PluginSource::Path(self.context.base.join(plugin))
         };
         let limits = self.limits(&at, &provider.limits);
+        let host_services: BTreeSet<u16> =
+            provider.host_services.iter().filter_map(|text| value::service(text).flatten()).collect();
+        let host_services: Vec<u16> = host_services.into_iter().collect();
+        if provider.embedded.is_none() && !host_services.is_empty() {
+            self.warning(
+                &format!("{at}/host_services"),
+                "has no effect: only sandboxes of an `embedded` service are on this machine",
+            );
+        }
         Provider {
             name: name.to_owned(),
             plugin,
             embedded: provider.embedded.map(|raw::Embedded::Sandboxd| Embedded::Sandboxd),
+            host_services,
             allow,
             allow_private: provider.allow_private,
             secrets: provider.secrets.into_iter().map(|(name, text)| (name, secret(&text))).collect(),

@@ -87,6 +87,8 @@ formats! {
         Some("^/"), |t| t.starts_with('/') && !t.contains('\0');
     MOUNT, mount_schema: "broker-mount", "an absolute path for the mount such as \"/workspace/files\", without . and .. and a / at its end, and in no system directory",
         Some("^/[^/]"), is_mount_path;
+    SERVICE, service_schema: "broker-service", "a port, an address with a port such as \"127.0.0.1:10000\", or a URL",
+        None, |t| service(t).is_some();
     TEXT, text_schema: "broker-text", "text that is not empty",
         Some("[\\s\\S]"), |t| !t.is_empty() && !t.contains('\0');
 }
@@ -99,12 +101,37 @@ pub(super) fn grants_schema(generator: &mut SchemaGenerator) -> Schema {
     list_of(&grant_schema(generator))
 }
 
+pub(super) fn services_schema(generator: &mut SchemaGenerator) -> Schema {
+    list_of(&service_schema(generator))
+}
+
 pub(super) fn secret_names_schema(generator: &mut SchemaGenerator) -> Schema {
     list_of(&secret_name_schema(generator))
 }
 
 fn list_of(items: &Schema) -> Schema {
     schemars::json_schema!({ "type": "array", "items": items })
+}
+
+/// Reads where a service is: `Some(Some(port))` on this machine's loopback,
+/// `Some(None)` elsewhere or nowhere.
+pub(super) fn service(text: &str) -> Option<Option<u16>> {
+    if text.is_empty() {
+        return Some(None);
+    }
+    if text.bytes().all(|b| b.is_ascii_digit()) {
+        return text.parse().ok().filter(|port| *port > 0).map(Some);
+    }
+    let url = if text.contains("://") { Url::parse(text) } else { Url::parse(&format!("tcp://{text}")) };
+    let url = url.ok()?;
+    let loopback = match url.host()? {
+        // Of a scheme that the parser does not know, an address is a name.
+        Host::Domain(name) => name == "localhost" || name.parse::<std::net::Ipv4Addr>().is_ok_and(|a| a.is_loopback()),
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
+    };
+    let port = url.port_or_known_default().filter(|port| *port > 0)?;
+    Some(loopback.then_some(port))
 }
 
 /// Reads a duration in hours, minutes, seconds and milliseconds.

@@ -46,6 +46,9 @@ pub struct Section {
     /// Whether its settings hold `{user}`, for the name of whoever's session
     /// it is.
     pub per_user: bool,
+    /// The Unix socket that requests to `http://localhost` go to, where the
+    /// broker runs the provider itself.
+    pub socket: Option<std::path::PathBuf>,
 }
 
 /// The exports of one of the contract's worlds, found in a component.
@@ -143,8 +146,8 @@ impl<W: World> Caller<W> {
             cpu: section.limits.cpu,
             ..Grants::default()
         });
-        let sender =
-            Sender::new(section.allow, section.allow_private, grants.clone()).map_err(LoadError::Certificates)?;
+        let sender = Sender::new(section.allow, section.allow_private, section.socket, grants.clone());
+        let sender = sender.map_err(LoadError::Certificates)?;
         Ok(Caller {
             name: section.name,
             plugin,

@@ -12,20 +12,21 @@ use std::task::{Context, Poll};
 
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
+use tokio_util::either::Either;
 
 /// A stream whose writes succeed, and are lost, once the other end takes no
 /// more. Its reads give what was received until then, and after it the end or
 /// the error.
 #[derive(Debug)]
 pub(super) struct Answered {
-    stream: TcpStream,
+    stream: Either<TcpStream, UnixStream>,
     /// The other end has reset the connection.
     deaf: bool,
 }
 
 impl Answered {
-    pub(super) fn new(stream: TcpStream) -> Self {
+    pub(super) fn new(stream: Either<TcpStream, UnixStream>) -> Self {
         Answered { stream, deaf: false }
     }
 
@@ -88,7 +89,10 @@ impl AsyncWrite for Answered {
 
 impl Connection for Answered {
     fn connected(&self) -> Connected {
-        self.stream.connected()
+        match &self.stream {
+            Either::Left(stream) => stream.connected(),
+            Either::Right(stream) => stream.connected(),
+        }
     }
 }
 
@@ -114,7 +118,7 @@ mod tests {
     async fn a_refusal_of_what_was_not_read_arrives() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let sender = Sender::new(vec![Grant::parse(&url).unwrap()], false, Arc::default()).unwrap();
+        let sender = Sender::new(vec![Grant::parse(&url).unwrap()], false, None, Arc::default()).unwrap();
         let (closed, go_on) = oneshot::channel();
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();

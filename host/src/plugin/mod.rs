@@ -6,6 +6,7 @@
 //! ports. Every operation runs in a Store of its own: a trap, an endless loop
 //! or a call that never returns costs that operation and nothing else.
 
+mod address;
 mod bindings;
 mod call;
 mod compiled;

@@ -9,7 +9,9 @@
 
 use std::error::Error as StdError;
 use std::future::{Future, pending};
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,11 +27,13 @@ use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustix::net::sockopt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
+use tokio_util::either::Either;
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
+use super::address::{is_global, is_metadata, is_private};
 use super::connection::Answered;
 use super::state::Grants;
 use crate::config::{Grant, HostPattern, Scheme};
@@ -38,6 +42,8 @@ use crate::words::clean;
 /// Bound on resolving a name, connecting and greeting, the TLS handshake
 /// included. A guest may ask for less.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause between two tries to reach the broker's own server while it starts.
+const RESTART_LOOK: Duration = Duration::from_millis(20);
 /// Silence on a connection after which the kernel asks whether the other end is
 /// there, how often it asks, and how often in vain: a request that waits for
 /// output, or for a program that reads its input late, has no deadline, and
@@ -84,7 +90,12 @@ impl Sender {
     /// # Errors
     /// When a grant needs TLS and the system's root certificates cannot be
     /// read.
-    pub(crate) fn new(allow: Vec<Grant>, allow_private: bool, grants: Arc<Grants>) -> std::io::Result<Self> {
+    pub(crate) fn new(
+        allow: Vec<Grant>,
+        allow_private: bool,
+        socket: Option<PathBuf>,
+        grants: Arc<Grants>,
+    ) -> std::io::Result<Self> {
         let tls = rustls::ClientConfig::builder();
         // Reading the roots takes longer than everything else at start.
         let tls = if allow.iter().any(|g| g.scheme == Scheme::Https) {
@@ -92,18 +103,19 @@ impl Sender {
         } else {
             tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
         };
-        Ok(Self::with_tls(allow, allow_private, grants, tls))
+        Ok(Self::with_tls(allow, allow_private, socket, grants, tls))
     }
 
     /// A sender that trusts what `tls` says.
     pub(super) fn with_tls(
         allow: Vec<Grant>,
         allow_private: bool,
+        socket: Option<PathBuf>,
         grants: Arc<Grants>,
         tls: rustls::ClientConfig,
     ) -> Self {
         let allow: Arc<[Grant]> = allow.into();
-        let connector = Connector { allow: allow.clone(), allow_private };
+        let connector = Connector { allow: allow.clone(), allow_private, socket };
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
@@ -422,10 +434,31 @@ struct Unresolved;
 struct Connector {
     allow: Arc<[Grant]>,
     allow_private: bool,
+    /// Where requests to `http://localhost` go, instead of there.
+    socket: Option<PathBuf>,
 }
 
 impl Connector {
+    /// Connects to the broker's own server. One that is being started again is
+    /// waited for, as long as any connection is.
+    async fn dial_own(socket: &Path) -> std::io::Result<UnixStream> {
+        loop {
+            match UnixStream::connect(socket).await {
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                    tokio::time::sleep(RESTART_LOOK).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
     async fn dial(self, uri: Uri) -> Result<TokioIo<Answered>, Box<dyn StdError + Send + Sync>> {
+        if let Some(socket) = &self.socket
+            && uri.authority().is_some_and(|authority| authority == "localhost")
+        {
+            let stream = Self::dial_own(socket).await?;
+            return Ok(TokioIo::new(Answered::new(Either::Right(stream))));
+        }
         let host = plain_host(uri.host().unwrap_or_default());
         let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
         let found: Vec<SocketAddr> = match host.parse::<IpAddr>() {
@@ -459,7 +492,7 @@ impl Connector {
         sockopt::set_tcp_keepidle(&stream, PROBE_AFTER)?;
         sockopt::set_tcp_keepintvl(&stream, PROBE_EVERY)?;
         sockopt::set_tcp_keepcnt(&stream, PROBES)?;
-        Ok(TokioIo::new(Answered::new(stream)))
+        Ok(TokioIo::new(Answered::new(Either::Left(stream))))
     }
 }
 
@@ -494,7 +527,7 @@ impl tower::Service<Uri> for Timely {
     fn call(&mut self, uri: Uri) -> Self::Future {
         let connecting = self.0.call(uri);
         Box::pin(async move {
-            let late = |_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
+            let late = |_| Err(std::io::Error::from(ErrorKind::TimedOut).into());
             tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(late)
         })
     }
@@ -505,56 +538,8 @@ fn plain_host(host: &str) -> String {
     host.trim_matches(['[', ']']).to_ascii_lowercase()
 }
 
-/// Where clouds tell a machine its credentials: 169.254/16 and fe80::/10, and
-/// the addresses of some that use others. Never granted.
-fn is_metadata(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        // Azure, Alibaba Cloud, Oracle Cloud.
-        IpAddr::V4(v4) => {
-            v4.is_link_local() || [[168, 63, 129, 16], [100, 100, 100, 200], [192, 0, 0, 192]].contains(&v4.octets())
-        }
-        // fd00:ec2::/32 of AWS, and Google Cloud.
-        IpAddr::V6(v6) => {
-            let s = v6.segments();
-            v6.is_unicast_link_local() || s[..2] == [0xfd00, 0xec2] || s == [0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254]
-        }
-    }
-}
-
-/// RFC 1918, RFC 4193 and shared address space (RFC 6598).
-fn is_private(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(v4) => v4.is_private() || (v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64),
-        IpAddr::V6(v6) => v6.is_unique_local(),
-    }
-}
-
-/// What is reachable from anywhere: none of the special ranges of RFC 6890.
-fn is_global(ip: IpAddr) -> bool {
-    let ip = ip.to_canonical();
-    if is_metadata(ip) || is_private(ip) || ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() {
-        return false;
-    }
-    match ip {
-        IpAddr::V4(v4) => {
-            let [a, b, c, _] = v4.octets();
-            !(a == 0
-                || a >= 240
-                || v4.is_documentation()
-                || (a == 192 && b == 0 && c == 0)
-                || (a == 198 && b & 0xfe == 18))
-        }
-        // 64:ff9b::/96 and 2002::/16 carry an IPv4 address of any kind.
-        IpAddr::V6(v6) => {
-            let s = v6.segments();
-            !((s[0] == 0x64 && s[1] == 0xff9b) || s[0] == 0x2002 || (s[0] == 0x2001 && s[1] == 0xdb8))
-        }
-    }
-}
-
 /// The contract's error for a failure anywhere below.
 fn map(error: &(dyn StdError + 'static)) -> Error {
-    use std::io::ErrorKind;
     let connecting = error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect);
     let mut cause = Some(error);
     while let Some(e) = cause {

@@ -47,6 +47,7 @@ async fn provider(server: &Awkward) -> ComponentProvider {
         limits: Limits { memory: 64 << 20, cpu: Duration::from_secs(1), call_timeout: DEADLINE },
         isolation: None,
         per_user: false,
+        socket: None,
     };
     ComponentProvider::new(loaded.clone(), section).unwrap()
 }

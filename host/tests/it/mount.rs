@@ -94,6 +94,7 @@ async fn sessions(server: &Sandboxd, state: &Path) -> Sessions {
         limits: Limits { memory: 64 << 20, cpu: Duration::from_secs(1), call_timeout: DEADLINE },
         isolation: None,
         per_user: false,
+        socket: None,
     };
     let engine = Engine::new(None).unwrap();
     let provider = ComponentProvider::new(engine.load(&plugin("e2b")).await.unwrap(), section).unwrap();

@@ -171,3 +171,40 @@ async fn a_signal_that_ended_the_shell_is_named() {
         assert_eq!(last, Some(Frame::Status(format!("the shell was ended by {name}"))), "{:?}", client.said);
     }
 }
+
+/// Promise: a sandbox reaches neither the broker nor its sandbox server, which has no port at all.
+#[tokio::test]
+async fn a_sandbox_does_not_reach_the_broker() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let broker = local().await;
+    let mut client = broker.connect().await;
+    client.ready().await;
+    let place = broker.url.strip_prefix("http://").unwrap().replace(':', "/");
+    client.input(&format!("(exec 3<>/dev/tcp/{place}) 2>&1 && echo rea\"\"ched || echo clo\"\"sed\n")).await;
+    client.expect("closed\r\n").await;
+    let (_, url, _) = broker.embedded().await;
+    assert_eq!(url, "http://localhost");
+    let mode = |path: &str| std::fs::metadata(broker.file(path)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("state/sandboxd/socket"), mode("state/sandboxd")), (0o600, 0o700));
+}
+
+/// Promise: when the embedded server is killed, the log says whose it was, and the next terminal has another at once.
+#[tokio::test]
+async fn a_killed_sandbox_server_is_started_again_at_once() {
+    let broker = local().await;
+    let mut client = broker.connect().await;
+    client.ready().await;
+    let first = broker.embedded_pid();
+    assert!(std::process::Command::new("kill").args(["-KILL", &first.to_string()]).status().unwrap().success());
+    // Its heartbeat comes every 20 s, and nobody has to wait for that.
+    let began = tokio::time::Instant::now();
+    let mut next = broker.connect().await;
+    next.ready().await;
+    assert!(began.elapsed() < std::time::Duration::from_secs(15), "{:?}", began.elapsed());
+    next.input("echo $((6*7))\n").await;
+    next.expect("42\r\n").await;
+    assert_ne!(broker.embedded_pid(), first);
+    broker.logs("the broker's own sandbox server died").await;
+    let told = client.closed().await;
+    println!("the open session: {told:?}; said {:?}", client.said);
+}

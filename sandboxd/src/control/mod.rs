@@ -6,6 +6,7 @@ pub(crate) mod error;
 mod list;
 mod model;
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,14 +14,15 @@ use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, Query, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
-use axum::{Json, Router};
+use axum::routing::{delete, get, post, put};
+use axum::{Extension, Json, Router};
 use http::header::HeaderName;
 use http::{HeaderValue, StatusCode};
 use serde::de::DeserializeOwned;
 
 use self::error::ApiError;
 use self::model::{Connect, Create, Created, Detail, Listed, Refresh, Timeout};
+use crate::listen::{self, Visitor};
 use crate::machine::Machine;
 use crate::registry::{CreateError, Registry, extended};
 use crate::sandbox::{Lease, MakeError, Plan, Sandbox};
@@ -65,6 +67,7 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         .route("/sandboxes/{id}/timeout", post(timeout))
         .route("/sandboxes/{id}/refreshes", post(refresh))
         .route("/sandboxes/{id}/metrics", get(metrics))
+        .route("/host-ports", put(forward))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(control.clone(), authenticate))
@@ -77,6 +80,7 @@ async fn authenticate(State(control): State<Arc<Control>>, request: Request, nex
     match given {
         Some(key) if control.key.matches(key) => {
             control.activity.note();
+            listen::introduce(request.extensions());
             next.run(request).await
         }
         Some(_) => ApiError::new(StatusCode::UNAUTHORIZED, "Invalid API key").into_response(),
@@ -199,6 +203,17 @@ async fn refresh(State(control): State<Arc<Control>>, Path(id): Path<String>, bo
 async fn metrics(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Answer {
     control.find(&id)?;
     Ok(Json([(); 0]).into_response())
+}
+
+/// Sets the ports of this machine's loopback that new sandboxes find on theirs. For who runs the server, not for whoever
+/// has its key.
+async fn forward(State(control): State<Arc<Control>>, visitor: Extension<Visitor>, body: Body) -> Answer {
+    if !visitor.own {
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "ports of the host are named where the server is started"));
+    }
+    let ports: Vec<NonZeroU16> = read(body, false).await?;
+    control.registry.networks().forward(ports.into_iter().map(NonZeroU16::get).collect());
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 async fn list(State(control): State<Arc<Control>>, request: Request) -> Answer {

@@ -14,7 +14,7 @@ pub(crate) use self::watch::Watcher;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{DefaultBodyLimit, Query, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -26,7 +26,9 @@ use tower_http::cors::{Any, CorsLayer};
 use tower_http::decompression::RequestDecompressionLayer;
 
 use crate::control::error::ApiError;
+use crate::envd::signature::Operation;
 use crate::isolation::DEFAULT_USER;
+use crate::listen;
 use crate::sandbox::Sandbox;
 use crate::secret;
 
@@ -68,10 +70,19 @@ async fn authenticate(Extension(sandbox): Extension<Arc<Sandbox>>, request: Requ
         None => request.uri().path() == "/files",
     };
     if authentic {
+        if token.is_some() || is_signed(&sandbox, &request) {
+            listen::introduce(request.extensions());
+        }
         return next.run(request).await;
     }
     let message = if token.is_some() { "invalid access token" } else { "unauthorized: send the header X-Access-Token" };
     ApiError::new(StatusCode::UNAUTHORIZED, message).into_response()
+}
+
+fn is_signed(sandbox: &Sandbox, request: &Request) -> bool {
+    let operation = if request.method() == Method::POST { Operation::Write } else { Operation::Read };
+    let query = Query::<FileQuery>::try_from_uri(request.uri());
+    query.is_ok_and(|query| query.check(operation, &sandbox.token).is_ok())
 }
 
 async fn envs(Extension(sandbox): Extension<Arc<Sandbox>>) -> Json<BTreeMap<String, String>> {

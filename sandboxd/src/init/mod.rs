@@ -22,6 +22,7 @@ mod files;
 mod filter;
 mod harden;
 mod namespace;
+mod network;
 mod spawn;
 mod users;
 
@@ -39,6 +40,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitOptions};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::network::READY;
 use crate::chore::Chore;
 use crate::wire::{self, ExitStatus, Failure, FailureKind, FromInit, Inbox, ProcessSignal, Reply, ToInit, WireError};
 
@@ -60,6 +62,9 @@ pub(crate) struct Setup {
     pub(crate) data_bytes: Option<u64>,
 }
 
+/// The second argument of the process that makes a network namespace and becomes the program that follows.
+pub(crate) const OWN_NETWORK: &str = "own-network";
+
 /// `oom_score_adj` of a sandbox's processes: the kernel takes them before the server.
 const OOM_SCORE_ADJUSTMENT: &str = "100";
 
@@ -76,6 +81,13 @@ pub fn main() -> ! {
 }
 
 fn run() -> Result<(), WireError> {
+    if std::env::args_os().nth(2).is_some_and(|kind| kind == OWN_NETWORK) {
+        return network::enter(std::env::args_os().skip(3)).map_err(|error| {
+            // The server reads it here, as it reads what `bwrap` complains about.
+            eprintln!("{error}");
+            into_errno(error).into()
+        });
+    }
     let argument = std::env::args().nth(2).unwrap_or_default();
     let setup: Setup = serde_json::from_str(&argument).map_err(|_| WireError::from(Errno::INVAL))?;
     if let Err(failed) = harden::all(&setup) {

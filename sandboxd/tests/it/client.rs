@@ -122,7 +122,7 @@ impl TestServer {
         let mut options = options(directory.path());
         change(&mut options);
         let server = Server::bind(options).await.unwrap();
-        let api = Api::new(format!("http://{}", server.addr()), directory.path());
+        let api = Api::new(format!("http://{}", server.addr().unwrap()), directory.path());
         Self { api, server, directory }
     }
 

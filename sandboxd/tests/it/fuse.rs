@@ -1,6 +1,7 @@
 //! Sandboxes that may mount file systems in user space: which may, what that gives them, and how they end.
 //!
-//! The file system is `slow_store.py`, which tells the test what reaches it and when.
+//! The file system is `slow_store.py`, which tells the test what reaches it and when: over the host's loopback, so the
+//! sandboxes here share the host's network.
 
 use std::path::Path;
 use std::time::Duration;
@@ -40,7 +41,11 @@ pub(crate) fn can_mount() -> bool {
 }
 
 async fn server() -> TestServer {
-    TestServer::start_with(|options| options.fuse_templates = vec![TEMPLATE.to_owned()]).await
+    let change = |options: &mut sandboxd::Options| {
+        options.fuse_templates = vec![TEMPLATE.to_owned()];
+        options.network = Some(sandboxd::Network::Shared);
+    };
+    TestServer::start_with(change).await
 }
 
 async fn create(api: &Api) -> Sandbox {
@@ -231,7 +236,7 @@ async fn a_server_ends_in_order() {
     if !can_mount() {
         return;
     }
-    let mut program = TestProgram::start(&["--fuse-template", TEMPLATE]).await;
+    let mut program = TestProgram::start(&["--network", "shared", "--fuse-template", TEMPLATE]).await;
     let sandbox = create(&program.api).await;
     let mut mounted = Mounted::mount(&sandbox, 0.1).await;
     let _saves = hold_open(&sandbox, "saves", Some("saved")).await;
@@ -300,7 +305,7 @@ async fn a_server_without_root_has_them_too() {
         && exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$4/program\" \"$@\"";
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", script, PROGRAM]);
-    let (program, _) = TestProgram::start_by(command, &["--fuse-template", TEMPLATE]).await;
+    let (program, _) = TestProgram::start_by(command, &["--network", "shared", "--fuse-template", TEMPLATE]).await;
     assert_eq!(program.api.create(json!({})).await.run("id -u").await.1, "1000\n");
     let sandbox = create(&program.api).await;
     let mut mounted = Mounted::mount(&sandbox, 0.1).await;

@@ -88,7 +88,7 @@ async fn network_can_be_refused() {
         let sandbox = server.create(more).await;
         let (_, devices, _) = sandbox.run("tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '").await;
         assert_eq!(devices, "lo\n");
-        let reach = format!("exec 3<>/dev/tcp/{}", server.server.addr().to_string().replace(':', "/"));
+        let reach = format!("exec 3<>/dev/tcp/{}", server.server.addr().unwrap().to_string().replace(':', "/"));
         assert_ne!(sandbox.run(&format!("{reach} 2>/dev/null")).await.0, 0);
     }
     server.end().await;

@@ -45,6 +45,7 @@ read_only = true
 [providers.local]
 plugin = "e2b"
 embedded = "sandboxd"
+host_services = ["10000"]
 
 [providers.cloud]
 plugin = "./e2b.wasm"
@@ -103,6 +104,7 @@ const KEYS: &[(&str, &str, &str, &str)] = &[
     ("[[storage.mounts]]", "path", "storage.mounts[0].path", MOUNT),
     ("[[storage.mounts]]", "read_only", "storage.mounts[0].read_only", "true or false"),
     ("[providers.local]", "embedded", "providers.local.embedded", "text"),
+    ("[providers.local]", "host_services", "providers.local.host_services", "a list"),
     ("[providers.cloud]", "plugin", "providers.cloud.plugin", PLUGIN),
     ("[providers.cloud]", "allow", "providers.cloud.allow", "a list"),
     ("[providers.cloud]", "allow_private", "providers.cloud.allow_private", "true or false"),
@@ -214,7 +216,7 @@ fn a_key_that_is_missing_is_refused_only_where_there_is_no_default() {
         ("sandbox.provider", "16:1", NAME),
         ("storage.mounts[0].provider", "34:1", NAME),
         ("storage.mounts[0].path", "34:1", MOUNT),
-        ("providers.cloud.plugin", "43:1", PLUGIN),
+        ("providers.cloud.plugin", "44:1", PLUGIN),
     ];
     for (section, line, key, _) in KEYS {
         let (text, _) = with_line(section, line, "");
@@ -448,7 +450,7 @@ const VALUES: &[(&str, &str, &str, &str)] = &[
         "[providers.cloud.limits]",
         "[providers.cloud.limit]",
         "limit]",
-        "providers.cloud.limit: found an unknown key, expected one of allow, allow_private, config, embedded, limits, plugin, reveal, secrets; did you mean limits?",
+        "providers.cloud.limit: found an unknown key, expected one of allow, allow_private, config, embedded, host_services, limits, plugin, reveal, secrets; did you mean limits?",
     ),
     // Syntax.
     ("[server]", "[server", "\n", "not TOML: unclosed table, expected `]`"),

@@ -347,3 +347,39 @@ fn what_lets_others_in_or_listen_is_warned_of() {
         assert_eq!(warned(server, auth), [""; 0], "{server}");
     }
 }
+
+#[test]
+fn services_of_the_machine_are_ports_of_its_loopback_wherever_they_are_written() {
+    let ports = |services: &str| {
+        let config = with(&format!("{LOCAL}host_services = {services}\n"), &[]).unwrap_or_else(|e| panic!("{e}"));
+        config.providers["local"].host_services.clone()
+    };
+    assert_eq!(ports("[]"), [0_u16; 0]);
+    assert_eq!(
+        ports(
+            r#"["10000", "127.0.0.1:8080", "localhost:81", "http://127.0.0.1:10001/devstore", "http://[::1]:7", "10000", "http://localhost/"]"#
+        ),
+        [7, 80, 81, 8080, 10000, 10001]
+    );
+    assert_eq!(ports(r#"["", "https://x.blob.core.windows.net/y", "10.0.0.1:5"]"#), [0_u16; 0]);
+    for wrong in ["0", "70000", "x", "127.0.0.1"] {
+        let said = mistakes(&format!("{LOCAL}host_services = [\"{wrong}\"]\n"), &[]);
+        assert!(said.contains("providers.local.host_services[0]: found") && said.contains("expected a port"), "{said}");
+    }
+}
+
+#[test]
+fn storage_on_the_loopback_is_warned_of_unless_sandboxes_reach_it() {
+    let warnings = |services: &str| {
+        let text = format!(
+            "{LOCAL}host_services = {services}\n[storage]\nenabled = true\nprovider = \"azure\"\npath = \"/f\"\n\
+             [providers.azure]\nplugin = \"azure-blobfuse\"\nallow = [\"http://127.0.0.1:10000\"]\n"
+        );
+        let config = with(&text, &[]).unwrap_or_else(|e| panic!("{e}"));
+        config.warnings().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let said = warnings("[]");
+    assert_eq!(said.len(), 1);
+    assert!(said[0].contains("add it to providers.local.host_services"), "{said:?}");
+    assert_eq!(warnings(r#"["http://127.0.0.1:10000/x"]"#), [""; 0]);
+}

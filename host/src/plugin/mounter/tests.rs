@@ -19,6 +19,7 @@ fn mounter(plugin: &Arc<Plugin>, name: &str, settings: serde_json::Value, live: 
         limits: Limits { memory: 64 << 20, cpu: Duration::from_secs(1), call_timeout: Duration::from_secs(30) },
         isolation: None,
         per_user: true,
+        socket: None,
     };
     ComponentMounter::new(plugin.clone(), section, live.clone()).unwrap()
 }

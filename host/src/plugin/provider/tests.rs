@@ -100,12 +100,13 @@ async fn provider(url: &str, roots: rustls::RootCertStore) -> (Engine, Component
         limits: Limits { memory: 64 << 20, cpu: Duration::from_secs(1), call_timeout: DEADLINE },
         isolation: None,
         per_user: false,
+        socket: None,
     };
     let allow = section.allow.clone();
     let mut provider = ComponentProvider::new(plugin, section).unwrap();
     let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     let caller = &mut provider.caller;
-    caller.sender = Arc::new(Sender::with_tls(allow, false, caller.grants.clone(), tls));
+    caller.sender = Arc::new(Sender::with_tls(allow, false, None, caller.grants.clone(), tls));
     (engine, provider)
 }
 

@@ -45,7 +45,10 @@ async fn five_hundred_files_are_in_the_next_sandbox_and_in_the_service() {
     // One after the other on two providers: the section of the storage is the same.
     let remote = store.config("", "");
     let local = remote.replace("provider = \"box\"", "provider = \"local\"")
-        + "[providers.local]\nplugin = \"e2b\"\nembedded = \"sandboxd\"\n";
+        + &format!(
+            "[providers.local]\nplugin = \"e2b\"\nembedded = \"sandboxd\"\nhost_services = [\"{}\"]\n",
+            store.azurite.endpoint()
+        );
     let broker = Broker::start(&local).await;
 
     let mut first = Shell::open(&broker).await;

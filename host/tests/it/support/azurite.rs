@@ -89,6 +89,10 @@ impl Azurite {
         .await;
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The endpoint of the account, as `broker.toml` names it.
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}/{ACCOUNT}", self.port)

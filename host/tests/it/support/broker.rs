@@ -118,17 +118,26 @@ impl Broker {
         reqwest::Client::new().get(format!("{}{path}", self.url)).send().await.unwrap()
     }
 
-    /// URL and key of the embedded server of this broker.
-    pub async fn embedded(&self) -> (String, String) {
+    /// A client of the embedded server of this broker, its URL for that, and
+    /// its key.
+    pub async fn embedded(&self) -> (reqwest::Client, String, String) {
         let url = announced(&self.file("state/sandboxd/announce.json")).await;
         let key = std::fs::read_to_string(self.file("state/sandboxd/api-key")).unwrap();
-        (url, key.trim().to_owned())
+        let client = reqwest::Client::builder().unix_socket(self.file("state/sandboxd/socket")).build().unwrap();
+        (client, url, key.trim().to_owned())
+    }
+
+    /// The process of the embedded server.
+    pub fn embedded_pid(&self) -> u32 {
+        let announced = std::fs::read(self.file("state/sandboxd/announce.json")).unwrap();
+        let announced: serde_json::Value = serde_json::from_slice(&announced).unwrap();
+        announced["pid"].as_u64().unwrap().try_into().unwrap()
     }
 
     /// Sandboxes on the embedded server of this broker.
     pub async fn embedded_sandboxes(&self) -> Vec<String> {
-        let (url, key) = self.embedded().await;
-        sandboxes(&url, &key).await
+        let (client, url, key) = self.embedded().await;
+        sandboxes(&client, &url, &key).await
     }
 }
 

@@ -15,14 +15,14 @@ pub struct Sandboxd {
 
 impl Sandboxd {
     pub async fn start() -> Self {
-        Self::start_by(|_| Command::new(program())).await
+        Self::start_with(&[]).await
     }
 
     /// Starts one whose sandboxes have a disk of so many bytes, all together.
     /// It is mounted where only this server sees it.
     pub async fn start_on_disk(bytes: u64) -> Self {
         let script = format!(r#"mount -t tmpfs -o size={bytes},mode=755 tmpfs "$0"/sandboxes && exec "$@""#);
-        Self::start_by(|directory| {
+        Self::start_by(&[], |directory| {
             std::fs::create_dir(directory.join("sandboxes")).unwrap();
             let mut command = Command::new("unshare");
             // Root may mount without it, and keeps all its users.
@@ -35,7 +35,12 @@ impl Sandboxd {
         .await
     }
 
-    async fn start_by(command: impl FnOnce(&Path) -> Command) -> Self {
+    /// With more arguments.
+    pub async fn start_with(arguments: &[&str]) -> Self {
+        Self::start_by(arguments, |_| Command::new(program())).await
+    }
+
+    async fn start_by(arguments: &[&str], command: impl FnOnce(&Path) -> Command) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         let log = std::fs::File::create(at("log")).unwrap();
@@ -55,6 +60,7 @@ impl Sandboxd {
             .arg(at("api-key"))
             .arg("--announce")
             .arg(at("announce.json"))
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -71,7 +77,7 @@ impl Sandboxd {
 
     /// Ids of the sandboxes that live.
     pub async fn sandboxes(&self) -> Vec<String> {
-        sandboxes(&self.url, &self.key).await
+        sandboxes(&reqwest::Client::new(), &self.url, &self.key).await
     }
 
     /// Where it keeps everything.
@@ -135,8 +141,8 @@ impl Drop for Sandboxd {
 }
 
 /// Ids of the sandboxes that live on the server at `url`.
-pub async fn sandboxes(url: &str, key: &str) -> Vec<String> {
-    let request = reqwest::Client::new().get(format!("{url}/v2/sandboxes")).header("x-api-key", key);
+pub async fn sandboxes(client: &reqwest::Client, url: &str, key: &str) -> Vec<String> {
+    let request = client.get(format!("{url}/v2/sandboxes")).header("x-api-key", key);
     let list: Vec<serde_json::Value> = request.send().await.unwrap().json().await.unwrap();
     list.iter().map(|s| s["sandboxID"].as_str().unwrap().to_owned()).collect()
 }

@@ -83,7 +83,9 @@ impl<A: std::borrow::Borrow<Azurite>> Store<A> {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let container = format!("container-{}", MADE.fetch_add(1, Ordering::Relaxed));
         azurite.borrow().make_container(&container).await;
-        Store { azurite, server: Sandboxd::start().await, container, program }
+        let port = azurite.borrow().port().to_string();
+        let server = Sandboxd::start_with(&["--forward-port", &port]).await;
+        Store { azurite, server, container, program }
     }
 
     pub fn azurite(&self) -> &Azurite {

@@ -316,6 +316,12 @@ impl Broker {
         let provider = provider(&checked, selected, embedded.as_deref())?;
         let live_mounts = LiveMounts::default();
         let mounts = mounts(&checked, &live_mounts)?;
+        // Before the claim: sessions are taken from nobody for an address that
+        // is in use.
+        let listen = checked.config.server.listen;
+        let listener = TcpListener::bind(listen).await;
+        let listener = listener.with_context(|| format!("cannot listen on {listen} (server.listen)"))?;
+        let address = listener.local_addr()?;
         let heirs = inherit::heirs(&checked, &provider, embedded.clone(), &loader.surroundings, &base, &live_mounts);
         let heirs = heirs.await?;
         checked.secrets.values().for_each(Secrets::publish);
@@ -323,10 +329,6 @@ impl Broker {
             tracing::warn!("{warning}");
         }
         let config = checked.config;
-        let listener = TcpListener::bind(config.server.listen)
-            .await
-            .with_context(|| format!("cannot listen on {} (server.listen)", config.server.listen))?;
-        let address = listener.local_addr()?;
 
         let generation = 1;
         let providers = watch::Sender::new(heirs.providers(&provider));
@@ -336,7 +338,7 @@ impl Broker {
         let (status, told) = watch::channel(ConfigStatus { generation, ..ConfigStatus::default() });
         let sessions = Sessions::new(current);
         // Before anybody can ask for them.
-        heirs.enter(&sessions, &config, &base);
+        let unclaimed = heirs.enter(&sessions, &config, &base);
         let stop = CancellationToken::new();
         let app = App {
             sessions: sessions.clone(),
@@ -357,6 +359,7 @@ impl Broker {
         tracing::info!("configuration: {}", config.summary());
         tracing::info!(url = %format_args!("http://{address}"), ms = started.elapsed().as_millis() as u64, "listening");
         let keeping = vec![
+            spawn("claiming sessions", unclaimed.claim(sessions.clone(), base.clone(), config.sandbox.lease)),
             spawn("keeping the state directory", home::keep(home, base.journal.clone(), status.clone())),
             spawn("renewing claims", inherit::renew(base.clone(), config.sandbox.lease)),
             spawn("reaping sandboxes", inherit::reap(sessions.clone(), base.broker_id.clone(), providers.subscribe())),

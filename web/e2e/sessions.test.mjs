@@ -370,6 +370,11 @@ describe("a broker that is replaced", () => {
       // A broker that stops keeps its sessions: nothing of this one may stay.
       await terminal.enter("exit");
       await page.locator("#ended").waitFor();
+      // Nor its end, which waits for windows of the broker before this one.
+      await page.evaluate(async () => {
+        const { sessions } = await (await fetch("api/sessions")).json();
+        for (const { id } of sessions) await fetch(`api/sessions/${id}`, { method: "DELETE" });
+      });
       await page.context().close();
     } finally {
       await own.end("SIGTERM");

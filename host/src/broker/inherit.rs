@@ -1,8 +1,9 @@
 //! What an earlier broker left: its sessions are gone on with or ended, and
 //! its sandboxes that nobody knows of are ended.
 //!
-//! Owns the order of a start: claim, then serve. Deliberately knows neither
-//! how a session is taken over nor how a sandbox is found.
+//! Owns the order of a start: claim, then serve; what cannot be claimed yet is
+//! claimed later. Deliberately knows neither how a session is taken over nor
+//! how a sandbox is found.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,18 +18,26 @@ use crate::config::{Config, Kind};
 use crate::journal::{self, Entry, Record, State};
 use crate::plugin::LiveMounts;
 use crate::sandbox::{Listed, Provider};
-use crate::session::{self, LABEL_SESSION, Mount, Sessions};
+use crate::session::{self, Blueprint, LABEL_SESSION, Mount, Refused, Sessions};
 
 /// The generation of sessions from before this process.
 const BEFORE: u64 = 0;
 
+/// Between two tries to claim sessions while the journal cannot be written:
+/// soon enough for a client that waits, and no load.
+const CLAIM_AGAIN: Duration = Duration::from_secs(2);
+
 /// Sessions that this broker has claimed, and the providers that have them.
 pub(super) struct Heirs {
     heirs: Vec<Heir>,
+    /// Of which the journal could not be written.
+    unclaimed: Vec<Heir>,
+    /// Which another broker has claimed since.
+    lost: Vec<Record>,
     providers: BTreeMap<String, Arc<dyn Provider>>,
 }
 
-/// A session that this broker has claimed.
+/// A session of an earlier broker.
 struct Heir {
     record: Record,
     /// Its storage, to go on with or only to be released.
@@ -37,7 +46,9 @@ struct Heir {
     goes_on: bool,
 }
 
-/// Claims every session that the journal has for this broker.
+/// Claims every session that the journal has for this broker. When one cannot
+/// be written down, the others are not tried: a busy or full journal must not
+/// delay the start for each of them.
 ///
 /// # Errors
 /// When the journal cannot be read, or a provider not be made.
@@ -52,17 +63,9 @@ pub(super) async fn heirs(
     let mut mounters = Mounters::new(checked, live_mounts);
     let mut providers = BTreeMap::from([(selected.name().to_owned(), Arc::clone(selected))]);
     let mut server = embedded;
-    let mut heirs = Vec::new();
-    for Record { id, epoch, entry, .. } in base.journal.list().await? {
-        let now = SystemTime::now();
-        let claimed = base.journal.claim(&id, epoch, &base.owner, now, now + checked.config.sandbox.lease).await;
-        let record = match claimed {
-            Ok(record) => record,
-            Err(error) => {
-                warn!(session = id, %error, "this session is not ours");
-                continue;
-            }
-        };
+    let (mut heirs, mut unclaimed, mut lost) = (Vec::new(), Vec::new(), Vec::new());
+    for record in base.journal.list().await? {
+        let Record { id, epoch, entry, .. } = &record;
         if !providers.contains_key(&entry.provider) {
             if checked.providers.get(&entry.provider).is_none_or(|(plugin, _)| plugin.description.kind != Kind::Sandbox)
             {
@@ -72,7 +75,9 @@ pub(super) async fn heirs(
                     sandbox = entry.sandbox,
                     "the provider of this session is no longer configured; its sandbox ends by its lease"
                 );
-                base.journal.remove(&id, record.epoch).await?;
+                if let Err(error) = base.journal.remove(id, *epoch).await {
+                    warn!(session = id, %error, "the journal could not forget this session");
+                }
                 continue;
             }
             // Its sessions' own requests keep the server up.
@@ -87,9 +92,32 @@ pub(super) async fn heirs(
             }
         }
         let goes_on = same && can_go_on(&record.entry) && has_user(checked, &record);
-        heirs.push(Heir { record, mounts, goes_on });
+        let mut heir = Heir { record, mounts, goes_on };
+        if !unclaimed.is_empty() {
+            unclaimed.push(heir);
+            continue;
+        }
+        match claim(base, &heir.record, checked.config.sandbox.lease).await {
+            Ok(claimed) => {
+                heir.record = claimed;
+                heirs.push(heir);
+            }
+            Err(error @ journal::Error::Failed(_)) => {
+                error!(session = heir.record.id, %error, "cannot claim the sessions of an earlier broker; trying again");
+                unclaimed.push(heir);
+            }
+            Err(error) => {
+                warn!(session = heir.record.id, %error, "this session is not ours");
+                lost.push(heir.record);
+            }
+        }
     }
-    Ok(Heirs { heirs, providers })
+    Ok(Heirs { heirs, unclaimed, lost, providers })
+}
+
+async fn claim(base: &Base, Record { id, epoch, .. }: &Record, lease: Duration) -> journal::Result<Record> {
+    let now = SystemTime::now();
+    base.journal.claim(id, *epoch, &base.owner, now, now + lease).await
 }
 
 /// A session's storage as far as the configuration still has it: all of it or
@@ -132,22 +160,66 @@ impl Heirs {
         std::iter::once(selected).chain(others).cloned().collect()
     }
 
-    /// Puts the sessions into the table, or ends what is left of them.
-    pub(super) fn enter(self, sessions: &Sessions, config: &Config, base: &Base) {
-        let (mut kept, mut ended) = (0, 0);
-        for Heir { record, mounts, goes_on } in self.heirs {
-            let provider = Arc::clone(&self.providers[&record.entry.provider]);
-            let blueprint = Arc::new(plan(config, provider, mounts, base, BEFORE));
-            if goes_on {
-                kept += 1;
-                sessions.take_over(record, blueprint);
-            } else {
-                ended += 1;
-                sessions.clear(record, &blueprint);
-            }
+    /// Puts the sessions into the table, or ends what is left of them. Returns
+    /// those that are yet to be claimed.
+    pub(super) fn enter(self, sessions: &Sessions, config: &Config, base: &Base) -> Unclaimed {
+        let Heirs { heirs, unclaimed, lost, providers } = self;
+        let planned = |Heir { record, mounts, goes_on }| {
+            let provider = Arc::clone(&providers[&record.entry.provider]);
+            (record, Arc::new(plan(config, provider, mounts, base, BEFORE)), goes_on)
+        };
+        let (kept, all) = (heirs.iter().filter(|heir| heir.goes_on).count(), heirs.len());
+        for (record, blueprint, goes_on) in heirs.into_iter().map(planned) {
+            settle(sessions, record, blueprint, goes_on);
         }
-        if kept + ended > 0 {
-            info!(kept, ended, "sessions of an earlier broker");
+        let absent = |record: &Record, why| sessions.set_absent(&record.id, record.entry.user.as_deref(), why);
+        unclaimed.iter().for_each(|heir| absent(&heir.record, Refused::Unclaimed));
+        lost.iter().for_each(|record| absent(record, Refused::Elsewhere));
+        if all + unclaimed.len() > 0 {
+            info!(kept, ended = all - kept, unclaimed = unclaimed.len(), "sessions of an earlier broker");
+        }
+        Unclaimed(unclaimed.into_iter().map(planned).collect())
+    }
+}
+
+/// Goes on with a session that was claimed, or ends what is left of it.
+fn settle(sessions: &Sessions, record: Record, blueprint: Arc<Blueprint>, goes_on: bool) {
+    if goes_on {
+        sessions.take_over(record, blueprint);
+    } else {
+        sessions.clear(record, &blueprint);
+    }
+}
+
+/// Sessions of an earlier broker that could not be claimed at the start, each
+/// with what it is made of and whether clients can come back to it.
+pub(super) struct Unclaimed(Vec<(Record, Arc<Blueprint>, bool)>);
+
+impl Unclaimed {
+    /// Claims them as soon as the journal can be written.
+    pub(super) async fn claim(self, sessions: Sessions, base: Base, lease: Duration) {
+        let mut waiting = self.0;
+        let mut ticks = interval(CLAIM_AGAIN);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !waiting.is_empty() {
+            ticks.tick().await;
+            for (record, blueprint, goes_on) in std::mem::take(&mut waiting) {
+                if !waiting.is_empty() {
+                    waiting.push((record, blueprint, goes_on));
+                    continue;
+                }
+                match claim(&base, &record, lease).await {
+                    Ok(claimed) => {
+                        info!(session = claimed.id, goes_on, "claimed a session of an earlier broker at last");
+                        settle(&sessions, claimed, blueprint, goes_on);
+                    }
+                    Err(journal::Error::Failed(_)) => waiting.push((record, blueprint, goes_on)),
+                    Err(error) => {
+                        warn!(session = record.id, %error, "this session is not ours");
+                        sessions.set_absent(&record.id, record.entry.user.as_deref(), Refused::Elsewhere);
+                    }
+                }
+            }
         }
     }
 }

@@ -28,7 +28,7 @@ use super::files::{Refusal, Slot};
 use super::routes::seconds;
 use super::serve::{Connection, Transfer};
 use crate::sandbox::{self, Code, Exit, Fault, Process};
-use crate::session::{Invitation, Summary};
+use crate::session::{Invitation, Outcome, Summary};
 use crate::words::misleads;
 
 /// The route that waits for a sandbox.
@@ -64,6 +64,7 @@ fn describe(session: &Summary) -> Value {
         "id": &*session.id,
         "provider": &*session.provider,
         "state": session.phase.as_str(),
+        "outcome": session.outcome.as_ref().map(told),
         "age": seconds(session.age),
         "generation": session.generation,
         "sandbox": session.sandbox,
@@ -72,6 +73,16 @@ fn describe(session: &Summary) -> Value {
         "user": session.user.as_deref(),
         "clients": clients,
     })
+}
+
+/// How a session ended.
+fn told(outcome: &Outcome) -> Value {
+    let (code, signal) = match outcome {
+        Outcome::Exited(Exit::Code(code)) => (Some(*code), None),
+        Outcome::Exited(Exit::Signal(name)) => (None, Some(name)),
+        _ => (None, None),
+    };
+    json!({ "code": code, "signal": signal, "reason": outcome.to_string() })
 }
 
 /// The caller's own, the oldest first.

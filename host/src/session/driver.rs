@@ -5,8 +5,10 @@
 //! happened and does what that says. No call to the provider ever stands in
 //! the way of a byte: each runs beside the loop until it answers.
 
+mod ends;
+
 use std::collections::VecDeque;
-use std::future::pending;
+use std::future::{pending, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +17,12 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::handle::{Input, Phase, Shared, Wishes, Workspace};
 use super::ledger::Ledger;
-use super::log::{Appender, Durability, Readiness};
+use super::log::{Appender, Readiness};
 use super::mount::{News, Order, Storage};
 use super::opening::{Opened, Opening, Shell, find};
 use super::output::{Chunk, Output, append};
@@ -41,14 +43,6 @@ const RESIZE_EVERY: Duration = Duration::from_millis(40);
 
 /// How long a resize may take before the next one is tried.
 const RESIZE_DEADLINE: Duration = Duration::from_secs(10);
-
-/// Time for a sandbox's last lease before the broker goes; the one that it has
-/// lasts for some time, too.
-const LEAVE_DEADLINE: Duration = Duration::from_secs(5);
-
-/// How long the sandbox of a shell that has ended waits for clients that are yet
-/// to get its last output from the recorder. Never longer than half a lease.
-const SLOW_READERS: Duration = Duration::from_secs(30);
 
 /// Input whose senders wait to be told that it was handed on. Beyond it, a
 /// client's next is told together with its last, so there are at most as many
@@ -87,8 +81,8 @@ pub(super) struct Driver {
     handed: u64,
     /// Who waits for which of them to be handed on.
     waiting: VecDeque<(u64, Arc<Progress>, u64)>,
-    /// The sandbox is left to the next broker.
-    left: bool,
+    /// The session is another broker's now, or the next one's.
+    left: Option<Left>,
     /// Never later than the machine's deadline.
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -105,12 +99,24 @@ struct Live {
     _lifetime: Lifetime,
 }
 
+/// To whom a session was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// The next broker on this state directory.
+    ToTheNext,
+    /// A broker that has it already.
+    Replaced,
+}
+
 /// What a call beside the loop has come to.
 enum Answer {
     Created(Result<SandboxRef>),
     Opened(Box<Result<Opened>>),
     Resized(Size, Result<()>),
     LeaseLost(Error),
+    Fetched,
+    /// The sandbox was to be ended and is another broker's.
+    Lost,
     Cleaned,
 }
 
@@ -171,13 +177,14 @@ impl Driver {
             received: 0,
             handed: 0,
             waiting: VecDeque::new(),
-            left: false,
+            left: None,
             timer: None,
         }
     }
 
-    /// Returns when the session is over and its sandbox gone, or given up.
-    pub(super) async fn run(mut self) {
+    /// Returns when the session is over and its sandbox gone, or given up; or
+    /// when it is left to another broker, which is told.
+    pub(super) async fn run(mut self) -> Option<Left> {
         for effect in std::mem::take(&mut self.first) {
             self.apply(effect);
         }
@@ -186,9 +193,10 @@ impl Driver {
             self.handle(turn);
             self.arm();
         }
-        if !self.left {
+        if self.left.is_none() {
             self.ledger.forget().await;
         }
+        self.left
     }
 
     /// Picks what happens next. Every arm is cancel-safe: what it would take
@@ -266,11 +274,17 @@ impl Driver {
                 if let Some(live) = &mut self.terminal {
                     live.done = None;
                 }
-                match &exit {
-                    Ok(exit) => info!(%exit, bytes = self.log.offset(), "shell ended"),
-                    Err(error) => failed("lost the terminal", error),
+                match exit {
+                    Err(error) if tape::is_replaced(&error) => self.replaced(),
+                    Err(error) => {
+                        failed("lost the terminal", &error);
+                        self.step(Event::Exited(Err(error)));
+                    }
+                    Ok(exit) => {
+                        info!(%exit, bytes = self.log.offset(), "shell ended");
+                        self.step(Event::Exited(Ok(exit)));
+                    }
                 }
-                self.step(Event::Exited(exit));
             }
             Turn::Time => self.step(Event::Time),
         }
@@ -286,6 +300,7 @@ impl Driver {
             }
             Answer::Opened(opened) => match *opened {
                 Ok(opened) => self.opened(opened),
+                Err(error) if tape::is_replaced(&error) => self.replaced(),
                 Err(error) => self.step(Event::Opened(Err(error))),
             },
             Answer::Resized(size, result) => {
@@ -295,8 +310,25 @@ impl Driver {
                 self.step(Event::Resized(result));
             }
             Answer::LeaseLost(error) => self.step(Event::LeaseLost(error)),
-            Answer::Cleaned => self.step(Event::Cleaned),
+            Answer::Fetched => self.step(Event::Fetched),
+            Answer::Lost => {
+                warn!("another broker has claimed the session: its sandbox is left to that one");
+                self.left = Some(Left::Replaced);
+                self.step(Event::Cleaned);
+            }
+            Answer::Cleaned => {
+                self.shared.set_gone();
+                self.step(Event::Cleaned);
+            }
         }
+    }
+
+    fn replaced(&mut self) {
+        warn!(
+            "another broker has attached to the recorder: it serves the session now, and this broker leaves it alone"
+        );
+        self.left = Some(Left::Replaced);
+        self.step(Event::Replaced);
     }
 
     fn opened(&mut self, Opened { shell, input, cwd, note }: Opened) {
@@ -309,8 +341,8 @@ impl Driver {
                 let output = Some(Output::Plain(output));
                 (Live { output, done: Some(done), control, taken: None, news: None, _lifetime: lifetime }, size, None)
             }
-            Shell::Recorded(Recorded { output, begins, size, taken, news, done, control, lifetime }, tape) => {
-                self.log.begin_at(begins);
+            Shell::Recorded(Recorded { output, begins, old, size, taken, news, done, control, lifetime }, tape) => {
+                self.log.begin_at(begins, old);
                 let output = Some(Output::Recorded(output));
                 let (done, taken, news) = (Some(done), Some(taken), Some(news));
                 let live = Live { output, done, control, taken, news, _lifetime: lifetime };
@@ -420,9 +452,11 @@ impl Driver {
             Effect::FindAndKill => self.lifecycle = Some(self.find_and_kill()),
             Effect::Leave(sandbox) => {
                 self.shared.set_phase(Phase::Ending);
-                (self.lease, self.storage, self.left) = (None, None, true);
-                self.lifecycle = Some(self.leave(sandbox));
+                (self.lease, self.storage) = (None, None);
+                let replaced = *self.left.get_or_insert(Left::ToTheNext) == Left::Replaced;
+                self.lifecycle = Some(if replaced { ready(Answer::Cleaned).boxed() } else { self.leave(sandbox) });
             }
+            Effect::Await => self.lifecycle = Some(self.fetched()),
             Effect::Stage(stage) => self.log.stage(stage),
             Effect::Ready(size) => {
                 self.log.ready(Readiness {
@@ -434,7 +468,7 @@ impl Driver {
                 });
             }
             Effect::End(outcome) => {
-                self.shared.set_phase(Phase::Ending);
+                self.shared.set_ended(outcome.clone());
                 let (age, bytes) = (self.shared.opened.elapsed(), self.log.offset());
                 match &outcome {
                     Outcome::Failed(error) => info!(?age, bytes, code = ?error.code, "session failed"),
@@ -442,6 +476,7 @@ impl Driver {
                 }
                 self.log.end(outcome);
             }
+            Effect::Close => self.shared.close(),
         }
     }
 
@@ -570,59 +605,6 @@ impl Driver {
                 Err(error) => failed("could not start the shell", error),
             }
             Answer::Opened(Box::new(opened))
-        }
-        .boxed()
-    }
-
-    fn kill(&self, sandbox: SandboxRef) -> BoxFuture<'static, Answer> {
-        let (provider, call, lease) = (self.provider(), self.call.clone(), self.blueprint.lease);
-        let ledger = Arc::clone(&self.ledger);
-        // What the recorder has goes with the sandbox.
-        let settled = (self.shared.durability() == Some(Durability::Durable)).then(|| self.log.source().settled());
-        let (mut wishes, patience) = (self.wishes.clone(), SLOW_READERS.min(lease / 2));
-        async move {
-            ledger.note(|entry| entry.state = journal::State::Ending).await;
-            if let Some(settled) = settled {
-                tokio::select! {
-                    () = settled => {}
-                    () = sleep(patience) => info!(?patience, "a client is too slow for the last output"),
-                    // An error is a table that is no more: hurry as well.
-                    _ = wishes.wait_for(|wishes| wishes.shutdown || wishes.kill) => {}
-                }
-            }
-            cleanup::kill(&*provider, &call, &sandbox, lease).await;
-            Answer::Cleaned
-        }
-        .boxed()
-    }
-
-    fn leave(&self, sandbox: Option<SandboxRef>) -> BoxFuture<'static, Answer> {
-        let (provider, call, lease) = (self.provider(), self.call.clone(), self.blueprint.lease);
-        async move {
-            let Some(sandbox) = sandbox else {
-                info!("left to the next broker, not found yet");
-                return Answer::Cleaned;
-            };
-            match timeout(LEAVE_DEADLINE, provider.extend(&call, &sandbox, lease)).await {
-                Ok(Ok(())) => info!(sandbox = sandbox.id, ?lease, "left to the next broker"),
-                Ok(Err(error)) => failed("left to the next broker with what is left of its lease", &error),
-                Err(_) => warn!(sandbox = sandbox.id, "left to the next broker with what is left of its lease"),
-            }
-            Answer::Cleaned
-        }
-        .boxed()
-    }
-
-    fn find_and_kill(&self) -> BoxFuture<'static, Answer> {
-        let (provider, call, lease) = (self.provider(), self.call.clone(), self.blueprint.lease);
-        let (labels, mut wishes) = (cleanup::labels(&self.blueprint.broker_id, &self.shared.id), self.wishes.clone());
-        async move {
-            let hurry = async move {
-                // An error is a table that is no more: hurry as well.
-                let _ = wishes.wait_for(|wishes| wishes.shutdown).await;
-            };
-            cleanup::find_and_kill(&*provider, &call, &labels, lease, hurry).await;
-            Answer::Cleaned
         }
         .boxed()
     }

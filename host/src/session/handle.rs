@@ -16,7 +16,7 @@ use super::log::{Durability, Reader, Source};
 use super::roster::{Presence, Progress, Role, Roster, Seat, SizeRule};
 use super::sessions::{Join, new_id};
 use super::tape::Tape;
-use super::{Blueprint, SlowClient};
+use super::{Blueprint, Outcome, SlowClient};
 use crate::sandbox::{CHUNK_BYTES, Call, Provider, SandboxRef, Size};
 
 /// Chunks of input that wait for the driver, each of at most [`CHUNK_BYTES`].
@@ -51,6 +51,8 @@ pub enum Phase {
     Running,
     /// The shell has ended; its storage is saved and its sandbox ended.
     Ending,
+    /// How it ended was told. Clients may still come for it.
+    Ended,
 }
 
 impl Phase {
@@ -63,6 +65,7 @@ impl Phase {
             Phase::Opening => "opening",
             Phase::Running => "running",
             Phase::Ending => "ending",
+            Phase::Ended => "ended",
         }
     }
 }
@@ -78,6 +81,8 @@ pub struct Summary {
     pub generation: u64,
     /// Where it is in its life.
     pub phase: Phase,
+    /// How it ended, once that was told.
+    pub outcome: Option<Outcome>,
     /// The provider's id of its sandbox, once there is one.
     pub sandbox: Option<String>,
     /// Since it was opened, or taken over from an earlier broker.
@@ -148,6 +153,10 @@ struct Status {
     durability: Option<Durability>,
     /// Where the recorder keeps the output.
     tape: Option<Tape>,
+    /// How it ended, and when that was told.
+    ended: Option<(Outcome, Instant)>,
+    /// No client may come any more.
+    closed: bool,
 }
 
 /// What a session's handles and its driver have in common.
@@ -182,6 +191,8 @@ pub(super) struct Identity {
     pub(super) kept: bool,
     pub(super) epoch: u64,
     pub(super) size: Size,
+    /// An earlier broker had it.
+    pub(super) taken_over: bool,
 }
 
 impl Shared {
@@ -189,10 +200,18 @@ impl Shared {
     pub(super) fn new(identity: Identity, blueprint: &Blueprint, output: Source) -> (Arc<Self>, mpsc::Receiver<Input>) {
         let (mailbox, inbox) = mpsc::channel(MAILBOX);
         let opened = Instant::now();
-        let Identity { id, user, kept, epoch, size } = identity;
+        let Identity { id, user, kept, epoch, size, taken_over } = identity;
         let Blueprint { generation, size: rule, slow, keep, .. } = *blueprint;
-        let roster = Roster::default();
-        let status = Status { phase: Phase::Creating, sandbox: None, workspace: None, durability: None, tape: None };
+        let roster = if taken_over { Roster::taken_over(opened) } else { Roster::default() };
+        let status = Status {
+            phase: Phase::Creating,
+            sandbox: None,
+            workspace: None,
+            durability: None,
+            tape: None,
+            ended: None,
+            closed: false,
+        };
         let shared = Shared {
             invitation: kept.then(|| blueprint.invitations.to(&id)),
             id,
@@ -219,10 +238,40 @@ impl Shared {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From any phase but Running, which is [`Shared::set_running`].
+    /// From any phase but Running, which is [`Shared::set_running`]. What is
+    /// done after the end was told is no phase of its own.
     pub(super) fn set_phase(&self, phase: Phase) {
         let mut status = self.status();
-        (status.phase, status.workspace) = (phase, None);
+        if status.ended.is_none() {
+            (status.phase, status.workspace) = (phase, None);
+        }
+    }
+
+    /// How it ended is told. Clients may come for it until it is closed.
+    pub(super) fn set_ended(&self, outcome: Outcome) {
+        let mut status = self.status();
+        (status.phase, status.workspace) = (Phase::Ended, None);
+        status.ended = Some((outcome, Instant::now()));
+    }
+
+    /// Admits no more clients.
+    pub(super) fn close(&self) {
+        let mut status = self.status();
+        (status.phase, status.closed) = (Phase::Ending, true);
+    }
+
+    /// Its sandbox is gone, with what the recorder had.
+    pub(super) fn set_gone(&self) {
+        let mut status = self.status();
+        (status.sandbox, status.tape) = (None, None);
+    }
+
+    /// When it ended, of a session that is here only for clients that may come
+    /// for its end.
+    pub(super) fn is_only_kept(&self) -> Option<Instant> {
+        let status = self.status();
+        let only = status.phase == Phase::Ended && status.sandbox.is_none();
+        status.ended.as_ref().filter(|_| only).map(|(_, at)| *at)
     }
 
     /// Tells which size the terminal has, and returns the one that is wanted:
@@ -262,9 +311,9 @@ impl Shared {
         }
     }
 
-    /// Whether its end has begun.
-    pub(super) fn is_over(&self) -> bool {
-        self.status().phase == Phase::Ending
+    /// Whether no client may come any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.status().closed
     }
 
     pub(super) fn set_sandbox(&self, sandbox: SandboxRef) {
@@ -288,6 +337,7 @@ impl Shared {
             provider: Arc::clone(&self.provider),
             generation: self.generation,
             phase: status.phase,
+            outcome: status.ended.as_ref().map(|(outcome, _)| outcome.clone()),
             sandbox: status.sandbox.as_ref().map(|sandbox| sandbox.id.clone()),
             age: self.opened.elapsed(),
             user: self.user.clone(),
@@ -504,6 +554,13 @@ impl Client {
         self.session.0.keep
     }
 
+    /// What tells that this client has got the end, once it has left; none of a
+    /// guest, for whom nothing is kept.
+    pub fn receipt(&self) -> Option<Receipt> {
+        let receipt = || Receipt { shared: Arc::clone(&self.session.0), name: Arc::clone(&self.name) };
+        (!self.guest).then(receipt)
+    }
+
     /// Whether the shell waits for its driver to read.
     pub fn shell_waits(&self) -> bool {
         self.session.0.slow == SlowClient::Pause
@@ -526,7 +583,24 @@ impl Deref for Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.session.0.change(|roster| roster.leave(self.connection));
+        let now = Instant::now();
+        self.session.0.change(|roster| roster.leave(self.connection, now));
+    }
+}
+
+/// Says that a client has got the end of its session. Without it the end is
+/// kept for that client as long as it may come back.
+#[derive(Debug)]
+pub struct Receipt {
+    shared: Arc<Shared>,
+    name: Arc<str>,
+}
+
+impl Receipt {
+    /// The client has shown that it got all that it was sent.
+    pub fn confirm(self) {
+        let Receipt { shared, name } = self;
+        shared.wishes.send_modify(|wishes| wishes.roster.told(&name));
     }
 }
 

@@ -151,6 +151,8 @@ struct Inner {
     /// begin at the last one's end, bytes are missing.
     chunks: VecDeque<(u64, Bytes)>,
     end: u64,
+    /// What comes before it is old, whoever reads it.
+    old: u64,
     /// Bytes that stay for later readers.
     keep: u64,
     /// Stages told after `ready`, each with the offset of the byte that it
@@ -359,7 +361,7 @@ impl Inner {
             && let Some(Readiness { session, provider, isolation, size, durability }) = self.ready.clone()
         {
             cursor.ready = true;
-            let (offset, live) = (self.place(cursor.id).offset, self.end);
+            let (offset, live) = (self.place(cursor.id).offset, self.end.max(self.old));
             let ready = Event::Ready { session, offset, live, provider, isolation, size, durability };
             return Poll::Ready(Some(ready));
         }
@@ -472,9 +474,10 @@ impl Appender {
     }
 
     /// Begins at `offset`, of which everything before is elsewhere; before any
-    /// output.
-    pub(super) fn begin_at(&self, offset: u64) {
-        self.0.lock().end = offset;
+    /// output. What comes before `old` was printed before now.
+    pub(super) fn begin_at(&self, offset: u64, old: u64) {
+        let mut inner = self.0.lock();
+        (inner.end, inner.old) = (offset, old);
     }
 
     /// Ends the log. The first outcome stands. Where nobody can come back for
@@ -632,7 +635,8 @@ impl Drop for Reader {
     fn drop(&mut self) {
         self.log.read(|inner| {
             inner.readers.retain(|place| place.id != self.cursor.id);
-            if inner.readers.is_empty() && inner.outcome.is_some() {
+            // A log that keeps something may have readers after the end.
+            if inner.readers.is_empty() && inner.outcome.is_some() && inner.keep == 0 {
                 inner.chunks = VecDeque::new();
             }
             inner.trim();

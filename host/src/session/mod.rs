@@ -63,7 +63,7 @@ use crate::journal::{self, Journal, Owner};
 use crate::sandbox::{Command, Error, Exit, Provider};
 use crate::storage::Mounter;
 
-pub use handle::{Client, Company, Denied, Ended, Phase, Session, Summary, Workspace};
+pub use handle::{Client, Company, Denied, Ended, Phase, Receipt, Session, Summary, Workspace};
 pub use invitation::{Invitation, Invitations};
 pub use log::{Durability, Event, Reader, WINDOW};
 pub use mount::WORKSPACES;
@@ -259,6 +259,8 @@ pub enum Outcome {
     Shutdown,
     /// The broker goes away, and the next one goes on with the session.
     Draining,
+    /// Another broker goes on with the session already.
+    Replaced,
     /// No client is left, or none came back in time.
     Detached,
     /// A client or an operator ended it.
@@ -277,6 +279,7 @@ impl fmt::Display for Outcome {
             }
             Outcome::Shutdown => f.write_str("the broker is shutting down; connect again to get a new session"),
             Outcome::Draining => f.write_str("the broker restarts; the session goes on, connect to it again"),
+            Outcome::Replaced => f.write_str("another broker serves this session now; connect to it again"),
             Outcome::Detached => f.write_str("the last client left"),
             Outcome::Killed => f.write_str("the session was ended"),
         }

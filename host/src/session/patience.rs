@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::driver::failed;
+use super::tape::is_replaced;
 use super::{Stage, Step, Words};
 use crate::sandbox::{Code, Error, Fault, Result};
 
@@ -137,7 +138,7 @@ where
 {
     let (mut hopeless, broke) = (0, Instant::now());
     loop {
-        if error.code == Code::NotFound {
+        if error.code == Code::NotFound || is_replaced(&error) {
             return Err(error);
         }
         if !may_pass(&error) {

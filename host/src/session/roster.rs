@@ -15,7 +15,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use std::time::Duration;
+
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::sandbox::Size;
 
@@ -106,6 +109,16 @@ struct Member {
     progress: Arc<Progress>,
 }
 
+/// A client that left.
+#[derive(Clone, Debug)]
+struct Absent {
+    name: Arc<str>,
+    progress: Arc<Progress>,
+    since: Instant,
+    /// It was told the end of the session.
+    told: bool,
+}
+
 /// What a client comes as.
 #[derive(Clone, Debug)]
 pub(super) enum Seat {
@@ -122,13 +135,21 @@ pub(super) struct Roster {
     members: Vec<Member>,
     /// Connection of the driver.
     driver: Option<u64>,
-    left: VecDeque<(Arc<str>, Arc<Progress>)>,
+    left: VecDeque<Absent>,
+    /// When the session was taken over from an earlier broker, whose clients
+    /// nobody here knows.
+    taken_over: Option<Instant>,
     next: u64,
     /// Counts changes that others see.
     version: u64,
 }
 
 impl Roster {
+    /// Of a session that an earlier broker had until now.
+    pub(super) fn taken_over(now: Instant) -> Self {
+        Roster { taken_over: Some(now), ..Roster::default() }
+    }
+
     /// A client comes. One of the same name gives way. A driver takes control.
     /// Returns its connection and how far its input has come; none when there
     /// are too many.
@@ -156,8 +177,8 @@ impl Roster {
         Some((connection, progress))
     }
 
-    /// A client goes, if its place was not taken.
-    pub(super) fn leave(&mut self, connection: u64) {
+    /// A client goes at `now`, if its place was not taken.
+    pub(super) fn leave(&mut self, connection: u64, now: Instant) {
         let Some(at) = self.members.iter().position(|member| member.connection == connection) else { return };
         let Member { name, progress, guest, .. } = self.members.remove(at);
         // The names of guests do not come back.
@@ -165,9 +186,24 @@ impl Roster {
             if self.left.len() >= REMEMBERED {
                 self.left.pop_front();
             }
-            self.left.push_back((name, progress));
+            self.left.push_back(Absent { name, progress, since: now, told: false });
         }
         self.settle();
+    }
+
+    /// A client that left has answered the end of the session.
+    pub(super) fn told(&mut self, name: &str) {
+        self.left.iter_mut().filter(|absent| &*absent.name == name).for_each(|absent| absent.told = true);
+    }
+
+    /// Whether somebody is yet to be told of an end at `ended`: a client that is
+    /// here, or that was here `lately` and may come back. Never a guest. All
+    /// that were with an earlier broker lately may.
+    pub(super) fn awaits(&self, ended: Instant, lately: Duration) -> bool {
+        let recent = |since: Instant| since + lately > ended;
+        self.own() > 0
+            || self.left.iter().any(|absent| !absent.told && recent(absent.since))
+            || self.taken_over.is_some_and(recent)
     }
 
     /// A client wants to drive; false when it may not.
@@ -229,8 +265,8 @@ impl Roster {
     }
 
     fn remembered(&mut self, name: &str) -> Option<Arc<Progress>> {
-        let at = self.left.iter().position(|(left, _)| &**left == name)?;
-        self.left.remove(at).map(|(_, progress)| progress)
+        let at = self.left.iter().position(|absent| &*absent.name == name)?;
+        self.left.remove(at).map(|absent| absent.progress)
     }
 
     /// Finds a driver where there is none, the last to join that may.

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, error, info, info_span};
 
-use super::driver::Driver;
+use super::driver::{Driver, Left};
 use super::handle::{Client, Identity, Session, Shared, Summary};
 use super::invitation::Invitation;
 use super::ledger::Ledger;
@@ -28,6 +28,15 @@ use crate::sandbox::{Call, SandboxRef, Size};
 /// sessions at the same time, and for sandboxes to be ended. With what comes
 /// before and after it, within the 20 s that a supervisor grants.
 pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(15);
+
+/// Sessions that are here only for clients that may come for their end, at
+/// most: with what each holds, some 64 MiB. Beyond it the one that ended first
+/// goes.
+const ENDED: usize = 64;
+
+/// Sessions that others serve of which this broker knows, at most. Beyond it
+/// they are as unknown as any other.
+const ELSEWHERE: usize = 1024;
 
 /// Why a session was not opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +59,15 @@ pub enum Refused {
     /// There is none to join, or it is somebody else's.
     #[error("there is no such session, or it has ended; start a new one")]
     NoSession,
+    /// It is of an earlier broker, and this one could not claim it yet.
+    #[error(
+        "the broker cannot go on with this session right now, for it cannot write its journal; the session is not \
+         lost: connect again in a moment, or ask the operator to look at the broker's log"
+    )]
+    Unclaimed,
+    /// Another broker serves it.
+    #[error("another broker serves this session now; connect again in a moment")]
+    Elsewhere,
     /// It has as many clients as it may.
     #[error("this session has as many clients as it may; try again when one has left")]
     Crowded,
@@ -91,7 +109,16 @@ struct Live {
     sessions: HashMap<Arc<str>, Arc<Shared>>,
     /// Sessions of an earlier broker whose sandboxes are being ended.
     clearing: HashSet<Arc<str>>,
+    /// Sessions that live and are not served here.
+    absent: HashMap<Arc<str>, Absent>,
     shutting_down: bool,
+}
+
+/// A session that lives and is not served here.
+struct Absent {
+    user: Option<Arc<str>>,
+    /// What its clients are told.
+    why: Refused,
 }
 
 impl Sessions {
@@ -110,12 +137,20 @@ impl Sessions {
         if live.shutting_down {
             return Err(Refused::ShuttingDown);
         }
-        if live.sessions.len() >= blueprint.max_sessions {
+        let only_kept = live.sessions.values().filter_map(|shared| Some((shared.is_only_kept()?, shared)));
+        let ended = only_kept.clone().count();
+        if live.sessions.len() - ended >= blueprint.max_sessions {
             return Err(Refused::Full { limit: blueprint.max_sessions });
         }
         let limit = blueprint.max_sessions_per_user;
-        if join.user.is_some() && live.sessions.values().filter(|one| one.user == join.user).count() >= limit {
+        let own = |one: &&Arc<Shared>| one.user == join.user && one.is_only_kept().is_none();
+        if join.user.is_some() && live.sessions.values().filter(own).count() >= limit {
             return Err(Refused::FullForUser { limit });
+        }
+        if ended >= ENDED
+            && let Some((_, first)) = only_kept.min_by_key(|(at, _)| *at)
+        {
+            first.wishes.send_modify(|wishes| wishes.kill = true);
         }
         let id = new_id();
         let size = join.size.unwrap_or(Size::DEFAULT);
@@ -133,10 +168,14 @@ impl Sessions {
         };
         let (journal, owner) = (Arc::clone(&blueprint.journal), blueprint.owner.clone());
         let ledger = Ledger::new(journal, owner, Arc::clone(&id), blueprint.lease, entry);
-        let identity = Identity { id, user: join.user.clone(), kept, epoch: FIRST_EPOCH, size };
+        let user = join.user.clone();
+        let identity = Identity { id, user, kept, epoch: FIRST_EPOCH, size, taken_over: false };
         // Joined before the driver runs, which would else see nobody.
         let (shared, drive) = self.seat(&mut live, identity, blueprint, ledger);
-        let client = Client::join(shared, join).ok_or(Refused::Crowded)?;
+        let client = Client::join(shared, join);
+        // To drop what drives it takes the lock.
+        drop(live);
+        let client = client.ok_or(Refused::Crowded)?;
         self.0.drivers.spawn(drive);
         Ok(client)
     }
@@ -146,6 +185,10 @@ impl Sessions {
     /// runtime, and only for one that runs and is kept.
     pub fn take_over(&self, record: Record, blueprint: Arc<Blueprint>) {
         let mut live = self.0.lock();
+        // Left to the next broker, which claims it at once.
+        if live.shutting_down {
+            return;
+        }
         let entry = &record.entry;
         let size = Size::new(entry.size.0.into(), entry.size.1.into()).unwrap_or(Size::DEFAULT);
         let user = entry.user.as_deref().map(Arc::from);
@@ -155,8 +198,11 @@ impl Sessions {
             _ => FIRST_EPOCH,
         };
         let id: Arc<str> = record.id.as_str().into();
+        live.absent.remove(&id);
         let ledger = Ledger::of(Arc::clone(&blueprint.journal), record, blueprint.lease);
-        let (_, drive) = self.seat(&mut live, Identity { id, user, kept: true, epoch, size }, blueprint, ledger);
+        let identity = Identity { id, user, kept: true, epoch, size, taken_over: true };
+        let (_, drive) = self.seat(&mut live, identity, blueprint, ledger);
+        drop(live);
         self.0.drivers.spawn(drive);
     }
 
@@ -168,7 +214,11 @@ impl Sessions {
     pub fn clear(&self, record: Record, blueprint: &Arc<Blueprint>) {
         let id: Arc<str> = record.id.as_str().into();
         let span = info_span!("session", %id, provider = %blueprint.provider.name());
-        self.0.lock().clearing.insert(Arc::clone(&id));
+        {
+            let mut live = self.0.lock();
+            live.absent.remove(&id);
+            live.clearing.insert(Arc::clone(&id));
+        }
         let (table, closing) = (Arc::clone(&self.0), self.0.closing.clone());
         let blueprint = Arc::clone(blueprint);
         let clear = async move {
@@ -203,11 +253,26 @@ impl Sessions {
         self.0.drivers.spawn(clear.instrument(span));
     }
 
-    /// Whether a sandbox of this session is accounted for: the session lives,
-    /// or what is left of it is being ended.
+    /// Remembers a session that lives and that this broker does not serve, for
+    /// now or for good: its clients are told `why`, and its sandbox is
+    /// accounted for. Until it is taken over or cleared.
+    pub fn set_absent(&self, id: &str, user: Option<&str>, why: Refused) {
+        let mut live = self.0.lock();
+        if live.absent.len() < ELSEWHERE || live.absent.contains_key(id) {
+            live.absent.insert(id.into(), Absent { user: user.map(Arc::from), why });
+        }
+    }
+
+    /// Whether a sandbox of this session is accounted for: the session lives
+    /// here or elsewhere, or what is left of it is being ended. While the
+    /// broker shuts down every one is: the next broker knows what was left to
+    /// it, and this one no longer does.
     pub fn knows(&self, id: &str) -> bool {
         let live = self.0.lock();
-        live.sessions.contains_key(id) || live.clearing.contains(id)
+        live.shutting_down
+            || live.sessions.contains_key(id)
+            || live.clearing.contains(id)
+            || live.absent.contains_key(id)
     }
 
     /// Comes to a session that is kept, as its user or with an invitation.
@@ -216,7 +281,14 @@ impl Sessions {
         if live.shutting_down {
             return Err(Refused::ShuttingDown);
         }
-        let shared = live.sessions.get(id).filter(|shared| shared.admits(&join) && !shared.is_over());
+        if let Some(absent) = live.absent.get(id) {
+            let admitted = match &join.invitation {
+                Some(shown) => self.0.blueprint.borrow().invitations.to(id) == *shown,
+                None => absent.user == join.user,
+            };
+            return Err(if admitted { absent.why } else { Refused::NoSession });
+        }
+        let shared = live.sessions.get(id).filter(|shared| shared.admits(&join) && !shared.is_closed());
         let shared = Arc::clone(shared.ok_or(Refused::NoSession)?);
         Client::join(shared, join).ok_or(Refused::Crowded)
     }
@@ -234,10 +306,14 @@ impl Sessions {
         let log = Appender::new(if identity.kept { KEPT } else { 0 });
         let (shared, inbox) = Shared::new(identity, &blueprint, log.source());
         live.sessions.insert(Arc::clone(&id), Arc::clone(&shared));
-        let seat = Seat { table: Arc::clone(&self.0), id };
+        let seat = Seat { table: Arc::clone(&self.0), shared: Arc::clone(&shared) };
+        let table = self.clone();
         let driver = Driver::new(Arc::clone(&shared), blueprint, ledger, log, inbox);
         let drive = async move {
-            driver.run().await;
+            let left = driver.run().await;
+            if left == Some(Left::Replaced) {
+                table.set_absent(&seat.shared.id, seat.shared.user.as_deref(), Refused::Elsewhere);
+            }
             drop(seat);
         };
         (shared, drive.instrument(span))
@@ -256,7 +332,8 @@ impl Sessions {
         unknown.map(|shared| Session(Arc::clone(shared)).kill()).count()
     }
 
-    /// How many there are, those included whose sandbox is being ended.
+    /// How many there are, those included whose sandbox is being ended and
+    /// those whose end is kept.
     pub fn count(&self) -> usize {
         self.0.lock().sessions.len()
     }
@@ -310,12 +387,16 @@ impl Table {
 /// A session's place in the table, given back however its driver ends.
 struct Seat {
     table: Arc<Table>,
-    id: Arc<str>,
+    shared: Arc<Shared>,
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.table.lock().sessions.remove(&self.id);
+        let mut live = self.table.lock();
+        // It may have come back since.
+        if live.sessions.get(&self.shared.id).is_some_and(|listed| Arc::ptr_eq(listed, &self.shared)) {
+            live.sessions.remove(&self.shared.id);
+        }
     }
 }
 

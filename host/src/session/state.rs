@@ -14,9 +14,19 @@
 //!      │ failed · last client gone · shutdown · sandbox lost             │                │ drained
 //!      └──────────────┴──────────────┴─────────┬────────┴────────────────┘                │ [and unmounted]
 //!                                              ▼                                          │
-//!                                            Over  ◀──────────────────────────────────────┘
-//!                                              the outcome is told here, once
+//!                                            Ended ◀──────────────────────────────────────┘
+//!                                              │ the outcome is told here, once
+//!                                              │ nobody may come for it · keep has passed · killed · shutdown
+//!                                              ▼
+//!                                            Over
 //! ```
+//!
+//! A client may come for the end of a session that is kept: of a shell that
+//! exited or idled, and of one that failed after clients knew of it. It is told
+//! the output and the outcome as if it had been there. For every other end
+//! Ended takes no time. A shell that exited keeps its sandbox meanwhile, as
+//! long as a client that was here lately is yet to be told: what the log no
+//! longer holds is there, and so is the outcome if this broker does not live.
 //!
 //! Without storage Draining on idle and shutdown takes no time. A session that
 //! is kept does not end when the last client goes but when none has come back
@@ -30,10 +40,11 @@
 //! ```text
 //!                    created            the shell ended, or is Over,
 //! [Unmade ──▶] Making ─────▶ Made ────── [and all is unmounted] ── Kill ──┐
+//!    │           │            └── it exited ── Kept ── fetched · Over ── Kill ┤
 //!    │           ├── created, but the shell is Over ───────────── Kill ───┤
 //!    │           ├── failed, yet it may exist ──────────── FindAndKill ───┤
 //!    │           │                                                        ▼
-//!    │           │  (left to the next broker at a shutdown: Leave)    Cleaning
+//!    │           │  (left to another broker, from Made or Kept: Leave) Cleaning
 //!    │ Over      │                                                        │ cleaned
 //!    │           └── failed, and surely none was made ───────────────┐    │
 //!    └───────────────────────────────────────────────────────────────┴──▶ Gone
@@ -52,10 +63,14 @@
 //!
 //! The session is finished when the shell is Over and the others are Gone.
 
+mod words;
+
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
+
+pub(super) use words::{Effect, Event, Terms};
 
 use super::{Outcome, Stage, Step, during};
 use crate::sandbox::{CHUNK_BYTES, Code, Error, Exit, Fault, Result, SandboxRef, Size};
@@ -64,94 +79,6 @@ use crate::sandbox::{CHUNK_BYTES, Code, Error, Exit, Fault, Result, SandboxRef, 
 /// while waiting fits; beyond it the mailbox is not read, so only that socket
 /// waits. One more chunk may come on top.
 pub const PENDING_INPUT: usize = 64 * 1024;
-
-/// What happened.
-#[derive(Debug)]
-pub(super) enum Event {
-    /// The storage is there, or cannot be used.
-    Prepared(Result<()>),
-    /// The create has answered.
-    Created(Result<SandboxRef>),
-    /// All storage is mounted, or some cannot be.
-    Mounted(Result<()>),
-    /// News of the storage for clients.
-    News(Stage),
-    /// All storage is unmounted, as far as it could be.
-    Unmounted,
-    /// Release is done, or has given up.
-    Released,
-    /// The shell runs, in a terminal of this size if that is known; or could
-    /// not start.
-    Opened(Result<Option<Size>>),
-    /// A client typed.
-    Input(Bytes),
-    /// A client wants this size.
-    Resize(Size),
-    /// The resize has answered.
-    Resized(Result<()>),
-    /// Somebody used the session at this time other than through its
-    /// terminal.
-    Touched(Instant),
-    /// The shell printed something.
-    Output,
-    /// All output there will ever be was printed.
-    Drained,
-    /// The shell, or the connection to it, ended.
-    Exited(Result<Exit>),
-    /// The sandbox is gone by the provider's word.
-    LeaseLost(Error),
-    /// So many clients are there, guests not counted.
-    Clients(usize),
-    /// A client or an operator ends the session.
-    Kill,
-    /// The broker shuts down.
-    Shutdown,
-    /// Time went by: [`Machine::deadline`] may have come.
-    Time,
-    /// Kill, FindAndKill or Leave is done, or has given up.
-    Cleaned,
-}
-
-/// What to do.
-#[derive(Debug)]
-pub(super) enum Effect {
-    /// Look at the storage and get what mounting it takes.
-    Prepare,
-    /// Make the sandbox.
-    Create,
-    /// Renew the sandbox's lease until Kill.
-    KeepAlive(SandboxRef),
-    /// Mount the storage and keep it mounted until Unmount.
-    Mount(SandboxRef),
-    /// Start the shell.
-    Open(SandboxRef, Size),
-    /// Send input to the shell, at most [`CHUNK_BYTES`].
-    Write(Bytes),
-    /// Set the terminal's size; never while another Resize is unanswered.
-    Resize(Size),
-    /// Refuse all further input.
-    CloseInput,
-    /// Let go of the terminal; what it has already delivered still counts.
-    HangUp,
-    /// Save what is in the storage and unmount it; gives up an unanswered Open.
-    Unmount,
-    /// Take back what Prepare got; gives up everything else about the storage.
-    Release,
-    /// End the sandbox for certain; gives up an unanswered Open.
-    Kill(SandboxRef),
-    /// End whatever the failed create has made.
-    FindAndKill,
-    /// Leave the session to the next broker as it is: give up everything that
-    /// is asked, and the storage where it is. The sandbox, where it is found,
-    /// with a whole lease.
-    Leave(Option<SandboxRef>),
-    /// Tell clients of a step.
-    Stage(Stage),
-    /// Tell clients that the shell runs with this size.
-    Ready(Size),
-    /// Tell clients how it ended.
-    End(Outcome),
-}
 
 #[derive(Debug)]
 enum Shell {
@@ -162,10 +89,17 @@ enum Shell {
     Running {
         drained: bool,
     },
-    /// It has ended, or has to. Once `drained` the terminal is let go of.
+    /// It has ended, or has to, since then. Once `drained` the terminal is let
+    /// go of.
     Draining {
         outcome: Outcome,
         drained: bool,
+        since: Instant,
+    },
+    /// That was told. Clients may come for it until then.
+    Ended {
+        exited: bool,
+        until: Instant,
     },
     Over,
 }
@@ -175,6 +109,9 @@ enum Sandbox {
     Unmade,
     Making,
     Made(SandboxRef),
+    /// Of a shell that exited, for clients that were here and are yet to be
+    /// told.
+    Kept(SandboxRef),
     Cleaning,
     Gone,
 }
@@ -191,19 +128,6 @@ enum Storage {
     Gone,
 }
 
-/// What a session is to be like.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Terms {
-    /// It ends after this long without input and output.
-    pub(super) idle_timeout: Duration,
-    /// It lives on this long without a client; none ends it with its last one.
-    pub(super) keep: Option<Duration>,
-    /// It has storage.
-    pub(super) storage: bool,
-    /// An earlier broker made its sandbox; then there is no client yet.
-    pub(super) taken_over: bool,
-}
-
 /// The state of one session.
 #[derive(Debug)]
 pub(super) struct Machine {
@@ -218,6 +142,11 @@ pub(super) struct Machine {
     away: Option<Instant>,
     /// Its sandbox was made by an earlier broker.
     taken_over: bool,
+    /// Clients know of it: its shell has run.
+    known: bool,
+    /// It was ended by hand; the broker shuts down. Then its end is not kept here.
+    killed: bool,
+    stops: bool,
     /// When somebody last typed or the shell last printed.
     active: Instant,
     /// When the step that runs began.
@@ -244,6 +173,9 @@ impl Machine {
             keep,
             away: taken_over.then_some(now),
             taken_over,
+            known: taken_over,
+            killed: false,
+            stops: false,
             active: now,
             step_began: now,
             pending: BytesMut::new(),
@@ -271,14 +203,14 @@ impl Machine {
         match self.shell {
             Shell::Preparing | Shell::Creating | Shell::Mounting | Shell::Opening => self.pending.len() < PENDING_INPUT,
             Shell::Running { .. } => true,
-            Shell::Draining { .. } | Shell::Over => false,
+            Shell::Draining { .. } | Shell::Ended { .. } | Shell::Over => false,
         }
     }
 
     /// When [`Event::Time`] is due. Each output and input moves it later
     /// only, so a timer may be set once and asked again when it fires.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        [self.idle_at(), self.away_at()].into_iter().flatten().min()
+        [self.idle_at(), self.away_at(), self.closes_at()].into_iter().flatten().min()
     }
 
     fn idle_at(&self) -> Option<Instant> {
@@ -293,8 +225,18 @@ impl Machine {
     /// From any state in which the shell has not ended.
     fn away_at(&self) -> Option<Instant> {
         match self.shell {
-            Shell::Draining { .. } | Shell::Over => None,
+            Shell::Draining { .. } | Shell::Ended { .. } | Shell::Over => None,
             _ => self.away?.checked_add(self.keep?),
+        }
+    }
+
+    /// When its end is kept for nobody any more. The last output of a shell
+    /// that a slow driver holds back is not waited for longer than that.
+    fn closes_at(&self) -> Option<Instant> {
+        match self.shell {
+            Shell::Draining { drained: false, since, .. } => since.checked_add(self.keep?),
+            Shell::Ended { until, .. } => Some(until),
+            _ => None,
         }
     }
 
@@ -306,11 +248,11 @@ impl Machine {
             Event::Created(result) => self.created(result, now, &mut effects),
             Event::Mounted(result) => self.mounted(result, now, &mut effects),
             Event::News(stage) => {
-                if !matches!(self.shell, Shell::Over) {
+                if !self.is_told() {
                     effects.push(Effect::Stage(stage));
                 }
             }
-            Event::Unmounted => self.unmounted(&mut effects),
+            Event::Unmounted => self.unmounted(now, &mut effects),
             Event::Released => self.storage = Storage::Gone,
             Event::Opened(result) => self.opened(result, now, &mut effects),
             Event::Input(bytes) => self.input(bytes, now, &mut effects),
@@ -328,24 +270,53 @@ impl Machine {
             }
             Event::Touched(at) => self.active = self.active.max(at),
             Event::Output => self.active = now,
-            Event::Drained => self.drained(&mut effects),
-            Event::Exited(result) => self.exited(result, &mut effects),
-            Event::LeaseLost(error) => self.lost(error, &mut effects),
-            Event::Clients(0) if self.keep.is_none() => self.over(Outcome::Detached, &mut effects),
+            Event::Drained => self.drained(now, &mut effects),
+            Event::Exited(result) => self.exited(result, now, &mut effects),
+            Event::Replaced => self.replaced(&mut effects),
+            Event::Fetched => self.discard(&mut effects),
+            Event::LeaseLost(error) => self.lost(error, now, &mut effects),
+            Event::Clients(0) if self.keep.is_none() => self.over(Outcome::Detached, now, &mut effects),
             Event::Clients(0) => self.away = self.away.or(Some(now)),
             Event::Clients(_) => self.away = None,
-            Event::Kill => self.end(Outcome::Killed, &mut effects),
-            Event::Shutdown => self.shutdown(&mut effects),
-            Event::Time => {
-                if self.away_at().is_some_and(|deadline| now >= deadline) {
-                    self.over(Outcome::Detached, &mut effects);
-                } else if self.idle_at().is_some_and(|deadline| now >= deadline) {
-                    self.end(Outcome::Idle(self.idle_timeout), &mut effects);
-                }
+            Event::Kill => {
+                self.killed = true;
+                self.end(Outcome::Killed, now, &mut effects);
             }
+            Event::Shutdown => {
+                self.stops = true;
+                self.shutdown(now, &mut effects);
+            }
+            Event::Time => self.time(now, &mut effects),
             Event::Cleaned => self.sandbox = Sandbox::Gone,
         }
+        // Ordered before the end was told.
+        if matches!(self.shell, Shell::Ended { .. }) {
+            if self.killed {
+                self.close(&mut effects);
+            } else if self.stops {
+                self.shutdown(now, &mut effects);
+            }
+        }
         effects
+    }
+
+    fn time(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let passed = |deadline: Option<Instant>| deadline.is_some_and(|deadline| now >= deadline);
+        if passed(self.away_at()) {
+            self.over(Outcome::Detached, now, effects);
+        } else if passed(self.closes_at()) {
+            match self.shell {
+                Shell::Draining { .. } => self.drained(now, effects),
+                _ => self.close(effects),
+            }
+        } else if passed(self.idle_at()) {
+            self.end(Outcome::Idle(self.idle_timeout), now, effects);
+        }
+    }
+
+    /// Whether the outcome was told.
+    fn is_told(&self) -> bool {
+        matches!(self.shell, Shell::Ended { .. } | Shell::Over)
     }
 
     /// From Preparing; later it was too late.
@@ -358,7 +329,7 @@ impl Machine {
                 self.storage = Storage::Prepared;
                 self.create(now, effects);
             }
-            Err(error) => self.over(Outcome::Failed(error), effects),
+            Err(error) => self.over(Outcome::Failed(error), now, effects),
         }
     }
 
@@ -373,11 +344,11 @@ impl Machine {
 
     /// From Making, whatever the shell is.
     fn created(&mut self, result: Result<SandboxRef>, now: Instant, effects: &mut Vec<Effect>) {
-        let over = matches!(self.shell, Shell::Over);
+        let over = self.is_told();
         match result {
             Ok(sandbox) if over => {
                 self.sandbox = Sandbox::Made(sandbox);
-                self.leave(effects);
+                self.leave(now, effects);
             }
             Ok(sandbox) => {
                 let what = if self.taken_over { "Sandbox found" } else { "Sandbox created" };
@@ -413,7 +384,7 @@ impl Machine {
         let (Shell::Mounting, Sandbox::Made(sandbox)) = (&self.shell, &self.sandbox) else { return };
         match result {
             Ok(()) => self.open(sandbox.clone(), now, effects),
-            Err(error) => self.over(Outcome::Failed(error), effects),
+            Err(error) => self.over(Outcome::Failed(error), now, effects),
         }
     }
 
@@ -433,6 +404,7 @@ impl Machine {
             Ok(size) => {
                 self.shell = Shell::Running { drained: false };
                 self.active = now;
+                self.known = true;
                 self.asked = size;
                 effects.push(Effect::Stage(Stage::done(Step::Shell, "Shell started", now - self.step_began)));
                 effects.push(Effect::Ready(size.unwrap_or(self.size)));
@@ -442,7 +414,11 @@ impl Machine {
                     effects.push(Effect::Write(pending.split_to(pending.len().min(CHUNK_BYTES))));
                 }
             }
-            Err(error) => self.fail(Step::Shell, "Failed to start the shell", error, now, effects),
+            Err(error) => {
+                let what =
+                    if self.taken_over { "The shell cannot be reached any more" } else { "Failed to start the shell" };
+                self.fail(Step::Shell, what, error, now, effects);
+            }
         }
     }
 
@@ -455,7 +431,7 @@ impl Machine {
                 self.active = now;
                 effects.push(Effect::Write(bytes));
             }
-            Shell::Draining { .. } | Shell::Over => {}
+            Shell::Draining { .. } | Shell::Ended { .. } | Shell::Over => {}
         }
     }
 
@@ -468,9 +444,9 @@ impl Machine {
         }
     }
 
-    /// From Running. The sandbox goes as soon as its storage is unmounted; a
-    /// client that reads slowly does not keep it.
-    fn exited(&mut self, result: Result<Exit>, effects: &mut Vec<Effect>) {
+    /// From Running. Of a session that is not kept the sandbox goes as soon as
+    /// its storage is unmounted; a client that reads slowly does not keep it.
+    fn exited(&mut self, result: Result<Exit>, now: Instant, effects: &mut Vec<Effect>) {
         let Shell::Running { drained } = self.shell else { return };
         let outcome = match result {
             Ok(exit) => Outcome::Exited(exit),
@@ -480,18 +456,18 @@ impl Machine {
         if drained {
             effects.push(Effect::HangUp);
         }
-        self.shell = Shell::Draining { outcome, drained };
-        self.leave(effects);
+        self.shell = Shell::Draining { outcome, drained, since: now };
+        self.leave(now, effects);
     }
 
     /// From Running or Draining.
-    fn drained(&mut self, effects: &mut Vec<Effect>) {
+    fn drained(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         match &mut self.shell {
             Shell::Running { drained } => *drained = true,
             Shell::Draining { drained: drained @ false, .. } => {
                 *drained = true;
                 effects.push(Effect::HangUp);
-                self.leave(effects);
+                self.leave(now, effects);
             }
             _ => {}
         }
@@ -500,49 +476,74 @@ impl Machine {
     /// Ends a shell that runs, and tells so when nothing is left to save. One
     /// that does not run has nothing to save. The outcome of a shell that has
     /// ended stands.
-    fn end(&mut self, outcome: Outcome, effects: &mut Vec<Effect>) {
+    fn end(&mut self, outcome: Outcome, now: Instant, effects: &mut Vec<Effect>) {
         match &self.shell {
             Shell::Running { .. } => {
                 effects.extend([Effect::CloseInput, Effect::HangUp]);
-                self.shell = Shell::Draining { outcome, drained: true };
-                self.leave(effects);
+                self.shell = Shell::Draining { outcome, drained: true, since: now };
+                self.leave(now, effects);
             }
-            Shell::Draining { .. } => self.drained(effects),
-            _ => self.over(outcome, effects),
+            Shell::Draining { .. } => self.drained(now, effects),
+            Shell::Ended { .. } => self.close(effects),
+            _ => self.over(outcome, now, effects),
         }
     }
 
     /// Ends the session, or leaves it to the next broker. A shell that was
-    /// taken over runs, whether or not it is found yet.
-    fn shutdown(&mut self, effects: &mut Vec<Effect>) {
+    /// taken over runs, whether or not it is found yet. The end of one that
+    /// exited is left to the next broker too, unless its storage is only now
+    /// being released.
+    fn shutdown(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let stays = match self.shell {
             Shell::Preparing | Shell::Creating | Shell::Mounting | Shell::Opening => self.taken_over,
             Shell::Running { .. } => self.keep.is_some(),
+            Shell::Ended { .. } => matches!(self.sandbox, Sandbox::Kept(_)) && self.storage == Storage::Gone,
             Shell::Draining { .. } | Shell::Over => false,
         };
         if !stays {
-            return self.end(Outcome::Shutdown, effects);
+            return self.end(Outcome::Shutdown, now, effects);
         }
         let sandbox = match std::mem::replace(&mut self.sandbox, Sandbox::Cleaning) {
-            Sandbox::Made(sandbox) => Some(sandbox),
+            Sandbox::Made(sandbox) | Sandbox::Kept(sandbox) => Some(sandbox),
             _ => None,
         };
-        (self.shell, self.storage) = (Shell::Over, Storage::Gone);
-        self.pending = BytesMut::new();
-        effects.extend([Effect::CloseInput, Effect::HangUp, Effect::Leave(sandbox), Effect::End(Outcome::Draining)]);
+        self.abandon(sandbox, Outcome::Draining, effects);
     }
 
-    /// From Draining or Over.
-    fn unmounted(&mut self, effects: &mut Vec<Effect>) {
+    /// From a shell that runs, or that is looked for. Nothing more is done to
+    /// what another broker has.
+    fn replaced(&mut self, effects: &mut Vec<Effect>) {
+        if matches!(self.shell, Shell::Opening | Shell::Running { .. }) {
+            self.sandbox = Sandbox::Cleaning;
+            self.abandon(None, Outcome::Replaced, effects);
+        }
+    }
+
+    fn abandon(&mut self, sandbox: Option<SandboxRef>, outcome: Outcome, effects: &mut Vec<Effect>) {
+        let told = self.is_told();
+        (self.shell, self.storage) = (Shell::Over, Storage::Gone);
+        self.pending = BytesMut::new();
+        if !told {
+            effects.extend([Effect::CloseInput, Effect::HangUp]);
+        }
+        effects.push(Effect::Leave(sandbox));
+        if !told {
+            effects.push(Effect::End(outcome));
+        }
+        effects.push(Effect::Close);
+    }
+
+    /// From Draining, Ended or Over.
+    fn unmounted(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         if self.storage == Storage::Unmounting {
             self.release(effects);
-            self.leave(effects);
+            self.leave(now, effects);
         }
     }
 
     /// The sandbox is gone, and with it what could have been saved.
-    fn lost(&mut self, error: Error, effects: &mut Vec<Effect>) {
-        let over = matches!(self.shell, Shell::Over);
+    fn lost(&mut self, error: Error, now: Instant, effects: &mut Vec<Effect>) {
+        let told = self.is_told();
         if matches!(self.storage, Storage::Mounted | Storage::Unmounting) {
             if matches!(self.shell, Shell::Running { .. } | Shell::Draining { .. }) {
                 let message = "The sandbox was lost with its storage mounted: files that were still open are not saved";
@@ -550,18 +551,22 @@ impl Machine {
             }
             self.release(effects);
         }
-        self.over(Outcome::Failed(during("Lost the sandbox", error)), effects);
-        if over {
-            self.leave(effects);
+        if told {
+            self.discard(effects);
+            self.leave(now, effects);
+        } else {
+            self.over(Outcome::Failed(during("Lost the sandbox", error)), now, effects);
         }
     }
 
-    /// Tells the outcome, whatever is still to be saved. From any state but
-    /// Over. The outcome of a shell that has ended stands.
-    fn over(&mut self, outcome: Outcome, effects: &mut Vec<Effect>) {
+    /// Tells the outcome, whatever is still to be saved. From any state in
+    /// which it was not told. The outcome of a shell that has ended stands.
+    fn over(&mut self, outcome: Outcome, now: Instant, effects: &mut Vec<Effect>) {
+        if self.is_told() {
+            return;
+        }
         let outcome = match std::mem::replace(&mut self.shell, Shell::Over) {
-            Shell::Over => return,
-            Shell::Draining { outcome, drained } => {
+            Shell::Draining { outcome, drained, .. } => {
                 if !drained {
                     effects.push(Effect::HangUp);
                 }
@@ -573,20 +578,52 @@ impl Machine {
             }
         };
         self.pending = BytesMut::new();
+        self.tell(outcome, false, now, effects);
+        self.leave(now, effects);
+    }
+
+    /// Tells the outcome, and keeps it for clients that may come for it. With
+    /// its sandbox, where that `lives` and the shell has exited.
+    fn tell(&mut self, outcome: Outcome, lives: bool, now: Instant, effects: &mut Vec<Effect>) {
+        let asked_for = match outcome {
+            Outcome::Exited(_) | Outcome::Idle(_) => true,
+            Outcome::Failed(_) => self.known,
+            Outcome::Shutdown | Outcome::Draining | Outcome::Replaced | Outcome::Detached | Outcome::Killed => false,
+        };
+        let until = self.keep.filter(|_| asked_for).and_then(|keep| now.checked_add(keep));
+        let exited = lives && matches!(outcome, Outcome::Exited(_));
+        self.shell = until.map_or(Shell::Over, |until| Shell::Ended { exited, until });
         effects.push(Effect::End(outcome));
-        self.leave(effects);
+        if until.is_none() {
+            effects.push(Effect::Close);
+        }
+    }
+
+    /// From Ended.
+    fn close(&mut self, effects: &mut Vec<Effect>) {
+        self.shell = Shell::Over;
+        effects.push(Effect::Close);
+        self.discard(effects);
+    }
+
+    /// Nobody needs a sandbox that was kept.
+    fn discard(&mut self, effects: &mut Vec<Effect>) {
+        match std::mem::replace(&mut self.sandbox, Sandbox::Cleaning) {
+            Sandbox::Kept(sandbox) => effects.push(Effect::Kill(sandbox)),
+            other => self.sandbox = other,
+        }
     }
 
     fn fail(&mut self, step: Step, what: &str, error: Error, now: Instant, effects: &mut Vec<Effect>) {
         let error = during(what, error);
         effects.push(Effect::Stage(Stage::failed(step, error.message.clone(), now - self.step_began)));
-        self.over(Outcome::Failed(error), effects);
+        self.over(Outcome::Failed(error), now, effects);
     }
 
     /// What is next when the shell needs its storage and its sandbox no more,
-    /// in Draining and Over: unmount, then tell, then kill. What is on its way
-    /// already stays so.
-    fn leave(&mut self, effects: &mut Vec<Effect>) {
+    /// in Draining, Ended and Over: unmount, then tell, then kill, or keep the
+    /// sandbox. What is on its way already stays so.
+    fn leave(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         match self.storage {
             Storage::Preparing | Storage::Prepared => self.release(effects),
             Storage::Mounted => {
@@ -598,11 +635,19 @@ impl Machine {
         if self.storage == Storage::Unmounting {
             return;
         }
-        if let Shell::Draining { outcome, drained: true } = &self.shell {
-            effects.push(Effect::End(outcome.clone()));
-            self.shell = Shell::Over;
+        if let Shell::Draining { outcome, drained: true, .. } = &self.shell {
+            let outcome = outcome.clone();
+            self.tell(outcome, true, now, effects);
         }
         match std::mem::replace(&mut self.sandbox, Sandbox::Cleaning) {
+            // Its last output is yet to come.
+            Sandbox::Made(sandbox) if matches!(self.shell, Shell::Draining { .. }) && self.keep.is_some() => {
+                self.sandbox = Sandbox::Made(sandbox);
+            }
+            Sandbox::Made(sandbox) if matches!(self.shell, Shell::Ended { exited: true, .. }) => {
+                self.sandbox = Sandbox::Kept(sandbox);
+                effects.push(Effect::Await);
+            }
             Sandbox::Made(sandbox) => effects.push(Effect::Kill(sandbox)),
             Sandbox::Unmade => self.sandbox = Sandbox::Gone,
             other => self.sandbox = other,

@@ -73,8 +73,10 @@ const END_DEADLINE: Duration = Duration::from_secs(3);
 /// News that wait for the session: that the connection is lost, and found.
 const NEWS: usize = 2;
 
-/// A recorder's own exit status: there is one already.
+/// A recorder's own exit statuses: there is one already, and a newer attachment
+/// is served.
 const IN_USE: Exit = Exit::Code(3);
+const REPLACED: Exit = Exit::Code(4);
 
 /// Bytes of one screen, at most. A cell with two colours of its own takes 41: it
 /// is 640 by 300 of them, or half of that on both buffers. The broker holds it
@@ -107,6 +109,8 @@ pub(super) struct Recorded {
     pub(super) output: mpsc::Receiver<(u64, Bytes)>,
     /// Offset of the first byte that comes.
     pub(super) begins: u64,
+    /// The end of the output when the recorder was attached to.
+    pub(super) old: u64,
     /// The size that the terminal had.
     pub(super) size: Size,
     /// Bytes of input that the shell's terminal has taken from this broker.
@@ -170,7 +174,7 @@ impl Tape {
         };
         let task = tokio::spawn(async move { _ = done.send(keeper.run(attachment).await) }.in_current_span());
         let lifetime = AbortOnDropHandle::new(task);
-        Recorded { output: numbered, begins, size, taken, news, done: how, control, lifetime }
+        Recorded { output: numbered, begins, old: hello.end, size, taken, news, done: how, control, lifetime }
     }
 
     /// What is left of the output between two offsets, as far as there is
@@ -458,6 +462,9 @@ impl Keeper {
     }
 
     async fn again(&mut self, error: Error) -> Result<Attachment> {
+        if is_replaced(&error) {
+            return Err(error);
+        }
         let (tape, end) = (&self.tape, self.end);
         let once = || async move {
             let command = tape.attach(["--since".to_owned(), end.to_string()]);
@@ -575,9 +582,23 @@ async fn ended_well(process: &mut Process) -> Result<()> {
 }
 
 fn failed(exit: &Exit, words: &str) -> Error {
+    if *exit == REPLACED {
+        return Error::new(
+            Fault::Broker,
+            Code::FailedPrecondition,
+            "another broker has attached to the recorder in the sandbox",
+        );
+    }
     let message = format!("the recorder in the sandbox ended ({exit}): {words}");
     let code = if *exit == IN_USE { Code::AlreadyExists } else { Code::FailedPrecondition };
     Error::new(Fault::Provider, code, message.trim_end_matches([':', ' ']))
+}
+
+/// Whether another broker serves the session now. To attach again would cut
+/// that one off, and two would type into one shell by turns.
+pub(super) fn is_replaced(error: &Error) -> bool {
+    // No provider blames the broker.
+    (error.fault, error.code) == (Fault::Broker, Code::FailedPrecondition)
 }
 
 /// A process that ended well, part of whose output was lost: where the way to

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::frames::{CloseCode, ServerFrame, Status};
 use super::level1;
-use super::writer::{Incoming, Sent, Writer};
+use super::writer::{Incoming, Writer};
 use crate::sandbox::{Code, Error, Fault};
 use crate::session::{Outcome, Refused};
 
@@ -62,8 +62,9 @@ impl Ending {
     }
 
     /// Tells the client in words and in a close code, and shakes hands, for at
-    /// most `within`. A client that takes no close is cut off.
-    pub(super) async fn tell(&self, mut sink: Writer, stream: Incoming, within: Duration, level: Level) {
+    /// most `within`. A client that takes no close is cut off. Returns whether
+    /// the client has answered, and so got all that came before.
+    pub(super) async fn tell(&self, mut sink: Writer, stream: Incoming, within: Duration, level: Level) -> bool {
         let frame = match (self, level) {
             (Ending::Gone(_) | Ending::Left(_) | Ending::Told(_), _) => None,
             (Ending::Exited(how), _) => {
@@ -84,11 +85,12 @@ impl Ending {
             self.close(sink, stream).await
         };
         // Neither a broken connection nor a slow client changes the end.
-        let _ = timeout(within, told).await;
+        matches!(timeout(within, told).await, Ok(Ok(true)))
     }
 
-    /// Closes with the code alone, and waits for the client's own close.
-    pub(super) async fn close(&self, mut sink: Writer, mut stream: Incoming) -> Sent {
+    /// Closes with the code alone, and waits for the client's own close: whether
+    /// it came.
+    pub(super) async fn close(&self, mut sink: Writer, mut stream: Incoming) -> Result<bool, tungstenite::Error> {
         let close = match self {
             Ending::Gone(_) => None,
             Ending::Left(how) => Some((CloseCode::Exited, *how)),
@@ -100,8 +102,11 @@ impl Ending {
             sink.send(Message::Close(Some(CloseFrame { code: (code as u16).into(), reason }))).await?;
         }
         // Where the client closed first, this sends our answer.
-        while let Some(Ok(_)) = stream.next().await {}
-        Ok(())
+        let mut answered = false;
+        while let Some(Ok(message)) = stream.next().await {
+            answered |= matches!(message, Message::Close(_));
+        }
+        Ok(answered)
     }
 }
 
@@ -119,7 +124,11 @@ impl fmt::Display for Ending {
 impl From<Refused> for Ending {
     fn from(refused: Refused) -> Self {
         let code = match refused {
-            Refused::Full { .. } | Refused::FullForUser { .. } | Refused::Crowded => CloseCode::TryLater,
+            Refused::Full { .. }
+            | Refused::FullForUser { .. }
+            | Refused::Crowded
+            | Refused::Unclaimed
+            | Refused::Elsewhere => CloseCode::TryLater,
             Refused::ShuttingDown => CloseCode::Draining,
             Refused::NoSession => CloseCode::NoSession,
         };
@@ -135,7 +144,7 @@ impl From<Outcome> for Ending {
             Outcome::Killed => return Ending::Exited(outcome.to_string()),
             Outcome::Failed(error) => return Ending::failed(error),
             Outcome::Idle(_) => CloseCode::Idle,
-            Outcome::Shutdown | Outcome::Draining => CloseCode::Draining,
+            Outcome::Shutdown | Outcome::Draining | Outcome::Replaced => CloseCode::Draining,
         };
         Ending::closed(code, outcome.to_string())
     }

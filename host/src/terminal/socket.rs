@@ -37,21 +37,24 @@ impl Upgrade {
                 let _held = held;
                 let (sink, mut stream) = socket.split();
                 let mut sink = Writer::new(sink);
-                let ending = tokio::select! {
+                let (ending, receipt) = tokio::select! {
                     ending = async {
                         match level {
-                            Level::Zero => level0(&mut sink, &mut stream, &sessions, user, &limits).await,
+                            Level::Zero => (level0(&mut sink, &mut stream, &sessions, user, &limits).await, None),
                             Level::One => {
                                 level1::serve(&mut sink, &mut stream, &sessions, &query, user, &limits).await
                             }
                         }
                     } => ending,
-                    () = revoked => Ending::closed(CloseCode::SignedOut, "signed out; sign in again"),
+                    () = revoked => (Ending::closed(CloseCode::SignedOut, "signed out; sign in again"), None),
                 };
                 // Here the client has left its session, before a closing
                 // handshake that may take its time.
                 info!(%ending, "terminal closed");
-                ending.tell(sink, stream, limits.close_within, level).await;
+                let answered = ending.tell(sink, stream, limits.close_within, level).await;
+                if let Some(receipt) = receipt.filter(|_| answered) {
+                    receipt.confirm();
+                }
             };
             served.instrument(span)
         })

@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use crate::support::level1::{Visit, Window};
 use crate::support::proxy::{Place, Proxy};
 use crate::support::tty::{QUERY, Tty};
-use crate::support::{Broker, program};
+use crate::support::{Broker, eventually, program};
 
 const SIZE: (u16, u16) = (90, 31);
 const DETACH: &[u8] = b"\x1d";
@@ -59,6 +59,13 @@ async fn a_person_types_and_the_shells_exit_status_is_the_programs() {
     tty.expect("$ ").await;
     tty.press("exit 3\r");
     assert_eq!(tty.left().await, 3);
+    // Who comes later is told the same, until the end is kept no more.
+    let mut late = attach(&broker.url, &[&session]);
+    assert_eq!(late.left().await, 3, "{}", late.said());
+    let ended = reqwest::Client::new().delete(format!("{}/api/sessions/{session}", broker.url)).send().await.unwrap();
+    assert_eq!(ended.status(), 204);
+    let path = format!("/api/sessions/{session}");
+    eventually("nothing of the session", async || (broker.get(&path).await.status() == 404).then_some(())).await;
     let mut gone = attach(&broker.url, &[&session]);
     assert_eq!(gone.left().await, 254, "{}", gone.said());
     assert!(gone.said().contains("there is no such session"), "{}", gone.said());
@@ -181,11 +188,8 @@ async fn a_cut_connection_loses_and_doubles_no_byte() {
         let carried = proxy.carried();
         proxy.cut();
         tty.expect(&format!("n{}\r\n", line[1..].trim().parse::<usize>().unwrap() + 1)).await;
-        crate::support::eventually("another connection", async || (proxy.carried() > carried).then_some(())).await;
-        crate::support::eventually("a way back", async || {
-            (tty.said().matches("connected again").count() == cuts).then_some(())
-        })
-        .await;
+        eventually("another connection", async || (proxy.carried() > carried).then_some(())).await;
+        eventually("a way back", async || (tty.said().matches("connected again").count() == cuts).then_some(())).await;
     }
     tty.expect("all\r\n").await;
     let shown = String::from_utf8(tty.shown()).unwrap();

@@ -9,6 +9,7 @@ mod cleanup;
 mod credentials;
 mod durable;
 mod e2b;
+mod ends;
 mod files;
 mod hostile;
 mod late;

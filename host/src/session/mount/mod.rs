@@ -100,7 +100,8 @@ impl Storage {
     ) -> Self {
         let (orders, queue) = mpsc::channel(ORDERS);
         let (tell, news) = mpsc::channel(NEWS);
-        let keeper = Keeper { places: places(blueprint, call, ledger), wishes, tell: Tell(tell) };
+        let (places, ledger) = (places(blueprint, call, ledger), Arc::clone(ledger));
+        let keeper = Keeper { places, ledger, wishes, tell: Tell(tell) };
         let (provider, call) = (blueprint.provider.clone(), call.clone());
         let inside = move |sandbox| Inside { provider, call, sandbox };
         let task = AbortOnDropHandle::new(tokio::spawn(keeper.run(queue, inside).in_current_span()));
@@ -177,6 +178,7 @@ impl Tell {
 /// The task that owns a session's mounts.
 struct Keeper {
     places: Vec<Place>,
+    ledger: Arc<Ledger>,
     wishes: watch::Receiver<Wishes>,
     tell: Tell,
 }
@@ -194,6 +196,9 @@ impl Keeper {
         }
         if order.is_some() {
             join_all(self.places.iter_mut().map(Place::release)).await;
+            // A broker that goes on with what is left of the session has no
+            // storage to go on with.
+            self.ledger.note(|entry| entry.storage.clear()).await;
             self.tell.news(News::Released).await;
         }
     }

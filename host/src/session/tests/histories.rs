@@ -43,6 +43,8 @@ enum Act {
     Output,
     Drained,
     Exited(bool),
+    Replaced,
+    Fetched,
     LeaseLost,
     Clients(usize),
     Kill,
@@ -79,7 +81,9 @@ fn act() -> impl Strategy<Value = Act> {
         5 => (1..4_u16).prop_map(Act::Resize),
         4 => Just(Act::Output),
         1 => Just(Act::Drained),
-        1 => any::<bool>().prop_map(Act::Exited),
+        2 => any::<bool>().prop_map(Act::Exited),
+        1 => Just(Act::Replaced),
+        2 => Just(Act::Fetched),
         1 => Just(Act::LeaseLost),
         2 => (0..3_usize).prop_map(Act::Clients),
         1 => Just(Act::Kill),
@@ -108,6 +112,8 @@ struct World {
     /// An earlier broker has begun it.
     taken_over: bool,
     left: bool,
+    /// By a broker that took its place.
+    replaced: bool,
     /// Asked and not yet answered, whether or not anybody still wants to know.
     preparing: bool,
     mounting: bool,
@@ -131,8 +137,17 @@ struct World {
     /// The terminal's output has not ended; its shell has not.
     flowing: bool,
     alive: bool,
-    /// The shell has ended, well or not.
+    /// The shell has ended, well or not, and when.
     exited: Option<bool>,
+    exited_at: Option<Instant>,
+    /// Somebody has ended it by hand.
+    killed: bool,
+    stopped: bool,
+    /// Who is yet to be told the end is waited for.
+    awaiting: bool,
+    /// When the outcome was told.
+    told: Option<Instant>,
+    closed: usize,
     kept: bool,
     input_closed: bool,
     hung_up: bool,
@@ -163,6 +178,7 @@ impl World {
             taken_over,
             away: taken_over.then_some(now),
             left: false,
+            replaced: false,
             preparing: false,
             mounting: false,
             unmounting: false,
@@ -182,6 +198,12 @@ impl World {
             flowing: false,
             alive: false,
             exited: None,
+            exited_at: None,
+            killed: false,
+            stopped: false,
+            awaiting: false,
+            told: None,
+            closed: 0,
             kept: false,
             input_closed: false,
             hung_up: false,
@@ -214,7 +236,8 @@ impl World {
             if self.ended > 0 {
                 let cleans =
                     matches!(effect, Effect::Kill(_) | Effect::FindAndKill | Effect::Unmount | Effect::Release);
-                assert!(cleans, "{effect:?} after the end");
+                let keeps = matches!(effect, Effect::Await | Effect::Leave(_) | Effect::Close) && self.closed == 0;
+                assert!(cleans || keeps, "{effect:?} after the end");
             }
             match effect {
                 Effect::Prepare => {
@@ -281,7 +304,7 @@ impl World {
                     assert!(!self.unsaved, "no sandbox is ended before its storage is saved, or given up");
                     self.kills += 1;
                     self.cleaning = true;
-                    self.opening = false;
+                    (self.opening, self.awaiting) = (false, false);
                 }
                 Effect::FindAndKill => {
                     self.finds += 1;
@@ -289,9 +312,18 @@ impl World {
                 }
                 Effect::Leave(sandbox) => {
                     assert!(self.stays && self.input_closed && self.hung_up);
-                    assert_eq!(sandbox.map(|sandbox| sandbox.id == "made"), self.made.then_some(true));
-                    (self.left, self.cleaning) = (true, true);
+                    let ours = self.made && !self.replaced;
+                    assert_eq!(sandbox.map(|sandbox| sandbox.id == "made"), ours.then_some(true));
+                    (self.left, self.cleaning, self.awaiting) = (true, true, false);
                     (self.preparing, self.mounting, self.creating, self.opening) = (false, false, false, false);
+                }
+                Effect::Await => {
+                    assert!(self.stays && self.exited == Some(true) && self.ended == 1 && !self.unsaved);
+                    self.awaiting = true;
+                }
+                Effect::Close => {
+                    assert!(self.ended == 1 && self.closed == 0);
+                    self.closed += 1;
                 }
                 Effect::Stage(stage) => {
                     assert!(self.ready == 0 || stage.name == Step::Mount, "stages come before ready, but news");
@@ -309,9 +341,16 @@ impl World {
                         assert!(stands, "{outcome:?} hides how the shell ended");
                     }
                     self.ended += 1;
+                    self.told = Some(self.now);
                 }
             }
         }
+    }
+
+    /// The sandbox stays: its shell's last output, or a client that is to be
+    /// told, is waited for.
+    fn is_kept(&self) -> bool {
+        self.stays && self.exited.is_some() && (self.flowing || self.awaiting)
     }
 
     /// Does it, where it can happen.
@@ -343,7 +382,10 @@ impl World {
             Act::Unmounted if self.unmounting && self.unsaved => {
                 (self.unmounting, self.unsaved) = (false, false);
                 self.step(Event::Unmounted);
-                assert_eq!((self.kills, self.releases), (1, 1), "the sandbox goes when its storage is saved");
+                let kills = usize::from(!self.is_kept());
+                assert_eq!((self.kills, self.releases), (kills, 1), "the sandbox goes when its storage is saved");
+                let awaited = self.stays && self.exited == Some(true) && !self.flowing;
+                assert_eq!(self.awaiting, awaited && !self.killed && !self.stopped);
                 assert_eq!(self.ended, usize::from(!self.flowing), "the end is told when all was saved and told");
             }
             Act::Released if self.releasing => {
@@ -423,7 +465,7 @@ impl World {
             }
             Act::Exited(ok) if self.alive => {
                 self.alive = false;
-                self.exited = Some(ok);
+                (self.exited, self.exited_at) = (Some(ok), Some(self.now));
                 self.resizing = false;
                 self.step(Event::Exited(if ok {
                     Ok(Exit::Code(0))
@@ -433,9 +475,20 @@ impl World {
                 if self.storage {
                     assert_eq!((self.unmounts, self.kills, self.ended), (1, 0, 0), "the storage is saved first");
                 } else {
-                    assert_eq!(self.kills, 1, "the sandbox goes with its shell");
+                    assert_eq!(self.kills, usize::from(!self.is_kept()), "the sandbox goes with its shell");
                     assert_eq!(self.ended, usize::from(!self.flowing), "the end is told when all output was");
+                    assert_eq!(self.awaiting, self.stays && ok && !self.flowing, "and kept for who was not there");
                 }
+            }
+            Act::Replaced if self.stays && (self.opening || self.alive) => {
+                (self.opening, self.replaced) = (false, true);
+                self.step(Event::Replaced);
+                assert!(self.left && (self.ended, self.closed) == (1, 1), "it is left alone at once");
+            }
+            Act::Fetched if self.awaiting => {
+                self.awaiting = false;
+                self.step(Event::Fetched);
+                assert_eq!((self.kills, self.closed), (1, 0), "the end is kept without the sandbox");
             }
             Act::LeaseLost if self.kept && self.kills == 0 && !self.left => {
                 self.unsaved = false;
@@ -457,29 +510,39 @@ impl World {
                 self.step(Event::Clients(count));
             }
             Act::Kill => {
+                self.killed = true;
                 self.step(Event::Kill);
+                assert_eq!(self.closed, self.ended, "nobody comes for what was ended by hand");
                 assert!(!self.left || self.ended == 1);
                 assert!(self.ended == 1 || self.opened && self.hung_up && self.unsaved, "at once, or when it is saved");
             }
             Act::Shutdown => {
                 let begins = !self.opened && self.exited.is_none();
                 let stays = self.ended == 0 && self.stays && (self.alive || self.taken_over && begins);
+                let released = !self.storage || self.releases == 1 && !self.releasing;
+                let exited = self.stays && self.exited == Some(true) && self.kills == 0 && self.closed == 0;
                 let before = self.left;
+                self.stopped = true;
                 self.step(Event::Shutdown);
                 assert!(self.ended == 1 || self.opened && self.hung_up && self.unsaved, "at once, or when it is saved");
-                assert_eq!(self.left, before || stays, "a shell that runs and can be gone on with stays");
+                assert_eq!(self.closed, self.ended);
+                assert_eq!(self.left, before || stays || exited && released, "what can be gone on with stays");
             }
             Act::Wait(seconds) => {
                 self.now += Duration::from_secs(seconds);
                 let idle = self.opened && !self.hung_up && self.now - self.last_activity >= IDLE;
                 let waits = self.stays && self.ended == 0 && self.exited.is_none() && !self.hung_up;
                 let away = waits && self.away.is_some_and(|since| self.now - since >= KEEP);
+                let passed = |since: Option<Instant>| since.is_some_and(|since| self.now - since >= KEEP);
+                let late = self.stays && self.flowing && passed(self.exited_at);
+                let closes = self.ended == 1 && self.closed == 0 && passed(self.told);
                 let due = self.machine.deadline().is_some_and(|deadline| self.now >= deadline);
-                assert_eq!(idle || away, due, "the deadline is that of idling, or of clients that stay away");
+                assert_eq!(idle || away || late || closes, due, "the deadline is the first of these");
                 let before = self.ended;
                 self.step(Event::Time);
-                assert_eq!(self.ended - before, usize::from(away || idle && !self.unsaved));
-                assert!(self.hung_up || !idle);
+                assert_eq!(self.ended - before, usize::from(away || (idle || late) && !self.unsaved));
+                assert!(self.hung_up || !idle && !late);
+                assert!(self.closed == 1 || !closes, "nobody comes for it any more");
             }
             _ => {}
         }
@@ -490,12 +553,15 @@ impl World {
         assert!(self.ready <= 1 && self.kills <= 1 && self.finds <= 1 && self.ended <= 1);
         assert!(self.kills + self.finds <= 1);
         assert!(self.unmounts <= 1 && self.releases <= usize::from(self.storage));
-        assert!(!self.left || self.unmounts + self.releases + self.kills + self.finds == 0, "what is left stays whole");
+        let undone = self.unmounts + self.releases == 0 || self.exited == Some(true) && self.releases == 1;
+        assert!(!self.left || undone && self.kills + self.finds == 0, "what is left stays whole");
+        assert!(self.closed <= self.ended && (self.closed == 1 || self.ended == 0 || self.stays));
         let released = self.left || self.releases == usize::from(self.storage);
         let waits = self.creating || self.cleaning || self.releasing || !released;
-        assert_eq!(self.machine.is_finished(), self.ended == 1 && !waits, "finished when nothing is left");
+        assert_eq!(self.machine.is_finished(), self.closed == 1 && !waits, "finished when nothing is left");
         if self.hung_up {
-            assert!(!self.machine.wants_input() && self.machine.deadline().is_none());
+            assert!(!self.machine.wants_input());
+            assert_eq!(self.machine.deadline().is_some(), self.ended == 1 && self.closed == 0);
         }
     }
 

@@ -1,11 +1,13 @@
 //! What a session promises, shown against an in-memory provider on a stopped
 //! clock: no test sleeps, and a wait that nothing ends fails at once.
 
+mod ends;
 mod fake;
 mod flow;
 mod handed;
 mod histories;
 mod kept;
+mod ledger;
 mod liar;
 mod life;
 mod log;

@@ -23,7 +23,7 @@ use super::ending::Ending;
 use super::frames::CloseCode;
 use super::upgrade::{BAD_FRAMES, Limits};
 use super::writer::{Incoming, Writer};
-use crate::session::{Client, Refused, Sessions};
+use crate::session::{Client, Receipt, Refused, Sessions};
 
 /// What a single message is answered with.
 #[derive(Debug)]
@@ -35,7 +35,8 @@ enum Answer {
 }
 
 /// Gives the client its session, a new one or the one it asks for, and serves
-/// it until one of them ends.
+/// it until one of them ends. Where that was the shell's end, the receipt is to
+/// be confirmed when the client has shown that it got it.
 pub(super) async fn serve(
     sink: &mut Writer,
     stream: &mut Incoming,
@@ -43,15 +44,15 @@ pub(super) async fn serve(
     query: &str,
     user: Option<Arc<str>>,
     limits: &Limits,
-) -> Ending {
+) -> (Ending, Option<Receipt>) {
     let query = match Query::parse(query) {
         Ok(query) => query,
-        Err(wrong) => return Ending::closed(CloseCode::Policy, wrong.to_string()),
+        Err(wrong) => return (Ending::closed(CloseCode::Policy, wrong.to_string()), None),
     };
     let (since, epoch) = (query.since, query.epoch);
     let client = match enter(sessions, query, user.clone()) {
         Ok(client) => client,
-        Err(refused) => return refused.into(),
+        Err(refused) => return (refused.into(), None),
     };
     let guest = client.is_guest().then_some(user.as_deref().unwrap_or("somebody"));
     info!(session = client.id(), client = %client.name(), guest, "client attached");
@@ -60,10 +61,12 @@ pub(super) async fn serve(
     let (answer, answers) = mpsc::channel(BAD_FRAMES as usize);
     let (ack, acked) = watch::channel(0);
     let outbound = outbound::Outbound::new(sink, &client, since, acked);
-    tokio::select! {
+    let ending = tokio::select! {
         ending = inbound::pump(stream, &client, answer, ack, limits) => ending,
         ending = outbound.pump(answers, limits) => ending,
-    }
+    };
+    let receipt = if matches!(ending, Ending::Told(_)) { client.receipt() } else { None };
+    (ending, receipt)
 }
 
 fn enter(sessions: &Sessions, query: Query, user: Option<Arc<str>>) -> Result<Client, Refused> {

@@ -417,7 +417,9 @@ impl<'a> Outbound<'a> {
             Outcome::Exited(Exit::Code(code)) => (Some(*code), None),
             Outcome::Exited(Exit::Signal(name)) => (None, Some(name.as_str())),
             Outcome::Exited(Exit::Unknown) | Outcome::Killed | Outcome::Detached => (None, None),
-            Outcome::Failed(_) | Outcome::Idle(_) | Outcome::Shutdown | Outcome::Draining => return Ok(outcome.into()),
+            Outcome::Failed(_) | Outcome::Idle(_) | Outcome::Shutdown | Outcome::Draining | Outcome::Replaced => {
+                return Ok(outcome.into());
+            }
         };
         let (reason, offset) = (outcome.to_string(), self.sent);
         self.control(ServerFrame::Exit { code, signal, reason: &reason, offset }).await?;

@@ -135,6 +135,8 @@ pub struct Window {
     pub said: Vec<Value>,
     /// Where in `output` [`Window::expect`] goes on.
     passed: usize,
+    /// How the server closed after the end.
+    closed: Option<Closed>,
 }
 
 impl Window {
@@ -163,6 +165,7 @@ impl Window {
             end: since,
             said: Vec::new(),
             passed: 0,
+            closed: None,
         })
     }
 
@@ -257,6 +260,8 @@ impl Window {
                     return Ok(Told::Said(value));
                 }
                 Some(Ok(Message::Close(frame))) => {
+                    // The answer waits for the next write.
+                    let _ = self.socket.flush().await;
                     let frame = frame.expect("the server always gives a code");
                     return Err(Closed { code: frame.code.into(), reason: frame.reason.to_string() });
                 }
@@ -288,9 +293,15 @@ impl Window {
         }
     }
 
-    /// Reads until control of this type.
+    /// Reads until control of this type. What follows the end is read too: a
+    /// client that does not answer the close has not got it, as far as the
+    /// server knows.
     pub async fn told(&mut self, kind: &str) -> Value {
-        self.told_that(kind, |_| true).await
+        let said = self.told_that(kind, |_| true).await;
+        if kind == "exit" {
+            self.closed = Some(self.closed().await);
+        }
+        said
     }
 
     /// Reads until the shell is ready.
@@ -323,6 +334,9 @@ impl Window {
 
     /// Reads to the end.
     pub async fn closed(&mut self) -> Closed {
+        if let Some(closed) = self.closed.take() {
+            return closed;
+        }
         loop {
             if let Err(closed) = self.next().await {
                 return closed;

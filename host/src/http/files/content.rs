@@ -25,10 +25,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
+use super::act::{beside, replace};
 use super::path::CleanPath;
 use super::place::Last;
 use super::refusal::Refusal;
-use super::replace::{beside, replace};
 use super::slots::Slot;
 use super::{Work, describe, required};
 use crate::http::Shared;

@@ -9,16 +9,16 @@
 //! |---|---|
 //! | `path` | what a path may look like |
 //! | `place` | where it leads in the sandbox, and what its user may do there |
+//! | `act` | changes, each by a process of that user |
 //! | `content` | bytes up and down, of any number |
-//! | `replace` | how a whole upload becomes the file |
 //! | `slots` | how many requests at a time |
 //! | `refusal` | why not, in words and as a status |
 
+mod act;
 mod content;
 mod path;
 mod place;
 mod refusal;
-mod replace;
 mod slots;
 
 use std::time::{Duration, SystemTime};
@@ -181,8 +181,7 @@ async fn make_directory(
     }
     may_change(&place, "make a directory at", &path)?;
     work.session.touch();
-    let Workspace { provider, sandbox, call, .. } = &work.workspace;
-    let entry = provider.make_dir(call, sandbox, &place.location(&work.workspace)).await?;
+    let entry = act::make_dir(&work.workspace, &place.location(&work.workspace)).await?;
     Ok((StatusCode::CREATED, Json(describe(&work.workspace, path.as_str(), &entry))).into_response())
 }
 
@@ -211,9 +210,8 @@ async fn rename(
     may_change(&source, "rename", &from)?;
     may_change(&destination, "rename something to", &to)?;
     work.session.touch();
-    let Workspace { provider, sandbox, call, .. } = &work.workspace;
-    let source = source.location(&work.workspace);
-    let entry = provider.rename(call, sandbox, &source, &destination.into_path()).await?;
+    let [source, destination] = [source, destination].map(|place| place.location(&work.workspace));
+    let entry = act::rename(&work.workspace, &source, &destination).await?;
     Ok(Json(describe(&work.workspace, to.as_str(), &entry)).into_response())
 }
 
@@ -243,8 +241,7 @@ async fn remove(
     may_go(&place, &path)?;
     may_change(&place, "remove", &path)?;
     work.session.touch();
-    let Workspace { provider, sandbox, call, .. } = &work.workspace;
-    provider.remove(call, sandbox, &place.location(&work.workspace)).await?;
+    act::remove(&work.workspace, &place.location(&work.workspace)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

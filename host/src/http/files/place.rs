@@ -109,10 +109,6 @@ impl Place {
     pub(super) fn location(&self, workspace: &Workspace) -> Location {
         Location { path: self.path.clone(), user: workspace.user.clone() }
     }
-
-    pub(super) fn into_path(self) -> String {
-        self.path
-    }
 }
 
 /// Where these paths lead. Refused when one leads outside of the session's

@@ -22,10 +22,13 @@ pub struct Desk {
     mounter: Arc<dyn Mounter>,
     target: Target,
     section: config::Provider,
+    /// Whose it would be, where each person has their own.
+    user: Option<String>,
 }
 
 impl Desk {
-    /// The mounts of a configuration, in its order.
+    /// The mounts of a configuration, in its order; where people have storage
+    /// of their own, that of each.
     ///
     /// # Errors
     /// When the broker's identity or the system's root certificates cannot be
@@ -38,10 +41,13 @@ impl Desk {
         let name =
             Sha256::digest(format!("desk of {own}")).iter().take(8).map(|b| format!("{b:02x}")).collect::<String>();
         let live = LiveMounts::default();
-        let desk = |mount: super::Mount| {
+        let people = checked.config.auth.iter().flat_map(|auth| &auth.tokens).map(|token| Some(token.name.clone()));
+        let people: Vec<_> = people.collect();
+        let desk = |mount: super::Mount, user: Option<String>| {
             let id = new_id().to_string();
             Desk {
                 section: checked.config.providers[mount.mounter.name()].clone(),
+                user,
                 target: Target {
                     path: mount.path,
                     workspace: format!("{WORKSPACES}/{id}"),
@@ -53,12 +59,24 @@ impl Desk {
                 mounter: mount.mounter,
             }
         };
-        Ok(mounts(checked, &live)?.into_iter().map(desk).collect())
+        let mut desks = Vec::new();
+        for mount in mounts(checked, &live)? {
+            let own = checked.config.providers[mount.mounter.name()].is_per_user();
+            let users = if own { people.clone() } else { vec![None] };
+            desks.extend(users.into_iter().map(|user| desk(mount.clone(), user)));
+        }
+        Ok(desks)
     }
 
-    /// Such as "azure at /workspace/files".
+    /// Such as "azure at /workspace/files", or "azure at /workspace/files for
+    /// ada".
     pub fn name(&self) -> String {
-        format!("{} at {}", self.mounter.name(), self.target.path)
+        let whose = self.user.as_ref().map_or(String::new(), |user| format!(" for {user}"));
+        format!("{} at {}{whose}", self.mounter.name(), self.target.path)
+    }
+
+    fn call(&self) -> Call {
+        Call { user: self.user.clone(), ..Call::default() }
     }
 
     /// Its section, whose secrets are to be masked in what is shown.
@@ -71,7 +89,7 @@ impl Desk {
     /// # Errors
     /// The plugin's.
     pub async fn plan(&self) -> Result<Plan, Error> {
-        self.mounter.plan(&Call::default(), &self.target, &Grant::default()).await
+        self.mounter.plan(&self.call(), &self.target, &Grant::default()).await
     }
 
     /// Prepares a mount as a session would, and takes back what that got.
@@ -79,7 +97,7 @@ impl Desk {
     /// # Errors
     /// Why a session would fail, or what could not be taken back.
     pub async fn check(&self) -> Result<(), Error> {
-        let call = Call::default();
+        let call = self.call();
         match self.mounter.prepare(&call, &self.target).await {
             Ok(grant) => self.mounter.release(&call, &self.target, &grant).await,
             Err(error) => {

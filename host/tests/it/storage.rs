@@ -4,6 +4,7 @@
 mod ends;
 mod faults;
 mod files;
+mod people;
 mod secrets;
 mod tokens;
 

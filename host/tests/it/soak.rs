@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::support::faults::{Fault, Faults};
 use crate::support::level1::{Told, Visit, Window};
@@ -31,6 +32,13 @@ const LATER: Duration = Duration::from_secs(1);
 /// How long what is left of sessions may be there when all have ended: the
 /// sandbox of a create whose answer was lost is looked for this long.
 const LEFT: Duration = Duration::from_secs(75);
+
+/// Output that a late client reads before it leaves again: several windows of a
+/// socket, so that it also falls behind.
+const LOOKS_AT: u64 = 2 << 20;
+
+/// Late clients of one session at a time. Each may have the sandbox draw a screen.
+const LATE_CLIENTS: usize = 3;
 
 /// What a provider in trouble may do to a request.
 const FAULTS: [Fault; 9] = [
@@ -79,7 +87,7 @@ fn config(sandboxd: &Sandboxd, server: &str, timeout: u64) -> String {
     let sections = sandboxd.section_by(server, "box");
     format!(
         "[server]\nlisten = \"127.0.0.1:0\"\n[sandbox]\nprovider = \"box\"\ntimeout = \"{timeout}s\"\n\
-         keep_after_disconnect = \"10s\"\nshell = [\"/bin/bash\", \"-c\", '''{shell}''']\n{sections}"
+         keep_after_disconnect = \"10s\"\nsize = \"smallest\"\nshell = [\"/bin/bash\", \"-c\", '''{shell}''']\n{sections}"
     )
 }
 
@@ -152,6 +160,9 @@ struct Tally {
     unborn: u64,
     /// Of these, those of which the provider's fault was told.
     refused: u64,
+    /// Clients that came late, and the screens that they were shown.
+    late: u64,
+    screens: u64,
 }
 
 impl Tally {
@@ -161,7 +172,60 @@ impl Tally {
         self.lines = std::array::from_fn(|i| self.lines[i] + other.lines[i]);
         self.unborn += other.unborn;
         self.refused += other.refused;
+        self.late += other.late;
+        self.screens += other.screens;
     }
+
+    /// A late client left. What it found wrong ends the soak.
+    fn visited(&mut self, joined: Result<(bool, bool), JoinError>) {
+        let (came, shown) = joined.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        self.late += u64::from(came);
+        self.screens += u64::from(shown);
+    }
+}
+
+/// A client that joins a running session with nothing, at a width of its own. It
+/// checks the screen that it is shown and the output after that, and leaves.
+/// Returns whether it got in, and whether there was a screen.
+async fn late_client(url: String, session: String, size: (u16, u16)) -> (bool, bool) {
+    let visit = Visit::to(&session).viewer().size(size.0, size.1);
+    let Ok(mut window) = Window::try_open(&url, visit).await else { return (false, false) };
+    let (mut came, mut shown, mut from) = (false, false, None);
+    // The session may end meanwhile, and so may its broker.
+    while let Ok(told) = window.next().await {
+        match told {
+            Told::Said(said) if said["type"] == "ready" => came = true,
+            Told::Said(said) if said["type"] == "screen" => {
+                shown = true;
+                check_screen(&said, &session);
+            }
+            Told::Said(_) => {}
+            Told::Output(offset, bytes) => {
+                let begins = *from.get_or_insert(offset);
+                let end = offset + bytes.len() as u64;
+                check(offset, &bytes[..(BYTES.clamp(offset, end) - offset) as usize]);
+                if end >= BYTES || end - begins >= LOOKS_AT {
+                    break;
+                }
+            }
+        }
+    }
+    (came, shown)
+}
+
+/// A screen of the stream shows the last whole line before its offset. Each line
+/// begins in the column where the last one ended, so rows join without a seam.
+fn check_screen(said: &Value, session: &str) {
+    let (offset, size) = (said["offset"].as_u64().unwrap(), &said["size"]);
+    let side = |name: &str| size[name].as_u64().unwrap() as usize;
+    let mut terminal = avt::Terminal::new(side("cols"), side("rows")).unwrap();
+    terminal.feed(said["data"].as_str().unwrap().chars());
+    let rows: String = terminal.screen().text().iter().map(|row| row.trim()).collect();
+    let last = format!("{:07}", (offset.min(BYTES) / LINE).saturating_sub(1));
+    assert!(
+        offset < LINE || rows.contains(&last),
+        "{session}: no {last} on the screen at {offset}: {rows:?} of {said}"
+    );
 }
 
 /// One client, and the sessions that it opens one after the other.
@@ -210,6 +274,7 @@ impl Person {
         let (mut typing, mut told) = (Typing::default(), Vec::new());
         // Connections that the client has forgotten and the broker has not.
         let mut half_open = Vec::new();
+        let mut late = JoinSet::new();
         'connection: loop {
             let mut visit = Visit::default().client(&self.name);
             if let Some((session, epoch)) = &known {
@@ -221,7 +286,7 @@ impl Person {
                     Ok(next) => next,
                     Err(closed) if known.is_none() => return self.unborn(&window, &closed).await,
                     // The broker went between the exit and its telling.
-                    Err(closed) if closed.code == 4404 && !typing.read.is_empty() => return self.whole(&typing),
+                    Err(closed) if closed.code == 4404 && !typing.read.is_empty() => break 'connection,
                     Err(closed) => {
                         let passes = matches!(closed.code, 1001 | 1006);
                         assert!(passes, "{}: {known:?} ended at {end}: {closed:?}", self.name);
@@ -252,7 +317,7 @@ impl Person {
                     Told::Said(said) if said["type"] == "exit" => {
                         let exit = (said["code"].as_i64(), said["offset"].as_u64());
                         assert_eq!(exit, (Some(7), Some(end)), "{}: {said}", self.name);
-                        return self.whole(&typing);
+                        break 'connection;
                     }
                     Told::Said(said) => assert_ne!(said["type"], "gap", "{}: {said}", self.name),
                     Told::Output(offset, mut bytes) => {
@@ -274,6 +339,14 @@ impl Person {
                         }
                     }
                 }
+                while late.try_join_next().map(|joined| self.tally.visited(joined)).is_some() {}
+                if let Some((session, _)) = known.as_ref().filter(|_| late.len() < LATE_CLIENTS)
+                    && (LINE + 1..BYTES).contains(&end)
+                    && self.dice.below(100) == 0
+                {
+                    let size = (8 + self.dice.below(292) as u16, 4 + self.dice.below(96) as u16);
+                    late.spawn(late_client(self.url.borrow().clone(), session.clone(), size));
+                }
                 match self.dice.below(400) {
                     0 => {
                         window.cut();
@@ -289,6 +362,10 @@ impl Person {
                 }
             }
         }
+        while let Some(joined) = late.join_next().await {
+            self.tally.visited(joined);
+        }
+        self.whole(&typing);
     }
 
     /// All that the shell printed came, and it told what it has read.
@@ -368,7 +445,7 @@ async fn sessions_survive_a_nemesis() {
     let (urls, url) = watch::channel(broker.url.clone());
     let began = Instant::now();
     let until = began + Duration::from_secs(seconds);
-    let mut clients = tokio::task::JoinSet::new();
+    let mut clients = JoinSet::new();
     for i in 0..people {
         let dice = Dice::new(seed ^ (i + 1) << 32);
         let person = Person { name: format!("p{i}"), dice, url: url.clone(), until, tally: Tally::default() };
@@ -411,12 +488,15 @@ async fn sessions_survive_a_nemesis() {
     println!(
         "soak: {} sessions whole over {} connections; of {typed} lines {handed} told to be handed on and {read} read; \
          {} sessions ended before their shell ran, {} of them by the provider's fault; \
+         {} late clients of other widths got in, {} of them by a screen; \
          {kills} kills, {stops} stops, {freezes} freezes, {reloads} reloads, {bad_reloads} bad reloads, \
          {cuts} cuts before sandboxd; requests that met a fault: {:?}",
         all.whole,
         all.connections,
         all.unborn,
         all.refused,
+        all.late,
+        all.screens,
         faults.met()
     );
     assert!(all.whole > 0, "no session lived to its end");

@@ -103,9 +103,6 @@ async fn main() {
         server.api.kill(&sandbox.id).await;
         let [p50, p50_alone] = [&beside, &alone].map(|times| at(times, 50));
         let [p99, p99_alone] = [&beside, &alone].map(|times| at(times, 99));
-        println!(
-            "{name:16} {p50:6.2} ({p50_alone:6.2})  {p99:6.2} ({p99_alone:6.2})  {:.2}",
-            p99 / p99_alone
-        );
+        println!("{name:16} {p50:6.2} ({p50_alone:6.2})  {p99:6.2} ({p99_alone:6.2})  {:.2}", p99 / p99_alone);
     }
 }

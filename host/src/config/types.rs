@@ -153,7 +153,7 @@ pub struct Provider {
 impl Provider {
     /// Whether its settings differ from person to person.
     pub fn is_per_user(&self) -> bool {
-        self.config.0.values().any(|value| super::user::names(value))
+        self.config.0.values().any(super::user::names)
     }
 }
 

@@ -450,7 +450,7 @@ async fn a_shell_that_a_signal_ended_gives_the_programs_status_whatever_the_sign
     for (signal, status) in [("USR1", 138), ("PIPE", 141), ("XCPU", 152), ("SYS", 159), ("RTMIN+2", 164)] {
         let mut tty = attach(&broker.url, &[]);
         tty.session().await;
-        tty.press(&format!("exec sh -c 'kill -s {signal} $$'\r"));
+        tty.press(format!("exec sh -c 'kill -s {signal} $$'\r"));
         let ended = tty.ended().await;
         assert_eq!(ended.code(), Some(status), "{signal}: {}", tty.said());
         let name = format!("the shell was ended by SIG{signal}");

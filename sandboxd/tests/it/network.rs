@@ -86,12 +86,10 @@ async fn nothing_is_reached(api: &Api, has_root: bool) {
     }
 
     let (sandbox, other) = (api.create(json!({})).await, api.create(json!({})).await);
-    let serve = format!(
-        "import socket, time\nall = [socket.create_server(('::', 7000), family=socket.AF_INET6, dualstack_ipv6=True)]\n\
+    let serve = "import socket, time\nall = [socket.create_server(('::', 7000), family=socket.AF_INET6, dualstack_ipv6=True)]\n\
          u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\nu.bind(('0.0.0.0', 7000))\n\
          a = socket.socket(socket.AF_UNIX)\na.bind('\\0neighbour')\na.listen()\nprint('serves', flush=True)\n\
-         while True:\n    data, peer = u.recvfrom(64)\n    u.sendto(data, peer)"
-    );
+         while True:\n    data, peer = u.recvfrom(64)\n    u.sendto(data, peer)";
     let process = json!({ "process": { "cmd": PYTHON, "args": ["-c", serve] }, "stdin": false });
     let mut serving = other.start(process).await;
     assert!(serving.events.next().await.unwrap()["event"]["data"]["stdout"].is_string());

@@ -54,6 +54,10 @@ impl Journal for Delayed {
         self.memory.claim(id, epoch, owner, now, lease_ends).await
     }
 
+    async fn keep(&self) -> Result<()> {
+        self.memory.keep().await
+    }
+
     async fn list(&self) -> Result<Vec<Record>> {
         self.memory.list().await
     }

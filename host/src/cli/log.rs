@@ -33,28 +33,35 @@ pub(super) fn start(directives: &str) -> Relog {
     })
 }
 
-/// Writes what it gets in one call as one line. The form for people escapes
-/// what steers a terminal, but lets a value end the line and begin another,
-/// which is then taken for an event. JSON has neither, and the escapes here
-/// are JSON's.
+/// The colours of the form for people: reset, faint, slanted, and one for each
+/// level. A stranger who writes them changes how the rest of a line looks.
+const COLOURS: [&str; 8] = ["[0m", "[2m", "[3m", "[31m", "[32m", "[33m", "[34m", "[35m"];
+
+/// Writes what it gets in one call as one line. The form for people writes some
+/// values as they are: they could end the line and begin another, which is then
+/// taken for an event, or steer the terminal. JSON has neither, and the escapes
+/// here are JSON's.
 struct OneLine<W>(W);
 
 impl<W: Write> Write for OneLine<W> {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(event);
         let line = text.strip_suffix('\n').unwrap_or(&text);
-        // The colours of the form itself begin with it; those of values are escaped.
-        let bad = |c: char| misleads(c) && c != '\x1b' && c != '\t';
-        if !line.contains(bad) {
+        let bad = |at: usize, c: char| match c {
+            '\t' => false,
+            '\x1b' => !COLOURS.iter().any(|colour| line[at + 1..].starts_with(colour)),
+            c => misleads(c),
+        };
+        if !line.char_indices().any(|(at, c)| bad(at, c)) {
             self.0.write_all(event)?;
             return Ok(event.len());
         }
         let mut safe = String::with_capacity(text.len());
-        for c in line.chars() {
+        for (at, c) in line.char_indices() {
             match c {
                 '\n' => safe.push_str("\\n"),
                 '\r' => safe.push_str("\\r"),
-                c if bad(c) => safe.push_str(&format!("\\u{:04x}", u32::from(c))),
+                c if bad(at, c) => safe.push_str(&format!("\\u{:04x}", u32::from(c))),
                 c => safe.push(c),
             }
         }

@@ -288,8 +288,8 @@ mod tests {
         symlink(place.path(), deep_link(&deep)).unwrap();
         let closed = tree.join("closed/inner");
         fs::create_dir_all(closed.join("more")).unwrap();
-        fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
-        fs::set_permissions(tree.join("closed"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o0)).unwrap();
+        fs::set_permissions(tree.join("closed"), fs::Permissions::from_mode(0o0)).unwrap();
 
         empty(rustix::fs::open(&tree, OFlags::DIRECTORY, Mode::empty()).unwrap()).unwrap();
         assert!(fs::read_dir(&tree).unwrap().next().is_none());

@@ -104,7 +104,8 @@ async fn after_sigterm_of_the_broker_all_is_stored() {
 /// broker lives and at the next one, and is saved when the session ends.
 async fn goes_on_after(signal: &str) {
     let Some(store) = Store::new().await else { return };
-    let config = store.config("", "");
+    // Who was there before the takeover is unknown, so an end is kept this long.
+    let config = store.config("keep_after_disconnect = \"20s\"", "");
     let mut broker = Broker::start(&config).await;
     let mut window = Window::open(&broker.url, Visit::default().client("w")).await;
     let ready = window.ready().await;

@@ -68,7 +68,7 @@ pub(crate) const OWN_NETWORK: &str = "own-network";
 /// `oom_score_adj` of a sandbox's processes: the kernel takes them before the server.
 const OOM_SCORE_ADJUSTMENT: &str = "100";
 
-/// Runs the init until the server goes away, or a [chore](crate::chore) of the server; never returns.
+/// Runs the init until the server goes away, or a chore of the server; never returns.
 pub fn main() -> ! {
     if let Some(chore) = Chore::from_arguments(std::env::args_os().skip(2)) {
         std::process::exit(i32::from(!chore.run()));

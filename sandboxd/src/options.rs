@@ -9,7 +9,8 @@ use crate::network::Network;
 /// Address to listen on when none is given: the loopback, on the port that the documentation of clients names.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 49000);
 
-/// Live sandboxes when no bound is given: 50 idle ones take some 200 MB.
+/// Live sandboxes when no bound is given: 50 idle ones take some 200 MB, and 31 MiB more each where they have networks of
+/// their own.
 pub const DEFAULT_MAX_SANDBOXES: usize = 50;
 
 /// Longest lease that a request may ask for when none is given: 24 hours, E2B's own largest.

@@ -1,8 +1,8 @@
 //! Control groups: the kernel's limits for all processes of a sandbox together, by version 2 or version 1, as this machine
 //! has them and lets this server use them.
 //!
-//! Owns a group for this server and in it one for each sandbox. Knows nothing of sandboxes but their ids. A library would
-//! bring D-Bus and the accounting of containers along; this is a few files written.
+//! Owns a group for this server and in it one for each sandbox. Knows nothing of sandboxes but their ids. It writes a few
+//! files; a library manages whole containers.
 
 use std::fs::{self, File};
 use std::io;

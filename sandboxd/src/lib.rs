@@ -6,7 +6,7 @@
 //!
 //! **It is one kernel.** A sandbox cannot see the host's home directories, processes and sockets in the file system, cannot
 //! change the host's programs or the kernel's settings, and has limits for what it takes. It shares the host's kernel, and has a
-//! network of its own where pasta can give one; where the server runs as root, root in a sandbox has the host's uid 0 without its rights. What holds it and what
+//! network of its own where slirp4netns can give one; where the server runs as root, root in a sandbox has the host's uid 0 without its rights. What holds it and what
 //! does not is in the README.
 //!
 //! The path of a terminal's byte, from the client to the shell and back:
@@ -33,6 +33,7 @@ mod connect;
 mod control;
 mod disk;
 mod envd;
+mod forward;
 pub mod init;
 mod isolation;
 mod limits;

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::io::Errno;
+use serde::Deserialize;
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -81,8 +82,9 @@ impl Link {
     pub(crate) async fn open(stream: UnixStream) -> Result<(Self, OwnedFd), LinkError> {
         let (read, write) = stream.into_split();
         let mut inbox = Inbox::default();
-        let hello =
-            tokio::time::timeout(HELLO_DEADLINE, receive(&read, &mut inbox)).await.map_err(|_| LinkError::Silent)??;
+        let hello = tokio::time::timeout(HELLO_DEADLINE, receive(read.as_ref(), &mut inbox))
+            .await
+            .map_err(|_| LinkError::Silent)??;
         let pidfd = match hello {
             (FromInit::Hello { version: wire::VERSION }, mut descriptors) => {
                 descriptors.pop().ok_or(LinkError::Unexpected)?
@@ -172,7 +174,11 @@ async fn send_with(socket: &OwnedWriteHalf, frame: &[u8], descriptor: &OwnedFd) 
     socket.async_io(Interest::WRITABLE, send).await
 }
 
-async fn receive(socket: &OwnedReadHalf, inbox: &mut Inbox) -> Result<(FromInit, Vec<OwnedFd>), WireError> {
+/// The next message and its descriptors.
+pub(crate) async fn receive<M: for<'de> Deserialize<'de>>(
+    socket: &UnixStream,
+    inbox: &mut Inbox,
+) -> Result<(M, Vec<OwnedFd>), WireError> {
     loop {
         if let Some(message) = inbox.next()? {
             return Ok(message);
@@ -180,7 +186,7 @@ async fn receive(socket: &OwnedReadHalf, inbox: &mut Inbox) -> Result<(FromInit,
         socket.readable().await.map_err(|_| WireError::Closed)?;
         let mut outcome = Ok(());
         // `try_io` clears the readiness only if it is told that the call would block.
-        let _ = socket.as_ref().try_io(Interest::READABLE, || match inbox.receive(socket.as_ref()) {
+        let _ = socket.try_io(Interest::READABLE, || match inbox.receive(socket) {
             Err(WireError::Io(Errno::WOULDBLOCK)) => Err(std::io::ErrorKind::WouldBlock.into()),
             other => {
                 outcome = other;
@@ -198,7 +204,7 @@ async fn read_messages(
     requests: mpsc::WeakSender<Request>,
 ) {
     loop {
-        let (message, descriptors) = match receive(&socket, &mut inbox).await {
+        let (message, descriptors) = match receive(socket.as_ref(), &mut inbox).await {
             Ok(received) => received,
             Err(error) => {
                 if !matches!(error, WireError::Closed | WireError::Io(Errno::CONNRESET)) {

@@ -1,12 +1,12 @@
-//! What leads out of a sandbox: the choice for all of a server, and the process that carries one sandbox's connections.
+//! What leads out of a sandbox: the choice for all of a server, and what carries one sandbox's connections.
 //!
 //! A sandbox with a network of its own has a namespace that [`crate::init`] makes, and one process of
-//! [pasta](https://passt.top) that carries its connections as the server's machine would make them. Owns that process,
-//! its arguments and its end. Knows nothing of walls, leases or the API.
+//! [slirp4netns](https://github.com/rootless-containers/slirp4netns) that carries its connections as the server's machine
+//! would make them. Owns that process, its arguments and its end. Knows nothing of walls, leases or the API.
 
-use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -14,10 +14,15 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, Signal};
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::net::{TcpListener, UnixStream};
+use tokio::process::{Child, ChildStderr, Command};
 
+use crate::forward::{Forwards, Places};
 use crate::init;
+use crate::link;
+use crate::wire::{FromNetwork, Inbox, WireError};
 
 /// How long a namespace and the way out of it may take to be there. Measured: 40 ms on an idle machine.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -28,10 +33,24 @@ const MAX_FILES: u64 = 4096;
 /// Bytes of a complaint that are kept for the error.
 const MAX_COMPLAINT: u64 = 4096;
 
-/// Who answers questions for names inside. Nobody has these addresses: what is sent to them goes to the first resolver
-/// of the machine, also where that listens on its loopback.
-const RESOLVER_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 53);
-const RESOLVER_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x53);
+/// Bytes of a packet: the most that slirp4netns takes. Small ones cost a system call each.
+const MTU: u16 = 65520;
+
+/// The device inside that leads out.
+const DEVICE: &str = "tap0";
+
+/// The networks between a sandbox and what leads out of it. The first is for documentation, so nobody routes it (RFC 5737);
+/// the second is slirp4netns's own.
+pub(crate) const PREFIX_V4: (Ipv4Addr, u8) = (Ipv4Addr::new(203, 0, 113, 0), 24);
+pub(crate) const PREFIX_V6: (Ipv6Addr, u8) = (Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0), 64);
+
+/// The way to everywhere else. slirp4netns is the second address of a network.
+pub(crate) const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
+
+/// Who answers questions for names inside: what is sent there goes to a resolver of the machine, also where that listens on
+/// its loopback. slirp4netns gives it the third address of a network.
+pub(crate) const RESOLVER_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 3);
+pub(crate) const RESOLVER_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 3);
 
 /// What network sandboxes have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -48,7 +67,7 @@ pub enum Network {
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
     /// The program is not there.
-    #[error("cannot run {program}: install passt (Debian package passt)")]
+    #[error("cannot run {program}: install slirp4netns (Debian package slirp4netns)")]
     Program {
         /// The program.
         program: PathBuf,
@@ -60,7 +79,7 @@ pub enum NetworkError {
     Namespace(String),
     /// The program ended, or was not ready in time.
     #[error("{program} gives no network: {complaint}")]
-    Pasta {
+    NoWayOut {
         /// The program.
         program: PathBuf,
         /// What it said.
@@ -72,10 +91,16 @@ pub enum NetworkError {
 #[derive(Debug)]
 pub(crate) struct Networks {
     pub(crate) mode: Network,
-    pasta: PathBuf,
+    slirp4netns: PathBuf,
     /// Ports of this machine's loopback that sandboxes find on theirs.
     ports: Mutex<Vec<u16>>,
+    forwarded: Places,
 }
+
+/// The server's end of the socket over which a new namespace tells that it is there. An ordinary user's process
+/// goes on when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Announcement(UnixStream);
 
 impl Networks {
     /// The network that is wanted; the best that this machine can give when none is named, with words in the log when
@@ -85,11 +110,12 @@ impl Networks {
     /// [`NetworkError`] when one of their own is wanted and cannot be given.
     pub(crate) async fn choose(
         wanted: Option<Network>,
-        pasta: PathBuf,
+        slirp4netns: PathBuf,
         ports: Vec<u16>,
         init: &Path,
     ) -> Result<Self, NetworkError> {
-        let mut networks = Self { mode: wanted.unwrap_or(Network::Isolated), pasta, ports: Mutex::new(ports) };
+        let mode = wanted.unwrap_or(Network::Isolated);
+        let mut networks = Self { mode, slirp4netns, ports: Mutex::new(ports), forwarded: Places::default() };
         if networks.mode == Network::Isolated
             && let Err(error) = networks.probe(init).await
         {
@@ -108,12 +134,14 @@ impl Networks {
     /// Makes a network and takes it away again.
     async fn probe(&self, init: &Path) -> Result<(), NetworkError> {
         let mut command = Command::new(init);
-        command.args([init::ARGUMENT, init::OWN_NETWORK]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let namespace = |error: io::Error| NetworkError::Namespace(error.to_string());
-        let mut keeper = command.spawn().map_err(namespace)?;
-        let (pid, stdout, stderr) = (keeper.id(), keeper.stdout.take(), keeper.stderr.take());
-        let up = self.lead_out(pid, stdout).await;
+        let announcement = self.prepare(&mut command)?;
+        command.stdin(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let spawned = command.spawn();
+        // It holds the other end of the announcement.
+        drop(command);
+        let mut keeper = spawned.map_err(namespace)?;
+        let stderr = keeper.stderr.take();
+        let up = self.lead_out(keeper.id(), announcement).await;
         let _ = keeper.start_kill();
         let _ = keeper.wait().await;
         match up {
@@ -129,62 +157,77 @@ impl Networks {
         *self.ports.lock().unwrap_or_else(PoisonError::into_inner) = ports;
     }
 
-    /// The way out of the namespace that process `pid` makes and announces on its standard output. On return programs in
-    /// it have a network. Dropping the future leaves nothing.
+    /// Makes of a command for the init's program one for a process that first enters a network of its own. Whatever is added
+    /// to its arguments is the program that it becomes then.
+    ///
+    /// # Errors
+    /// [`NetworkError::Namespace`].
+    pub(crate) fn prepare(&self, command: &mut Command) -> Result<Announcement, NetworkError> {
+        let socket = || {
+            let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+            ours.set_nonblocking(true)?;
+            Ok((UnixStream::from_std(ours)?, theirs))
+        };
+        let (ours, theirs) = socket().map_err(namespace)?;
+        let ports: Vec<String> =
+            self.ports.lock().unwrap_or_else(PoisonError::into_inner).iter().map(u16::to_string).collect();
+        command.args([init::ARGUMENT, init::OWN_NETWORK, &ports.join(",")]).stdout(OwnedFd::from(theirs));
+        Ok(Announcement(ours))
+    }
+
+    /// The way out of the namespace that process `pid` makes and announces. On return programs in it have a
+    /// network. Dropping the future leaves nothing.
     ///
     /// # Errors
     /// [`NetworkError`]; [`NetworkError::Namespace`] when the process ended before.
     pub(crate) async fn lead_out(
         &self,
         pid: Option<u32>,
-        announcement: Option<ChildStdout>,
+        mut announcement: Announcement,
     ) -> Result<Uplink, NetworkError> {
-        let ended = || NetworkError::Namespace("its process ended".to_owned());
-        let (Some(pid), Some(announcement)) = (pid, announcement) else { return Err(ended()) };
-        if tokio::time::timeout(DEADLINE, line(announcement)).await.ok().as_deref() != Some(init::READY) {
-            return Err(ended());
-        }
-        let mut command = self.command(pid).map_err(|error| NetworkError::Namespace(error.to_string()))?;
-        let mut child =
-            command.spawn().map_err(|source| NetworkError::Program { program: self.pasta.clone(), source })?;
-        let (stdout, mut stderr) = (child.stdout.take().expect("it is piped"), child.stderr.take());
-        // It writes its pid once it serves.
-        match tokio::time::timeout(DEADLINE, line(stdout)).await {
-            Ok(text) if text.ends_with(b"\n") => {}
-            Ok(_) => {
-                let complaint = said(stderr.take()).await;
-                return Err(NetworkError::Pasta { program: self.pasta.clone(), complaint });
+        let announced = tokio::time::timeout(DEADLINE, announcement.listeners()).await;
+        let (Some(pid), Ok(Ok(listeners))) = (pid, announced) else {
+            return Err(NetworkError::Namespace("its process ended".to_owned()));
+        };
+        let (theirs, mut ready) = pipe::pipe().map_err(namespace)?;
+        let mut command = self.command(pid);
+        command.stdin(theirs.into_blocking_fd().map_err(namespace)?);
+        let spawned = command.spawn();
+        // It holds the other end of the pipe.
+        drop(command);
+        let program = || self.slirp4netns.clone();
+        let mut child = spawned.map_err(|source| NetworkError::Program { program: program(), source })?;
+        let mut stderr = child.stderr.take();
+        // It writes a byte once it serves.
+        match tokio::time::timeout(DEADLINE, ready.read_u8()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) => {
+                return Err(NetworkError::NoWayOut { program: program(), complaint: said(stderr.take()).await });
             }
             Err(_) => {
                 let complaint = format!("it was not ready within {} s", DEADLINE.as_secs());
-                return Err(NetworkError::Pasta { program: self.pasta.clone(), complaint });
+                return Err(NetworkError::NoWayOut { program: program(), complaint });
             }
         }
         // What it complains about later must not fill a pipe.
         tokio::spawn(async move { tokio::io::copy(&mut stderr.expect("not taken"), &mut tokio::io::sink()).await });
-        Ok(Uplink { child })
+        Ok(Uplink { child, _forwards: Forwards::begin(listeners, &self.forwarded) })
     }
 
-    fn command(&self, pid: u32) -> io::Result<Command> {
-        let ports: Vec<String> =
-            self.ports.lock().unwrap_or_else(PoisonError::into_inner).iter().map(u16::to_string).collect();
-        let ports = if ports.is_empty() { "none".to_owned() } else { ports.join(",") };
-        let mut command = Command::new(&self.pasta);
-        command.args(["--foreground", "--quiet", "--config-net", "--pid", "/dev/stdout"]);
-        // No address inside leads to this machine's loopback, and none outside to the sandbox, but the ports that are named.
-        command.args(["--no-map-gw", "-t", "none", "-u", "none", "-U", "none", "-T", &ports]);
-        command.args(["--dns-forward", &RESOLVER_V4.to_string(), "--dns-forward", &RESOLVER_V6.to_string()]);
-        let namespace = format!("/proc/{pid}/ns/net");
-        let path = std::env::var_os("PATH").map(|path| ("PATH", path));
-        command.env_clear().envs(path).stdin(Stdio::null());
-        if rustix::process::geteuid().is_root() {
-            // As another user it could not enter the namespace. It drops all rights but that one, and its files, before
-            // it carries the first byte; too early to open the namespace of a process with more rights by itself.
-            command.args(["--runas", "0", "--netns", "/proc/self/fd/0"]).stdin(fs::File::open(namespace)?);
-        } else {
-            command.args(["--netns", &namespace, "--userns", &format!("/proc/{pid}/ns/user")]);
+    fn command(&self, pid: u32) -> Command {
+        let mut command = Command::new(&self.slirp4netns);
+        // The byte that says that it serves goes to its standard input: the one descriptor that is known to be open.
+        command.args(["--configure", "--ready-fd=0", &format!("--mtu={MTU}")]);
+        command.arg(format!("--cidr={}/{}", PREFIX_V4.0, PREFIX_V4.1));
+        // No address inside leads to this machine's loopback. It gives up its rights and its files before the first byte.
+        command.args(["--disable-host-loopback", "--enable-sandbox", "--enable-seccomp"]);
+        if speaks_ipv6() {
+            command.arg("--enable-ipv6");
         }
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.args([&pid.to_string(), DEVICE]);
+        let path = std::env::var_os("PATH").map(|path| ("PATH", path));
+        command.env_clear().envs(path);
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
         let prepare = || {
             // Killed with the thread that starts it, which is one of the runtime's workers and lives as long as the server.
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -194,23 +237,55 @@ impl Networks {
         };
         // SAFETY: two system calls without memory of their own, between fork and exec.
         unsafe { command.as_std_mut().pre_exec(prepare) };
-        Ok(command)
+        command
     }
 }
 
-/// The process that carries a sandbox's connections. Dropping it kills it.
+impl Announcement {
+    /// The sockets that listen inside for the server, once the namespace is there.
+    async fn listeners(&mut self) -> Result<Vec<(u16, TcpListener)>, WireError> {
+        let (mut inbox, mut listeners) = (Inbox::default(), Vec::new());
+        loop {
+            match link::receive(&self.0, &mut inbox).await? {
+                (FromNetwork::Ready, _) => return Ok(listeners),
+                (FromNetwork::Listens { port }, mut descriptors) => {
+                    let listener = descriptors.pop().ok_or(WireError::MissingDescriptors)?;
+                    let listener = std::net::TcpListener::from(listener);
+                    let listener = listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener));
+                    listeners.push((port, listener.map_err(init::into_errno)?));
+                }
+            }
+        }
+    }
+}
+
+fn namespace(error: io::Error) -> NetworkError {
+    NetworkError::Namespace(error.to_string())
+}
+
+/// Whether this machine has an address of IPv6 that leads beyond its link.
+fn speaks_ipv6() -> bool {
+    let found = nix::ifaddrs::getifaddrs().into_iter().flatten().filter_map(|interface| {
+        let address = interface.address?;
+        address.as_sockaddr_in6().map(|found| found.ip())
+    });
+    found.into_iter().any(|address| !address.is_loopback() && !address.is_unicast_link_local())
+}
+
+/// What carries a sandbox's connections. Dropping it ends them.
 #[derive(Debug)]
 pub(crate) struct Uplink {
     child: Child,
+    _forwards: Forwards,
 }
 
 impl Uplink {
-    /// Waits until it ends by itself.
+    /// Waits until its process ends by itself.
     pub(crate) async fn died(&mut self) {
         let _ = self.child.wait().await;
     }
 
-    /// Kills it and waits for its end.
+    /// Kills its process and waits for the end.
     pub(crate) async fn end(mut self) {
         let _ = self.child.start_kill();
         let _ = self.child.wait().await;
@@ -235,19 +310,7 @@ pub(crate) fn resolver(host: &str) -> String {
     host.lines().filter(kept).fold(server, |text, line| text + line + "\n")
 }
 
-/// Bytes up to the end of the first line, or of everything.
-async fn line(mut from: impl AsyncRead + Unpin) -> Vec<u8> {
-    let mut text = Vec::new();
-    while !text.ends_with(b"\n") && text.len() < 64 {
-        match from.read_u8().await {
-            Ok(byte) => text.push(byte),
-            Err(_) => break,
-        }
-    }
-    text
-}
-
-/// What a program said before it gave up: the last line that is not about its own log.
+/// What a program said before it gave up: the last line.
 async fn said(stderr: Option<ChildStderr>) -> String {
     let mut text = Vec::new();
     if let Some(stderr) = stderr {
@@ -255,7 +318,7 @@ async fn said(stderr: Option<ChildStderr>) -> String {
         let _ = tokio::time::timeout(Duration::from_secs(1), stderr.read_to_end(&mut text)).await;
     }
     let text = String::from_utf8_lossy(&text);
-    let last = text.lines().map(str::trim).rfind(|line| !line.is_empty() && !line.contains("to syslog"));
+    let last = text.lines().map(str::trim).rfind(|line| !line.is_empty());
     last.unwrap_or("it gave no reason").to_owned()
 }
 
@@ -266,13 +329,13 @@ mod tests {
     /// Promise: whatever resolvers the machine has, a sandbox asks the one address that is carried to them.
     #[test]
     fn the_resolver_is_the_one_that_is_carried() {
-        let v4 = "nameserver 192.0.0.53\n";
+        let v4 = "nameserver 203.0.113.3\n";
         assert_eq!(
             resolver("# x\nnameserver 127.0.0.53\noptions edns0 trust-ad\nsearch a.b\n"),
             format!("{v4}options edns0 trust-ad\nsearch a.b\n")
         );
         assert_eq!(resolver("nameserver ::1\nnameserver 10.0.0.1\n"), v4);
-        assert_eq!(resolver("nameserver fe80::1%eth0\n"), "nameserver 2001:db8::53\n");
+        assert_eq!(resolver("nameserver fe80::1%eth0\n"), "nameserver fd00::3\n");
         assert_eq!(resolver(""), "");
     }
 }

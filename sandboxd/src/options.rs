@@ -9,7 +9,7 @@ use crate::network::Network;
 /// Address to listen on when none is given: the loopback, on the port that the documentation of clients names.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 49000);
 
-/// Live sandboxes when no bound is given: 50 idle ones take some 200 MB, and 31 MiB more each where they have networks of
+/// Live sandboxes when no bound is given: 50 idle ones take some 200 MB, and 4 MB more each where they have networks of
 /// their own.
 pub const DEFAULT_MAX_SANDBOXES: usize = 50;
 
@@ -92,9 +92,9 @@ pub struct Options {
     #[arg(long = "forward-port", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub forward_ports: Vec<u16>,
 
-    /// The pasta program, which carries connections out of a sandbox's own network.
-    #[arg(long, value_name = "PROGRAM", default_value = "pasta")]
-    pub pasta: PathBuf,
+    /// The slirp4netns program, which carries connections out of a sandbox's own network.
+    #[arg(long, value_name = "PROGRAM", default_value = "slirp4netns")]
+    pub slirp4netns: PathBuf,
 
     /// The bubblewrap program.
     #[arg(long, value_name = "PROGRAM", default_value = "bwrap")]
@@ -124,7 +124,7 @@ impl Default for Options {
             fuse_templates: Vec::new(),
             network: None,
             forward_ports: Vec::new(),
-            pasta: PathBuf::from("pasta"),
+            slirp4netns: PathBuf::from("slirp4netns"),
             bwrap: PathBuf::from("bwrap"),
             init_program: None,
         }

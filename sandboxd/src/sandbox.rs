@@ -23,7 +23,6 @@ use crate::cgroup::Cgroup;
 use crate::chore::Chore;
 use crate::disk::Excess;
 use crate::envd::Watcher;
-use crate::init;
 use crate::isolation::{self, FuseError, Walls};
 use crate::limits::Limits;
 use crate::link::{Link, LinkError};
@@ -185,12 +184,16 @@ impl Sandbox {
         let isolated = mode == Network::Isolated;
         let program = if isolated { &ground.init } else { &ground.bwrap };
         let mut command = Command::new(program);
+        command.stdout(Stdio::null());
+        let announcement = match isolated {
+            true => Some(ground.networks.prepare(&mut command)?),
+            false => None,
+        };
         if isolated {
-            command.args([init::ARGUMENT, init::OWN_NETWORK]).arg(&ground.bwrap);
+            command.arg(&ground.bwrap);
         }
         command.args(isolation::arguments(walls).map_err(MakeError::Proc)?);
         command.stdin(Stdio::from(OwnedFd::from(theirs)));
-        command.stdout(if isolated { Stdio::piped() } else { Stdio::null() });
         command.stderr(Stdio::piped()).kill_on_drop(true);
         // SAFETY: the closure runs between fork and exec and makes system calls only.
         unsafe {
@@ -200,13 +203,13 @@ impl Sandbox {
         // The command holds the init's end of the socket: while it lives, the death of the init would not show.
         drop(command);
         let mut child = spawned.map_err(|source| MakeError::Bwrap { program: program.clone(), source })?;
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let stderr = child.stderr.take();
 
-        // At the same time: the walls are built while the way out is.
+        // At the same time: the walls are built while the way out is, if the server is root.
         let way_out = async {
-            match isolated {
-                true => ground.networks.lead_out(child.id(), stdout).await.map(Some),
-                false => Ok(None),
+            match announcement {
+                Some(announcement) => ground.networks.lead_out(child.id(), announcement).await.map(Some),
+                None => Ok(None),
             }
         };
         let (opened, uplink) = tokio::join!(Link::open(ours), way_out);

@@ -197,7 +197,7 @@ impl Server {
         let key = Secret::read_or_make(&key_file).map_err(|source| Error::ApiKey { path: key_file.clone(), source })?;
         let init = set_aside_init(options.init_program, &state_dir)?;
 
-        let networks = Networks::choose(options.network, options.pasta, options.forward_ports, &init)
+        let networks = Networks::choose(options.network, options.slirp4netns, options.forward_ports, &init)
             .await
             .map_err(Error::Network)?;
         let network = networks.mode;

@@ -1,5 +1,7 @@
 //! The language between the server and the init of a sandbox: the messages and the frame around them.
 //!
+//! The process that makes a sandbox's network speaks it as well, before it becomes the init.
+//!
 //! Knows nothing of HTTP, of Connect, or of what a message does. Both ends run the same binary (see [`crate::init`]), so
 //! there is one version of it, checked in the first message.
 //!
@@ -52,6 +54,16 @@ pub(crate) enum FromInit {
     Reply { id: u64, result: Result<Reply, Failure> },
     /// A spawned process ended.
     Exit { pid: u32, status: ExitStatus },
+}
+
+/// A new network namespace to the server.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum FromNetwork {
+    /// Carries a socket that listens on this port of the namespace's loopback.
+    Listens { port: u16 },
+    /// The last message: the namespace is there. An ordinary user's process goes on when the server
+    /// closes the socket.
+    Ready,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

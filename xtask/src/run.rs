@@ -16,7 +16,7 @@ use crate::workspace::Workspace;
 /// ends with it. Returns only on failure.
 pub(crate) fn run(ws: &Workspace, release: bool, azure: bool, args: &[String]) -> Result<()> {
     // Another provider than `local` runs without it.
-    if let Err(error) = debian::ensure(ws, &[&setup::BUBBLEWRAP, &setup::PASTA]) {
+    if let Err(error) = debian::ensure(ws, &[&setup::BUBBLEWRAP, &setup::SLIRP4NETNS]) {
         eprintln!("warning: {error:#}");
     }
     plugins::build(ws)?;

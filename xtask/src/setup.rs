@@ -27,9 +27,9 @@ pub(crate) const BUBBLEWRAP: Program =
     Program { any_of: &["bwrap"], package: "bubblewrap", needed_for: "the provider `local` makes sandboxes with it" };
 
 /// Gives each of those sandboxes a network of its own.
-pub(crate) const PASTA: Program = Program {
-    any_of: &["pasta"],
-    package: "passt",
+pub(crate) const SLIRP4NETNS: Program = Program {
+    any_of: &["slirp4netns"],
+    package: "slirp4netns",
     needed_for: "sandboxes of the provider `local` have a network of their own by it",
 };
 
@@ -117,7 +117,7 @@ pub(crate) fn install(ws: &Workspace) -> TestParts {
     };
 
     let programs: Vec<&Program> =
-        [&BUBBLEWRAP, &PASTA, &IP, &CHROMIUM, &FUSE, &SYSTEM_PYTHON].into_iter().chain(IN_TERMINALS).collect();
+        [&BUBBLEWRAP, &SLIRP4NETNS, &IP, &CHROMIUM, &FUSE, &SYSTEM_PYTHON].into_iter().chain(IN_TERMINALS).collect();
     note(debian::ensure(ws, &programs));
     if let Some(chromium) = find_program(CHROMIUM.any_of) {
         vars.push(("CHROMIUM", chromium.into()));

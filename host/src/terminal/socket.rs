@@ -38,6 +38,9 @@ impl Upgrade {
                 let (sink, mut stream) = socket.split();
                 let mut sink = Writer::new(sink);
                 let (ending, receipt) = tokio::select! {
+                    // A withdrawn token ends its sessions too: the client hears why, not that its shell is gone.
+                    biased;
+                    () = revoked => (Ending::closed(CloseCode::SignedOut, "signed out; sign in again"), None),
                     ending = async {
                         match level {
                             Level::Zero => (level0(&mut sink, &mut stream, &sessions, user, &limits).await, None),
@@ -46,7 +49,6 @@ impl Upgrade {
                             }
                         }
                     } => ending,
-                    () = revoked => (Ending::closed(CloseCode::SignedOut, "signed out; sign in again"), None),
                 };
                 // Here the client has left its session, before a closing
                 // handshake that may take its time.

@@ -40,7 +40,6 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitOptions};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::network::READY;
 use crate::chore::Chore;
 use crate::wire::{self, ExitStatus, Failure, FailureKind, FromInit, Inbox, ProcessSignal, Reply, ToInit, WireError};
 
@@ -62,7 +61,8 @@ pub(crate) struct Setup {
     pub(crate) data_bytes: Option<u64>,
 }
 
-/// The second argument of the process that makes a network namespace and becomes the program that follows.
+/// The second argument of the process that makes a network namespace. The third is the ports to listen on there, with commas
+/// between them; it becomes the program that follows.
 pub(crate) const OWN_NETWORK: &str = "own-network";
 
 /// `oom_score_adj` of a sandbox's processes: the kernel takes them before the server.
@@ -166,7 +166,7 @@ fn take_socket() -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-fn into_errno(error: std::io::Error) -> Errno {
+pub(crate) fn into_errno(error: std::io::Error) -> Errno {
     Errno::from_io_error(&error).unwrap_or(Errno::IO)
 }
 

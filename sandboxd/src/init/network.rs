@@ -1,23 +1,25 @@
 //! The network namespace of a sandbox, made before the walls around it.
 //!
-//! Owns the namespace, its loopback, and the list of addresses that nothing inside can send to. Those are rules that the
-//! kernel asks before any route, so a route that comes later opens nothing, and nobody inside has the right to change
-//! them. Knows nothing of what leads out of the namespace.
+//! Owns the namespace, its loopback, the sockets that listen there for the server, and the list of addresses that nothing
+//! inside can send to. Those are rules that the kernel asks before any route, so a route that comes later opens nothing, and
+//! nobody inside has the right to change them. Of what leads out of the namespace it knows the addresses only.
 
 use std::ffi::OsString;
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::OwnedFd;
+use std::fs;
+use std::io::{self, Read};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
+use rustix::process::{Gid, Uid};
 use rustix::thread::UnshareFlags;
 
-/// What the namespace says on its standard output when it is there.
-pub(crate) const READY: &[u8] = b"ready\n";
+use crate::network::{GATEWAY_V4, PREFIX_V4, PREFIX_V6, RESOLVER_V4, RESOLVER_V6};
+use crate::wire::{self, FromNetwork, WireError};
 
 /// The first device of every namespace.
 const LOOPBACK: u32 = 1;
@@ -27,6 +29,8 @@ const RTM_SETLINK: u16 = 19;
 const RTM_NEWRULE: u16 = 32;
 const FRA_DST: u16 = 1;
 const FRA_PRIORITY: u16 = 6;
+const RT_TABLE_MAIN: u8 = 254;
+const FR_ACT_TO_TBL: u8 = 1;
 const FR_ACT_UNREACHABLE: u8 = 7;
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
@@ -39,7 +43,12 @@ const AF_INET6: u8 = 10;
 const HEADER: usize = 16;
 
 /// The rule of the kernel that leads to a namespace's own addresses is number 0; these come next, before all routes.
-const PRIORITY: u32 = 1;
+const OPEN_PRIORITY: u32 = 1;
+const CLOSED_PRIORITY: u32 = 2;
+
+/// What stays open of networks that are closed: whom a sandbox asks for names, and the gateway, since the kernel takes no
+/// route by one that it cannot reach. Nothing answers there.
+const OPEN: [IpAddr; 3] = [IpAddr::V4(GATEWAY_V4), IpAddr::V4(RESOLVER_V4), IpAddr::V6(RESOLVER_V6)];
 
 /// An acknowledgement repeats the request's header.
 const MAX_ANSWER: usize = 4096;
@@ -59,13 +68,21 @@ const CLOSED: &[(IpAddr, u8)] = &[
     // 169.254.0.0/16 and 127.0.0.0/8 behind a translator.
     (IpAddr::V6(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0xa9fe, 0)), 112),
     (IpAddr::V6(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0x7f00, 0)), 104),
+    // Where the process that leads out answers itself.
+    (IpAddr::V4(PREFIX_V4.0), PREFIX_V4.1),
+    (IpAddr::V6(PREFIX_V6.0), PREFIX_V6.1),
 ];
 
-/// Enters a new network namespace, says so, and becomes the program that the arguments name. Without arguments it keeps
-/// the namespace until its standard input ends. Must come before the first thread. Returns only on failure.
+/// How the kernel makes IPv6 addresses of its own: at once, since nobody else is on the link who could have them.
+const AT_ONCE: [&str; 3] = ["accept_dad", "dad_transmits", "router_solicitation_delay"];
+
+/// Enters a new network namespace, tells the server over the socket on its standard output, and becomes the program that
+/// the arguments name after the ports to listen on. Without a program it keeps the namespace until its standard input ends. Must come before the first thread. Returns only on failure.
 pub(super) fn enter(mut arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
+    let ports = arguments.next().unwrap_or_default();
     // Asked for outside: inside they would be none.
     let own = own_addresses()?;
+    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
     unshare()?;
     let kernel = rustix::net::socket_with(
         AddressFamily::NETLINK,
@@ -74,8 +91,10 @@ pub(super) fn enter(mut arguments: impl Iterator<Item = OsString>) -> io::Result
         // Protocol 0, routes.
         None,
     )?;
-    for (address, prefix) in CLOSED.iter().copied().chain(own) {
-        match ask(&kernel, RTM_NEWRULE, &closed(address, prefix)) {
+    let open = OPEN.map(|address| (address, own_range(address), Rule::Open));
+    let closed = CLOSED.iter().copied().chain(own).map(|(address, prefix)| (address, prefix, Rule::Closed));
+    for (address, prefix, rule) in open.into_iter().chain(closed) {
+        match ask(&kernel, RTM_NEWRULE, &rule.message(address, prefix)) {
             // The machine speaks no IPv6, so there is nothing to close.
             Err(Errno::AFNOSUPPORT | Errno::OPNOTSUPP) if address.is_ipv6() => {}
             other => other?,
@@ -83,10 +102,28 @@ pub(super) fn enter(mut arguments: impl Iterator<Item = OsString>) -> io::Result
     }
     ask(&kernel, RTM_SETLINK, &loopback_up())?;
     drop(kernel);
+    for setting in AT_ONCE {
+        // Without it, or without IPv6, the first seconds are IPv4's.
+        let _ = fs::write(format!("/proc/sys/net/ipv6/conf/default/{setting}"), "0");
+    }
 
-    let mut stdout = io::stdout();
-    stdout.write_all(READY)?;
-    stdout.flush()?;
+    let server = io::stdout();
+    for port in ports.to_str().unwrap_or_default().split_terminator(',') {
+        let port = port.parse().map_err(io::Error::other)?;
+        for address in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+            match TcpListener::bind((address, port)) {
+                Ok(listener) => say(&server, FromNetwork::Listens { port }, &[listener.as_fd()])?,
+                Err(_) if address.is_ipv6() => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    say(&server, FromNetwork::Ready, &[])?;
+    if !uid.is_root() {
+        // What leads out joins this user namespace, too. It has when the server closes the socket.
+        let _ = rustix::net::recv(&server, &mut [0], RecvFlags::empty())?;
+        back_to(uid, gid)?;
+    }
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdout(&null)?;
     let Some(program) = arguments.next() else {
@@ -99,19 +136,42 @@ pub(super) fn enter(mut arguments: impl Iterator<Item = OsString>) -> io::Result
     Err(io::Error::new(failed.kind(), format!("cannot run {}: {failed}{advice}", program.display())))
 }
 
-/// Where this process is not root, a user namespace gives it the right to make the other one. Its one user stays who it
-/// is, so that the next program has no more rights than before.
+/// Sends a message that is shorter than any socket's buffer.
+fn say(server: &impl AsFd, message: FromNetwork, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let frame = wire::encode(&message, descriptors.len()).map_err(|error| match error {
+        WireError::Io(errno) => errno.into(),
+        other => io::Error::other(other),
+    })?;
+    wire::send(server, &frame, descriptors)?;
+    Ok(())
+}
+
+/// Where this process is not root, a user namespace gives it the right to make the other one. Its one user is root there, as
+/// what leads out insists on.
 fn unshare() -> io::Result<()> {
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
     let alone = if uid.is_root() { UnshareFlags::empty() } else { UnshareFlags::NEWUSER };
     // SAFETY: with these flags no descriptor changes, and this process has one thread.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET | alone) }?;
     if !uid.is_root() {
-        std::fs::write("/proc/self/setgroups", "deny")?;
-        std::fs::write("/proc/self/uid_map", format!("{0} {0} 1\n", uid.as_raw()))?;
-        std::fs::write("/proc/self/gid_map", format!("{0} {0} 1\n", gid.as_raw()))?;
+        map_user((0, uid.as_raw()), (0, gid.as_raw()))?;
     }
     Ok(())
+}
+
+/// Gives up the rights over the network for a user namespace in which this process is again who it was, so that the next
+/// program has no more rights than before.
+fn back_to(uid: Uid, gid: Gid) -> io::Result<()> {
+    // SAFETY: as above.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER) }?;
+    map_user((uid.as_raw(), 0), (gid.as_raw(), 0))
+}
+
+/// Users as they are called inside and outside of a user namespace that this process has just made.
+fn map_user(uid: (u32, u32), gid: (u32, u32)) -> io::Result<()> {
+    fs::write("/proc/self/setgroups", "deny")?;
+    fs::write("/proc/self/uid_map", format!("{} {} 1\n", uid.0, uid.1))?;
+    fs::write("/proc/self/gid_map", format!("{} {} 1\n", gid.0, gid.1))
 }
 
 /// The machine's own addresses, each as a range of one: what listens on all of them is not for sandboxes.
@@ -122,23 +182,42 @@ fn own_addresses() -> io::Result<Vec<(IpAddr, u8)>> {
         v4.or_else(|| address.as_sockaddr_in6().map(|found| IpAddr::V6(found.ip())))
     });
     let all = all.filter(|address| !address.is_loopback());
-    Ok(all.map(|address| (address, if address.is_ipv4() { 32 } else { 128 })).collect())
+    Ok(all.map(|address| (address, own_range(address))).collect())
 }
 
-/// A rule: nothing goes to this range. `struct fib_rule_hdr` and its attributes.
-fn closed(address: IpAddr, prefix: u8) -> Vec<u8> {
-    let (family, octets) = match address {
-        IpAddr::V4(address) => (AF_INET, address.octets().to_vec()),
-        IpAddr::V6(address) => (AF_INET6, address.octets().to_vec()),
-    };
-    let mut message = vec![family, prefix, 0, 0, 0, 0, 0, FR_ACT_UNREACHABLE, 0, 0, 0, 0];
-    for (kind, value) in [(FRA_DST, octets), (FRA_PRIORITY, PRIORITY.to_ne_bytes().to_vec())] {
-        // Both have a multiple of four bytes, so nothing has to be filled up.
-        message.extend(u16::try_from(4 + value.len()).expect("an address is short").to_ne_bytes());
-        message.extend(kind.to_ne_bytes());
-        message.extend(value);
+/// The prefix length of a range of one.
+fn own_range(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+/// What becomes of what is sent to a range.
+enum Rule {
+    /// It goes by the namespace's routes.
+    Open,
+    /// It is refused.
+    Closed,
+}
+
+impl Rule {
+    /// `struct fib_rule_hdr` and its attributes.
+    fn message(&self, address: IpAddr, prefix: u8) -> Vec<u8> {
+        let (family, octets) = match address {
+            IpAddr::V4(address) => (AF_INET, address.octets().to_vec()),
+            IpAddr::V6(address) => (AF_INET6, address.octets().to_vec()),
+        };
+        let (table, action, priority) = match self {
+            Self::Open => (RT_TABLE_MAIN, FR_ACT_TO_TBL, OPEN_PRIORITY),
+            Self::Closed => (0, FR_ACT_UNREACHABLE, CLOSED_PRIORITY),
+        };
+        let mut message = vec![family, prefix, 0, 0, table, 0, 0, action, 0, 0, 0, 0];
+        for (kind, value) in [(FRA_DST, octets), (FRA_PRIORITY, priority.to_ne_bytes().to_vec())] {
+            // Both have a multiple of four bytes, so nothing has to be filled up.
+            message.extend(u16::try_from(4 + value.len()).expect("an address is short").to_ne_bytes());
+            message.extend(kind.to_ne_bytes());
+            message.extend(value);
+        }
+        message
     }
-    message
 }
 
 /// `struct ifinfomsg`: family, padding, type, index, flags, and which of these to change.

@@ -8,6 +8,7 @@ use std::process::Stdio;
 use reqwest::Method;
 use sandboxd::Network;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 use crate::client::{Api, PROGRAM, Sandbox, TestProgram, TestServer, is_root, json_of, until};
@@ -18,9 +19,10 @@ const PYTHON: &str = "/usr/bin/python3";
 /// Whether sandboxes can have networks of their own here; else the test is skipped with words, but not in CI.
 fn can_isolate() -> bool {
     let probe = |program: &str, argument: &str| std::process::Command::new(program).arg(argument).output().is_ok();
-    let missing = [("pasta", "--version", "passt"), (PYTHON, "--version", "python3"), ("ip", "-V", "iproute2")]
-        .into_iter()
-        .find(|(program, argument, _)| !probe(program, argument));
+    let missing =
+        [("slirp4netns", "--version", "slirp4netns"), (PYTHON, "--version", "python3"), ("ip", "-V", "iproute2")]
+            .into_iter()
+            .find(|(program, argument, _)| !probe(program, argument));
     let Some((_, _, package)) = missing else { return true };
     let ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false");
     assert!(!ci, "missing: package {package}");
@@ -42,6 +44,17 @@ async fn reached(sandbox: &Sandbox, places: &[String]) -> String {
     let script = include_bytes!("reach.py").to_vec();
     assert_eq!(json_of(request.header("content-type", "application/octet-stream").body(script)).await.0, 200);
     let (status, said, errors) = sandbox.run(&format!("{PYTHON} /tmp/reach.py {}", places.join(" "))).await;
+    assert_eq!((status, errors.as_str()), (0, ""));
+    said
+}
+
+/// How many of `connections` brought back all that they sent to a place, as seen from a sandbox; see `whole.py`.
+async fn whole(sandbox: &Sandbox, place: &str, connections: u8, mebibytes: u8) -> String {
+    let request = sandbox.request(Method::POST, "/files").query(&[("path", "/tmp/whole.py")]);
+    let script = include_bytes!("whole.py").to_vec();
+    assert_eq!(json_of(request.header("content-type", "application/octet-stream").body(script)).await.0, 200);
+    let (status, said, errors) =
+        sandbox.run(&format!("{PYTHON} /tmp/whole.py {place} {connections} {mebibytes}")).await;
     assert_eq!((status, errors.as_str()), (0, ""));
     said
 }
@@ -180,6 +193,30 @@ async fn a_named_service_is_reached() {
     server.end().await;
 }
 
+/// Promise: what goes to a named service and back arrives whole, however much it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_to_a_named_service_is_whole() {
+    if !can_isolate() {
+        return;
+    }
+    let service = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = service.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = service.accept().await {
+            tokio::spawn(async move {
+                let mut everything = Vec::new();
+                connection.read_to_end(&mut everything).await.unwrap();
+                connection.write_all(&everything).await.unwrap();
+            });
+        }
+    });
+    let server = server(|options| options.forward_ports = vec![port]).await;
+    let sandbox = server.create(json!({})).await;
+    assert_eq!(whole(&sandbox, &format!("127.0.0.1 {port}"), 4, 32).await, "4\n");
+    assert_eq!(whole(&sandbox, &format!("localhost {port}"), 1, 1).await, "1\n");
+    server.end().await;
+}
+
 /// The processes that carry connections for the sandboxes of a server, by its pid.
 fn carriers(server: u32) -> Vec<u32> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
@@ -187,7 +224,9 @@ fn carriers(server: u32) -> Vec<u32> {
     pids.filter(|pid| {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        status.contains(&format!("\nPPid:\t{server}\n")) && line.contains("--netns") && !status.contains("\nState:\tZ")
+        status.contains(&format!("\nPPid:\t{server}\n"))
+            && line.contains("slirp4netns")
+            && !status.contains("\nState:\tZ")
     })
     .collect()
 }
@@ -257,7 +296,8 @@ async fn a_sandbox_reaches_the_world() {
         .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", script, "sh"])
         .arg(directory.path())
         .arg(PROGRAM)
-        .stderr(Stdio::null())
+        // What goes wrong in there is part of the test's output.
+        .stderr(Stdio::inherit())
         .kill_on_drop(true)
         .spawn()
         .unwrap();
@@ -277,5 +317,8 @@ async fn a_sandbox_reaches_the_world() {
     places.push("!tcp/169.254.9.9/80".to_owned());
     assert_eq!(reached(&sandbox, &places).await, open.join("\n") + "\n");
     assert_eq!(sandbox.run("getent ahostsv4 somewhere.example | head -n 1 | cut -d' ' -f1").await.1, "10.77.0.2\n");
+    for address in ["10.77.0.2", "fd77::2"] {
+        assert_eq!(whole(&sandbox, &format!("{address} 82"), 4, 16).await, "4\n", "{address}");
+    }
     let _ = child.kill().await;
 }

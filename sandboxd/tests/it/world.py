@@ -1,20 +1,30 @@
 """Both ends of a network for a test: `machine` answers questions for names on its loopback and serves on all of its
-addresses; `outside` serves TCP on port 80 and echoes UDP on port 81."""
+addresses; `outside` serves TCP on port 80, echoes UDP on port 81, and on port 82 sends back what it was sent."""
 import pathlib
 import socket
 import sys
 import threading
 
 
-def accept(port):
+def connections(port, serve):
     server = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
-    while True:
-        server.accept()[0].close()
+
+    def accept():
+        while True:
+            threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
 
 
-def datagrams(address, port, answer):
-    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    s.bind((address, port))
+def send_back(connection):
+    with connection:
+        everything = bytearray()
+        while chunk := connection.recv(1 << 18):
+            everything += chunk
+        connection.sendall(everything)
+
+
+def datagrams(s, answer):
     while True:
         data, peer = s.recvfrom(2048)
         s.sendto(answer(data), peer)
@@ -31,9 +41,11 @@ def address_record(question):
 
 
 machine = sys.argv[1] == "machine"
-threading.Thread(target=accept, args=(7777 if machine else 80,), daemon=True).start()
-work = ("127.0.0.1", 53, address_record) if machine else ("0.0.0.0", 81, lambda data: data)
-worker = threading.Thread(target=datagrams, args=work)
-worker.start()
+connections(7777 if machine else 80, socket.socket.close)
+if not machine:
+    connections(82, send_back)
+place, answer = (("127.0.0.1", 53), address_record) if machine else (("0.0.0.0", 81), lambda data: data)
+named = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+named.bind(place)
 pathlib.Path(sys.argv[1] + ".up").touch()
-worker.join()
+datagrams(named, answer)

@@ -59,6 +59,7 @@ const IN_TERMINALS: &[Program] = &[
     Program { any_of: &["vim", "vim.tiny", "vi"], package: "vim-tiny", needed_for: "tests of full-screen programs" },
     Program { any_of: &["tput"], package: "ncurses-bin", needed_for: "tests of the window's size" },
     Program { any_of: &["ps"], package: "procps", needed_for: "tests of process trees" },
+    Program { any_of: &["/usr/bin/busybox"], package: "busybox-static", needed_for: "tests of files with its tools" },
 ];
 
 const SDK_JS: &str = "sandboxd/tests/sdk/js";

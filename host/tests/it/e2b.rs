@@ -29,6 +29,11 @@ const KEY: &str = "sk-very-secret";
 const END: &str = "{}";
 
 async fn provider(server: &Awkward) -> ComponentProvider {
+    provider_at(&server.url, KEY).await
+}
+
+/// The plugin for the server at this URL, which takes this key.
+pub(crate) async fn provider_at(url: &str, key: &str) -> ComponentProvider {
     static PLUGIN: OnceCell<(Engine, Arc<Plugin>)> = OnceCell::const_new();
     let (_, loaded) = PLUGIN
         .get_or_init(|| async {
@@ -39,10 +44,10 @@ async fn provider(server: &Awkward) -> ComponentProvider {
         .await;
     let section = Section {
         name: "test".into(),
-        config: json!({ "api_url": server.url, "sandbox_url": server.url, "request_timeout": 5 }),
-        allow: vec![Grant::parse(&server.url).unwrap()],
+        config: json!({ "api_url": url, "sandbox_url": url, "request_timeout": 5 }),
+        allow: vec![Grant::parse(url).unwrap()],
         allow_private: false,
-        secrets: BTreeMap::from([("api_key".to_owned(), KEY.to_owned().into())]).into(),
+        secrets: BTreeMap::from([("api_key".to_owned(), key.to_owned().into())]).into(),
         reveal: vec![],
         limits: Limits { memory: 64 << 20, cpu: Duration::from_secs(1), call_timeout: DEADLINE },
         isolation: None,
@@ -54,6 +59,11 @@ async fn provider(server: &Awkward) -> ComponentProvider {
 
 fn sandbox() -> SandboxRef {
     SandboxRef { id: "iabc".into(), state: br#"{"v":1,"t":"token","e":"0.6.13"}"#[..].into() }
+}
+
+/// On a server whose agent keeps to a user's rights in its calls for files.
+fn careful() -> SandboxRef {
+    SandboxRef { id: "iabc".into(), state: br#"{"v":1,"t":"token","e":"0.6.13","u":true}"#[..].into() }
 }
 
 fn call() -> Call {
@@ -802,7 +812,7 @@ async fn upload(finish: bool, size: Option<u64>) -> (Result<(), Error>, Vec<Stri
     let (complete, rx) = oneshot::channel();
     let provider = provider(&server).await;
     let write = async {
-        provider.write(&call(), &sandbox(), &at("/w/a"), Upload { size, data, complete: rx }).await.map(|e| {
+        provider.write(&call(), &careful(), &at("/w/a"), Upload { size, data, complete: rx }).await.map(|e| {
             assert_eq!((e.size, e.mode), (5, 0o644));
         })
     };
@@ -861,7 +871,7 @@ async fn an_upload_that_is_refused_half_way_is_answered_at_once() {
         tx
     });
     let upload = Upload { size: Some(100_000_000), data, complete: rx };
-    let e = within("the refusal", provider.write(&call(), &sandbox(), &at("/w/a"), upload)).await.unwrap_err();
+    let e = within("the refusal", provider.write(&call(), &careful(), &at("/w/a"), upload)).await.unwrap_err();
     assert_eq!(
         (e.code, e.message.as_str()),
         (Code::ResourceExhausted, "the disk of sandbox iabc is full: remove files")
@@ -872,7 +882,7 @@ async fn an_upload_that_is_refused_half_way_is_answered_at_once() {
 }
 
 async fn read(server: &Awkward, offset: u64, length: Option<u64>) -> Result<(String, Result<(), Error>), Error> {
-    let mut download = provider(server).await.read(&call(), &sandbox(), &at("/w/a"), offset, length).await?;
+    let mut download = provider(server).await.read(&call(), &careful(), &at("/w/a"), offset, length).await?;
     let mut all = Vec::new();
     while let Some(chunk) = within("a file", download.data.recv()).await {
         all.extend_from_slice(&chunk);
@@ -928,10 +938,10 @@ async fn removing_what_is_gone_succeeds_unless_the_sandbox_is() {
     let file =
         script(vec![("POST /filesystem.Filesystem/Remove", || answer(404, r#"{"code":"not_found","message":"no"}"#))])
             .await;
-    provider(&file).await.remove(&call(), &sandbox(), &at("/x")).await.unwrap();
+    provider(&file).await.remove(&call(), &careful(), &at("/x")).await.unwrap();
     let gone = script(vec![("POST /filesystem.Filesystem/Remove", || {
         answer(502, r#"{"message":"The sandbox was not found","code":502}"#)
     })])
     .await;
-    assert_eq!(provider(&gone).await.remove(&call(), &sandbox(), &at("/x")).await.unwrap_err().code, Code::NotFound);
+    assert_eq!(provider(&gone).await.remove(&call(), &careful(), &at("/x")).await.unwrap_err().code, Code::NotFound);
 }

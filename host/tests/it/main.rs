@@ -18,6 +18,7 @@ mod mount;
 mod operations;
 mod orphans;
 mod reload;
+mod rights;
 mod sessions;
 mod soak;
 mod storage;

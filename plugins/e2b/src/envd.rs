@@ -46,6 +46,7 @@ pub struct Envd {
     base: String,
     token: Option<String>,
     user: Option<String>,
+    files_as_user: bool,
     /// Deadline of one request.
     pub timeout: Duration,
 }
@@ -70,6 +71,7 @@ impl Envd {
             base: urls::sandbox(config, state.domain.as_deref(), &sandbox.id),
             id: sandbox.id.clone(),
             version: state.envd(),
+            files_as_user: state.files_as_user,
             token: state.token,
             user: config.user.clone(),
             timeout: config.timeout(),
@@ -93,6 +95,13 @@ impl Envd {
     pub fn user<'a>(&'a self, asked: Option<&'a str>) -> Option<&'a str> {
         let old = (self.version < DEFAULT_USER).then_some("user");
         asked.or(self.user.as_deref()).or(old)
+    }
+
+    /// Whether its own calls for files could do more than this user may. E2B's
+    /// agent works as root on whatever a path leads to; other servers say that
+    /// they do not, and root may anything.
+    pub fn oversteps(&self, asked: Option<&str>) -> bool {
+        !self.files_as_user && self.user(asked) != Some("root")
     }
 
     fn call(&self, method: &str, who: As<'_>) -> Request {
@@ -313,6 +322,14 @@ mod tests {
         let configured = envd(r#"{"user":"dev"}"#, r#"{"v":1}"#);
         assert_eq!(configured.user(None), Some("dev"));
         assert_eq!(configured.user(Some("root")), Some("root"));
+    }
+
+    #[test]
+    fn an_agent_is_not_trusted_with_files_unless_its_server_says_so() {
+        let silent = envd("{}", r#"{"v":1,"e":"0.6.13"}"#);
+        assert!(silent.oversteps(None) && silent.oversteps(Some("user")) && !silent.oversteps(Some("root")));
+        assert!(!envd(r#"{"user":"root"}"#, r#"{"v":1}"#).oversteps(None));
+        assert!(!envd("{}", r#"{"v":1,"u":true}"#).oversteps(None));
     }
 
     #[test]

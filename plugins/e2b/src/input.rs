@@ -21,8 +21,11 @@ use crate::errors::{self, Answer};
 use crate::process::{About, Sink};
 use crate::state::Version;
 
-/// Most bytes per envelope: what a terminal takes at once.
-const CHUNK: usize = 16 << 10;
+/// Most bytes per envelope to a terminal: what it takes at once.
+const TYPED: usize = 16 << 10;
+
+/// Most bytes per envelope to a standard input: what a pipe holds.
+const PIPED: usize = 64 << 10;
 
 /// Input that is kept until the server has shown that it takes the stream, in
 /// bytes: what a person types, or pastes, before a refusal can have come back.
@@ -45,7 +48,29 @@ pub struct Input {
     envd: Envd,
     pid: u32,
     sink: Sink,
-    source: Chunks,
+    source: Source,
+}
+
+/// Where input comes from, and how much has come.
+struct Source {
+    chunks: Chunks,
+    bytes: u64,
+}
+
+impl Source {
+    /// As [`Chunks::next`].
+    async fn next(&mut self) -> Option<Vec<u8>> {
+        let data = self.chunks.next().await?;
+        self.bytes += data.len() as u64;
+        Some(data)
+    }
+}
+
+fn chunk(sink: Sink) -> usize {
+    match sink {
+        Sink::Pty => TYPED,
+        Sink::Stdin => PIPED,
+    }
 }
 
 /// How a server took the stream.
@@ -73,28 +98,39 @@ enum Stop {
 impl Input {
     /// From `stream` to the process.
     pub fn new(envd: Envd, pid: u32, sink: Sink, stream: StreamReader<u8>) -> Self {
-        Self { envd, pid, sink, source: Chunks::new(stream, CHUNK) }
+        let source = Source { chunks: Chunks::new(stream, chunk(sink)), bytes: 0 };
+        Self { envd, pid, sink, source }
     }
 
-    /// Carries input to the end of its source, or until the process takes no
-    /// more. An error means that bytes may be lost while the process lives.
+    /// Carries input to the end of its source, and closes a standard input then,
+    /// or until the process takes no more. An error means that bytes may be lost
+    /// while the process lives.
     pub async fn run(mut self) -> Result<(), Error> {
+        self.carry().await?;
+        self.close().await
+    }
+
+    /// The same, but leaves a standard input open. Returns how many bytes have
+    /// come; whether a process that takes no more had them all is for its end to
+    /// tell.
+    pub async fn carry(&mut self) -> Result<u64, Error> {
         while let Some(first) = self.source.next().await {
             let mut kept = Some(first);
             match self.stream(&mut kept).await {
                 Verdict::Taken => {}
-                Verdict::Over => return Ok(()),
+                Verdict::Over => break,
                 Verdict::Broken(e) => return Err(e),
                 Verdict::Lacking => {
                     let Some(kept) = kept else {
                         return Err(lost("the sandbox stopped taking input"));
                     };
                     log::debug("the server lacks StreamInput, SendInput is used", &[]);
-                    return self.singly(kept).await;
+                    self.singly(kept).await?;
+                    break;
                 }
             }
         }
-        self.close().await
+        Ok(self.source.bytes)
     }
 
     /// One request, until a pause or the end of the source. `kept` begins with
@@ -130,10 +166,10 @@ impl Input {
     }
 
     /// One call per chunk, each after the one before it.
-    async fn singly(mut self, first: Vec<u8>) -> Result<(), Error> {
+    async fn singly(&mut self, first: Vec<u8>) -> Result<(), Error> {
         let mut next = Some(first);
         while let Some(data) = next {
-            for chunk in data.chunks(CHUNK) {
+            for chunk in data.chunks(chunk(self.sink)) {
                 let body = self.sink.single(self.pid, chunk);
                 let sent = self.envd.unary::<serde::de::IgnoredAny>("process.Process/SendInput", As::Any, body).await;
                 match sent.map_err(|e| of_error(self.sink, e)) {
@@ -144,11 +180,11 @@ impl Input {
             }
             next = self.source.next().await;
         }
-        self.close().await
+        Ok(())
     }
 
     /// The end of input: closes a standard input. A terminal stays open.
-    async fn close(self) -> Result<(), Error> {
+    pub async fn close(self) -> Result<(), Error> {
         if self.sink == Sink::Pty {
             return Ok(());
         }
@@ -172,7 +208,7 @@ async fn feed(
     mut body: Body,
     pid: u32,
     sink: Sink,
-    source: &mut Chunks,
+    source: &mut Source,
     kept: &mut Option<Vec<u8>>,
     stop: &Cell<Option<Stop>>,
 ) {

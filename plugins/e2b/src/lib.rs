@@ -10,6 +10,7 @@
 //! | [`api`], [`retry`] | the control plane and when a request is repeated |
 //! | [`envd`], [`envelope`], [`process`] | the agent: calls, frames, messages |
 //! | [`session`], [`input`] | a live process: output, end, input |
+//! | `script`, `rights` | files by short processes of the acting user |
 //! | `manifest`, `sandbox`, `pty`, `exec`, `files` | the exported interfaces |
 
 #![allow(unreachable_pub, reason = "a plugin's crate has no users but its exports")]
@@ -27,7 +28,9 @@ mod manifest;
 pub mod process;
 mod pty;
 pub mod retry;
+mod rights;
 mod sandbox;
+mod script;
 pub mod session;
 pub mod state;
 pub mod urls;

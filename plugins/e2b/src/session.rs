@@ -16,7 +16,7 @@ use crate::process::{About, Pty};
 
 /// How long a process's end may still come after its input has failed: both
 /// fail together when a process dies, in either order.
-const GRACE: Duration = Duration::from_secs(2);
+pub const GRACE: Duration = Duration::from_secs(2);
 
 /// Agents remember how a process ended for 30 s; asking stops before that.
 const REMEMBERED: Duration = Duration::from_secs(25);

@@ -20,6 +20,10 @@ pub struct Sandbox {
     pub token: Option<String>,
     #[serde(default)]
     pub domain: Option<String>,
+    /// Whether the agent's calls for files have no more rights than the user
+    /// that they name. `sandboxd` says so, E2B does not.
+    #[serde(rename = "filesAsUser", default)]
+    pub files_as_user: bool,
 }
 
 /// The state of a `sandbox-ref`. One-letter names keep it small.
@@ -36,6 +40,9 @@ pub struct State {
     /// Version of the agent.
     #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
     envd: Option<String>,
+    /// As [`Sandbox::files_as_user`].
+    #[serde(rename = "u", default, skip_serializing_if = "std::ops::Not::not")]
+    pub files_as_user: bool,
 }
 
 const LAYOUT: u8 = 1;
@@ -57,7 +64,7 @@ impl Sandbox {
             return Err(odd("access token"));
         }
         let envd = self.envd_version.filter(|v| v.len() <= 64);
-        let state = State { v: LAYOUT, token: self.token, domain, envd };
+        let state = State { v: LAYOUT, token: self.token, domain, envd, files_as_user: self.files_as_user };
         let state = serde_json::to_vec(&state).expect("texts are json");
         Ok(SandboxRef { id: self.id, state })
     }
@@ -122,8 +129,11 @@ mod tests {
         let state = State::of(&reference).expect("our own");
         assert_eq!(state.token.as_deref(), Some("tok"));
         assert_eq!(state.envd(), Version(0, 6, 13));
+        assert!(!state.files_as_user, "as nobody said so");
+        let ours = answer(r#"{"sandboxID":"i","filesAsUser":true}"#).into_ref().expect("usable");
+        assert!(State::of(&ours).expect("our own").files_as_user);
 
-        let mut longest = answer(r#"{"sandboxID":"i"}"#);
+        let mut longest = answer(r#"{"sandboxID":"i","filesAsUser":true}"#);
         longest.id = "i".repeat(128);
         longest.token = Some("t".repeat(MAX_TOKEN));
         longest.domain = Some(["d".repeat(60).as_str(); 4].join("."));

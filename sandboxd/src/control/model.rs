@@ -174,6 +174,9 @@ pub(super) struct Created<'a> {
     envd_version: &'static str,
     envd_access_token: &'a str,
     domain: Option<&'a str>,
+    /// Not of E2B's API: calls for files have the acting user's rights and no
+    /// more, so a client need not see to that itself.
+    files_as_user: bool,
 }
 
 impl<'a> From<&'a Sandbox> for Created<'a> {
@@ -185,6 +188,7 @@ impl<'a> From<&'a Sandbox> for Created<'a> {
             envd_version: ENVD_VERSION,
             envd_access_token: &sandbox.token,
             domain: None,
+            files_as_user: true,
         }
     }
 }

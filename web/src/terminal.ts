@@ -18,6 +18,8 @@ import { Silence } from "./silence";
 import { terminalTheme } from "./theme";
 import { scrollByTouch } from "./touch";
 
+export type Copied = "done" | "unattended" | "refused";
+
 export interface TerminalHandlers {
   /** Typed, pasted, or an answer of the emulator to the program. */
   input(text: string): void;
@@ -26,8 +28,8 @@ export interface TerminalHandlers {
   /** The program named itself (OSC 0 or 2). */
   title(text: string): void;
   bell(): void;
-  /** The program put text on the clipboard, or the browser did not let it. */
-  copied(ok: boolean): void;
+  /** The program put `text` on the clipboard; was kept from it, as nobody was working in this terminal; or the browser did not let this page. */
+  copied(how: Copied, text: string): void;
   /** The pointer is on a link that leads to `url`, or no longer is. */
   link(url: string | undefined): void;
   /** A key that belongs to the page: true keeps it from the program. */
@@ -103,7 +105,7 @@ export class Terminal {
     xterm.loadAddon(this.#fit);
     xterm.loadAddon(new WebLinksAddon(openLink));
     xterm.loadAddon(new UnicodeGraphemesAddon());
-    xterm.loadAddon(new ClipboardAddon(undefined, { readText: () => "", writeText: (_, text) => this.#copy(text) }));
+    xterm.loadAddon(new ClipboardAddon(undefined, { readText: () => "", writeText: (_, text) => this.#copyForProgram(text) }));
     // Handlers run newest first: a program's question for the clipboard ends here, unanswered. It may write, never read.
     xterm.parser.registerOscHandler(52, (data) => data.slice(data.indexOf(";") + 1) === "?");
     const silence = new Silence(xterm.parser);
@@ -279,13 +281,22 @@ export class Terminal {
     return this.handlers.pageKey(event);
   }
 
+  /**
+   * Copies for a program (OSC 52) while the person works in this very terminal, and shows them what. What they paste elsewhere is otherwise
+   * theirs: any output could plant a command there, in a window that nobody looks at.
+   */
+  #copyForProgram(text: string): Promise<void> | void {
+    if (document.hasFocus() && this.#xterm.textarea === document.activeElement) return this.#copy(text);
+    this.handlers.copied("unattended", text);
+  }
+
   async #copy(text: string, tell = true): Promise<void> {
     try {
       await navigator.clipboard.writeText(text);
-      if (tell) this.handlers.copied(true);
+      if (tell) this.handlers.copied("done", text);
     } catch {
       // Refused by the browser, or no secure context and so no clipboard at all.
-      this.handlers.copied(false);
+      this.handlers.copied("refused", text);
     }
   }
 }

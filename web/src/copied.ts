@@ -1,0 +1,16 @@
+/** What a person is told of a program that copies. Pure. */
+import type { Copied } from "./terminal";
+
+/** Characters shown of a copied text: enough to see what it begins with. */
+const MAX_SHOWN = 40;
+
+/** The words for what became of a program's wish to put `text` on the clipboard. */
+export function copyWords(how: Copied, text: string): string {
+  if (how === "refused") return "The browser does not let this page use the clipboard.";
+  const characters = Array.from(text);
+  const begin = characters.slice(0, MAX_SHOWN).join("").replace(/[\p{C}\p{Z}]+/gu, " ");
+  const shown = characters.length > MAX_SHOWN ? `“${begin}…”, ${characters.length} characters` : `“${begin}”`;
+  return how === "done"
+    ? `The program put text on your clipboard: ${shown}.`
+    : `A program wanted to put text on your clipboard and was not let, as you were not in the terminal: ${shown}.`;
+}

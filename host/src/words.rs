@@ -1,25 +1,13 @@
 //! A stranger's text on its way to a log or a terminal. Owns what of it could
 //! act or mislead there; deliberately knows nobody who says or shows it.
 
+pub use sandboxd::log::misleads;
+
 /// For one line: what [`misleads`] becomes a space, and what is longer than
 /// `max` bytes is cut at a character boundary.
 pub fn clean(text: &str, max: usize) -> String {
     let cut = &text[..text.floor_char_boundary(max)];
     cut.replace(misleads, " ").trim().to_owned()
-}
-
-/// Whether a character does something else than show itself: it moves the
-/// cursor, begins a line or a sequence of commands, or changes the direction
-/// in which its neighbours are read.
-pub fn misleads(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            // Line and paragraph separators.
-            '\u{2028}' | '\u{2029}'
-            // Marks, embeddings, overrides and isolates of bidirectional text.
-            | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-            // A byte order mark, which shows nothing.
-            | '\u{feff}')
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ mod isolation;
 mod limits;
 mod link;
 mod listen;
+pub mod log;
 mod machine;
 mod network;
 mod options;

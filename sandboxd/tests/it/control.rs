@@ -358,3 +358,16 @@ async fn files_with_secrets_are_private() {
     assert!(matches!(refused, sandboxd::Error::ApiKey { .. }), "{refused}");
     assert!(std::path::Path::new(PROGRAM).exists());
 }
+
+/// A path is what many may choose.
+#[test]
+fn no_text_forges_a_line_of_the_log() {
+    let state = "/proc/none\r\n2026-01-01T00:00:00Z  INFO forged\u{9b}2J";
+    let mut command = std::process::Command::new(PROGRAM);
+    let output =
+        command.args(["--listen", "127.0.0.1:0", "--state-dir", state]).env_remove("RUST_LOG").output().unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && log.contains("/proc/none") && log.contains("forged"), "{log:?}");
+    let bare = log.lines().any(|line| line.starts_with("2026-01-01"));
+    assert!(!bare && !log.contains('\r') && !log.contains('\u{9b}'), "{log:?}");
+}

@@ -1,4 +1,4 @@
-//! Virtual environments of Python with pinned packages.
+//! Virtual environments of Python with packages that are pinned by hash.
 //!
 //! Knows nothing of what the packages are for.
 
@@ -12,8 +12,8 @@ use crate::workspace::{Workspace, sha256_hex};
 
 const INSTALL_DEADLINE: Duration = Duration::from_secs(300);
 
-/// `kosoku` is built for this version and later ones.
-const PYTHON_MIN: (u32, u32) = (3, 10);
+/// E2B's SDK is built for this version and later ones.
+const PYTHON_MIN: (u32, u32) = (3, 11);
 
 /// Packages of the tests; a file that is not there asks for nothing.
 const TEST_REQUIREMENTS: &[&str] = &["xtask/python/test.txt", "sandboxd/tests/sdk/python/requirements.txt"];
@@ -37,7 +37,7 @@ pub(crate) fn test_venv(ws: &Workspace) -> Result<Venv> {
 /// Makes `folder` an environment with the packages that `requirements` name,
 /// unless it is one already.
 pub(crate) fn venv(ws: &Workspace, folder: &str, requirements: &[&str]) -> Result<Venv> {
-    const HINT: &str = "install Python 3.10 or later with its venv module, on Debian by \
+    const HINT: &str = "install Python 3.11 or later with its venv module, on Debian by \
                         `apt-get install python3-venv`";
     let dir = ws.path(folder);
     let venv = Venv(dir.clone());
@@ -62,7 +62,9 @@ pub(crate) fn venv(ws: &Workspace, folder: &str, requirements: &[&str]) -> Resul
     }
 
     ws.cmd("python3").args(["-m", "venv", "--clear", folder]).deadline(INSTALL_DEADLINE).run().context(HINT)?;
-    let pip = ws.cmd(venv.program("python")).args(["-m", "pip", "install", "--quiet"]);
+    // A file that is no longer what was pinned, or a package that is not, is
+    // refused.
+    let pip = ws.cmd(venv.program("python")).args(["-m", "pip", "install", "--quiet", "--require-hashes"]);
     requirements.iter().fold(pip, |pip, file| pip.args(["--requirement", file])).deadline(INSTALL_DEADLINE).run()?;
     write(&done, &inputs)?;
     Ok(venv)
@@ -75,4 +77,21 @@ fn write(path: &Path, text: &str) -> Result<()> {
 fn python_version(text: &str) -> Option<(u32, u32)> {
     let mut parts = text.split(' ');
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As pip does, but before anything is fetched.
+    #[test]
+    fn every_package_is_pinned_by_hash() {
+        let ws = Workspace::find().unwrap();
+        for file in TEST_REQUIREMENTS.iter().chain(&["xtask/python/peers.txt"]) {
+            let text = fs::read_to_string(ws.path(file)).unwrap().replace("\\\n", " ");
+            for package in text.lines().filter(|line| !line.starts_with('#')) {
+                assert!(package.contains("==") && package.contains(" --hash=sha256:"), "{file}: {package}");
+            }
+        }
+    }
 }

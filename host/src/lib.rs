@@ -23,6 +23,7 @@
 //! `main → cli → broker → {terminal, http, plugin, config} → session → {storage, sandbox, journal}`.
 
 pub mod broker;
+pub(crate) mod certificate;
 pub mod cli;
 pub mod config;
 pub mod disk;

@@ -79,7 +79,13 @@ impl Error {
                 (Code::Unavailable, format!("the name of {host} does not resolve: check its spelling and the network"))
             }
             E::ConnectionRefused => (Code::Unavailable, format!("{host} refuses connections: check that it runs")),
-            E::TlsProtocolError | E::TlsCertificateError | E::TlsAlertReceived(_) => (
+            E::TlsCertificateError => (
+                Code::Unavailable,
+                format!(
+                    "the broker does not trust the certificate of {host}: its log says why; a CA of one's own is named in SSL_CERT_FILE"
+                ),
+            ),
+            E::TlsProtocolError | E::TlsAlertReceived(_) => (
                 Code::Unavailable,
                 format!("no secure connection to {host}: check its certificate and the url's scheme"),
             ),

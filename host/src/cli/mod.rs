@@ -5,6 +5,7 @@
 mod attach;
 mod check;
 mod log;
+mod proxied;
 mod remote;
 mod schema;
 mod serve;

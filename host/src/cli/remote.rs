@@ -13,7 +13,6 @@ use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -21,6 +20,8 @@ use tokio::time::timeout;
 use tower::{Service as _, ServiceExt as _};
 use url::Url;
 
+use super::proxied::{self, Connector, is_loopback};
+use crate::certificate::distrust;
 use crate::words::clean;
 
 /// Time for a connection to be made, TLS included.
@@ -61,7 +62,9 @@ pub(super) struct Broker {
     /// `http` or `https`; its path ends with a slash.
     base: Url,
     token: Option<String>,
-    connector: HttpsConnector<HttpConnector>,
+    connector: HttpsConnector<Connector>,
+    /// The proxy on the way to it.
+    proxy: Option<String>,
 }
 
 impl Broker {
@@ -84,13 +87,10 @@ impl Broker {
         } else {
             tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
         };
-        let mut connector = HttpConnector::new();
-        connector.enforce_http(false);
-        // A key is sent when it is typed.
-        connector.set_nodelay(true);
+        let (connector, proxy) = proxied::connector(&base)?;
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(connector);
-        Ok(Broker { base, token, connector })
+        Ok(Broker { base, token, connector, proxy })
     }
 
     /// Where it is, for a person.
@@ -105,13 +105,7 @@ impl Broker {
 
     /// Whether a token would cross a network that others may read.
     pub(super) fn tells_token(&self) -> bool {
-        let here = match self.base.host() {
-            Some(url::Host::Domain(name)) => name == "localhost",
-            Some(url::Host::Ipv4(address)) => address.is_loopback(),
-            Some(url::Host::Ipv6(address)) => address.is_loopback(),
-            None => false,
-        };
-        self.token.is_some() && self.base.scheme() == "http" && !here
+        self.token.is_some() && self.base.scheme() == "http" && !is_loopback(&self.base)
     }
 
     /// The address of something of its.
@@ -136,8 +130,21 @@ impl Broker {
         };
         let connected = timeout(CONNECT_WITHIN, connect).await;
         let connected = connected.with_context(|| format!("no connection within {} s", CONNECT_WITHIN.as_secs()))?;
-        let stream = connected.map_err(|error| anyhow::anyhow!(error))?;
+        let stream = connected.map_err(|error| self.unreached(error))?;
         Ok(TokioIo::new(stream))
+    }
+
+    /// Says what stood in the way, where that is known.
+    fn unreached(&self, error: Box<dyn std::error::Error + Send + Sync>) -> anyhow::Error {
+        if let Some(words) = distrust(&*error) {
+            return anyhow::anyhow!(words);
+        }
+        let error = anyhow::anyhow!(error);
+        match &self.proxy {
+            Some(proxy) => error
+                .context(format!("through the proxy {proxy} (of HTTPS_PROXY, HTTP_PROXY or ALL_PROXY; see NO_PROXY)")),
+            None => error,
+        }
     }
 
     /// Asks its API. Returns the answer's JSON, null where it has no content.
@@ -155,7 +162,7 @@ impl Broker {
         let request = request.body(Empty::<Bytes>::new())?;
         let client = Client::builder(TokioExecutor::new()).build(self.connector.clone());
         let ask = async {
-            let answer = client.request(request).await?;
+            let answer = client.request(request).await.map_err(|error| self.unreached(error.into()))?;
             let status = answer.status();
             let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
             let body = body.map_err(|error| anyhow::anyhow!(error))?.to_bytes();

@@ -143,7 +143,13 @@ fn failure(error: &Transport, host: &str, secrets: &[String]) -> wit::Error {
             (C::Unavailable, format!("the name of {host} does not resolve: check its spelling and the network"))
         }
         T::ConnectionRefused => (C::Unavailable, format!("{host} refuses connections: check that it runs")),
-        T::TlsProtocolError | T::TlsCertificateError | T::TlsAlertReceived { .. } => {
+        T::TlsCertificateError => (
+            C::Unavailable,
+            format!(
+                "the broker does not trust the certificate of {host}: its log says why; a CA of one's own is named in SSL_CERT_FILE"
+            ),
+        ),
+        T::TlsProtocolError | T::TlsAlertReceived { .. } => {
             (C::Unavailable, format!("no secure connection to {host}: check its certificate and the url's scheme"))
         }
         T::ConnectionTimeout | T::ConnectionReadTimeout | T::ConnectionWriteTimeout | T::HttpResponseTimeout => {

@@ -36,6 +36,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 use super::address::{is_global, is_metadata, is_private};
 use super::connection::Answered;
 use super::state::Grants;
+use crate::certificate::distrust;
 use crate::config::{Grant, HostPattern, Scheme};
 use crate::words::clean;
 
@@ -176,6 +177,9 @@ impl Sender {
             }
             Err(e) => {
                 let mapped = map(&e);
+                if let Some(why) = distrust(&e).filter(|_| self.grants.lines.take(provider)) {
+                    tracing::warn!(%provider, host = %target.authority, "{why}");
+                }
                 tracing::debug!(%provider, %method, host = %target.authority, %path, error = ?mapped, "request failed");
                 Err(mapped)
             }

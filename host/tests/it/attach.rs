@@ -2,14 +2,15 @@
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use futures_util::{SinkExt as _, StreamExt as _};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::Message;
@@ -344,7 +345,7 @@ async fn a_broker_behind_tls_lets_in_who_has_a_token() {
     for (environment, status, words) in [
         (&[trusted, ("BROKER_TOKEN", "wrong")][..], 252, "HTTP 401"),
         (&[trusted], 252, "HTTP 401"),
-        (&[("BROKER_TOKEN", "right")], 255, "certificate"),
+        (&[("BROKER_TOKEN", "right")], 255, "SSL_CERT_FILE"),
     ] {
         let mut tty = Tty::start(SIZE, &["attach", "--url", &url], environment);
         assert_eq!(tty.left().await, status, "{}", tty.said());
@@ -355,6 +356,49 @@ async fn a_broker_behind_tls_lets_in_who_has_a_token() {
         Tty::start(SIZE, &["attach", &url.replacen("https", "wss", 1)], &[trusted, ("BROKER_TOKEN", "right")]);
     tty.press("exit 6\r");
     assert_eq!(tty.left().await, 6);
+}
+
+/// A proxy as companies have them: it looks up names for its clients, here
+/// always as the broker, and keeps what they ask for.
+async fn company_proxy(broker: &str) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://me:secret@{}", listener.local_addr().unwrap());
+    let (broker, asked) = (broker.strip_prefix("http://").unwrap().to_owned(), Arc::<Mutex<Vec<String>>>::default());
+    let kept = Arc::clone(&asked);
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(client.read_u8().await.unwrap());
+            }
+            kept.lock().unwrap().push(String::from_utf8(head).unwrap());
+            let mut broker = tokio::net::TcpStream::connect(&broker).await.unwrap();
+            client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut client, &mut broker).await });
+        }
+    });
+    (url, asked)
+}
+
+#[tokio::test]
+async fn a_broker_beyond_a_proxy_is_reached_through_it() {
+    let broker = Broker::start(&config("public_url = \"http://term.invalid\"", "")).await;
+    let (proxy, asked) = company_proxy(&broker.url).await;
+    let mut tty = Tty::start(SIZE, &["attach", "--url", "http://term.invalid"], &[("HTTP_PROXY", &proxy)]);
+    tty.session().await;
+    tty.press("exit 7\r");
+    assert_eq!(tty.left().await, 7, "{}", tty.said());
+    let head = asked.lock().unwrap()[0].to_lowercase();
+    assert!(head.starts_with("connect term.invalid:80 ") && head.contains("proxy-authorization: basic "), "{head}");
+    for (environment, words) in [
+        // The name has no address here.
+        (&[("HTTP_PROXY", &*proxy), ("NO_PROXY", "term.invalid")][..], "cannot reach the broker"),
+        (&[("HTTP_PROXY", "http://127.0.0.1:1")], "through the proxy http://127.0.0.1:1"),
+    ] {
+        let mut tty = Tty::start(SIZE, &["attach", "--url", "http://term.invalid"], environment);
+        assert_eq!(tty.left().await, 255, "{}", tty.said());
+        assert!(tty.said().contains(words) && !tty.said().contains("secret"), "{}", tty.said());
+    }
 }
 
 /// A server that upgrades and then says this, to everybody who comes; how many

@@ -101,7 +101,9 @@ pub fn of_api(answer: &Answer<'_>) -> Error {
     match status {
         401 => answer.error(
             Code::Unauthenticated,
-            format!("{host} did not accept the API key (401): set the secret api_key (E2B_API_KEY)"),
+            format!(
+                "{host} did not accept the API key (401): look at the secret api_key of this provider in broker.toml"
+            ),
         ),
         403 => {
             answer.error(Code::PermissionDenied, format!("{host} does not permit this to the API key (403): {words}"))
@@ -225,7 +227,8 @@ mod tests {
             said(401, ""),
             (
                 Code::Unauthenticated,
-                "api.test did not accept the API key (401): set the secret api_key (E2B_API_KEY)".into()
+                "api.test did not accept the API key (401): look at the secret api_key of this provider in broker.toml"
+                    .into()
             )
         );
         let (code, message) = said(429, r#"{"code":429,"message":"max 20 sandboxes"}"#);

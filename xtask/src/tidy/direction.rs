@@ -6,11 +6,11 @@
 use super::rust::{Path, line, paths};
 
 /// Module, the modules it may name, and why no others.
-const EDGES: [(&str, &[&str], &str); 17] = [
+const EDGES: [(&str, &[&str], &str); 18] = [
     ("main", &["cli"], "main only parses, runs and exits"),
     (
         "cli",
-        &["broker", "config", "embedded", "plugin", "signal", "storage", "terminal", "words"],
+        &["broker", "certificate", "config", "embedded", "plugin", "signal", "storage", "terminal", "words"],
         "a command starts the broker, asks about its configuration, shows a plan or is a client of its terminal",
     ),
     (
@@ -21,6 +21,7 @@ const EDGES: [(&str, &[&str], &str); 17] = [
         ],
         "the composition root joins the parts and has no policy",
     ),
+    ("certificate", &[], "a certificate is not trusted, whoever connects"),
     ("config", &["secret", "words"], "a configuration is data: it starts nothing and knows no plugin"),
     ("disk", &[], "a disk is full, whoever fills it"),
     ("embedded", &["disk", "secret"], "the server is a process behind a key"),
@@ -33,7 +34,7 @@ const EDGES: [(&str, &[&str], &str); 17] = [
     ("terminal", &["sandbox", "session", "words"], "frames speak of a session, whoever provides it"),
     (
         "plugin",
-        &["config", "disk", "sandbox", "secret", "signal", "storage", "words"],
+        &["certificate", "config", "disk", "sandbox", "secret", "signal", "storage", "words"],
         "plugins implement the ports and know no session",
     ),
     (

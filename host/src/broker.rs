@@ -7,6 +7,7 @@ mod home;
 mod inherit;
 mod sign_ins;
 mod surroundings;
+mod warnings;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -41,9 +42,6 @@ use crate::terminal;
 pub use desk::Desk;
 use home::Home;
 pub use surroundings::Surroundings;
-
-/// What the embedded server makes sandboxes with.
-const ISOLATES: &str = "bwrap";
 
 /// What people are told about sandboxes of the embedded server.
 const EMBEDDED_ISOLATION: &str = "shares this machine's kernel: not for code of strangers";
@@ -105,7 +103,12 @@ impl Loader {
                 Err(found) => mistakes.extend(found),
             }
         }
-        mistakes.extend(wrong_kinds(&config, &providers));
+        let wrong = wrong_kinds(&config, &providers);
+        // Who takes the wrong provider has no use for its secrets.
+        let unfit = |provider: &str| wrong.iter().any(|(name, _)| name == provider);
+        let missing = config.missing().iter().filter(|(provider, _)| !unfit(provider)).map(|(_, mistake)| mistake);
+        mistakes.extend(missing.cloned());
+        mistakes.extend(wrong.into_iter().map(|(_, mistake)| mistake));
         if mistakes.is_empty() {
             let secrets = self.secrets(&config, &providers);
             return Ok(Checked { config, providers, secrets });
@@ -176,14 +179,15 @@ fn variants(config: &Config, section: &config::Provider, settings: &serde_json::
     people.map(|token| config::settings_of(&token.name, settings)).collect()
 }
 
-/// Keys that name a provider whose plugin is of another kind than they need.
-fn wrong_kinds(config: &Config, providers: &Providers) -> Vec<Mistake> {
+/// Keys that name a provider whose plugin is of another kind than they need, by
+/// that provider.
+fn wrong_kinds(config: &Config, providers: &Providers) -> Vec<(String, Mistake)> {
     let kind = |name: &str| Some(providers.get(name)?.0.description.kind);
     let wrong = |of: config::Use<'_>| {
         let found = kind(of.provider).filter(|found| *found != of.kind)?;
         let fitting: Vec<&str> =
             providers.keys().map(String::as_str).filter(|name| kind(name) == Some(of.kind)).collect();
-        Some(config.wrong_kind(of, found, &fitting))
+        Some((of.provider.to_owned(), config.wrong_kind(of, found, &fitting)))
     };
     config.uses().filter_map(wrong).collect()
 }
@@ -224,7 +228,7 @@ struct Live {
     base: Base,
     /// The providers of the last configurations, for what they still have.
     providers: watch::Sender<Vec<Arc<dyn Provider>>>,
-    embedded: Option<Arc<Embedded>>,
+    embedded: watch::Sender<Option<Arc<Embedded>>>,
     live_mounts: LiveMounts,
     sessions: Sessions,
     blueprint: watch::Sender<Arc<Blueprint>>,
@@ -289,9 +293,11 @@ impl Broker {
         let (watcher, changes) = Watcher::new(loader.files(&config)).context("cannot watch the configuration")?;
         tracing::info!("configuration: {}", config.summary());
         tracing::info!(url = %format_args!("http://{address}"), ms = started.elapsed().as_millis() as u64, "listening");
+        let servers = watch::Sender::new(embedded);
         let keeping = vec![
             spawn("claiming sessions", unclaimed.claim(sessions.clone(), base.clone(), config.sandbox.lease)),
             spawn("keeping the state directory", home::keep(home, base.journal.clone(), status.clone())),
+            spawn("telling of the embedded server", tell_of(servers.subscribe(), status.clone())),
             spawn("renewing claims", inherit::renew(base.clone(), config.sandbox.lease)),
             spawn("reaping sandboxes", inherit::reap(sessions.clone(), base.broker_id.clone(), providers.subscribe())),
             spawn(
@@ -308,7 +314,7 @@ impl Broker {
             fingerprint,
             base,
             providers,
-            embedded,
+            embedded: servers,
             live_mounts,
             sessions: sessions.clone(),
             blueprint,
@@ -396,7 +402,8 @@ impl Live {
         let files = self.loader.files(&checked.config);
         let failed = |e: anyhow::Error| Refusal { text: format!("{e:#}"), files: files.clone() };
         let selected = &checked.config.sandbox.provider;
-        let embedded = embedded_for(&checked.config, selected, &self.loader.surroundings, self.embedded.clone());
+        let running = self.embedded.borrow().clone();
+        let embedded = embedded_for(&checked.config, selected, &self.loader.surroundings, running);
         let embedded = embedded.await.map_err(failed)?;
         let provider = provider(&checked, selected, embedded.as_deref()).map_err(failed)?;
         let mounts = mounts(&checked, &self.live_mounts).map_err(failed)?;
@@ -418,7 +425,9 @@ impl Live {
         }
         self.status.send_modify(|status| (status.generation, status.error) = (generation, None));
         (self.relog)(&checked.config.server.log);
-        self.embedded = embedded.or(self.embedded.take());
+        if embedded.is_some() {
+            self.embedded.send_replace(embedded);
+        }
         self.config = checked.config;
         self.fingerprint = fingerprint;
         tracing::info!("configuration: {}", self.config.summary());
@@ -448,6 +457,37 @@ impl Refusal {
     }
 }
 
+/// Keeps the status up to date with the embedded server, whichever is in use,
+/// until the broker ends.
+async fn tell_of(mut servers: watch::Receiver<Option<Arc<Embedded>>>, status: watch::Sender<ConfigStatus>) {
+    loop {
+        let server = servers.borrow_and_update().clone();
+        let Some(mut other) = server.as_deref().map(Embedded::other_build) else {
+            if servers.changed().await.is_err() {
+                return;
+            }
+            continue;
+        };
+        // It is kept by whoever uses it, not by being told of.
+        drop(server);
+        loop {
+            let build = other.borrow_and_update().clone();
+            status.send_if_modified(|status| {
+                let new = status.other_build != build;
+                status.other_build = build;
+                new
+            });
+            tokio::select! {
+                changed = other.changed() => if changed.is_err() { return },
+                changed = servers.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return,
+                },
+            }
+        }
+    }
+}
+
 /// Runs a part of the broker, and says so if it ends by a bug: nothing else
 /// would notice.
 fn spawn(what: &'static str, task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
@@ -456,22 +496,6 @@ fn spawn(what: &'static str, task: impl Future<Output = ()> + Send + 'static) ->
             tracing::error!(part = what, "a part of the broker ended by a bug; restart the broker");
         }
     }))
-}
-
-impl Checked {
-    /// What is not wrong but unwise, or missing on this machine.
-    pub fn warnings(&self) -> Vec<String> {
-        let mut warnings: Vec<String> = self.config.warnings().iter().map(ToString::to_string).collect();
-        let embedded = self.config.providers[&self.config.sandbox.provider].embedded.is_some();
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        if embedded && !std::env::split_paths(&path).any(|place| place.join(ISOLATES).is_file()) {
-            warnings.push(format!(
-                "there is no {ISOLATES} on this machine, without which the embedded server makes no sandbox: install \
-                 bubblewrap"
-            ));
-        }
-        warnings
-    }
 }
 
 /// What every session of this process is made with, and where it is kept.
@@ -604,6 +628,7 @@ fn plan(config: &Config, provider: Arc<dyn Provider>, mounts: Vec<Mount>, base: 
         },
         sandbox_env: sandbox.env.iter().map(|(k, v)| (k.clone(), v.expose().to_owned())).collect(),
         idle_timeout: sandbox.timeout,
+        max_age: sandbox.max_age,
         lease: sandbox.lease,
         generation,
         max_sessions: sandbox.max_sessions,
@@ -627,7 +652,7 @@ const TERMINAL_ENV: [(&str, &str); 4] =
 fn access(config: &Config) -> Settings {
     let origin = |o: &config::Origin| o.as_str().parse::<http::Origin>().expect("the configuration has checked it");
     Settings {
-        public_url: config.server.public_url.as_ref().map(origin),
+        public_urls: config.server.public_urls.iter().map(origin).collect(),
         frontend_url: config.server.frontend_url.as_ref().map(origin),
         tokens: config
             .auth

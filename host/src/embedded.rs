@@ -89,6 +89,7 @@ pub struct Embedded {
     /// The key that it accepts.
     pub key: Secret,
     ports: watch::Sender<Vec<u16>>,
+    other: watch::Receiver<Option<String>>,
     _heartbeat: AbortOnDropHandle<()>,
 }
 
@@ -142,8 +143,15 @@ impl Embedded {
         let server = place.bring_up(ports).await?;
         let ports = watch::Sender::new(ports.to_vec());
         let key = server.key.clone();
-        let heartbeat = AbortOnDropHandle::new(tokio::spawn(place.keep_up(server, ports.subscribe())));
-        Ok(Embedded { socket, key, ports, _heartbeat: heartbeat })
+        let (tell, other) = watch::channel(server.other.clone());
+        let heartbeat = AbortOnDropHandle::new(tokio::spawn(place.keep_up(server, ports.subscribe(), tell)));
+        Ok(Embedded { socket, key, ports, other, _heartbeat: heartbeat })
+    }
+
+    /// The build that serves, as long as it is not this one: after an upgrade,
+    /// until the last sandbox of the earlier build has ended.
+    pub fn other_build(&self) -> watch::Receiver<Option<String>> {
+        self.other.clone()
     }
 
     /// Sandboxes from soon on find these ports of this machine's loopback on
@@ -333,8 +341,14 @@ impl Place {
     /// Tells the server that a broker lives, and starts it again when it is
     /// gone. Its sandboxes went with it; their sessions see that by
     /// themselves.
-    async fn keep_up(self, mut server: Running, mut ports: watch::Receiver<Vec<u16>>) {
+    async fn keep_up(
+        self,
+        mut server: Running,
+        mut ports: watch::Receiver<Vec<u16>>,
+        other: watch::Sender<Option<String>>,
+    ) {
         loop {
+            other.send_replace(server.other.clone());
             tokio::select! {
                 () = server.died() => tracing::error!(
                     pid = server.pid.as_raw_pid(),

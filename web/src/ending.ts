@@ -122,7 +122,7 @@ function describe(closing: Closing): Ending {
     case 4403:
       return ending("trouble", "Not allowed", "Open this page at the broker's own address, or ask its operator to allow this one (server.frontend_url).");
     case 4408:
-      return ending("calm", "Ended after a long time without use", `${kept} ${fresh}`);
+      return ending("calm", "The session's time was over", `${kept} ${fresh}`);
     case 4500: {
       const who = closing.provider === undefined ? "The provider" : `The provider “${closing.provider}”`;
       return ending("trouble", `${who} failed`, `${gone}Start again. If it happens again, ask the operator to check the provider's settings and the broker's log.`);

@@ -86,6 +86,7 @@ pub struct Config {
     map: SourceMap,
     files: Vec<PathBuf>,
     warnings: Vec<Mistake>,
+    missing: Vec<(String, Mistake)>,
 }
 
 /// Reads and checks the file at `path`, which is also its name in messages.
@@ -138,7 +139,7 @@ pub fn parse(path: &Path, text: &str, env: Environment<'_>) -> Result<Config, Mi
     };
     let pointers: BTreeSet<String> = wrong.iter().map(|(pointer, _)| pointer.clone()).collect();
     let context = validate::Context { map: &map, base, wrong: &pointers, providers: &providers };
-    let validate::Outcome { config, mut mistakes, mut warnings } = validate::validate(file, &context);
+    let validate::Outcome { config, mut mistakes, mut warnings, missing } = validate::validate(file, &context);
     mistakes.extend(wrong.into_iter().map(|(_, mistake)| mistake));
     warnings.extend(open);
     files.extend(config.providers.values().filter_map(|provider| match &provider.plugin {
@@ -146,10 +147,11 @@ pub fn parse(path: &Path, text: &str, env: Environment<'_>) -> Result<Config, Mi
         PluginSource::Builtin(_) => None,
     }));
     if !mistakes.is_empty() {
+        mistakes.extend(missing.into_iter().map(|(_, mistake)| mistake));
         return Err(Mistakes::new(mistakes, files));
     }
     let validate::Parts { server, auth, sandbox, storage, providers } = config;
-    Ok(Config { server, auth, sandbox, storage, providers, path: path.to_owned(), map, files, warnings })
+    Ok(Config { server, auth, sandbox, storage, providers, path: path.to_owned(), map, files, warnings, missing })
 }
 
 impl Config {
@@ -167,6 +169,14 @@ impl Config {
     /// What is not wrong but unwise.
     pub fn warnings(&self) -> &[Mistake] {
         &self.warnings
+    }
+
+    /// Secrets that providers in use do not have, as mistakes, by provider. No
+    /// broker may start with one. They are apart from the other mistakes
+    /// because they are no news about a provider that cannot be used anyway:
+    /// see [`wrong_kind`](Self::wrong_kind).
+    pub fn missing(&self) -> &[(String, Mistake)] {
+        &self.missing
     }
 
     /// Every key that names a provider, the sandbox's first. A provider that
@@ -279,16 +289,20 @@ impl Config {
     pub fn summary(&self) -> String {
         let Config { server, sandbox, .. } = self;
         let mut line = format!("listen={}", server.listen);
-        for (key, origin) in [("frontend_url", &server.frontend_url), ("public_url", &server.public_url)] {
-            if let Some(origin) = origin {
-                let _ = write!(line, " {key}={origin}");
-            }
+        if let Some(origin) = &server.frontend_url {
+            let _ = write!(line, " frontend_url={origin}");
+        }
+        for origin in &server.public_urls {
+            let _ = write!(line, " public_url={origin}");
         }
         let tokens = self.auth.iter().flat_map(|auth| &auth.tokens).map(|token| token.name.as_str());
         let tokens: Vec<&str> = tokens.collect();
         let _ =
             write!(line, " auth={}", if tokens.is_empty() { "none".into() } else { format!("[{}]", tokens.join(" ")) });
         let _ = write!(line, " provider={} timeout={:?} lease={:?}", sandbox.provider, sandbox.timeout, sandbox.lease);
+        if let Some(age) = sandbox.max_age {
+            let _ = write!(line, " max_age={age:?}");
+        }
         let _ = write!(line, " max_sessions={} per_user={}", sandbox.max_sessions, sandbox.max_sessions_per_user);
         let mounts: Vec<String> = self
             .storage

@@ -50,8 +50,11 @@ pub(super) struct Server {
     /// such as that of a proxy before it.
     #[schemars(schema_with = "origin_schema")]
     pub(super) public_url: Option<String>,
-    /// Addresses or networks of proxies whose `X-Forwarded-For` says who asks.
-    /// Each must set that field itself.
+    /// More such origins, where people reach the broker under several.
+    #[schemars(schema_with = "origins_schema")]
+    pub(super) public_urls: Vec<String>,
+    /// Addresses or networks of proxies whose `X-Forwarded-For` or `Forwarded`
+    /// says who asks. Each must set that field itself.
     #[schemars(schema_with = "networks_schema")]
     pub(super) trusted_proxies: Vec<String>,
     /// What to log: a level, or directives as of `tracing`'s `EnvFilter`.
@@ -65,6 +68,7 @@ impl Default for Server {
             listen: "127.0.0.1:3000".into(),
             frontend_url: None,
             public_url: None,
+            public_urls: Vec::new(),
             trusted_proxies: Vec::new(),
             log: "info".into(),
         }
@@ -106,6 +110,11 @@ pub(super) struct Sandbox {
     /// A session ends after this long without input and output. 1s to 720h.
     #[schemars(schema_with = "duration_schema")]
     pub(super) timeout: String,
+    /// A session ends this long after it began, however much it is used. Its
+    /// clients are told before. Without it sessions have no greatest age. 1s to
+    /// 8760h.
+    #[schemars(schema_with = "duration_schema")]
+    pub(super) max_age: Option<String>,
     /// A sandbox ends by itself this long after the broker was last heard of.
     /// The broker renews it every third of this. 3s to 24h.
     #[schemars(schema_with = "duration_schema")]
@@ -169,6 +178,7 @@ impl Default for Sandbox {
         Sandbox {
             provider: None,
             timeout: "1h".into(),
+            max_age: None,
             lease: "2m".into(),
             max_sessions: 100,
             max_sessions_per_user: None,

@@ -23,8 +23,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// A page elsewhere that may use the broker.
     pub frontend_url: Option<Origin>,
-    /// The broker's own origin when that is not its address.
-    pub public_url: Option<Origin>,
+    /// The broker's own origins besides its address, the first of them first.
+    pub public_urls: Vec<Origin>,
     /// Proxies whose word about their clients' addresses counts.
     pub trusted_proxies: Vec<IpNet>,
     /// Directives of `tracing_subscriber::EnvFilter`, known to be valid.
@@ -54,6 +54,8 @@ pub struct Sandbox {
     pub provider: String,
     /// Inactivity after which a session ends. 1 s to 30 days.
     pub timeout: Duration,
+    /// Age at which a session ends. 1 s to a year; none for no such end.
+    pub max_age: Option<Duration>,
     /// Time to live of a sandbox at its provider, to be renewed every third of
     /// it. 3 s to 24 h.
     pub lease: Duration,

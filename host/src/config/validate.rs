@@ -27,6 +27,10 @@ use crate::secret::Secret;
 /// times stay far from overflow.
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3600);
 
+/// From the shortest that a test needs to a year, after which nobody remembers
+/// what a session was for.
+const MAX_AGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(365 * 24 * 3600);
+
 /// At least 3 s, so that a third of it survives a slow request. At most 24 h,
 /// the longest that providers give.
 const LEASE: RangeInclusive<Duration> = Duration::from_secs(3)..=Duration::from_secs(24 * 3600);
@@ -67,6 +71,8 @@ pub(super) struct Outcome {
     pub(super) mistakes: Vec<Mistake>,
     /// What is not wrong but unwise.
     pub(super) warnings: Vec<Mistake>,
+    /// Secrets that providers in use do not have, by provider.
+    pub(super) missing: Vec<(String, Mistake)>,
 }
 
 /// The sections of a [`Config`].
@@ -80,7 +86,8 @@ pub(super) struct Parts {
 
 /// Applies every rule to what was read.
 pub(super) fn validate(file: raw::File, context: &Context<'_>) -> Outcome {
-    let mut rules = Rules { context, used: BTreeSet::new(), mistakes: Vec::new(), warnings: Vec::new() };
+    let mut rules =
+        Rules { context, used: BTreeSet::new(), mistakes: Vec::new(), warnings: Vec::new(), missing: Vec::new() };
     let auth = rules.auth(file.auth);
     let server = rules.server(file.server, auth.is_some());
     let mut providers = BTreeMap::new();
@@ -93,7 +100,15 @@ pub(super) fn validate(file: raw::File, context: &Context<'_>) -> Outcome {
     let storage = rules.storage(file.storage, &providers, people);
     rules.storage_on_loopback(&sandbox, &storage, &providers);
     let config = Parts { server, auth, sandbox, storage, providers };
-    Outcome { config, mistakes: rules.mistakes, warnings: rules.warnings }
+    Outcome { config, mistakes: rules.mistakes, warnings: rules.warnings, missing: rules.missing }
+}
+
+/// The origins that people know the broker by, each with its pointer.
+fn public_urls(server: &raw::Server) -> impl Iterator<Item = (String, Origin)> {
+    let first = server.public_url.iter().map(|url| ("/server/public_url".to_owned(), url));
+    let more = server.public_urls.iter().enumerate();
+    let more = more.map(|(i, url)| (format!("/server/public_urls/{i}"), url));
+    first.chain(more).filter_map(|(pointer, url)| Some((pointer, Origin::parse(url)?)))
 }
 
 /// What is missing where a text is empty, as far as its reference tells.
@@ -126,6 +141,8 @@ struct Rules<'a> {
     used: BTreeSet<String>,
     mistakes: Vec<Mistake>,
     warnings: Vec<Mistake>,
+    /// Secrets that are missing, by provider.
+    missing: Vec<(String, Mistake)>,
 }
 
 impl Rules<'_> {
@@ -202,7 +219,7 @@ impl Rules<'_> {
         Server {
             listen,
             frontend_url: server.frontend_url.as_deref().and_then(Origin::parse),
-            public_url: server.public_url.as_deref().and_then(Origin::parse),
+            public_urls: public_urls(&server).map(|(_, url)| url).collect(),
             trusted_proxies: server.trusted_proxies.iter().filter_map(|text| value::network(text)).collect(),
             log: server.log,
         }
@@ -211,24 +228,32 @@ impl Rules<'_> {
     /// What is unwise where others can reach the broker: by its own address, or
     /// by one that something before it has.
     fn openness(&mut self, server: &raw::Server, listen: SocketAddr, auth: bool) {
-        let public = server.public_url.as_deref().and_then(Origin::parse).filter(|url| !url.is_loopback());
+        let public = || public_urls(server).filter(|(_, url)| !url.is_loopback());
         let beyond = !listen.ip().to_canonical().is_loopback();
         let in_the_clear = "tokens, and all that is typed, go over plain http, where others can read them; put a \
                             proxy with TLS before the broker and its https address into public_url";
-        match public {
-            Some(url) if !auth => self.warning(
-                "/server/public_url",
-                format!("there is no [auth]: everybody who reaches {url} can open a terminal, unless a proxy asks who they are"),
-            ),
-            Some(url) if !url.is_secure() => self.warning("/server/public_url", in_the_clear),
-            None if beyond && auth => self.warning("/server/listen", in_the_clear),
-            _ => {}
+        for (pointer, url) in public() {
+            if !auth {
+                self.warning(
+                    &pointer,
+                    format!("there is no [auth]: everybody who reaches {url} can open a terminal, unless a proxy asks who they are"),
+                );
+            } else if !url.is_secure() {
+                self.warning(&pointer, in_the_clear);
+            }
+        }
+        if beyond && auth && public().next().is_none() {
+            self.warning("/server/listen", in_the_clear);
         }
     }
 
     fn sandbox(&mut self, sandbox: raw::Sandbox, providers: &BTreeMap<String, Provider>, people: usize) -> Sandbox {
         let timeout =
             self.within("/sandbox/timeout", &sandbox.timeout, value::duration, &TIMEOUT, "a duration of 1s to 720h");
+        let max_age = sandbox
+            .max_age
+            .as_deref()
+            .map(|text| self.within("/sandbox/max_age", text, value::duration, &MAX_AGE, "a duration of 1s to 8760h"));
         let lease = self.within("/sandbox/lease", &sandbox.lease, value::duration, &LEASE, "a duration of 3s to 24h");
         let keep = ("/sandbox/keep_after_disconnect", &sandbox.keep_after_disconnect);
         let keep = self.within(keep.0, keep.1, value::duration, &KEEP, "a duration of 0s to 24h");
@@ -238,6 +263,7 @@ impl Rules<'_> {
         Sandbox {
             provider,
             timeout,
+            max_age,
             lease,
             max_sessions: sandbox.max_sessions,
             max_sessions_per_user: sandbox.max_sessions_per_user.unwrap_or(match people {
@@ -380,7 +406,7 @@ impl Rules<'_> {
                 _ => "found empty text, expected the secret: this provider is in use".to_owned(),
             });
             if !self.is_wrong(&pointer) {
-                self.mistake(&pointer, message);
+                self.missing.push((provider.name.clone(), self.context.map.at(&pointer, message)));
             }
         }
     }

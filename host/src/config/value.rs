@@ -93,6 +93,10 @@ formats! {
         Some("[\\s\\S]"), |t| !t.is_empty() && !t.contains('\0');
 }
 
+pub(super) fn origins_schema(generator: &mut SchemaGenerator) -> Schema {
+    list_of(&origin_schema(generator))
+}
+
 pub(super) fn networks_schema(generator: &mut SchemaGenerator) -> Schema {
     list_of(&network_schema(generator))
 }

@@ -52,10 +52,12 @@ pub(super) enum Page {
 enum Foreign {
     #[error("a request needs exactly one `Host`")]
     NoHost,
-    #[error("host {0} is not this broker's; to serve it under that name, set `server.public_url` in broker.toml")]
+    #[error(
+        "host {0} is not this broker's; to serve it under that name, set `server.public_url`, or add it to `server.public_urls`, in broker.toml"
+    )]
     Host(String),
     #[error(
-        "origin {0} may not use this broker; to allow it, set `server.frontend_url` in broker.toml to it, or `server.public_url` if it is the broker's own address"
+        "origin {0} may not use this broker; to allow it, set `server.frontend_url` in broker.toml to it, or `server.public_url` or `server.public_urls` if it is the broker's own address"
     )]
     Origin(String),
     #[error(
@@ -171,7 +173,7 @@ impl Ours<'_> {
     }
 
     fn own(&self) -> impl Iterator<Item = Origin> {
-        Origin::of_connection(self.connection.local).chain(self.settings.public_url.clone())
+        Origin::of_connection(self.connection.local).chain(self.settings.public_urls.iter().cloned())
     }
 }
 

@@ -78,8 +78,9 @@ pub struct App {
 /// is told.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// The broker's own address as browsers see it, behind a proxy for example.
-    pub public_url: Option<Origin>,
+    /// The broker's own addresses as browsers see them, behind a proxy for
+    /// example. The first is the one that people are sent to.
+    pub public_urls: Vec<Origin>,
     /// Another page that may open `/terminal` and read the API.
     pub frontend_url: Option<Origin>,
     /// The tokens of `[auth]`. Without the section everybody who reaches the
@@ -107,6 +108,9 @@ pub struct ConfigStatus {
     pub error: Option<String>,
     /// Why new sessions cannot be written down, in the state directory.
     pub state_error: Option<String>,
+    /// The build of the embedded server that makes sandboxes, when it is not
+    /// the broker's own.
+    pub other_build: Option<String>,
 }
 
 /// What every handler can reach.

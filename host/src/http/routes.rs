@@ -85,6 +85,7 @@ pub(super) async fn status(State(shared): State<Shared>, Extension(pass): Extens
         "tasks": tokio::runtime::Handle::current().metrics().num_alive_tasks(),
         "config": { "generation": config.generation, "error": told(config.error, REFUSED) },
         "state": { "error": told(config.state_error, STATE_TROUBLE) },
+        "embedded": { "other_build": config.other_build },
         "provider": settings.provider,
         "sessions": sessions,
     }))

@@ -66,11 +66,14 @@ impl Default for Limits {
     }
 }
 
-/// Bytes of a request's head, at most. Browsers send 1 to 2 KiB.
-const MAX_HEAD: usize = 16 * 1024;
+/// Bytes of a request's head, at most. Browsers send 1 to 2 KiB, and 20 KiB
+/// more of cookies where others of the same site have set many. As much as the
+/// usual proxies let through.
+const MAX_HEAD: usize = 32 * 1024;
 
-/// Fields of a request's head, at most. Browsers send about 20.
-const MAX_FIELDS: usize = 64;
+/// Fields of a request's head, at most. Browsers send about 20, and a chain of
+/// proxies adds some of its own.
+const MAX_FIELDS: usize = 128;
 
 /// First and longest pause after an accept that failed for lack of something,
 /// such as file descriptors: long enough not to spin, short enough to serve
@@ -316,7 +319,15 @@ pub async fn serve_connection<Io>(
             }
         }
     };
-    if let Err(error) = ended {
-        debug!(%peer, %error, "a connection ended early");
+    match ended {
+        // hyper answers 431 without a body, so only the log has words.
+        Err(error) if error.is_parse_too_large() => warn!(
+            %peer,
+            "refused a request with 431: its head has more than {} KiB or {MAX_FIELDS} fields; cookies of the whole site \
+             are the usual cause",
+            MAX_HEAD / 1024
+        ),
+        Err(error) => debug!(%peer, %error, "a connection ended early"),
+        Ok(()) => {}
     }
 }

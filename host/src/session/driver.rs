@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
+use super::age::{Age, Due};
 use super::handle::{Input, Phase, Shared, Wishes, Workspace};
 use super::ledger::Ledger;
 use super::log::{Appender, Readiness};
@@ -83,6 +84,8 @@ pub(super) struct Driver {
     waiting: VecDeque<(u64, Arc<Progress>, u64)>,
     /// The session is another broker's now, or the next one's.
     left: Option<Left>,
+    /// None where sessions may grow as old as they like.
+    age: Option<Age>,
     /// Never later than the machine's deadline.
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -133,6 +136,7 @@ enum Turn {
     Taken(u64),
     Output(Option<Chunk>),
     Done(Result<Exit>),
+    Age(Due),
     Time,
 }
 
@@ -155,6 +159,8 @@ impl Driver {
             taken_over: ledger.entry().sandbox.is_some(),
         };
         let (machine, first) = Machine::start(size, terms, Instant::now());
+        // Of one that an earlier broker has opened, too.
+        let age = Age::new(blueprint.max_age, ledger.entry().created.elapsed().unwrap_or_default());
         let call = Call { session: Some(shared.id.to_string()), user: shared.user.as_deref().map(str::to_owned) };
         Driver {
             shared,
@@ -178,6 +184,7 @@ impl Driver {
             handed: 0,
             waiting: VecDeque::new(),
             left: None,
+            age,
             timer: None,
         }
     }
@@ -220,6 +227,7 @@ impl Driver {
             open = room_in(self.pipe.as_ref()), if waits_for_pipe => Turn::Pipe(open),
             chunk = next_chunk(&self.log, output) => Turn::Output(chunk),
             exit = exited(done) => Turn::Done(exit),
+            due = Age::next(&mut self.age) => Turn::Age(due),
             () = fired(&mut self.timer) => Turn::Time,
         }
     }
@@ -286,6 +294,8 @@ impl Driver {
                     }
                 }
             }
+            Turn::Age(Due::Notice(stage)) => self.step(Event::News(stage)),
+            Turn::Age(Due::End(limit)) => self.step(Event::Aged(limit)),
             Turn::Time => self.step(Event::Time),
         }
     }

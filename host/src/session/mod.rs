@@ -21,6 +21,7 @@
 //! | `ledger` | the session's page in the journal |
 //! | `opening` | from a sandbox to a shell: a new one, or an earlier broker's |
 //! | `directory` | makes the directory that a shell starts in |
+//! | `age` | when it ends however much it is used |
 //! | `patience` | when what failed is tried again |
 //! | `waits` | what the driver waits for of a live terminal |
 //! | `lease` | keeps the sandbox alive while the session lives |
@@ -28,6 +29,7 @@
 //! | `cleanup` | ends the sandbox for certain, found by label if need be |
 //! | `reaper` | ends the sandboxes that no session knows |
 
+mod age;
 mod cleanup;
 mod directory;
 mod driver;
@@ -114,6 +116,8 @@ pub struct Blueprint {
     pub sandbox_env: BTreeMap<String, String>,
     /// A session without input and output for this long ends.
     pub idle_timeout: Duration,
+    /// A session of this age ends, whatever it does.
+    pub max_age: Option<Duration>,
     /// The sandbox ends by itself this long after the broker's last sign of
     /// life. Renewed three times per lease.
     pub lease: Duration,
@@ -255,6 +259,8 @@ pub enum Outcome {
     Failed(Error),
     /// Nobody typed and nothing was printed for this long.
     Idle(Duration),
+    /// It has reached this age, which is the greatest.
+    Aged(Duration),
     /// The broker shuts down.
     Shutdown,
     /// The broker goes away, and the next one goes on with the session.
@@ -277,6 +283,9 @@ impl fmt::Display for Outcome {
             Outcome::Idle(after) => {
                 write!(f, "the session ended after {} without input or output", Words(*after))
             }
+            Outcome::Aged(limit) => {
+                write!(f, "the session ended because it was {} old, the greatest age here", Words(*limit))
+            }
             Outcome::Shutdown => f.write_str("the broker is shutting down; connect again to get a new session"),
             Outcome::Draining => f.write_str("the broker restarts; the session goes on, connect to it again"),
             Outcome::Replaced => f.write_str("another broker serves this session now; connect to it again"),
@@ -294,6 +303,13 @@ fn during(what: &str, mut error: Error) -> Error {
 
 /// A duration in the largest unit that divides it.
 struct Words(Duration);
+
+impl Words {
+    /// To the next whole second.
+    fn rounded(duration: Duration) -> Self {
+        Words(Duration::from_secs(duration.as_millis().div_ceil(1000) as u64))
+    }
+}
 
 impl fmt::Display for Words {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -278,6 +278,9 @@ impl Machine {
             Event::Clients(0) if self.keep.is_none() => self.over(Outcome::Detached, now, &mut effects),
             Event::Clients(0) => self.away = self.away.or(Some(now)),
             Event::Clients(_) => self.away = None,
+            // An end that is kept for its clients is over already.
+            Event::Aged(_) if matches!(self.shell, Shell::Ended { .. }) => {}
+            Event::Aged(limit) => self.end(Outcome::Aged(limit), now, &mut effects),
             Event::Kill => {
                 self.killed = true;
                 self.end(Outcome::Killed, now, &mut effects);
@@ -586,7 +589,7 @@ impl Machine {
     /// its sandbox, where that `lives` and the shell has exited.
     fn tell(&mut self, outcome: Outcome, lives: bool, now: Instant, effects: &mut Vec<Effect>) {
         let asked_for = match outcome {
-            Outcome::Exited(_) | Outcome::Idle(_) => true,
+            Outcome::Exited(_) | Outcome::Idle(_) | Outcome::Aged(_) => true,
             Outcome::Failed(_) => self.known,
             Outcome::Shutdown | Outcome::Draining | Outcome::Replaced | Outcome::Detached | Outcome::Killed => false,
         };

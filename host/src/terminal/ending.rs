@@ -143,7 +143,7 @@ impl From<Outcome> for Ending {
             Outcome::Detached => return Ending::Gone("the client left the session"),
             Outcome::Killed => return Ending::Exited(outcome.to_string()),
             Outcome::Failed(error) => return Ending::failed(error),
-            Outcome::Idle(_) => CloseCode::Idle,
+            Outcome::Idle(_) | Outcome::Aged(_) => CloseCode::Idle,
             Outcome::Shutdown | Outcome::Draining | Outcome::Replaced => CloseCode::Draining,
         };
         Ending::closed(code, outcome.to_string())

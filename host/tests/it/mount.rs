@@ -104,6 +104,7 @@ async fn sessions(server: &Sandboxd, state: &Path) -> Sessions {
         command: Command { argv: vec!["sh".to_owned()], ..Command::default() },
         sandbox_env: BTreeMap::new(),
         idle_timeout: Duration::from_secs(3600),
+        max_age: None,
         lease: Duration::from_secs(300),
         generation: 1,
         max_sessions: 1,

@@ -32,6 +32,9 @@ async fn generation(broker: &Broker, expected: u64) {
 /// Runs `broker` to its end.
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(program());
+    for variable in ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+        command.env_remove(variable);
+    }
     command.args(arguments).envs(environment.iter().copied()).env_remove("RUST_LOG").stdin(Stdio::null());
     command.output().unwrap()
 }
@@ -337,6 +340,109 @@ async fn a_broker_whose_program_was_replaced_goes_on() {
     assert!(Command::new("kill").args(["-9", &first.to_string()]).status().unwrap().success());
     eventually("another server", async || pid(&announcement).filter(|pid| *pid != first)).await;
     broker.connect().await.ready().await;
+}
+
+/// An upgrade leaves the server of the earlier build to the sandboxes in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_embedded_server_of_another_build_is_told_until_it_is_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let earlier = directory.path().join("broker");
+    fs::copy(program(), &earlier).unwrap();
+    let broker = Broker::start_program(&earlier, EMBEDDED).await;
+    assert_eq!(status(&broker).await["embedded"]["other_build"], Value::Null);
+    let mut window = Window::open(&broker.url, Visit::default().client("w")).await;
+    let ready = window.ready().await;
+    let first = broker.embedded_pid();
+    broker.signal("TERM");
+    let broker = Broker::start_in(broker.into_directory().await, EMBEDDED).await;
+    broker.logs("sandboxes are made by the embedded server of another build").await;
+    let told = async || status(&broker).await["embedded"]["other_build"].as_str().map(str::to_owned);
+    assert!(eventually("the other build in the status", told).await.contains('+'));
+    Window::open(&broker.url, Visit::to(&ready.session).client("w")).await.ready().await;
+    assert_eq!(broker.embedded_pid(), first);
+    assert!(Command::new("kill").args(["-9", &first.to_string()]).status().unwrap().success());
+    let own = async || status(&broker).await["embedded"]["other_build"].is_null().then_some(());
+    eventually("a server of the broker's own build", own).await;
+    assert_ne!(broker.embedded_pid(), first);
+}
+
+/// What systemd makes of it is systemd's to say. Ours is that a restart leaves
+/// the embedded server alone, and that the program takes the command line.
+#[test]
+fn the_unit_that_comes_with_the_broker_keeps_sessions_and_starts_this_program() {
+    let unit = include_str!("../../../contrib/systemd/sandbox-broker.service");
+    for line in ["KillMode=process", "OOMPolicy=continue", "ExecReload=/bin/kill -HUP $MAINPID"] {
+        assert!(unit.lines().any(|found| found == line), "{line}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    fs::write(at("broker.toml"), EMBEDDED).unwrap();
+    let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/broker ")).unwrap();
+    let check = start
+        .replace("/etc/sandbox-broker/broker.toml", &at("broker.toml"))
+        .replace("/var/lib/sandbox-broker", &at("state"))
+        .replace(" serve", " check");
+    let output = run(&check.split(' ').collect::<Vec<_>>(), &[]);
+    assert!(output.status.success() && Path::new(&at("state")).is_dir(), "{}", said(&output));
+    // Where there is systemd it reads the unit, and complains only of what an older one does not know.
+    fs::write(at("sandbox-broker.service"), unit.replace("/usr/local/bin/broker", program())).unwrap();
+    match Command::new("systemd-analyze").args(["verify", &at("sandbox-broker.service")]).output() {
+        Ok(output) => {
+            let told = said(&output);
+            let about = |line: &&str| line.contains("sandbox-broker.service") && !line.contains("DelegateSubgroup");
+            assert_eq!(told.lines().find(about), None, "{told}");
+        }
+        Err(_) => println!("skipped: there is no systemd-analyze here"),
+    }
+}
+
+#[tokio::test]
+async fn a_request_whose_head_is_too_large_is_told_in_the_log() {
+    let server = Sandboxd::start().await;
+    let broker = Broker::start_quiet(&config(&server)).await;
+    let ask = reqwest::Client::new().get(format!("{}/health", broker.url)).header("cookie", "a".repeat(40 << 10));
+    assert_eq!(ask.send().await.unwrap().status(), 431);
+    broker.logs("refused a request with 431: its head has more than 32 KiB or 128 fields").await;
+}
+
+/// How a check ends and what it says, of this configuration.
+fn check(config: &str, environment: &[(&str, &str)]) -> (bool, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    fs::write(at("broker.toml"), config).unwrap();
+    let output = run(&["check", &at("broker.toml"), "--state-dir", &at("state")], environment);
+    (output.status.success(), said(&output))
+}
+
+const E2B: &str = "[sandbox]\nprovider = \"e2b\"\n[providers.e2b]\nplugin = \"e2b\"\n\
+                   allow = [\"https://api.e2b.app\"]\nsecrets = { api_key = \"${KEY:-}\" }\n";
+
+#[test]
+fn a_proxy_that_requests_to_a_provider_do_not_take_is_told() {
+    let key = ("KEY", "e2b_1");
+    let (good, told) = check(E2B, &[key, ("HTTPS_PROXY", "http://127.0.0.1:3128")]);
+    assert!(good && told.contains("HTTPS_PROXY is set") && told.contains("https://api.e2b.app itself"), "{told}");
+    for environment in [&[key][..], &[key, ("HTTPS_PROXY", "http://127.0.0.1:3128"), ("NO_PROXY", "e2b.app")]] {
+        let (good, told) = check(E2B, environment);
+        assert!(good && !told.contains("PROXY"), "{told}");
+    }
+    let (good, told) = check(EMBEDDED, &[("https_proxy", "http://127.0.0.1:3128")]);
+    assert!(good && !told.contains("proxy"), "its server is on this machine: {told}");
+}
+
+#[test]
+fn a_provider_of_the_wrong_kind_is_told_as_that_and_not_by_its_secrets() {
+    let storage = "[sandbox]\nprovider = \"azure\"\n[providers.azure]\nplugin = \"azure-blobfuse\"\n\
+                   secrets = { account_key = \"${AZURE_STORAGE_KEY:-}\" }\n[providers.azure.config]\n\
+                   account = \"account\"\ncontainer = \"container\"\n";
+    let (good, told) = check(&format!("{storage}[providers.local]\nplugin = \"e2b\"\n"), &[]);
+    assert!(!good && told.contains("whose plugin is of kind storage"), "{told}");
+    assert!(
+        told.contains("expected a provider of kind sandbox: local") && !told.contains("AZURE_STORAGE_KEY"),
+        "{told}"
+    );
+    let (good, told) = check(E2B, &[]);
+    assert!(!good && told.contains("Missing required environment variable: KEY"), "{told}");
 }
 
 /// A component with one core module of so many functions, each of which takes

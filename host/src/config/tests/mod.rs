@@ -16,7 +16,12 @@ use super::{Config, Mistakes, parse};
 /// Loads `text` as `broker.toml` with these variables.
 fn with(text: &str, variables: &[(&str, &str)]) -> Result<Config, Mistakes> {
     let variables: BTreeMap<&str, &str> = variables.iter().copied().collect();
-    parse(Path::new("broker.toml"), text, &|name| variables.get(name).map(|value| (*value).to_owned()))
+    let config = parse(Path::new("broker.toml"), text, &|name| variables.get(name).map(|value| (*value).to_owned()))?;
+    if config.missing().is_empty() {
+        return Ok(config);
+    }
+    let missing = config.missing().iter().map(|(_, mistake)| mistake.clone()).collect();
+    Err(Mistakes::new(missing, config.files().to_vec()))
 }
 
 /// The messages for `text`, one per line; empty when it is good.

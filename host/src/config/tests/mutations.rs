@@ -8,6 +8,7 @@ pub(super) const FULL: &str = r#"[server]
 listen = "127.0.0.1:3000"
 frontend_url = "http://localhost:5174"
 public_url = "https://broker.example"
+public_urls = ["https://broker.lan:8443"]
 trusted_proxies = ["10.0.0.0/8"]
 log = "info"
 
@@ -22,6 +23,7 @@ sha256 = "caca000000000000000000000000000000000000000000000000000000000001"
 [sandbox]
 provider = "cloud"
 timeout = "1h"
+max_age = "24h"
 lease = "2m"
 max_sessions = 100
 max_sessions_per_user = 25
@@ -82,12 +84,14 @@ const KEYS: &[(&str, &str, &str, &str)] = &[
     ("[server]", "listen", "server.listen", LISTEN),
     ("[server]", "frontend_url", "server.frontend_url", ORIGIN),
     ("[server]", "public_url", "server.public_url", ORIGIN),
+    ("[server]", "public_urls", "server.public_urls", "a list"),
     ("[server]", "trusted_proxies", "server.trusted_proxies", "a list"),
     ("[server]", "log", "server.log", LOG),
     ("[[auth.tokens]]", "name", "auth.tokens[0].name", NAME),
     ("[[auth.tokens]]", "sha256", "auth.tokens[0].sha256", SHA256),
     ("[sandbox]", "provider", "sandbox.provider", NAME),
     ("[sandbox]", "timeout", "sandbox.timeout", DURATION),
+    ("[sandbox]", "max_age", "sandbox.max_age", DURATION),
     ("[sandbox]", "lease", "sandbox.lease", DURATION),
     ("[sandbox]", "max_sessions", "sandbox.max_sessions", "a whole number"),
     ("[sandbox]", "max_sessions_per_user", "sandbox.max_sessions_per_user", "a whole number"),
@@ -211,12 +215,12 @@ fn every_key_that_stands_twice_is_refused() {
 #[test]
 fn a_key_that_is_missing_is_refused_only_where_there_is_no_default() {
     let required: &[(&str, &str, &str)] = &[
-        ("auth.tokens[0].name", "8:1", NAME),
-        ("auth.tokens[0].sha256", "8:1", SHA256),
-        ("sandbox.provider", "16:1", NAME),
-        ("storage.mounts[0].provider", "34:1", NAME),
-        ("storage.mounts[0].path", "34:1", MOUNT),
-        ("providers.cloud.plugin", "44:1", PLUGIN),
+        ("auth.tokens[0].name", "9:1", NAME),
+        ("auth.tokens[0].sha256", "9:1", SHA256),
+        ("sandbox.provider", "17:1", NAME),
+        ("storage.mounts[0].provider", "36:1", NAME),
+        ("storage.mounts[0].path", "36:1", MOUNT),
+        ("providers.cloud.plugin", "46:1", PLUGIN),
     ];
     for (section, line, key, _) in KEYS {
         let (text, _) = with_line(section, line, "");
@@ -258,6 +262,12 @@ const VALUES: &[(&str, &str, &str, &str)] = &[
         "\"ftp://broker.example\"",
         "\"",
         "server.public_url: found \"ftp://broker.example\", expected ORIGIN",
+    ),
+    (
+        "\"https://broker.lan:8443\"",
+        "\"http://b\", \"broker.lan\"",
+        "\"broker.lan",
+        "server.public_urls[1]: found \"broker.lan\", expected ORIGIN",
     ),
     // Log.
     ("\"info\"", "\"loud=very\"", "\"", "server.log: found \"loud=very\", expected LOG"),

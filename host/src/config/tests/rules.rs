@@ -14,7 +14,7 @@ fn the_least_file_has_the_defaults() {
     let config = with(LOCAL, &[]).unwrap();
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:3000");
     assert_eq!(config.server.log, "info");
-    assert!(config.auth.is_none() && config.server.frontend_url.is_none() && config.server.public_url.is_none());
+    assert!(config.auth.is_none() && config.server.frontend_url.is_none() && config.server.public_urls.is_empty());
     assert_eq!(config.sandbox.timeout, Duration::from_secs(3600));
     assert_eq!(config.sandbox.lease, Duration::from_secs(120));
     assert_eq!(config.sandbox.max_sessions, 100);

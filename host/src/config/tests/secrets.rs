@@ -129,7 +129,7 @@ fn a_secret_as_text_in_the_file_is_warned_of_and_more_so_when_others_can_read_it
         let warnings = load(&path, &|_| None).unwrap().warnings().to_vec();
         warnings.iter().map(|w| w.to_string().replace(path.to_str().unwrap(), "broker.toml")).collect::<Vec<_>>()
     };
-    let text = "broker.toml:48:23: providers.cloud.secrets.api_key: the secret stands in this file as text; \
+    let text = "broker.toml:50:23: providers.cloud.secrets.api_key: the secret stands in this file as text; \
                 a reference, ${NAME} or ${file:/path}, keeps it out";
     assert_eq!(warnings(0o600), [text]);
     assert_eq!(
@@ -163,7 +163,7 @@ fn secrets_that_go_out_in_the_clear_are_warned_of() {
     };
     assert_eq!(
         warnings("http://api.e2b.app"),
-        ["broker.toml:46:10: providers.cloud.allow[0]: secrets may go there over http, where others can read them"]
+        ["broker.toml:48:10: providers.cloud.allow[0]: secrets may go there over http, where others can read them"]
     );
     assert!(warnings("http://127.0.0.1:3001").is_empty());
     assert!(warnings("https://api.e2b.app").is_empty());

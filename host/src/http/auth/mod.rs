@@ -288,7 +288,7 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 /// `Host` that it named, or the `Origin` where a proxy has changed that.
 fn is_secure(settings: &Settings, headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    settings.public_url.as_ref().is_some_and(|url| {
+    settings.public_urls.iter().any(|url| {
         url.is_secure()
             && (text(HOST).is_some_and(|host| url.is_host(host)) || text(ORIGIN).is_some_and(|own| url.is_origin(own)))
     })
@@ -395,9 +395,12 @@ pub(super) async fn sign_in(
     if let Err(several) = shared.auth.cookie.find(&headers, secure) {
         return refuse(StatusCode::BAD_REQUEST, several);
     }
-    let in_the_clear = headers.get(ORIGIN).is_some_and(|origin| origin.as_bytes().starts_with(b"http://"));
-    if let Some(url) = settings.public_url.as_ref().filter(|url| url.is_secure())
-        && in_the_clear
+    let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or_default();
+    // Which the operator has put beside the secure ones.
+    let on_purpose = !secure && settings.public_urls.iter().any(|url| url.is_origin(origin));
+    if let Some(url) = settings.public_urls.iter().find(|url| url.is_secure())
+        && origin.starts_with("http://")
+        && !on_purpose
         && !connection.local.ip().to_canonical().is_loopback()
     {
         let why = format!(

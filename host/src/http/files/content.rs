@@ -42,8 +42,18 @@ use crate::session::{Session, Workspace};
 /// needs to change its network.
 const IDLE: Duration = Duration::from_secs(30);
 
+/// Bytes of an upload in [`IDLE`] of waiting for its client, at least: 500 a
+/// second, a tenth of the slowest mobile network. Who sends less holds a place,
+/// and keeps a session alive, for nothing.
+const LEAST: u64 = 500 * IDLE.as_secs();
+
 /// How often a moving transfer counts as use of the session.
 const TOUCH_EVERY: Duration = Duration::from_secs(5);
+
+/// Bytes of a download that the connection takes at a time. It takes another
+/// while it has some left, and a slow client has only
+/// [`Limits::stop`](crate::http::Limits::stop) for what it has at the end.
+const PIECE: usize = 16 << 10;
 
 /// What a file's content may do in a browser that shows it against our will.
 const NOTHING: HeaderValue = HeaderValue::from_static("sandbox; default-src 'none'");
@@ -108,7 +118,7 @@ pub(super) async fn download(
     let download = provider.read(call, sandbox, &at, start, Some(length)).await?;
     let (to, data) = mpsc::channel(1);
     let transfer = connection.transfer();
-    let served = Served { data, left: length, _transfer: transfer.clone(), _slot: work.slot };
+    let served = Served { data, held: Bytes::new(), left: length, _transfer: transfer.clone(), _slot: work.slot };
     tokio::spawn(pump(download, length, to, transfer, work.session));
     Ok((status, answer, Body::new(served)).into_response())
 }
@@ -166,6 +176,8 @@ fn disposition(name: &str) -> HeaderValue {
 /// breaks the connection off.
 struct Served {
     data: mpsc::Receiver<io::Result<Bytes>>,
+    /// The rest of a chunk.
+    held: Bytes,
     left: u64,
     _transfer: Transfer,
     _slot: Slot,
@@ -179,15 +191,17 @@ impl http_body::Body for Served {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        let next = ready!(self.data.poll_recv(cx));
-        Poll::Ready(Some(match next {
-            Some(Ok(chunk)) => {
-                self.left -= chunk.len() as u64;
-                Ok(Frame::data(chunk))
+        if self.held.is_empty() {
+            match ready!(self.data.poll_recv(cx)) {
+                Some(Ok(chunk)) => self.held = chunk,
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(Some(Err(io::Error::other("the transfer was given up")))),
             }
-            Some(Err(error)) => Err(error),
-            None => Err(io::Error::other("the transfer was given up")),
-        }))
+        }
+        let len = self.held.len().min(PIECE);
+        let piece = self.held.split_to(len);
+        self.left -= piece.len() as u64;
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -359,19 +373,31 @@ enum Stop {
     Refused(Refusal),
 }
 
-/// Carries the body to the sandbox at the pace of both.
+/// Carries the body to the sandbox at the pace of both, but for a client that
+/// hardly sends. Its time counts only while it is waited for: what the sandbox
+/// takes slowly is not its fault.
 async fn feed(mut body: Body, to: mpsc::Sender<Bytes>, mut use_of: Use) -> Result<(), Stop> {
+    let (mut waited, mut came) = (Duration::ZERO, 0);
     loop {
+        let began = Instant::now();
         let frame = tokio::select! {
-            frame = timeout(IDLE, body.frame()) => frame,
+            frame = timeout(IDLE.saturating_sub(waited), body.frame()) => frame,
             () = to.closed() => return Err(Stop::Sandbox),
         };
+        waited += began.elapsed();
         let mut bytes = match frame {
             Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
             Ok(None) => return Ok(()),
             Ok(Some(Err(_))) => return Err(Stop::Refused(Refusal::BrokeOff)),
-            Err(_) => return Err(Stop::Refused(Refusal::Stalled(IDLE.as_secs()))),
+            Err(_) => Bytes::new(),
         };
+        came += bytes.len() as u64;
+        if waited >= IDLE {
+            if came < LEAST {
+                return Err(Stop::Refused(Refusal::Stalled(IDLE.as_secs())));
+            }
+            (waited, came) = (Duration::ZERO, 0);
+        }
         while !bytes.is_empty() {
             let chunk = bytes.split_to(bytes.len().min(CHUNK_BYTES));
             match timeout(IDLE, to.send(chunk)).await {

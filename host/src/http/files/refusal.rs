@@ -54,7 +54,7 @@ pub(in crate::http) enum Refusal {
     Forbidden { what: &'static str, path: String },
     #[error("the range lies outside of the file's {0} bytes")]
     Range(u64),
-    #[error("the upload stopped for {0} s; nothing of it was kept")]
+    #[error("the upload stood still, or hardly moved, for {0} s; nothing of it was kept")]
     Stalled(u64),
     #[error("the upload broke off; nothing of it was kept")]
     BrokeOff,

@@ -191,7 +191,7 @@ async fn two_cookies_of_our_name_let_nobody_in_in_either_order() {
 
 #[tokio::test]
 async fn the_cookie_of_a_page_over_tls_is_kept_to_its_host() {
-    let options = Options { public_url: Some("https://term.example.com"), ..Options::default() };
+    let options = Options { public_urls: vec!["https://term.example.com"], ..Options::default() };
     let broker = Broker::start(options.token("right")).await;
     let tls = "Host: term.example.com\r\nOrigin: https://term.example.com\r\n";
     let answer = sign_in(&broker, "right", tls).await;
@@ -218,15 +218,22 @@ async fn the_cookie_of_a_page_over_tls_is_kept_to_its_host() {
 
 #[tokio::test(start_paused = true)]
 async fn a_page_in_the_clear_beyond_this_machine_is_told_to_use_tls() {
-    let options = Options { public_url: Some("https://term.example.com"), ..Options::default() };
+    let urls = vec!["http://broker.lan:3000", "https://term.example.com"];
+    let options = Options { public_urls: urls, ..Options::default() };
     let broker = Broker::start(options.token("right")).await;
-    let form = "token=right";
-    let request = format!(
-        "POST /sign-in HTTP/1.1\r\nHost: 192.0.2.7:3000\r\nOrigin: http://192.0.2.7:3000\r\nConnection: close\r\n\
-         Content-Length: {}\r\nContent-Type: application/x-www-form-urlencoded\r\n\r\n{form}",
-        form.len()
-    );
-    let answer = broker.send_to("192.0.2.7:3000", &request).await;
+    let sign_in = async |host: &str| {
+        let form = "token=right";
+        let request = format!(
+            "POST /sign-in HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nConnection: close\r\n\
+             Content-Length: {}\r\nContent-Type: application/x-www-form-urlencoded\r\n\r\n{form}",
+            form.len()
+        );
+        broker.send_to("192.0.2.7:3000", &request).await
+    };
+    // Which its operator has allowed.
+    let answer = sign_in("broker.lan:3000").await;
+    assert!(answer.status == 204 && !answer.header("set-cookie").unwrap().contains("Secure"), "{answer:?}");
+    let answer = sign_in("192.0.2.7:3000").await;
     assert_eq!((answer.status, answer.header("set-cookie")), (403, None), "{answer:?}");
     assert!(answer.error().contains("open https://term.example.com"), "{answer:?}");
 }

@@ -11,7 +11,7 @@ fn paths() -> impl Iterator<Item = String> {
 
 async fn broker() -> Broker {
     let options = Options {
-        public_url: Some("https://term.example.com"),
+        public_urls: vec!["https://term.example.com"],
         frontend_url: Some("http://localhost:5174"),
         ..Options::default()
     };
@@ -110,6 +110,25 @@ async fn only_our_own_names_reach_any_route() {
             assert_eq!(answer.status, 403, "{path} {host}: {answer:?}");
             assert!(answer.error().contains("server.public_url"), "{answer:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_broker_has_as_many_public_origins_as_are_configured() {
+    let urls = vec!["https://term.example.com", "https://term.corp.example:8443", "http://broker.lan:3000"];
+    let broker = Broker::start(Options { public_urls: urls, ..Options::default() }).await;
+    for (host, origin, status) in [
+        ("term.example.com", "https://term.example.com", 200),
+        ("term.corp.example:8443", "https://term.corp.example:8443", 200),
+        ("broker.lan:3000", "http://broker.lan:3000", 200),
+        ("term.corp.example", "https://term.corp.example", 403),
+        ("broker.lan:3000", "https://broker.lan:3000", 403),
+        ("third.example", "https://third.example", 403),
+    ] {
+        let fields = format!("Host: {host}\r\nOrigin: {origin}\r\nConnection: close\r\n");
+        let answer = broker.send(&format!("GET /api/status HTTP/1.1\r\n{fields}\r\n")).await;
+        assert_eq!(answer.status, status, "{origin}: {answer:?}");
+        assert!(status == 200 || answer.error().contains("server.public_urls"), "{answer:?}");
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) async fn soon<T>(future: impl Future<Output = T>) -> T {
 pub(super) struct Options {
     pub(super) limits: Limits,
     pub(super) terminal: terminal::Limits,
-    pub(super) public_url: Option<&'static str>,
+    pub(super) public_urls: Vec<&'static str>,
     pub(super) frontend_url: Option<&'static str>,
     pub(super) tokens: Option<Vec<&'static str>>,
     pub(super) max_sessions: usize,
@@ -53,7 +53,7 @@ impl Default for Options {
         Options {
             limits: Limits::default(),
             terminal: terminal::Limits::default(),
-            public_url: None,
+            public_urls: Vec::new(),
             frontend_url: None,
             tokens: None,
             max_sessions: 100,
@@ -99,7 +99,7 @@ impl Options {
 
     fn settings(&self) -> Settings {
         Settings {
-            public_url: self.public_url.map(|url| url.parse().unwrap()),
+            public_urls: self.public_urls.iter().map(|url| url.parse().unwrap()).collect(),
             frontend_url: self.frontend_url.map(|url| url.parse().unwrap()),
             tokens: self.tokens.as_ref().map(|tokens| tokens.iter().map(|token| hashed(token)).collect()),
             provider: "fake".to_owned(),
@@ -141,6 +141,7 @@ impl Broker {
             },
             sandbox_env: BTreeMap::new(),
             idle_timeout: Duration::from_secs(3600),
+            max_age: None,
             lease: Duration::from_secs(120),
             generation: 1,
             max_sessions: options.max_sessions,

@@ -90,10 +90,25 @@ async fn three_hundred_slow_handshakes_are_cut_while_good_ones_go_on() {
 #[tokio::test]
 async fn a_head_beyond_its_bounds_is_refused() {
     let broker = Broker::start(Options::default()).await;
-    let large = format!("X-Large: {}\r\n", "a".repeat(17 * 1024));
+    let large = format!("X-Large: {}\r\n", "a".repeat(33 * 1024));
     assert_eq!(broker.get("/health", &large).await.status, 431);
-    let many: String = (0..65).map(|n| format!("X-{n}: a\r\n")).collect();
+    let many: String = (0..129).map(|n| format!("X-{n}: a\r\n")).collect();
     assert_eq!(broker.get("/health", &many).await.status, 431);
+}
+
+/// All services of a company's domain set cookies for it, and proxies add
+/// fields.
+#[tokio::test]
+async fn twenty_kilobytes_of_cookies_and_seventy_fields_are_served() {
+    let broker = Broker::start(Options::default()).await;
+    let cookies = format!("Cookie: a={}\r\n", "a".repeat(20 << 10));
+    let many: String = (0..70).map(|n| format!("X-{n}: a\r\n")).collect();
+    for fields in [&cookies, &many, &format!("{cookies}{many}")] {
+        assert_eq!(broker.get("/api/status", fields).await.status, 200);
+        let terminal = format!("{fields}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n");
+        let terminal = format!("{terminal}Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n");
+        assert_eq!(broker.get("/terminal", &terminal).await.status, 101);
+    }
 }
 
 #[tokio::test]

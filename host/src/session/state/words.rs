@@ -51,6 +51,8 @@ pub(in crate::session) enum Event {
     LeaseLost(Error),
     /// So many clients are there, guests not counted.
     Clients(usize),
+    /// It has reached its greatest age.
+    Aged(Duration),
     /// A client or an operator ends the session.
     Kill,
     /// The broker shuts down.

@@ -47,6 +47,7 @@ enum Act {
     Fetched,
     LeaseLost,
     Clients(usize),
+    Aged,
     Kill,
     Shutdown,
     Wait(u64),
@@ -86,6 +87,7 @@ fn act() -> impl Strategy<Value = Act> {
         2 => Just(Act::Fetched),
         1 => Just(Act::LeaseLost),
         2 => (0..3_usize).prop_map(Act::Clients),
+        1 => Just(Act::Aged),
         1 => Just(Act::Kill),
         1 => Just(Act::Shutdown),
         2 => (1..60_u64).prop_map(Act::Wait),
@@ -508,6 +510,12 @@ impl World {
             Act::Clients(count) => {
                 self.away = None;
                 self.step(Event::Clients(count));
+            }
+            Act::Aged => {
+                let (before, closed) = (self.ended, self.closed);
+                self.step(Event::Aged(IDLE));
+                assert!(self.ended == 1 || self.opened && self.hung_up && self.unsaved, "at once, or when it is saved");
+                assert!(before == 0 || self.closed == closed, "an end that is kept stays so");
             }
             Act::Kill => {
                 self.killed = true;

@@ -97,6 +97,7 @@ fn blueprint(fake: &Arc<Fake>) -> Blueprint {
         command: Command { argv: vec!["/bin/bash".to_owned()], ..Command::default() },
         sandbox_env: [("NAME".to_owned(), "env-canary".to_owned())].into(),
         idle_timeout: IDLE,
+        max_age: None,
         lease: LEASE,
         generation: 1,
         max_sessions: MAX_SESSIONS,
@@ -166,7 +167,7 @@ async fn soon<T>(wait: impl Future<Output = T>) -> T {
 #[derive(Debug, Default)]
 struct Told {
     stages: Vec<(Step, Progress)>,
-    /// What was said about storage after `ready`.
+    /// What was said about storage and the way to the shell after `ready`.
     news: Vec<String>,
     ready: Option<Event>,
     output: Vec<u8>,
@@ -178,7 +179,9 @@ impl Told {
     fn take(&mut self, event: Event) {
         assert!(self.outcome.is_none(), "nothing comes after the end, but {event:?}");
         match event {
-            Event::Stage(stage) if stage.name == Step::Mount && self.ready.is_some() => self.news.push(stage.message),
+            Event::Stage(stage) if matches!(stage.name, Step::Mount | Step::Shell) && self.ready.is_some() => {
+                self.news.push(stage.message);
+            }
             Event::Stage(stage) => {
                 assert!(self.ready.is_none(), "{stage:?} comes after ready");
                 assert!(!stage.message.is_empty());

@@ -260,3 +260,58 @@ async fn an_idle_timeout_that_never_comes_is_no_fault() {
     shell.print("alive").await;
     assert!(matches!(soon(reader.next()).await, Some(Event::Output { .. })));
 }
+
+/// However busy it is: a byte now and then keeps nothing alive for ever.
+#[tokio::test(start_paused = true)]
+async fn a_session_of_its_greatest_age_ends_and_says_so_before() {
+    let bed = Bed::new();
+    bed.change(|blueprint| blueprint.max_age = Some(IDLE * 24));
+    let client = bed.open(None).unwrap();
+    let reader = client.reader();
+    let shell = bed.fake.shell().await;
+    let began = Instant::now();
+    let dripping = tokio::spawn(async move {
+        loop {
+            shell.print("x").await;
+            tokio::time::sleep(Duration::from_secs(29)).await;
+        }
+    });
+    let told = Told::read_to_end(reader).await;
+    dripping.abort();
+    let _ = dripping.await;
+    assert_eq!(began.elapsed().as_secs(), IDLE.as_secs() * 24);
+    assert_eq!(told.ended(), "the session ended because it was 24 h old, the greatest age here");
+    assert_eq!(told.news, ["This session ends in 5 min, for it will be 24 h old: save what is not saved"]);
+    bed.all_gone().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_grows_older_with_its_brokers_and_its_end_is_kept_for_its_clients() {
+    let bed = Bed::new();
+    bed.change(|blueprint| blueprint.max_age = Some(IDLE));
+    let client = bed.sessions.open(driver("one"), true).unwrap();
+    let id = client.id().to_owned();
+    let _shell = bed.fake.shell().await;
+    until(|| bed.sessions.list()[0].phase == crate::session::Phase::Running).await;
+    soon(bed.sessions.shutdown()).await;
+    drop(client);
+    // Opened 50 minutes ago by the clock on the wall, which no test stops.
+    let record = bed.journal.list().await.unwrap().remove(0);
+    let mut entry = record.entry.clone();
+    entry.created -= MINUTE * 50;
+    bed.journal.update(&id, record.epoch, &entry).await.unwrap();
+
+    let next = Bed::on(Arc::clone(&bed.fake), Arc::clone(&bed.journal));
+    next.change(|blueprint| blueprint.max_age = Some(IDLE));
+    let began = Instant::now();
+    claim_all(&next, "2").await;
+    let client = next.sessions.join(&id, driver("one")).unwrap();
+    let _shell = next.fake.shell().await;
+    let told = Told::read_to_end(client.reader_at(0, false)).await;
+    let lived = began.elapsed().as_secs();
+    assert!((595..=600).contains(&lived), "{lived} s");
+    assert!(matches!(told.outcome, Some(Outcome::Aged(IDLE))) && told.news.len() == 1, "{told:?}");
+    drop(client);
+    assert!(next.sessions.join(&id, driver("late")).is_ok(), "its end waits for clients");
+    next.all_gone().await;
+}

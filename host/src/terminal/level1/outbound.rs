@@ -417,7 +417,12 @@ impl<'a> Outbound<'a> {
             Outcome::Exited(Exit::Code(code)) => (Some(*code), None),
             Outcome::Exited(Exit::Signal(name)) => (None, Some(name.as_str())),
             Outcome::Exited(Exit::Unknown) | Outcome::Killed | Outcome::Detached => (None, None),
-            Outcome::Failed(_) | Outcome::Idle(_) | Outcome::Shutdown | Outcome::Draining | Outcome::Replaced => {
+            Outcome::Failed(_)
+            | Outcome::Idle(_)
+            | Outcome::Aged(_)
+            | Outcome::Shutdown
+            | Outcome::Draining
+            | Outcome::Replaced => {
                 return Ok(outcome.into());
             }
         };

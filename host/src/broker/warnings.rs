@@ -1,0 +1,62 @@
+//! What is not wrong with a configuration but unwise on this machine. Owns what
+//! it takes to look at the machine; what the file alone shows is `config`'s.
+
+use std::net::IpAddr;
+
+use hyper_util::client::proxy::matcher::Matcher;
+
+use super::Checked;
+use crate::config::{Grant, HostPattern, Scheme};
+
+/// What the embedded server makes sandboxes with.
+const ISOLATES: &str = "bwrap";
+
+/// The variables by which programs are told of a proxy.
+const PROXIES: [&str; 6] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+
+impl Checked {
+    /// What is not wrong but unwise, or missing on this machine.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings: Vec<String> = self.config.warnings().iter().map(ToString::to_string).collect();
+        let embedded = self.config.providers[&self.config.sandbox.provider].embedded.is_some();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        if embedded && !std::env::split_paths(&path).any(|place| place.join(ISOLATES).is_file()) {
+            warnings.push(format!(
+                "there is no {ISOLATES} on this machine, without which the embedded server makes no sandbox: install \
+                 bubblewrap"
+            ));
+        }
+        warnings.extend(self.unheeded_proxy());
+        warnings
+    }
+
+    /// A proxy that the environment names and that requests to a provider in
+    /// use do not go through: the broker looks at the addresses behind a name
+    /// before it connects to one of them, and a proxy would look for itself.
+    fn unheeded_proxy(&self) -> Option<String> {
+        let set = |name: &&str| std::env::var(name).is_ok_and(|value| !value.is_empty());
+        let variable = PROXIES.into_iter().find(set)?;
+        let matcher = Matcher::from_env();
+        let grants =
+            self.config.uses().flat_map(|of| self.config.providers[of.provider].allow.iter().map(move |g| (of, g)));
+        let proxied = |grant: &Grant| {
+            let host = match &grant.host {
+                HostPattern::Address(address) if address.is_loopback() => return false,
+                HostPattern::Name(name) if name == "localhost" => return false,
+                HostPattern::Address(IpAddr::V6(address)) => format!("[{address}]"),
+                HostPattern::Address(address) => address.to_string(),
+                HostPattern::Name(name) => name.clone(),
+                HostPattern::Under(suffix) => format!("x.{suffix}"),
+            };
+            let scheme = if grant.scheme == Scheme::Https { "https" } else { "http" };
+            format!("{scheme}://{host}:{}/", grant.port).parse().is_ok_and(|uri| matcher.intercept(&uri).is_some())
+        };
+        let (of, grant) = grants.into_iter().find(|(_, grant)| proxied(grant))?;
+        let provider = of.provider;
+        Some(format!(
+            "{variable} is set, and requests of the provider {provider} do not go through that proxy: the broker connects \
+             to {grant} itself, for it looks at the address behind a name first. This machine must reach it directly; \
+             NO_PROXY for that host says that this is known"
+        ))
+    }
+}

@@ -477,7 +477,7 @@ async fn more_than_eight_requests_of_a_session_are_told_to_wait() {
     let request = desk.with_body("GET", &desk.about("/content", "file"), "", "");
     desk.broker.provider.disk.flows.send_replace(false);
     let mut held = Vec::new();
-    for _ in 0..7 {
+    for _ in 0..8 {
         let mut client = desk.says(4096, &request).await;
         assert_eq!(soon(client.read_u8()).await.unwrap(), b'H');
         held.push(client);

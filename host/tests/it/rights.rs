@@ -49,7 +49,11 @@ impl Rig {
         let made = Self::on(Sandboxd::start().await, path).await;
         let install = format!("/usr/bin/busybox mkdir {BUSYBOX} && /usr/bin/busybox --install -s {BUSYBOX}");
         made.runs(None, &install).await;
-        made.runs(None, "[ \"$(command -v stat)\" = /home/user/busybox/stat ] && ! command -v realpath.gnu").await;
+        made.runs(
+            None,
+            &format!("for tool in stat find dd mv; do [ \"$(command -v $tool)\" = {BUSYBOX}/$tool ]; done"),
+        )
+        .await;
         made
     }
 

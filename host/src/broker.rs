@@ -21,6 +21,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
+use sandboxd::Gatekeeper;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -229,6 +230,7 @@ struct Live {
     /// The providers of the last configurations, for what they still have.
     providers: watch::Sender<Vec<Arc<dyn Provider>>>,
     embedded: watch::Sender<Option<Arc<Embedded>>>,
+    gatekeeper: Gatekeeper,
     live_mounts: LiveMounts,
     sessions: Sessions,
     blueprint: watch::Sender<Arc<Blueprint>>,
@@ -247,7 +249,8 @@ impl Broker {
         let (base, home) = base(&loader.surroundings)?;
         let fingerprint = Fingerprint::of(&loader.files(&checked.config));
         let selected = &checked.config.sandbox.provider;
-        let embedded = embedded_for(&checked.config, selected, &loader.surroundings, None).await?;
+        let gatekeeper = Gatekeeper::default();
+        let embedded = embedded_for(&checked.config, selected, &loader.surroundings, None, &gatekeeper).await?;
         let provider = provider(&checked, selected, embedded.as_deref())?;
         let live_mounts = LiveMounts::default();
         let mounts = mounts(&checked, &live_mounts)?;
@@ -257,7 +260,8 @@ impl Broker {
         let listener = TcpListener::bind(listen).await;
         let listener = listener.with_context(|| format!("cannot listen on {listen} (server.listen)"))?;
         let address = listener.local_addr()?;
-        let heirs = inherit::heirs(&checked, &provider, embedded.clone(), &loader.surroundings, &base, &live_mounts);
+        let (server, places) = (embedded.clone(), &loader.surroundings);
+        let heirs = inherit::heirs(&checked, &provider, server, &gatekeeper, places, &base, &live_mounts);
         let heirs = heirs.await?;
         checked.secrets.values().for_each(Secrets::publish);
         for warning in checked.warnings() {
@@ -287,7 +291,7 @@ impl Broker {
         let usual = http::Limits::default();
         // Each session has a connection, and as many may be asking or leaving.
         let limits = http::Limits { connections: usual.connections.max(config.sandbox.max_sessions * 2), ..usual };
-        let door = http::Door::new(limits, who);
+        let door = http::Door::new(limits, who, gatekeeper.clone());
         let serving = tokio::spawn(door.clone().serve(listener, http::router(app), stop.clone()));
 
         let (watcher, changes) = Watcher::new(loader.files(&config)).context("cannot watch the configuration")?;
@@ -315,6 +319,7 @@ impl Broker {
             base,
             providers,
             embedded: servers,
+            gatekeeper,
             live_mounts,
             sessions: sessions.clone(),
             blueprint,
@@ -402,8 +407,8 @@ impl Live {
         let files = self.loader.files(&checked.config);
         let failed = |e: anyhow::Error| Refusal { text: format!("{e:#}"), files: files.clone() };
         let selected = &checked.config.sandbox.provider;
-        let running = self.embedded.borrow().clone();
-        let embedded = embedded_for(&checked.config, selected, &self.loader.surroundings, running);
+        let (places, running) = (&self.loader.surroundings, self.embedded.borrow().clone());
+        let embedded = embedded_for(&checked.config, selected, places, running, &self.gatekeeper);
         let embedded = embedded.await.map_err(failed)?;
         let provider = provider(&checked, selected, embedded.as_deref()).map_err(failed)?;
         let mounts = mounts(&checked, &self.live_mounts).map_err(failed)?;
@@ -517,6 +522,7 @@ async fn embedded_for(
     provider: &str,
     surroundings: &Surroundings,
     running: Option<Arc<Embedded>>,
+    gatekeeper: &Gatekeeper,
 ) -> anyhow::Result<Option<Arc<Embedded>>> {
     match config.providers[provider].embedded {
         None => Ok(None),
@@ -529,7 +535,8 @@ async fn embedded_for(
                 }
                 None => {
                     let sandboxes = config.sandbox.max_sessions;
-                    Ok(Some(Arc::new(Embedded::ensure(&surroundings.state, sandboxes, ports).await?)))
+                    let server = Embedded::ensure(&surroundings.state, sandboxes, ports, gatekeeper).await?;
+                    Ok(Some(Arc::new(server)))
                 }
             }
         }

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
+use sandboxd::Gatekeeper;
 use serde::Deserialize;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
@@ -101,6 +102,8 @@ struct Place {
     socket: PathBuf,
     /// What makes that name valid.
     _held: Arc<OwnedFd>,
+    /// Told which server's sandboxes share this machine's network.
+    gatekeeper: Gatekeeper,
 }
 
 /// What a server says of itself.
@@ -110,6 +113,8 @@ struct Announcement {
     /// None of a server before it had one.
     socket: Option<PathBuf>,
     build: Option<String>,
+    /// None of a server before it said so.
+    shares_network: Option<bool>,
 }
 
 /// A server that answers.
@@ -120,16 +125,24 @@ struct Running {
     process: AsyncFd<OwnedFd>,
     /// The build that serves, when it is not this one.
     other: Option<String>,
+    /// Whether its sandboxes can connect to every port of this machine.
+    shares_network: bool,
 }
 
 impl Embedded {
     /// Finds the server of an earlier broker under `state`, or starts one for
     /// at most `sandboxes` sandboxes. Those find `ports` of this machine's
-    /// loopback on theirs.
+    /// loopback on theirs. `gatekeeper` is told of the server while sandboxes
+    /// share this machine's network.
     ///
     /// # Errors
     /// See [`EmbeddedError`]; bubblewrap missing is the usual cause.
-    pub async fn ensure(state: &Path, sandboxes: usize, ports: &[u16]) -> Result<Self, EmbeddedError> {
+    pub async fn ensure(
+        state: &Path,
+        sandboxes: usize,
+        ports: &[u16],
+        gatekeeper: &Gatekeeper,
+    ) -> Result<Self, EmbeddedError> {
         let directory = state.join("sandboxd");
         let failed = |cause| EmbeddedError::State { path: directory.clone(), cause };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(failed)?;
@@ -139,7 +152,8 @@ impl Embedded {
         if socket.as_os_str().len() >= MAX_SOCKET_PATH {
             socket = PathBuf::from(format!("/proc/self/fd/{}/socket", held.as_raw_fd()));
         }
-        let place = Place { directory, sandboxes, socket: socket.clone(), _held: Arc::new(held) };
+        let gatekeeper = gatekeeper.clone();
+        let place = Place { directory, sandboxes, socket: socket.clone(), _held: Arc::new(held), gatekeeper };
         let server = place.bring_up(ports).await?;
         let ports = watch::Sender::new(ports.to_vec());
         let key = server.key.clone();
@@ -212,7 +226,8 @@ impl Place {
         self.live(&key).await?;
         let build = announced.build.unwrap_or_default();
         let other = (build != sandboxd::build()).then_some(build);
-        Some(Running { key, pid, process: watched(process)?, other })
+        let shares_network = announced.shares_network.unwrap_or(true);
+        Some(Running { key, pid, process: watched(process)?, other, shares_network })
     }
 
     /// Finds or starts it, and tells it which ports to forward.
@@ -239,6 +254,13 @@ impl Place {
                 self.start().await?
             }
         };
+        let shared = server.shares_network.then(|| server.pid.as_raw_pid().unsigned_abs());
+        if shared.is_some() {
+            tracing::warn!(
+                "sandboxes share this machine's network: the broker refuses their connections, other services on it do not"
+            );
+        }
+        self.gatekeeper.watch(shared).map_err(EmbeddedError::Start)?;
         self.forward(&server.key, ports).await;
         Ok(server)
     }

@@ -34,6 +34,7 @@ mod control;
 mod disk;
 mod envd;
 mod forward;
+mod gatekeeper;
 pub mod init;
 mod isolation;
 mod limits;
@@ -54,6 +55,7 @@ mod tree;
 mod watch;
 mod wire;
 
+pub use crate::gatekeeper::{Gatekeeper, Peer, Question};
 pub use crate::listen::build;
 pub use crate::network::{Network, NetworkError};
 pub use crate::options::{

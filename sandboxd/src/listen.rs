@@ -126,7 +126,7 @@ pub fn build() -> String {
 }
 
 /// Writes the file as a whole, so that no reader sees half of it.
-pub(crate) fn announce(path: &Path, address: &Address) -> io::Result<()> {
+pub(crate) fn announce(path: &Path, address: &Address, shares_network: bool) -> io::Result<()> {
     #[derive(Serialize)]
     struct Announcement<'a> {
         url: String,
@@ -134,12 +134,13 @@ pub(crate) fn announce(path: &Path, address: &Address) -> io::Result<()> {
         socket: Option<&'a Path>,
         pid: u32,
         build: String,
+        shares_network: bool,
     }
     let (url, socket) = match address {
         Address::Tcp(address) => (format!("http://{address}"), None),
         Address::Unix(path) => ("http://localhost".to_owned(), Some(path.as_path())),
     };
-    let announcement = Announcement { url, socket, pid: std::process::id(), build: build() };
+    let announcement = Announcement { url, socket, pid: std::process::id(), build: build(), shares_network };
     let mut draft = path.as_os_str().to_owned();
     draft.push(format!(".{}", announcement.pid));
     let _ = fs::remove_file(&draft);

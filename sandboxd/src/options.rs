@@ -46,7 +46,8 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
 
-    /// File to write `{"url":…,"pid":…,"build":…}` to once the server listens, with `socket` where it has one.
+    /// File to write `{"url":…,"pid":…,"build":…,"shares_network":…}` to once the server listens, with `socket` where it has
+    /// one.
     #[arg(long, value_name = "FILE")]
     pub announce: Option<PathBuf>,
 

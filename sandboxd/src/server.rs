@@ -22,6 +22,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustix::fs::FlockOperation;
 use rustix::process::Resource;
+use rustix::thread::CapabilitySet;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -33,10 +34,11 @@ use crate::control::error::ApiError;
 use crate::control::{self, Control};
 use crate::envd::signature::{Operation, SignatureError};
 use crate::envd::{self, FileQuery};
+use crate::gatekeeper::{Gatekeeper, Peer, Question};
 use crate::limits::Limits;
 use crate::listen::{self, Address, Listener, Stream, Visitor, Visitors};
 use crate::machine;
-use crate::network::{NetworkError, Networks};
+use crate::network::{Network, NetworkError, Networks};
 use crate::options::Options;
 use crate::registry::Registry;
 use crate::route::{self, Destination};
@@ -117,6 +119,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// Sandboxes that share the machine's network cannot be told from its other programs.
+    #[error("cannot tell the connections of sandboxes from others")]
+    Gatekeeper(#[source] io::Error),
     /// The process's signals could not be watched.
     #[error("cannot watch for signals")]
     Signals(#[source] io::Error),
@@ -201,6 +206,7 @@ impl Server {
             .await
             .map_err(Error::Network)?;
         let network = networks.mode;
+        let shares_network = network == Network::Shared;
         let ground = Ground {
             bwrap: options.bwrap,
             init: init.clone(),
@@ -226,12 +232,15 @@ impl Server {
         let failed = |source| Error::Listen { address: asked.to_string(), source };
         let listener = Listener::bind(&asked).await.map_err(failed)?;
         let address = listener.address(&asked).map_err(failed)?;
+        let gatekeeper = Gatekeeper::default();
+        gatekeeper.watch(shares_network.then(std::process::id)).map_err(Error::Gatekeeper)?;
         let connections = TaskTracker::new();
         let stop_accepting = CancellationToken::new();
-        connections.spawn(accept(listener, shared.clone(), connections.clone(), stop_accepting.clone()));
+        connections.spawn(accept(listener, gatekeeper, shared.clone(), connections.clone(), stop_accepting.clone()));
         let upkeep = [tokio::spawn(trash.keep_empty(init)), tokio::spawn(registry.clone().watch_disk())];
         if let Some(path) = &options.announce {
-            listen::announce(path, &address).map_err(|source| Error::Announce { path: path.clone(), source })?;
+            listen::announce(path, &address, shares_network)
+                .map_err(|source| Error::Announce { path: path.clone(), source })?;
         }
         tracing::info!(
             %address,
@@ -383,7 +392,13 @@ fn set_aside_init(program: Option<PathBuf>, state_dir: &Path) -> Result<PathBuf,
     fs::canonicalize(&aside).map_err(fail)
 }
 
-async fn accept(listener: Listener, shared: Arc<Shared>, connections: TaskTracker, stop: CancellationToken) {
+async fn accept(
+    listener: Listener,
+    gatekeeper: Gatekeeper,
+    shared: Arc<Shared>,
+    connections: TaskTracker,
+    stop: CancellationToken,
+) {
     let visitors = Visitors::new();
     let own = matches!(listener, Listener::Unix(_));
     loop {
@@ -393,10 +408,25 @@ async fn accept(listener: Listener, shared: Arc<Shared>, connections: TaskTracke
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok(Some(stream)) => {
-                let visitor = visitors.enter(own);
-                let (shared, stop) = (shared.clone(), stop.clone());
+            Ok(Some(mut stream)) => {
+                let question = match &stream {
+                    Stream::Left(tcp) => {
+                        // It has gone already.
+                        let (Ok(peer), Ok(here)) = (tcp.peer_addr(), tcp.local_addr()) else { continue };
+                        Some(gatekeeper.ask(peer, here).await)
+                    }
+                    // Who may connect to it is known.
+                    Stream::Right(_) => None,
+                };
+                let (gatekeeper, visitors, shared, stop) =
+                    (gatekeeper.clone(), visitors.clone(), shared.clone(), stop.clone());
                 connections.spawn(async move {
+                    if let Some(question) = question
+                        && !admits(&gatekeeper, question, &mut stream).await
+                    {
+                        return;
+                    }
+                    let visitor = visitors.enter(own);
                     serve(stream, visitor.clone(), shared, stop).await;
                     visitor.leave();
                 });
@@ -408,6 +438,23 @@ async fn accept(listener: Listener, shared: Arc<Shared>, connections: TaskTracke
             }
         }
     }
+}
+
+/// Whether a connection is one to serve; else it was told why not.
+async fn admits(gatekeeper: &Gatekeeper, question: Question, stream: &mut Stream) -> bool {
+    match question.answer().await {
+        Peer::Outside => true,
+        // It has to show a key or a token, which no sandbox has. Who may look at every process has no client that it cannot see.
+        Peer::Hidden if !may_look_at_all() => true,
+        Peer::Hidden | Peer::Sandbox => {
+            gatekeeper.refuse(stream).await;
+            false
+        }
+    }
+}
+
+fn may_look_at_all() -> bool {
+    rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_PTRACE))
 }
 
 async fn serve(stream: Stream, visitor: Visitor, shared: Arc<Shared>, stop: CancellationToken) {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use sandboxd::Gatekeeper;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
@@ -56,6 +57,7 @@ pub(super) async fn heirs(
     checked: &Checked,
     selected: &Arc<dyn Provider>,
     embedded: Option<Arc<Embedded>>,
+    gatekeeper: &Gatekeeper,
     surroundings: &Surroundings,
     base: &Base,
     live_mounts: &LiveMounts,
@@ -81,7 +83,8 @@ pub(super) async fn heirs(
                 continue;
             }
             // Its sessions' own requests keep the server up.
-            let needed = embedded_for(&checked.config, &entry.provider, surroundings, server.clone()).await?;
+            let needed = embedded_for(&checked.config, &entry.provider, surroundings, server.clone(), gatekeeper);
+            let needed = needed.await?;
             providers.insert(entry.provider.clone(), provider(checked, &entry.provider, needed.as_deref())?);
             server = server.or(needed);
         }

@@ -123,9 +123,12 @@ impl Arguments {
     /// What a person has to read; the exit status is then 1.
     pub async fn run(mut self) -> anyhow::Result<ExitCode> {
         let command = self.command.take().unwrap_or_else(|| Command::Serve(serve::Options::default()));
-        // The server of sandboxes makes user namespaces, for which it must be what others may look at.
-        if !matches!(command, Command::Sandboxd(_)) {
-            keep_to_itself();
+        match command {
+            // The server of sandboxes makes user namespaces, for which it must be what others may look at.
+            Command::Sandboxd(_) => {}
+            // It has no secret, and a broker without `[auth]` on the same machine may have to see that it is no sandbox.
+            Command::Attach(_) | Command::Sessions(_) if remote::token()?.is_none() => {}
+            _ => keep_to_itself(),
         }
         match command {
             Command::Serve(options) => serve::run(self.surroundings()?, options).await,

@@ -54,6 +54,18 @@ impl Remote {
     }
 }
 
+/// The token for the broker, if there is one.
+///
+/// # Errors
+/// When it is not text.
+pub(super) fn token() -> anyhow::Result<Option<String>> {
+    match std::env::var(TOKEN) {
+        Ok(token) if !token.trim().is_empty() => Ok(Some(token.trim().to_owned())),
+        Ok(_) | Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => bail!("{TOKEN} is not UTF-8"),
+    }
+}
+
 /// A connection to a broker.
 pub(super) type Connection = TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>;
 
@@ -75,11 +87,7 @@ impl Broker {
     /// read.
     pub(super) fn at(url: &str) -> anyhow::Result<Self> {
         let base = base(url)?;
-        let token = match std::env::var(TOKEN) {
-            Ok(token) if !token.trim().is_empty() => Some(token.trim().to_owned()),
-            Ok(_) | Err(std::env::VarError::NotPresent) => None,
-            Err(std::env::VarError::NotUnicode(_)) => bail!("{TOKEN} is not UTF-8"),
-        };
+        let token = token()?;
         let tls = rustls::ClientConfig::builder();
         // Reading the roots takes longer than everything else here.
         let tls = if base.scheme() == "https" {

@@ -1,8 +1,9 @@
 //! The accept loop: connections in, bounded in number, time and bytes.
 //!
 //! Owns every limit that stands before a request is understood, and what a
-//! request is told about its connection. Deliberately knows no route, and not
-//! which connection gives way (`strangers`).
+//! request is told about its connection. Deliberately knows no route, not
+//! which connection gives way (`strangers`), and not how a sandbox is told from
+//! a client (`sandboxd::Gatekeeper`).
 //! `axum::serve` is not used because it sets no header timeout and no bounds
 //! (tokio-rs/axum#2741).
 
@@ -18,6 +19,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use sandboxd::{Gatekeeper, Peer, Question};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -176,15 +178,16 @@ pub struct Door {
     places: Arc<Semaphore>,
     strangers: Arc<Strangers>,
     settings: watch::Receiver<Arc<Settings>>,
+    gatekeeper: Gatekeeper,
 }
 
 impl Door {
     /// A door with all places free. Of the settings it needs the trusted
-    /// proxies.
-    pub fn new(limits: Limits, settings: watch::Receiver<Arc<Settings>>) -> Self {
+    /// proxies, and whether there are tokens.
+    pub fn new(limits: Limits, settings: watch::Receiver<Arc<Settings>>, gatekeeper: Gatekeeper) -> Self {
         let most = (limits.connections - limits.connections / 4).max(1);
         let (places, strangers) = (Semaphore::new(limits.connections), Strangers::new(most, limits.of_one));
-        Door { limits, places: Arc::new(places), strangers, settings }
+        Door { limits, places: Arc::new(places), strangers, settings, gatekeeper }
     }
 
     /// Open connections.
@@ -207,9 +210,9 @@ impl Door {
             match accepted {
                 Ok((stream, connection)) => {
                     pause = ACCEPT_PAUSE.0;
-                    let cut = connection.stay.as_ref().map(|stay| stay.cut.clone()).unwrap_or_default();
-                    let io = Linger::new(stream, connection.place.clone(), cut);
-                    tokio::spawn(serve_connection(io, connection, router.clone(), self.limits, stop.clone()));
+                    let question = self.gatekeeper.ask(connection.peer, connection.local).await;
+                    let (door, router, stop) = (self.clone(), router.clone(), stop.clone());
+                    tokio::spawn(async move { door.serve_one(stream, connection, question, router, stop).await });
                 }
                 // The peer went away between connecting and being accepted.
                 Err(error) if is_of_the_peer(&error) => debug!(%error, "a connection ended before it was accepted"),
@@ -228,6 +231,31 @@ impl Door {
         }
     }
 
+    async fn serve_one(
+        self,
+        mut stream: TcpStream,
+        mut connection: Connection,
+        question: Question,
+        router: Router,
+        stop: CancellationToken,
+    ) {
+        let admitted = match question.answer().await {
+            Peer::Outside => true,
+            // Without a token it gets nothing.
+            Peer::Hidden => self.settings.borrow().tokens.is_some(),
+            Peer::Sandbox => false,
+        };
+        if !admitted {
+            return self.gatekeeper.refuse(&mut stream).await;
+        }
+        let address = connection.peer.ip().to_canonical();
+        let proxied = self.settings.borrow().is_trusted_proxy(address);
+        let stay = self.strangers.enter(address, proxied);
+        let io = Linger::new(stream, connection.place.clone(), stay.cut.clone());
+        connection.stay = Some(Arc::new(stay));
+        serve_connection(io, connection, router, self.limits, stop).await;
+    }
+
     async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, Connection)> {
         let (stream, peer) = listener.accept().await?;
         // The one that was accepted waits here, the others in the backlog.
@@ -243,10 +271,7 @@ impl Door {
         stream.set_nodelay(true)?;
         #[cfg(target_os = "linux")]
         rustix::net::sockopt::set_tcp_user_timeout(&stream, UNACKNOWLEDGED.as_millis() as u32)?;
-        let mut connection = Connection::new(stream.local_addr()?, peer, Arc::new(place));
-        let address = peer.ip().to_canonical();
-        let proxied = self.settings.borrow().is_trusted_proxy(address);
-        connection.stay = Some(Arc::new(self.strangers.enter(address, proxied)));
+        let connection = Connection::new(stream.local_addr()?, peer, Arc::new(place));
         Ok((stream, connection))
     }
 }

@@ -15,6 +15,7 @@ mod hostile;
 mod late;
 mod level1;
 mod mount;
+mod neighbours;
 mod operations;
 mod orphans;
 mod reload;

@@ -10,6 +10,7 @@ mod flood;
 mod fuse;
 mod isolation;
 mod kernel;
+mod neighbours;
 mod network;
 mod process;
 mod races;

@@ -9,6 +9,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::IntoResponse;
 use http::StatusCode;
+use sandboxd::Gatekeeper;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::process::Command;
@@ -43,7 +44,7 @@ async fn verdicts(kosoku: &Path, limits: terminal::Limits, cases: &[&str]) -> BT
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let door = Door::new(Limits::default(), watch::Sender::default().subscribe());
+    let door = Door::new(Limits::default(), watch::Sender::default().subscribe(), Gatekeeper::default());
     let served = tokio::spawn(door.serve(listener, Router::new().fallback(echo), stop.clone()));
 
     let reports =

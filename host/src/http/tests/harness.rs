@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt};
+use sandboxd::Gatekeeper;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -171,7 +172,7 @@ impl Broker {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let door = Door::new(options.limits, settings.subscribe());
+        let door = Door::new(options.limits, settings.subscribe(), Gatekeeper::default());
         let served = tokio::spawn(door.clone().serve(listener, router.clone(), stop.clone()));
         let _blueprint = blueprint;
         Broker {

@@ -1,10 +1,14 @@
 //! The program `broker`, started as an operator starts it.
 
+use std::os::unix::fs::{chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use super::sandboxd::{announced, sandboxes};
-use super::{Client, eventually, program, recorder};
+use super::{Client, eventually, plugin, program, recorder};
+
+/// A user without rights.
+pub const NOBODY: u32 = 65534;
 
 /// A running broker; killed with the test.
 pub struct Broker {
@@ -31,19 +35,46 @@ impl Broker {
 
     /// Starts this program instead, which was installed elsewhere.
     pub async fn start_program(program: &Path, config: &str) -> Self {
-        Self::start_of(program, tempfile::tempdir().unwrap(), config, "info").await
+        Self::start_of(Command::new(program), tempfile::tempdir().unwrap(), config, "info").await
+    }
+
+    /// Starts a broker where there is no slirp4netns, so that sandboxes share this
+    /// machine's network; as a user without rights if `rootless`.
+    pub async fn start_sharing(config: &str, rootless: bool) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        std::fs::create_dir(at("bin")).unwrap();
+        let path = std::env::var_os("PATH").unwrap();
+        for name in ["bwrap", "setpriv"] {
+            let found = std::env::split_paths(&path).map(|place| place.join(name)).find(|place| place.is_file());
+            symlink(found.unwrap_or_else(|| panic!("no {name} on PATH")), at("bin").join(name)).unwrap();
+        }
+        let mut command = Command::new(program());
+        if rootless {
+            // Where this was built that user may not look.
+            std::fs::create_dir(at("plugins")).unwrap();
+            std::fs::copy(plugin("e2b"), at("plugins/e2b.wasm")).unwrap();
+            std::fs::copy(program(), at("broker")).unwrap();
+            chown(directory.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+            command = Command::new(at("bin/setpriv"));
+            let ids = NOBODY.to_string();
+            command.args(["--reuid", &ids, "--regid", &ids, "--clear-groups"]).arg(at("broker"));
+            command.env("BROKER_PLUGINS_DIR", at("plugins"));
+        }
+        command.env("PATH", at("bin"));
+        Self::start_of(command, directory, config, "info").await
     }
 
     async fn start_with(directory: tempfile::TempDir, config: &str, level: &str) -> Self {
-        Self::start_of(Path::new(program()), directory, config, level).await
+        Self::start_of(Command::new(program()), directory, config, level).await
     }
 
-    async fn start_of(program: &Path, directory: tempfile::TempDir, config: &str, level: &str) -> Self {
+    async fn start_of(mut command: Command, directory: tempfile::TempDir, config: &str, level: &str) -> Self {
         let at = |name: &str| directory.path().join(name);
         let _ = std::fs::remove_file(at("announce.json"));
         std::fs::write(at("broker.toml"), config).unwrap();
         let log = std::fs::File::options().create(true).append(true).open(at("log")).unwrap();
-        let child = Command::new(program)
+        let child = command
             .arg("--config")
             .arg(at("broker.toml"))
             .args(["serve", "--state-dir"])

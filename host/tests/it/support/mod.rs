@@ -17,7 +17,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use broker::Broker;
+pub use broker::{Broker, NOBODY};
 pub use client::{Client, Closed, Frame};
 pub use sandboxd::Sandboxd;
 

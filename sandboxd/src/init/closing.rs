@@ -93,16 +93,26 @@ fn processes() -> impl Iterator<Item = Pid> {
         .filter(move |pid| *pid != me && runs(*pid))
 }
 
-/// Whether it has not ended; one that its parent has not reaped yet has.
+/// Whether it has not ended. One that its parent has not reaped yet has.
 fn runs(pid: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).unwrap_or_default();
-    // The name before it is in parentheses and may hold any character.
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    live_thread(pid).is_some()
 }
 
 fn is_daemon(pid: Pid) -> bool {
-    let open = fs::read_dir(format!("/proc/{}/fd", pid.as_raw_pid())).into_iter().flatten().flatten();
+    let Some(thread) = live_thread(pid) else { return false };
+    let open = fs::read_dir(thread.join("fd")).into_iter().flatten().flatten();
     open.filter_map(|entry| fs::read_link(entry.path()).ok()).any(|file| file == Path::new(FUSE))
+}
+
+/// The directory of one of its threads that has not ended. The first thread may end before the others: by its own name
+/// the process then looks dead and shows no files.
+fn live_thread(pid: Pid) -> Option<PathBuf> {
+    let threads = fs::read_dir(format!("/proc/{}/task", pid.as_raw_pid())).into_iter().flatten().flatten();
+    threads.map(|entry| entry.path()).find(|thread| {
+        let stat = fs::read_to_string(thread.join("stat")).unwrap_or_default();
+        // The name before it is in parentheses and may hold any character.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    })
 }
 
 /// Where file systems in user space are mounted, in the order in which they were.

@@ -117,6 +117,25 @@ while True: signal.pause()";
     process
 }
 
+/// A program that holds a file open in its second thread, and whose first one has ended.
+async fn hold_open_by_a_thread(sandbox: &Sandbox, name: &str) -> Process {
+    let program = "import ctypes, os, signal, sys, threading
+def hold():
+    main = f'/proc/{os.getpid()}/stat'
+    while ') Z ' not in open(main).read(): os.sched_yield()
+    file = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)
+    os.write(file, b'begun ')
+    print('holds', flush=True)
+    while True: signal.sigwait([signal.SIGUSR1])
+threading.Thread(target=hold).start()
+ctypes.CDLL(None).pthread_exit(None)";
+    let args = json!(["-c", program, format!("{FILES}/{name}")]);
+    let mut process = sandbox.start(json!({ "process": { "cmd": PYTHON, "args": args }, "stdin": false })).await;
+    let event = process.events.next().await.unwrap();
+    assert!(event["event"]["data"]["stdout"].is_string(), "{event}");
+    process
+}
+
 /// Promise: only sandboxes of the templates named for it get the device and the right to mount, and such a template is one
 /// of the server's.
 #[tokio::test(flavor = "multi_thread")]
@@ -226,6 +245,22 @@ async fn a_lease_ends_in_order() {
             json!({ "unmounted": true }),
         ]
     );
+    until("it is gone", || async { (server.server.sandboxes() == 0).then_some(()) }).await;
+    server.end().await;
+}
+
+/// Promise: a program whose first thread has ended lives, and is ended before the file system is unmounted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_has_lost_its_first_thread_is_ended_in_order() {
+    if !can_mount() {
+        return;
+    }
+    let server = server().await;
+    let sandbox = create(&server).await;
+    let mut mounted = Mounted::mount(&sandbox, 0.3).await;
+    let _holds = hold_open_by_a_thread(&sandbox, "held").await;
+    json_of(server.post(&format!("/sandboxes/{}/timeout", sandbox.id), &json!({ "timeout": 0 }))).await;
+    assert_eq!(mounted.rest().await, [json!({ "stored": "held", "content": "begun " }), json!({ "unmounted": true })]);
     until("it is gone", || async { (server.server.sandboxes() == 0).then_some(()) }).await;
     server.end().await;
 }

@@ -1,11 +1,14 @@
 //! Whatever ends a session, its files are in the storage and its token opens
 //! nothing any more.
 
-use std::time::Instant;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use super::{FILES, NO_HANG, Shell, Store, released};
+use crate::support::azurite::ACCOUNT;
+use crate::support::faults::{Fault, Faults};
 use crate::support::level1::{Visit, Window};
-use crate::support::{Broker, eventually};
+use crate::support::{Broker, Frame, Sandboxd, eventually};
 
 /// A session that has closed one file, and holds another open in a program
 /// that does not end by itself.
@@ -60,6 +63,98 @@ async fn a_program_that_holds_on_to_a_file_is_ended_in_the_end() {
     assert!(began.elapsed() < NO_HANG, "{:?}", began.elapsed());
     both_are_stored(&store).await;
     assert_eq!(store.text("stubborn").await.as_deref(), Some("deaf"));
+    released(&broker, 1).await;
+}
+
+/// A store behind a network that fails when told to, and the configuration of
+/// a broker that sends each upload twice.
+async fn behind_faults() -> Option<(Store, Faults, String)> {
+    let store = Store::new().await?;
+    let endpoint = store.azurite.endpoint();
+    let origin = endpoint.strip_suffix(&format!("/{ACCOUNT}")).unwrap();
+    let faults = Faults::start(origin).await;
+    let port = faults.url.rsplit(':').next().unwrap();
+    let store = Store { server: Sandboxd::start_with(&["--forward-port", port]).await, ..store };
+    let config = store.config("", "retries = 1").replace(origin, &faults.url);
+    Some((store, faults, config))
+}
+
+/// The next upload of the file `held` meets this fault, at both tries, and so
+/// does the one that is made when the file is let go of.
+fn fails(faults: &Faults, store: &Store, fault: Fault) {
+    let (blob, met) = (format!("/{}/held", store.container), AtomicU32::new(0));
+    faults.begin(Duration::from_secs(600), move |method, path| {
+        (method == "PUT" && path.ends_with(&blob) && met.fetch_add(1, Ordering::Relaxed) < 4).then_some(fault)
+    });
+}
+
+/// A program that is killed gives up its files before it is gone: nobody sees
+/// any more that it holds one, and the upload is still on its way. It fails
+/// here, long after that.
+#[tokio::test]
+async fn an_upload_of_a_killed_program_that_fails_late_is_made_again() {
+    let Some((store, faults, config)) = behind_faults().await else { return };
+    let broker = Broker::start(&config).await;
+    let mut shell = Shell::open(&broker).await;
+    // A working directory in the mount is given up last, and would show the program.
+    shell.ok("cd /").await;
+    // Of its output nothing is uploaded before the program ends. Whoever opened the file would have it uploaded.
+    shell.ok(&format!("(printf begun; exec sleep 1000) | setsid dd bs=4k of={FILES}/held status=none &")).await;
+    shell.ok(&format!("until [ -s {FILES}/held ]; do sleep 0.1; done")).await;
+    // Together more than programs have to end by themselves.
+    let late = Fault::Breaks(Duration::from_secs(1));
+    fails(&faults, &store, late);
+    let (closed, client) = shell.exit().await;
+    assert_eq!(closed.code, 1000, "{:?}", client.said);
+    assert_eq!(faults.met().get(&late), Some(&4));
+    assert_eq!(store.text("held").await.as_deref(), Some("begun"), "{:?}", client.said);
+    let unsaved = |frame: &Frame| matches!(frame, Frame::Status(told) if told.contains("Not all files are saved"));
+    assert!(!client.said.iter().any(unsaved), "{:?}", client.said);
+    released(&broker, 1).await;
+}
+
+/// A program that is closing a file does not hold it any more either, and lives. Where there is no time for a second try,
+/// the loss is told.
+#[tokio::test]
+async fn an_upload_that_fails_while_it_is_unmounted_is_made_again_or_told() {
+    let Some((store, faults, config)) = behind_faults().await else { return };
+    let broker = Broker::start(&config).await;
+    let mut shell = Shell::open(&broker).await;
+    shell.ok("cd /; printf begun > /tmp/begun").await;
+    let late = Fault::Breaks(Duration::from_secs(2));
+    fails(&faults, &store, late);
+    shell.ok(&format!("setsid cp /tmp/begun {FILES}/held >/dev/null 2>&1 &")).await;
+    eventually("the upload", async || faults.met().get(&late).copied()).await;
+    let (closed, client) = shell.exit().await;
+    assert_eq!(closed.code, 1000, "{:?}", client.said);
+    let told = client.said.iter().any(|frame| matches!(frame, Frame::Status(told) if told.contains("lost: held")));
+    assert!(told || store.text("held").await.as_deref() == Some("begun"), "{:?}", client.said);
+    released(&broker, 1).await;
+}
+
+/// By its own name such a process shows no files.
+#[tokio::test]
+async fn a_program_that_has_lost_its_first_thread_is_ended_too() {
+    let Some(store) = Store::new().await else { return };
+    let broker = store.broker().await;
+    let mut shell = Shell::open(&broker).await;
+    let program = format!(
+        "import ctypes, os, threading, signal\n\
+         def hold():\n \
+          stat = f\"/proc/{{os.getpid()}}/stat\"\n \
+          while \") Z \" not in open(stat).read(): os.sched_yield()\n \
+          file = os.open(\"{FILES}/held\", os.O_CREAT | os.O_WRONLY)\n \
+          os.write(file, b\"begun\")\n \
+          while True: signal.sigwait([signal.SIGUSR1])\n\
+         threading.Thread(target=hold).start()\n\
+         ctypes.CDLL(None).pthread_exit(None)\n"
+    );
+    shell.ok(&format!("setsid /usr/bin/python3 -c '{program}' & until [ -s {FILES}/held ]; do sleep 0.1; done")).await;
+    let (closed, client) = shell.exit().await;
+    assert_eq!(closed.code, 1000, "{:?}", client.said);
+    assert_eq!(store.text("held").await.as_deref(), Some("begun"), "{:?}", client.said);
+    let unsaved = |frame: &Frame| matches!(frame, Frame::Status(told) if told.contains("Not all files are saved"));
+    assert!(!client.said.iter().any(unsaved), "{:?}", client.said);
     released(&broker, 1).await;
 }
 

@@ -45,6 +45,8 @@ pub enum Fault {
     /// It is not carried out, and nothing is said while the fault lasts; then
     /// the connection breaks.
     Hangs,
+    /// It is not carried out, and the connection breaks after so long.
+    Breaks(Duration),
     /// It is carried out, and its answer comes a byte at a time while the fault
     /// lasts.
     Drips,
@@ -200,6 +202,10 @@ impl Way {
             Fault::Dead => Ok(said(502, CLOSED_PORT)),
             Fault::Hangs => {
                 spell.over(&mut self.spells).await;
+                Err(broken("it was not answered"))
+            }
+            Fault::Breaks(after) => {
+                let _ = timeout(after, std::future::pending::<()>()).await;
                 Err(broken("it was not answered"))
             }
             Fault::Drips => self.pass(request).await.map(|answer| dripping(answer, spell, self.spells)),

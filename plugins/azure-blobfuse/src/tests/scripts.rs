@@ -130,6 +130,19 @@ fn an_upload_that_failed_is_tried_again_and_kept_if_it_fails_again() {
     assert_eq!((read("good one"), read("d/empty")), ("text".into(), String::new()));
 }
 
+/// While an upload goes on, a mount may tell of the storage and not of the copy.
+#[test]
+fn a_file_that_only_looks_empty_is_kept_and_not_emptied() {
+    let (mount, workspace) = (Dir::new("looks-mount"), Dir::new("looks"));
+    workspace.write("blobfuse2.log", &upload_failed("file"));
+    workspace.write("cache/file", "precious");
+    mount.write("file", "");
+    let output = run("unmount", &[mount.path(), workspace.path()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).ends_with("until the sandbox ends: file\n"), "{}", stderr(&output));
+    assert_eq!(std::fs::read_to_string(workspace.0.join("unsent/file")).expect("a file"), "precious");
+}
+
 #[test]
 fn no_name_in_the_log_leads_out_of_the_mount() {
     let (around, workspace) = (Dir::new("forged-mount"), Dir::new("forged"));

@@ -21,13 +21,13 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::age::{Age, Due};
+use super::handing::Handing;
 use super::handle::{Input, Phase, Shared, Wishes, Workspace};
 use super::ledger::Ledger;
 use super::log::{Appender, Readiness};
 use super::mount::{News, Order, Storage};
 use super::opening::{Opened, Opening, Shell, find};
 use super::output::{Chunk, Output, append};
-use super::roster::Progress;
 use super::state::{Effect, Event, Machine, Terms};
 use super::tape::{self, Recorded};
 use super::waits::{exited, next_stage, next_taken, room_in};
@@ -44,11 +44,6 @@ const RESIZE_EVERY: Duration = Duration::from_millis(40);
 
 /// How long a resize may take before the next one is tried.
 const RESIZE_DEADLINE: Duration = Duration::from_secs(10);
-
-/// Input whose senders wait to be told that it was handed on. Beyond it, a
-/// client's next is told together with its last, so there are at most as many
-/// more as there are clients.
-const WAITING: usize = 256;
 
 /// Drives one session from its first call to the end of its sandbox.
 pub(super) struct Driver {
@@ -77,11 +72,10 @@ pub(super) struct Driver {
     /// Input that the pipe had no room for. While there is some the inbox is
     /// not read, so it holds no more than what was kept before the shell ran.
     outbox: VecDeque<Bytes>,
-    /// Bytes of input that came from clients, and that the pipe took.
-    received: u64,
+    /// What came from clients, and who waits for it to be handed on.
+    handing: Handing,
+    /// Bytes of it that the pipe took.
     handed: u64,
-    /// Who waits for which of them to be handed on.
-    waiting: VecDeque<(u64, Arc<Progress>, u64)>,
     /// The session is another broker's now, or the next one's.
     left: Option<Left>,
     /// None where sessions may grow as old as they like.
@@ -180,9 +174,8 @@ impl Driver {
             terminal: None,
             pipe: None,
             outbox: VecDeque::new(),
-            received: 0,
+            handing: Handing::default(),
             handed: 0,
-            waiting: VecDeque::new(),
             left: None,
             age,
             timer: None,
@@ -240,6 +233,10 @@ impl Driver {
             Turn::Storage(News::Tell(stage)) => self.step(Event::News(stage)),
             Turn::Told(stage) => self.step(Event::News(stage)),
             Turn::Storage(News::Unmounted) => self.step(Event::Unmounted),
+            Turn::Storage(News::Lost) => {
+                self.storage = None;
+                self.lost(Event::Replaced);
+            }
             Turn::Storage(News::Released) => {
                 self.storage = None;
                 self.step(Event::Released);
@@ -260,13 +257,10 @@ impl Driver {
                 self.step(Event::Resize(size));
             }
             Turn::Input(Input { bytes, from }) => {
-                self.received += bytes.len() as u64;
-                if let Some((progress, seq)) = from {
-                    self.await_handing(progress, seq);
-                }
+                self.handing.received(bytes.len() as u64, from);
                 self.step(Event::Input(bytes));
             }
-            Turn::Taken(count) => self.tell_handed(count),
+            Turn::Taken(count) => self.handing.handed(count),
             Turn::Pipe(true) => self.flush(),
             // The shell takes no more input, and soon `done` says why. Until
             // then input waits, for it must not be lost in silence.
@@ -321,16 +315,18 @@ impl Driver {
             }
             Answer::LeaseLost(error) => self.step(Event::LeaseLost(error)),
             Answer::Fetched => self.step(Event::Fetched),
-            Answer::Lost => {
-                warn!("another broker has claimed the session: its sandbox is left to that one");
-                self.left = Some(Left::Replaced);
-                self.step(Event::Cleaned);
-            }
+            Answer::Lost => self.lost(Event::Cleaned),
             Answer::Cleaned => {
                 self.shared.set_gone();
                 self.step(Event::Cleaned);
             }
         }
+    }
+
+    fn lost(&mut self, event: Event) {
+        warn!("another broker has claimed the session: its sandbox and its storage are left to that one");
+        self.left = Some(Left::Replaced);
+        self.step(event);
     }
 
     fn replaced(&mut self) {
@@ -381,27 +377,6 @@ impl Driver {
             }
         }
         self.step(Event::Output);
-    }
-
-    /// The last input that came is this one of this client's.
-    fn await_handing(&mut self, progress: Arc<Progress>, seq: u64) {
-        if self.waiting.len() >= WAITING
-            && let Some(last) = self.waiting.iter().rposition(|(_, one, _)| Arc::ptr_eq(one, &progress))
-        {
-            self.waiting.remove(last);
-        }
-        self.waiting.push_back((self.received, progress, seq));
-    }
-
-    /// Tells who waits for it that so many bytes of input were handed on.
-    fn tell_handed(&mut self, count: u64) {
-        while let Some((_, progress, seq)) = self.waiting.pop_front_if(|(end, ..)| *end <= count) {
-            progress.handed.send_if_modified(|handed| {
-                let more = *handed < seq;
-                *handed = seq.max(*handed);
-                more
-            });
-        }
     }
 
     fn step(&mut self, event: Event) {
@@ -510,7 +485,7 @@ impl Driver {
         // The recorder tells what has arrived; of a provider's own terminal no
         // more is known than that it has the bytes.
         if self.terminal.as_ref().is_some_and(|live| live.taken.is_none()) {
-            self.tell_handed(self.handed);
+            self.handing.handed(self.handed);
         }
     }
 

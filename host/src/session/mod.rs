@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `sessions` | the table of live sessions: admits, lists, shuts down |
 //! | `handle` | what the rest of the broker holds of one session |
+//! | `handing` | who waits to be told that input was handed on |
 //! | `driver` | the one task that owns a session and does what `state` says |
 //! | `state` | the policy, pure, with the drawing of its states |
 //! | `output` | what the shell prints, on its way into the log |
@@ -33,6 +34,7 @@ mod age;
 mod cleanup;
 mod directory;
 mod driver;
+mod handing;
 mod handle;
 mod install;
 mod invitation;

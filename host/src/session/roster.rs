@@ -73,7 +73,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    fn new() -> Arc<Self> {
+    pub(super) fn new() -> Arc<Self> {
         Arc::new(Progress { seen: AtomicU64::new(0), handed: watch::Sender::new(0) })
     }
 

@@ -513,13 +513,20 @@ impl Machine {
         self.abandon(sandbox, Outcome::Draining, effects);
     }
 
-    /// From a shell that runs, or that is looked for. Nothing more is done to
+    /// From a shell that runs, or that is looked for, or from a session whose
+    /// storage was about to be unmounted or given back. Nothing more is done to
     /// what another broker has.
     fn replaced(&mut self, effects: &mut Vec<Effect>) {
-        if matches!(self.shell, Shell::Opening | Shell::Running { .. }) {
-            self.sandbox = Sandbox::Cleaning;
-            self.abandon(None, Outcome::Replaced, effects);
+        let runs = matches!(self.shell, Shell::Opening | Shell::Running { .. });
+        match self.storage {
+            _ if runs => {}
+            Storage::Unmounting => {}
+            // Whether its sandbox is ended is decided where that is tried.
+            Storage::Releasing => return self.storage = Storage::Gone,
+            _ => return,
         }
+        self.sandbox = Sandbox::Cleaning;
+        self.abandon(None, Outcome::Replaced, effects);
     }
 
     fn abandon(&mut self, sandbox: Option<SandboxRef>, outcome: Outcome, effects: &mut Vec<Effect>) {

@@ -611,3 +611,24 @@ fn silent() -> Error {
     let message = "the provider's plugin stopped without saying how the recorder ended";
     Error::new(Fault::Plugin, Code::Unavailable, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As many as there may be, a key each: a connection that is made again has
+    /// little to send.
+    #[test]
+    fn input_that_is_not_taken_costs_its_bytes_and_not_its_pieces() {
+        let keys: Vec<u8> = (0..UNTAKEN).map(|n| (n % 251) as u8).collect();
+        let mut untaken = Untaken { base: 7, ..Untaken::default() };
+        keys.iter().for_each(|key| untaken.push(&[*key]));
+        assert_eq!(untaken.chunks.len(), UNTAKEN / JOINED);
+        for taken in [1, JOINED, JOINED + 1, UNTAKEN - 1, UNTAKEN] {
+            untaken.taken(7 + taken as u64);
+            let left: Vec<u8> = untaken.chunks.iter().flatten().copied().collect();
+            assert_eq!((untaken.len, &left[..]), (UNTAKEN - taken, &keys[taken..]));
+        }
+        assert!(untaken.chunks.is_empty());
+    }
+}

@@ -29,7 +29,7 @@ use tracing::{Instrument, error, info};
 use self::inside::Inside;
 use self::place::Place;
 use super::handle::Wishes;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Noted};
 use super::sessions::SHUTDOWN_DEADLINE;
 use super::{Blueprint, Stage, Step, during};
 use crate::journal;
@@ -77,6 +77,9 @@ pub(super) enum News {
     Mounted(Result<()>),
     /// All of it is unmounted, or `Tell` has said what is not saved.
     Unmounted,
+    /// Another broker has claimed the session: nothing was unmounted or taken
+    /// back, and nothing will be. The last news.
+    Lost,
     /// Released, or the log says what was not. The last news.
     Released,
     /// For clients.
@@ -156,8 +159,8 @@ impl Page {
 
     /// Writes down what has become of it, before anything is done that stands
     /// on it.
-    async fn note(&self, change: impl FnOnce(&mut journal::Mount)) {
-        self.ledger.note(|entry| change(&mut entry.storage[self.index])).await;
+    async fn note(&self, change: impl FnOnce(&mut journal::Mount)) -> Noted {
+        self.ledger.note(|entry| change(&mut entry.storage[self.index])).await
     }
 }
 
@@ -191,16 +194,32 @@ impl Keeper {
             let inside = inside(sandbox);
             order = until_ordered(&mut orders, self.mount(&inside)).await;
             if let Some(Order::Unmount) = order {
+                if self.is_lost().await {
+                    return;
+                }
                 order = until_ordered(&mut orders, self.unmount(&inside)).await;
             }
         }
         if order.is_some() {
+            if self.is_lost().await {
+                return;
+            }
             join_all(self.places.iter_mut().map(Place::release)).await;
             // A broker that goes on with what is left of the session has no
             // storage to go on with.
             self.ledger.note(|entry| entry.storage.clear()).await;
             self.tell.news(News::Released).await;
         }
+    }
+
+    /// Whether another broker has claimed the session, which then works with
+    /// this storage: nothing may be taken from under it.
+    async fn is_lost(&self) -> bool {
+        let lost = self.ledger.note(|_| ()).await == Noted::Lost;
+        if lost {
+            self.tell.news(News::Lost).await;
+        }
+        lost
     }
 
     /// What people call the storage, all of it.

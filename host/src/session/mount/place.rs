@@ -23,6 +23,7 @@ use super::{Page, Tell, WORKSPACES};
 use crate::journal;
 use crate::sandbox::{Call, Code, Error, Fault, Result};
 use crate::session::driver::failed;
+use crate::session::ledger::Noted;
 use crate::session::patience::Pauses;
 use crate::session::{Stage, Step, during};
 use crate::storage::{self, Command, Grant, Mounter, Plan, Target};
@@ -132,7 +133,8 @@ impl Place {
         match self.mounter.prepare(&self.call, &self.target).await {
             Ok(grant) => {
                 info!(storage = self.mounter.name(), elapsed = ?began.elapsed(), "storage prepared");
-                self.page.note(|mount| mount.grant = Some(BASE64.encode(&grant.0))).await;
+                // One that is lost by now is found to be so when it is released.
+                let _ = self.page.note(|mount| mount.grant = Some(BASE64.encode(&grant.0))).await;
                 self.grant = Some(grant);
                 Ok(())
             }
@@ -146,7 +148,10 @@ impl Place {
     /// Plans it, carries the plan out and waits until the mount is proved.
     /// What was mounted before is forgotten.
     pub(super) async fn mount(&mut self, inside: &Inside) -> Result<()> {
-        self.page.note(|mount| mount.begun += 1).await;
+        if self.page.note(|mount| mount.begun += 1).await == Noted::Lost {
+            let message = "another broker has claimed the session, and its storage with it";
+            return Err(Error::new(Fault::Operator, Code::FailedPrecondition, message));
+        }
         self.settle_user(inside).await;
         self.target.workspace = workspace(&self.target.id, self.page.mount().begun);
         let plan = self.plan().await?;
@@ -287,6 +292,10 @@ impl Place {
             sleep(self.pauses.next()).await;
         }
         for tries in 1_u32.. {
+            if self.page.note(|_| ()).await == Noted::Lost {
+                // The other broker looks after it.
+                return pending().await;
+            }
             self.clear(inside).await;
             let error = match self.mount(inside).await {
                 Ok(()) => break,

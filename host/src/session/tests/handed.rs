@@ -83,6 +83,50 @@ async fn storage_is_handed_to_the_next_broker_as_it_is() {
     assert!(next.journal.list().await.unwrap().is_empty());
 }
 
+/// Another broker claims all sessions, which this one does not know yet.
+async fn claimed(bed: &Bed) -> crate::journal::Record {
+    let record = bed.journal.list().await.unwrap().remove(0);
+    let owner = Owner { instance: "2".to_owned(), ..record.owner.clone() };
+    let now = SystemTime::now();
+    bed.journal.claim(&record.id, record.epoch, &owner, now, now + LEASE).await.unwrap()
+}
+
+/// Nothing was done to what another broker has claimed.
+async fn is_left_alone(bed: &Bed, claimed: crate::journal::Record) {
+    until(|| bed.sessions.list().is_empty()).await;
+    let once = ["prepare", "make", DAEMON, "plan"];
+    assert_eq!(count(bed, &once), [1, 1, 1, 1]);
+    assert_eq!(count(bed, &["clear", UNMOUNT, "release", "kill"]), [0; 4]);
+    assert_eq!(bed.journal.list().await.unwrap(), [claimed]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn storage_that_another_broker_has_claimed_is_neither_unmounted_nor_taken_back() {
+    let (bed, _mounter, client, _shell) = kept().await;
+    let claimed = claimed(&bed).await;
+    let reader = client.reader_at(0, false);
+    client.kill();
+    assert!(matches!(Told::read_to_end(reader).await.outcome, Some(Outcome::Replaced)));
+    drop(client);
+    is_left_alone(&bed, claimed).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_mount_that_another_broker_has_claimed_is_not_mounted_again() {
+    let (bed, _mounter, client, _shell) = kept().await;
+    let claimed = claimed(&bed).await;
+    let mut reader = client.reader_at(0, false);
+    bed.fake.end_daemons(Exit::Code(1), "gone\n");
+    let stopped = |event| matches!(event, Some(Event::Stage(stage)) if stage.message.contains("stopped working"));
+    while !stopped(soon(reader.next()).await) {}
+    // Longer than the pause before a mount is made again.
+    advance(KEEP).await;
+    client.kill();
+    assert!(matches!(Told::read_to_end(reader).await.outcome, Some(Outcome::Replaced)));
+    drop(client);
+    is_left_alone(&bed, claimed).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_mount_that_was_mounted_again_is_found_where_it_is() {
     let (bed, mounter, client, _shell) = kept().await;

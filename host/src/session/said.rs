@@ -83,7 +83,7 @@ impl Frames {
     pub(super) fn next(&mut self) -> Result<Option<Said>> {
         loop {
             let mut rest = &self.rest[..];
-            let said = match self.decoder.next(&mut rest).map_err(garbled)? {
+            let said = match self.decoder.next(&mut rest).map_err(misunderstood)? {
                 None => None,
                 Some(ToBroker::Hello(hello)) => Some(Said::Hello(hello)),
                 Some(ToBroker::Output { offset, bytes }) => {
@@ -136,6 +136,18 @@ fn exit_of(code: i32, signal: u32) -> Exit {
         0 => Exit::Code(code),
         number => Exit::Signal(signal::name(number)),
     }
+}
+
+/// The decoder's words. A recorder of another version does no wrong: it came into
+/// the sandbox with another broker.
+fn misunderstood(malformed: wire::Malformed) -> Error {
+    let wire::Malformed::Version(version) = malformed else { return garbled(malformed) };
+    let message = format!(
+        "another version of the broker has begun this session: the recorder in its sandbox speaks version {version}, and \
+         this broker version {}; run that broker to go on with it",
+        wire::VERSION
+    );
+    Error::new(Fault::Operator, Code::FailedPrecondition, message)
 }
 
 /// What the recorder said cannot be, so nothing else that it says counts.

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::fake::Fake;
 use super::*;
-use crate::sandbox::{Call, Code, Error, Exit, Result, SandboxRef};
+use crate::sandbox::{Call, Code, Error, Exit, Fault, Result, SandboxRef};
 use crate::session::install::SH;
 use crate::session::tape::Tape;
 use crate::session::{Asker, MAX_SCREEN, Piece};
@@ -138,6 +138,28 @@ async fn a_greeting_that_cannot_be_is_refused() {
         fake.prints(SH, vec![hello(end)]);
         let error = tape(&fake).resume(4).await.map(drop).unwrap_err();
         assert_eq!(error.code, Code::DataLoss);
+    }
+}
+
+/// Of an older or a newer broker, whatever else it says differently.
+#[tokio::test(start_paused = true)]
+async fn a_recorder_of_another_version_is_refused_in_words() {
+    for (version, more) in [(wire::VERSION - 1, &b""[..]), (wire::VERSION + 1, b"what else there is then")] {
+        let fake = Fake::new("fake");
+        let payload = [&[version][..], more].concat();
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        fake.prints(SH, vec![[&[hello(0)[0]][..], &length, &payload].concat().into()]);
+        let error = tape(&fake).resume(4).await.map(drop).unwrap_err();
+        // The operator's matter, which no time mends.
+        assert_eq!((error.fault, error.code), (Fault::Operator, Code::FailedPrecondition));
+        assert_eq!(
+            error.message,
+            format!(
+                "another version of the broker has begun this session: the recorder in its sandbox speaks version \
+                 {version}, and this broker version {}; run that broker to go on with it",
+                wire::VERSION
+            )
+        );
     }
 }
 

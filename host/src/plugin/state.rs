@@ -30,7 +30,9 @@ pub(super) const TICK: Duration = Duration::from_millis(10);
 /// Bytes that a guest may hand over in one call. The largest honest call is a
 /// directory listing.
 const HOSTCALL_BYTES: usize = 4 << 20;
-/// Handles that a guest may hold. A session holds about ten.
+/// Handles that a guest may hold: of resources, streams, futures and calls of
+/// its own, and as many again of what the host has for it. A session holds
+/// about ten.
 const HANDLES: usize = 1024;
 /// Bytes of one set of headers, as kept in memory.
 const HEADER_BYTES: usize = 64 << 10;
@@ -164,6 +166,7 @@ impl Cell {
         let mut store = Store::new(engine, state);
         store.limiter(|state| state);
         store.set_hostcall_fuel(HOSTCALL_BYTES);
+        store.set_max_component_handles(HANDLES);
         store.set_epoch_deadline(1);
         let ticking = meter.clone();
         let allowed = u32::try_from(cpu.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX).max(1);
@@ -292,6 +295,32 @@ impl log::Host for State {
             log::Level::Info => tracing::info!(target: "plugin", %provider, %fields, "{message}"),
             log::Level::Warn => tracing::warn!(target: "plugin", %provider, %fields, "{message}"),
             log::Level::Error => tracing::error!(target: "plugin", %provider, %fields, "{message}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::secrets::Host as _;
+    use super::*;
+
+    #[test]
+    fn all_instances_of_a_section_share_its_bound_of_log_lines() {
+        let engine = wasmtime::Engine::default();
+        let grants = Arc::new(Grants { provider: "p".to_owned(), ..Grants::default() });
+        let logged = || grants.lines.0.lock().unwrap().1;
+        let began = Instant::now();
+        for stores in 1..=3 {
+            let mut cell = Cell::new(&engine, Arc::clone(&grants), None);
+            for _ in 0..LOG_LINES {
+                let refused = cell.store.data_mut().hmac_sha256("x".to_owned(), secrets::KeyForm::Text, Vec::new());
+                assert!(refused.is_err());
+            }
+            // What is counted goes back to nothing once a second.
+            if began.elapsed() < Duration::from_millis(900) {
+                assert_eq!(logged(), stores * (LOG_LINES + 1) - 1);
+                assert!(!grants.lines.take("p"), "{stores} of them");
+            }
         }
     }
 }

@@ -1,8 +1,15 @@
 //! A plugin that means harm ends its own session and nothing else.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::support::{Broker, Sandboxd, plugin};
+use axum::body::Bytes;
+use sandbox_broker::config::Limits;
+use sandbox_broker::plugin::{ComponentProvider, Engine, Section};
+use sandbox_broker::sandbox::{Call, Code, Location, Provider as _, SandboxRef, Upload};
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::support::{Broker, DEADLINE, Sandboxd, plugin};
 
 fn section(name: &str, lines: &str, config: &str) -> String {
     format!(
@@ -46,6 +53,61 @@ async fn endless_recursion_is_a_trap_of_the_guest_and_not_of_the_host() {
 async fn memory_is_bounded() {
     let (said, _) = told("", "when = \"create\"\nharm = \"memory\"").await;
     assert!(said.contains("memory"), "{said}");
+}
+
+/// Each is memory of the host, which no bound of the plugin's own memory counts.
+#[tokio::test]
+async fn streams_are_bounded() {
+    let (said, _) = told("", "when = \"create\"\nharm = \"handles\"").await;
+    assert!(said.contains("stopped") && said.contains("handle") && !said.contains("memory"), "{said}");
+}
+
+#[tokio::test]
+async fn a_flood_of_requests_for_a_foreign_secret_does_not_flood_the_log() {
+    let (said, broker) = told("", "when = \"create\"\nharm = \"flood-hmac\"").await;
+    assert!(said.contains("asked often enough"), "{said}");
+    let told = broker.log().matches("asked for a secret that is not its own").count();
+    assert!((1..2000).contains(&told), "{told} lines of 10,000");
+}
+
+/// The plugin takes none of the bytes and never answers.
+#[tokio::test]
+async fn an_upload_that_the_plugin_does_not_take_ends_at_the_deadline_of_a_call() {
+    let engine = Engine::new(None).unwrap();
+    let section = Section {
+        name: "h".into(),
+        config: json!({ "when": "write", "harm": "hang" }),
+        allow: Vec::new(),
+        allow_private: false,
+        secrets: Default::default(),
+        reveal: Vec::new(),
+        limits: Limits { memory: 64 << 20, cpu: Duration::from_secs(1), call_timeout: Duration::from_secs(1) },
+        isolation: None,
+        per_user: false,
+        socket: None,
+    };
+    let provider = ComponentProvider::new(engine.load(&plugin("guests/hostile")).await.unwrap(), section).unwrap();
+    let (tx, data) = mpsc::channel(4);
+    let (complete, rx) = oneshot::channel();
+    let feed = tokio::spawn(async move {
+        let mut taken = 0;
+        while tx.send(Bytes::from(vec![7; 64 << 10])).await.is_ok() {
+            taken += 1;
+        }
+        taken
+    });
+    let upload = Upload { size: None, data, complete: rx };
+    let sandbox = SandboxRef { id: "h".into(), state: Bytes::new() };
+    let (call, at, began) = (Call::default(), Location { path: "/w/a".into(), user: None }, Instant::now());
+    let error =
+        tokio::time::timeout(DEADLINE, provider.write(&call, &sandbox, &at, upload)).await.unwrap().unwrap_err();
+    assert_eq!(error.code, Code::DeadlineExceeded);
+    assert_eq!(error.message, "the provider `h` did not answer `write` within 1 s");
+    assert!(began.elapsed() >= Duration::from_secs(1));
+    // The source learns of it, and little of what it had was kept for the plugin.
+    let taken = tokio::time::timeout(DEADLINE, feed).await.unwrap().unwrap();
+    assert!(taken < 16, "{taken} chunks");
+    drop(complete);
 }
 
 #[tokio::test]
@@ -123,7 +185,7 @@ async fn others_do_not_notice() {
         bad.push(client);
     }
     // While three guests spin, a good session answers every time.
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     for n in 0..50 {
         good.input(&format!("echo n=$((1000+{n}))\n")).await;
         good.expect(&format!("n={}\r\n", 1000 + n)).await;

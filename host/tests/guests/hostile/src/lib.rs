@@ -3,16 +3,17 @@
 
 use std::future::pending;
 use std::hint::black_box;
+use std::time::Duration;
 
 use sandbox_broker_sdk::stream::{StreamReader, StreamResult, bytes, outcome};
 use sandbox_broker_sdk::{
-    Call, Code, Error, Exit, SandboxRef, exec, files, http, log, manifest, sandbox, secrets, terminal,
+    Call, Code, Error, Exit, SandboxRef, exec, files, http, log, manifest, sandbox, secrets, terminal, time,
 };
 use serde::Deserialize;
 
 struct Plugin;
 
-/// `when` is `create`, `input` or `kill`; `harm` one of the arms of `harm()`.
+/// `when` is `create`, `input`, `write` or `kill`; `harm` one of the arms of `harm()`.
 #[derive(Deserialize)]
 struct Config {
     #[serde(default)]
@@ -51,7 +52,26 @@ async fn harm(c: &Config) -> Result<(), Error> {
                 black_box(&kept);
             }
         }
-        "hang" => pending().await,
+        "hang" => {
+            // With nothing to wait for at all it would be stopped at once.
+            let _ = time::timeout(Duration::from_secs(3600), pending::<()>()).await;
+            Ok(())
+        }
+        "handles" => {
+            let most = 50_000;
+            let mut kept = Vec::new();
+            for _ in 0..most {
+                kept.push(bytes());
+                black_box(&kept);
+            }
+            Err(Error::new(Code::Internal, format!("holds {most} streams")))
+        }
+        "flood-hmac" => {
+            for _ in 0..10_000 {
+                let _ = secrets::hmac_sha256("of_another", secrets::KeyForm::Text, b"x");
+            }
+            Err(Error::new(Code::Internal, "asked often enough"))
+        }
         "fetch" => {
             let answer = http::Request::new(http::Method::Get, &c.url).send().await?;
             Err(Error::new(Code::Internal, format!("answered {}", answer.status)))
@@ -260,13 +280,17 @@ impl files::Guest for Plugin {
 
     async fn write(
         _: Call,
-        _: String,
+        text: String,
         _: SandboxRef,
         _: files::Location,
         _: Option<u64>,
         _: StreamReader<u8>,
         _: sandbox_broker_sdk::stream::FutureReader<Result<(), Error>>,
     ) -> Result<files::Entry, Error> {
+        let c = config(&text);
+        if c.when == "write" {
+            harm(&c).await?;
+        }
         Err(unimplemented())
     }
 

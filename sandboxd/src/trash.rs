@@ -1,11 +1,11 @@
 //! What ended sandboxes leave on the disk, until it is removed.
 //!
-//! A tree is moved here at once and removed in the background by one process of low priority, which may take as long as it
-//! takes. Knows nothing of sandboxes.
+//! A tree is moved here at once, or where that is impossible left where it is, and removed in the background by one process
+//! of low priority at a time, which may take as long as it takes. Knows nothing of sandboxes.
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
@@ -19,6 +19,8 @@ const MAX_COMPLAINT: u64 = 1024;
 #[derive(Debug, Clone)]
 pub(crate) struct Trash {
     directory: Arc<Path>,
+    /// Trees that could not be moved here, each removed where it is.
+    elsewhere: Arc<Mutex<Vec<PathBuf>>>,
     /// How often something was thrown away.
     thrown: watch::Sender<u64>,
     /// How much of that has been removed.
@@ -28,49 +30,51 @@ pub(crate) struct Trash {
 impl Trash {
     /// What is in the directory already counts as thrown away.
     pub(crate) fn new(directory: PathBuf) -> Self {
-        Self { directory: directory.into(), thrown: watch::Sender::new(1), removed: watch::Sender::new(0) }
+        let (thrown, removed) = (watch::Sender::new(1), watch::Sender::new(0));
+        Self { directory: directory.into(), elsewhere: Arc::default(), thrown, removed }
     }
 
-    /// Moves a tree here, which takes no time. One that cannot be moved stays where it is until the server starts again.
+    /// Moves a tree here, which takes no time. One that cannot be moved, because it is on another file system for example,
+    /// is removed where it is.
     pub(crate) fn throw(&self, tree: &Path) {
         let name = tree.file_name().expect("a tree has a name");
         match std::fs::rename(tree, self.directory.join(name)) {
-            Ok(()) => self.thrown.send_modify(|thrown| *thrown += 1),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
             Err(error) => {
-                tracing::warn!(directory = %tree.display(), %error, "cannot remove the directory of an ended sandbox");
+                tracing::info!(directory = %tree.display(), %error, "an ended sandbox's directory is removed in place");
+                self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner).push(tree.to_owned());
             }
         }
+        self.thrown.send_modify(|thrown| *thrown += 1);
     }
 
     /// Removes what is thrown away, for ever.
     pub(crate) async fn keep_empty(self, program: PathBuf) {
         let mut thrown = self.thrown.subscribe();
+        let failed = |directory: &Path, error| {
+            tracing::warn!(directory = %directory.display(), %error, "cannot remove what ended sandboxes left");
+        };
         loop {
             let due = *thrown.borrow_and_update();
-            if let Err(error) = self.empty(&program).await {
-                tracing::warn!(directory = %self.directory.display(), %error, "cannot remove what ended sandboxes left");
+            let elsewhere = std::mem::take(&mut *self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner));
+            if let Err(error) = empty(&self.directory, &program).await {
+                failed(&self.directory, error);
+            }
+            for tree in elsewhere {
+                let removed = match empty(&tree, &program).await {
+                    Ok(()) => tokio::fs::remove_dir(&tree).await,
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = removed {
+                    failed(&tree, error);
+                }
             }
             self.removed.send_replace(due);
             if thrown.changed().await.is_err() {
                 return;
             }
         }
-    }
-
-    async fn empty(&self, program: &Path) -> io::Result<()> {
-        let chore = Chore::Empty { directory: self.directory.to_path_buf() };
-        // It goes on when this server ends, and then ends by itself.
-        let mut child = chore.command(program).spawn()?;
-        let mut complaint = Vec::new();
-        if let Some(stderr) = child.stderr.take() {
-            stderr.take(MAX_COMPLAINT).read_to_end(&mut complaint).await?;
-        }
-        let status = child.wait().await?;
-        if status.success() {
-            return Ok(());
-        }
-        Err(io::Error::other(format!("{status}: {}", String::from_utf8_lossy(&complaint).trim())))
     }
 
     /// Returns when all that was thrown away until now is removed.
@@ -80,4 +84,20 @@ impl Trash {
         // The sender is this handle's.
         let _ = removed.wait_for(|removed| *removed >= thrown).await;
     }
+}
+
+/// Removes all that is in a directory.
+async fn empty(directory: &Path, program: &Path) -> io::Result<()> {
+    let chore = Chore::Empty { directory: directory.to_path_buf() };
+    // It goes on when this server ends, and then ends by itself.
+    let mut child = chore.command(program).spawn()?;
+    let mut complaint = Vec::new();
+    if let Some(stderr) = child.stderr.take() {
+        stderr.take(MAX_COMPLAINT).read_to_end(&mut complaint).await?;
+    }
+    let status = child.wait().await?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("{status}: {}", String::from_utf8_lossy(&complaint).trim())))
 }

@@ -76,3 +76,29 @@ async fn a_deep_tree_ends_with_its_sandbox() {
         assert_eq!(program.child.try_wait().unwrap(), None, "the server lives");
     }
 }
+
+/// Promise: directories of sandboxes that lie on another file system than the rest of the state are removed too, when a
+/// sandbox ends and when a server finds them at its start.
+#[tokio::test(flavor = "multi_thread")]
+async fn directories_on_another_file_system_are_removed_too() {
+    if !is_root() {
+        println!("skipped: needs root to mount a file system");
+        return;
+    }
+    // The fourth argument of the program is its state directory.
+    let script = "mkdir -p -m 700 \"$4/sandboxes\" && mount -t tmpfs -o mode=700 tmpfs \"$4/sandboxes\" \
+        && mkdir -p \"$4/sandboxes/left/d\" && touch \"$4/sandboxes/left/d/file\" && exec \"$0\" \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, PROGRAM]);
+    let (program, _) = TestProgram::start_by(command, &[]).await;
+    let pid = program.child.id().unwrap();
+    let state = program.directory.path().strip_prefix("/").unwrap();
+    let sandboxes = Path::new("/proc").join(pid.to_string()).join("root").join(state).join("sandboxes");
+    let sandbox = program.api.create(json!({})).await;
+    assert_eq!(sandbox.run("mkdir -p a/b && touch a/b/c && echo made").await.1, "made\n");
+    assert!(sandboxes.join(&sandbox.id).exists(), "it lies there");
+    until("what was left is gone", || async { (!sandboxes.join("left").exists()).then_some(()) }).await;
+    assert_eq!(program.api.kill(&sandbox.id).await, 204);
+    until("its directory is gone", || async { is_empty(&sandboxes).then_some(()) }).await;
+    assert_eq!(program.api.create(json!({})).await.run("echo next").await.1, "next\n");
+}

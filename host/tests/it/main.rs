@@ -11,6 +11,7 @@ mod durable;
 mod e2b;
 mod ends;
 mod files;
+mod flood;
 mod hostile;
 mod late;
 mod level1;

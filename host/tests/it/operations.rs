@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::support::level1::{Visit, Window};
+use crate::support::level1::{Ready, Visit, Window};
 use crate::support::{Broker, DEADLINE, Sandboxd, eventually, plugin, program};
 
 fn config(server: &Sandboxd) -> String {
@@ -96,15 +96,32 @@ async fn a_broker_whose_terminal_is_closed_ends_well() {
     assert!(ended.success(), "{ended}");
 }
 
-/// Its journal is written again, whole: the next broker goes on with the
-/// session.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_state_directory_that_is_removed_is_made_again_and_costs_no_session() {
+/// A broker with a session, and what its configuration is.
+async fn at_work() -> (Sandboxd, String, Broker, Window, Ready) {
     let server = Sandboxd::start().await;
     let config = config(&server);
     let broker = Broker::start_quiet(&config).await;
     let mut window = Window::open(&broker.url, Visit::default().client("w")).await;
     let ready = window.ready().await;
+    (server, config, broker, window, ready)
+}
+
+/// Kills the broker. The next one has the session, in which `X` is `kept`.
+async fn killed_and_gone_on_with(broker: Broker, config: &str, session: &str) -> Broker {
+    broker.signal("KILL");
+    let broker = Broker::start_in(broker.into_directory().await, config).await;
+    let mut window = Window::open(&broker.url, Visit::to(session).client("w")).await;
+    window.seq = window.ready().await.input;
+    window.input("echo is $X\n").await;
+    window.expect("is kept\r\n").await;
+    broker
+}
+
+/// Its journal is written again, whole: the next broker goes on with the
+/// session.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_directory_that_is_removed_is_made_again_and_costs_no_session() {
+    let (server, config, broker, mut window, ready) = at_work().await;
     window.input("X=kept\n").await;
     window.handed(1).await;
     let state = broker.file("state");
@@ -118,12 +135,7 @@ async fn a_state_directory_that_is_removed_is_made_again_and_costs_no_session() 
     // A new session is served, and both are known to the next broker.
     let mut second = Window::open(&broker.url, Visit::default().client("v")).await;
     let other = second.ready().await;
-    broker.signal("KILL");
-    let broker = Broker::start_in(broker.into_directory().await, &config).await;
-    let mut window = Window::open(&broker.url, Visit::to(&ready.session).client("w")).await;
-    window.seq = window.ready().await.input;
-    window.input("echo is $X\n").await;
-    window.expect("is kept\r\n").await;
+    let broker = killed_and_gone_on_with(broker, &config, &ready.session).await;
     Window::open(&broker.url, Visit::to(&other.session).client("v")).await.ready().await;
     server.has(2).await;
 }
@@ -132,11 +144,7 @@ async fn a_state_directory_that_is_removed_is_made_again_and_costs_no_session() 
 /// open ones live, and what became of them is not lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_directory_that_cannot_be_made_again_refuses_new_sessions_until_it_can() {
-    let server = Sandboxd::start().await;
-    let config = config(&server);
-    let broker = Broker::start_quiet(&config).await;
-    let mut window = Window::open(&broker.url, Visit::default().client("w")).await;
-    let ready = window.ready().await;
+    let (_server, config, broker, mut window, ready) = at_work().await;
     let state = broker.file("state");
     fs::remove_dir_all(&state).unwrap();
     let told = loop {
@@ -162,12 +170,7 @@ async fn a_state_directory_that_cannot_be_made_again_refuses_new_sessions_until_
     broker.logs("the state directory is well again").await;
     assert_eq!(status(&broker).await["state"]["error"], Value::Null);
     broker.connect().await.ready().await;
-    broker.signal("KILL");
-    let broker = Broker::start_in(broker.into_directory().await, &config).await;
-    let mut window = Window::open(&broker.url, Visit::to(&ready.session).client("w")).await;
-    window.seq = window.ready().await.input;
-    window.input("echo is $X\n").await;
-    window.expect("is kept\r\n").await;
+    killed_and_gone_on_with(broker, &config, &ready.session).await;
 }
 
 /// The files of its sandboxes went with it, so they end, in words; the next
@@ -283,13 +286,7 @@ async fn a_disk_that_gets_full_ends_no_session_and_refuses_new_ones_until_there_
     fs::remove_file(disk.filler()).unwrap();
     broker.logs("the state directory is well again").await;
     broker.connect().await.ready().await;
-    broker.signal("KILL");
-    let directory = broker.into_directory().await;
-    let broker = Broker::start_in(directory, &config).await;
-    let mut window = Window::open(&broker.url, Visit::to(&ready.session).client("w")).await;
-    window.seq = window.ready().await.input;
-    window.input("echo is $X\n").await;
-    window.expect("is kept\r\n").await;
+    killed_and_gone_on_with(broker, &config, &ready.session).await;
 }
 
 /// Others could put code there that the broker runs, or read its keys.
@@ -445,9 +442,9 @@ fn a_provider_of_the_wrong_kind_is_told_as_that_and_not_by_its_secrets() {
     assert!(!good && told.contains("Missing required environment variable: KEY"), "{told}");
 }
 
-/// A component with one core module of so many functions, each of which takes
-/// a compiler some time.
-fn large(functions: u32) -> Vec<u8> {
+/// A component with one core module of so many functions, each of so many
+/// steps, which take a compiler some time and memory.
+fn large(functions: u32, steps: usize) -> Vec<u8> {
     fn number(mut n: u32) -> Vec<u8> {
         let mut bytes = Vec::new();
         loop {
@@ -464,7 +461,7 @@ fn large(functions: u32) -> Vec<u8> {
     }
     // One local of type i64; local 0 = local 0 * local 0 + 1, again and again.
     let step = [0x20, 0, 0x20, 0, 0x7e, 0x42, 1, 0x7c, 0x21, 0];
-    let body = [&[1, 1, 0x7e][..], &step.repeat(200), &[0x0b]].concat();
+    let body = [&[1, 1, 0x7e][..], &step.repeat(steps), &[0x0b]].concat();
     let body = [number(body.len() as u32), body].concat();
     let count = functions as usize;
     let module = [
@@ -482,6 +479,8 @@ fn work(what: &str, cpu: u64, memory: u64, input: &[u8]) -> Output {
     let (cpu, memory) = (cpu.to_string(), memory.to_string());
     let mut child = Command::new(program())
         .args(["plugin-work", what, "--cpu", &cpu, "--memory", &memory])
+        // As the broker starts it: on a machine of many cores each heap takes of the bound.
+        .env("MALLOC_ARENA_MAX", "2")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -499,12 +498,23 @@ fn work(what: &str, cpu: u64, memory: u64, input: &[u8]) -> Output {
 #[test]
 fn compiling_a_plugin_has_a_bound_of_time() {
     use std::os::unix::process::ExitStatusExt as _;
-    let whole = work("compile", 60, 4 << 30, &large(10));
+    let whole = work("compile", 60, 4 << 30, &large(10, 200));
     assert!(whole.status.success() && !whole.stdout.is_empty(), "{}", whole.status);
     let began = Instant::now();
-    let stopped = work("compile", 1, 4 << 30, &large(20_000));
+    let stopped = work("compile", 1, 4 << 30, &large(20_000, 200));
     assert!(stopped.status.signal().is_some(), "{}", stopped.status);
     assert!(began.elapsed() < DEADLINE);
+}
+
+#[test]
+fn compiling_a_plugin_has_a_bound_of_memory() {
+    let most = 384 << 20;
+    let whole = work("compile", 60, most, &large(10, 200));
+    assert!(whole.status.success() && !whole.stdout.is_empty(), "{}", said(&whole));
+    let stopped = work("compile", 300, most, &large(1, 400_000));
+    assert!(!stopped.status.success() && stopped.stdout.is_empty(), "{}", stopped.status);
+    let told = said(&stopped);
+    assert!(told.contains("memory allocation of"), "{told}");
 }
 
 /// A schema of 40 definitions, each of which is the next one twice.

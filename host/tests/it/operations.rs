@@ -508,10 +508,10 @@ fn compiling_a_plugin_has_a_bound_of_time() {
 
 #[test]
 fn compiling_a_plugin_has_a_bound_of_memory() {
-    let most = 384 << 20;
+    let most = 256 << 20;
     let whole = work("compile", 60, most, &large(10, 200));
     assert!(whole.status.success() && !whole.stdout.is_empty(), "{}", said(&whole));
-    let stopped = work("compile", 300, most, &large(1, 400_000));
+    let stopped = work("compile", 300, most, &large(1, 750_000));
     assert!(!stopped.status.success() && stopped.stdout.is_empty(), "{}", stopped.status);
     let told = said(&stopped);
     assert!(told.contains("memory allocation of"), "{told}");

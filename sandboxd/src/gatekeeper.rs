@@ -23,6 +23,8 @@ use rustix::process::{Pid, PidfdFlags};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use crate::machine;
+
 /// How often a connection is looked at before it is refused: a client may hand it to another of its processes meanwhile.
 const LOOKS: usize = 2;
 
@@ -277,7 +279,7 @@ impl Server {
             let may_be_inside = |socket: &Socket| self.uid == 0 || socket.uid == self.uid;
             let wanted = sockets.values().flatten().filter(|socket| socket.inode != 0 && may_be_inside(socket));
             let holders = self.holders(wanted.map(|socket| socket.inode).collect())?;
-            let own = own_addresses();
+            let own: HashSet<IpAddr> = machine::addresses().into_iter().flatten().collect();
             for index in open {
                 let ends = connections[index];
                 peers[index] = match sockets.get(&ends) {
@@ -488,15 +490,6 @@ fn plain(address: SocketAddr) -> SocketAddr {
 fn is_own(addresses: &HashSet<IpAddr>, ends: Ends) -> bool {
     let peer = ends.peer.ip();
     peer.is_loopback() || peer == ends.own.ip() || addresses.contains(&peer)
-}
-
-fn own_addresses() -> HashSet<IpAddr> {
-    let all = nix::ifaddrs::getifaddrs().into_iter().flatten().filter_map(|interface| interface.address);
-    all.filter_map(|address| {
-        let v4 = address.as_sockaddr_in().map(|found| IpAddr::V4(found.ip()));
-        v4.or_else(|| address.as_sockaddr_in6().map(|found| IpAddr::V6(found.ip())))
-    })
-    .collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,4 +1,7 @@
-//! Numbers of the machine, which every sandbox shares whole. Measures no sandbox by itself.
+//! The machine, which every sandbox shares whole: its numbers and its addresses. Measures no sandbox by itself.
+
+use std::io;
+use std::net::IpAddr;
 
 use axum::Json;
 use serde::Serialize;
@@ -17,6 +20,18 @@ pub(crate) struct Machine {
 pub(crate) fn describe(state_dir: &std::path::Path) -> Machine {
     let (_, disk) = disk_use(state_dir);
     Machine { cpus: cpus(), memory_mb: memory().0 / MIB, disk_mb: disk / MIB }
+}
+
+/// The addresses of the machine's devices, its loopback's included; of the network namespace that this process is in.
+///
+/// # Errors
+/// Those of the kernel.
+pub(crate) fn addresses() -> io::Result<impl Iterator<Item = IpAddr>> {
+    Ok(nix::ifaddrs::getifaddrs()?.filter_map(|interface| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|found| IpAddr::V4(found.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|found| IpAddr::V6(found.ip())))
+    }))
 }
 
 fn cpus() -> usize {

@@ -18,6 +18,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 use rustix::process::{Gid, Uid};
 use rustix::thread::UnshareFlags;
 
+use crate::machine;
 use crate::network::{GATEWAY_V4, PREFIX_V4, PREFIX_V6, RESOLVER_V4, RESOLVER_V6};
 use crate::wire::{self, FromNetwork, WireError};
 
@@ -80,8 +81,8 @@ const AT_ONCE: [&str; 3] = ["accept_dad", "dad_transmits", "router_solicitation_
 /// the arguments name after the ports to listen on. Without a program it keeps the namespace until its standard input ends. Must come before the first thread. Returns only on failure.
 pub(super) fn enter(mut arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
     let ports = arguments.next().unwrap_or_default();
-    // Asked for outside: inside they would be none.
-    let own = own_addresses()?;
+    // What listens on all of the machine's addresses is not for sandboxes. Asked for outside: inside they would be none.
+    let own: Vec<_> = machine::addresses()?.filter(|address| !address.is_loopback()).collect();
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
     unshare()?;
     let kernel = rustix::net::socket_with(
@@ -92,6 +93,7 @@ pub(super) fn enter(mut arguments: impl Iterator<Item = OsString>) -> io::Result
         None,
     )?;
     let open = OPEN.map(|address| (address, own_range(address), Rule::Open));
+    let own = own.into_iter().map(|address| (address, own_range(address)));
     let closed = CLOSED.iter().copied().chain(own).map(|(address, prefix)| (address, prefix, Rule::Closed));
     for (address, prefix, rule) in open.into_iter().chain(closed) {
         match ask(&kernel, RTM_NEWRULE, &rule.message(address, prefix)) {
@@ -172,17 +174,6 @@ fn map_user(uid: (u32, u32), gid: (u32, u32)) -> io::Result<()> {
     fs::write("/proc/self/setgroups", "deny")?;
     fs::write("/proc/self/uid_map", format!("{} {} 1\n", uid.0, uid.1))?;
     fs::write("/proc/self/gid_map", format!("{} {} 1\n", gid.0, gid.1))
-}
-
-/// The machine's own addresses, each as a range of one: what listens on all of them is not for sandboxes.
-fn own_addresses() -> io::Result<Vec<(IpAddr, u8)>> {
-    let all = nix::ifaddrs::getifaddrs()?.filter_map(|interface| {
-        let address = interface.address?;
-        let v4 = address.as_sockaddr_in().map(|found| IpAddr::V4(found.ip()));
-        v4.or_else(|| address.as_sockaddr_in6().map(|found| IpAddr::V6(found.ip())))
-    });
-    let all = all.filter(|address| !address.is_loopback());
-    Ok(all.map(|address| (address, own_range(address))).collect())
 }
 
 /// The prefix length of a range of one.

@@ -1,6 +1,7 @@
 //! A small typed client and the server that a test talks to.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -441,5 +442,16 @@ pub(crate) fn processes_with(text: &str) -> Vec<u32> {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         String::from_utf8_lossy(&line).contains(text)
     })
+    .collect()
+}
+
+/// The addresses of this machine that are not of a link.
+pub(crate) fn own_addresses() -> Vec<IpAddr> {
+    let all = nix::ifaddrs::getifaddrs().unwrap().filter_map(|interface| interface.address);
+    all.filter_map(|address| {
+        let v4 = address.as_sockaddr_in().map(|found| IpAddr::V4(found.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|found| IpAddr::V6(found.ip())))
+    })
+    .filter(|address| !matches!(address, IpAddr::V6(address) if address.is_unicast_link_local()))
     .collect()
 }

@@ -1,7 +1,6 @@
 //! Sandboxes that share the machine's network, and the server's port: it serves no process of theirs, however that hides,
 //! and everybody else of the machine. And the server's Unix socket, which serves its user alone.
 
-use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -11,7 +10,7 @@ use sandboxd::Network;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::client::{Api, PROGRAM, Sandbox, TestProgram, TestServer, is_root, json_of, until};
+use crate::client::{Api, PROGRAM, Sandbox, TestProgram, TestServer, is_root, json_of, own_addresses, until};
 
 /// That of the system, which sandboxes see.
 const PYTHON: &str = "/usr/bin/python3";
@@ -57,17 +56,6 @@ fn requests(api: &Api, victim: &Sandbox) -> Vec<(&'static str, String)> {
 
 fn port(api: &Api) -> u16 {
     api.url.rsplit_once(':').unwrap().1.parse().unwrap()
-}
-
-/// The addresses of this machine that are not of a link.
-fn own_addresses() -> Vec<IpAddr> {
-    let all = nix::ifaddrs::getifaddrs().unwrap().filter_map(|interface| interface.address);
-    all.filter_map(|address| {
-        let v4 = address.as_sockaddr_in().map(|found| IpAddr::V4(found.ip()));
-        v4.or_else(|| address.as_sockaddr_in6().map(|found| IpAddr::V6(found.ip())))
-    })
-    .filter(|address| !matches!(address, IpAddr::V6(address) if address.is_unicast_link_local()))
-    .collect()
 }
 
 fn words(api: &Api, ways: &[&str], addresses: &[String], requests: &[(&str, String)]) -> String {

@@ -1,6 +1,6 @@
 //! The network of a sandbox, tried from inside: what it reaches, what it never reaches, and that nothing of it is left.
 
-use std::net::{IpAddr, TcpListener, UdpSocket};
+use std::net::{TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::Stdio;
@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
-use crate::client::{Api, PROGRAM, Sandbox, TestProgram, TestServer, is_root, json_of, until};
+use crate::client::{Api, PROGRAM, Sandbox, TestProgram, TestServer, is_root, json_of, own_addresses, until};
 
 /// That of the system, which sandboxes see.
 const PYTHON: &str = "/usr/bin/python3";
@@ -57,15 +57,6 @@ async fn whole(sandbox: &Sandbox, place: &str, connections: u8, mebibytes: u8) -
         sandbox.run(&format!("{PYTHON} /tmp/whole.py {place} {connections} {mebibytes}")).await;
     assert_eq!((status, errors.as_str()), (0, ""));
     said
-}
-
-/// The addresses of this machine, without those of a link.
-fn own_addresses() -> Vec<IpAddr> {
-    let output = std::process::Command::new("ip").args(["-o", "addr"]).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let address = |line: &str| line.split_whitespace().nth(3)?.split('/').next()?.parse::<IpAddr>().ok();
-    let on_link = |address: &IpAddr| matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
-    text.lines().filter_map(address).filter(|address| !on_link(address)).collect()
 }
 
 /// The ports of all listeners of this machine.

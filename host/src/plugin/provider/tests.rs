@@ -114,7 +114,7 @@ async fn provider(url: &str, roots: rustls::RootCertStore) -> (Engine, Component
 async fn an_upload_cut_off_by_a_dropped_store_never_looks_complete_over_http2() {
     let (url, roots, mut begins, mut ends) = server().await;
     let (_engine, provider) = provider(&url, roots).await;
-    let sandbox = SandboxRef { id: "iabc".into(), state: br#"{"v":1,"t":"token","e":"0.6.13"}"#[..].into() };
+    let sandbox = SandboxRef { id: "iabc".into(), state: br#"{"v":1,"t":"token","e":"0.6.13","u":true}"#[..].into() };
     let at = Location { path: "/w/a".into(), user: None };
     for _ in 0..CUTS {
         let (tx, data) = mpsc::channel(4);

@@ -16,6 +16,10 @@ pub(super) const MAX_TERMINALS: u32 = 256;
 /// Files that a process can have open if it asks for more than the usual number, as the large databases do.
 const MAX_OPEN_FILES: u64 = 65_536;
 
+/// Nanoseconds for which a process has the processor before another that wakes up may have it. Kernels since 6.12 heed it;
+/// with their usual 3 ms, the slowest hundredth of a neighbour's echoes took six times as long beside busy processes.
+const TURN: u64 = 300_000;
+
 /// Gives up everything. Must come before the first thread.
 ///
 /// # Errors
@@ -29,6 +33,7 @@ pub(super) fn all(setup: &Setup) -> Result<(), Failed> {
     limit(Resource::Fsize, Some(setup.file_bytes)).map_err(failed("limit the size of files"))?;
     limit(Resource::Nproc, setup.processes).map_err(failed("limit processes"))?;
     limit(Resource::Data, setup.data_bytes).map_err(failed("limit memory"))?;
+    shorten_turns().map_err(failed("shorten its turns on a processor"))?;
     filter::install(setup.may_mount).map_err(failed("filter system calls"))
 }
 
@@ -57,6 +62,25 @@ fn leave_keyring() -> io::Result<()> {
     }
     match io::Error::last_os_error() {
         // A kernel without keyrings, or a filter around the server that forbids them, leaves nothing to inherit.
+        error if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => Ok(()),
+        error => Err(error),
+    }
+}
+
+/// Changes the length of turns only: see sched_setattr(2).
+fn shorten_turns() -> io::Result<()> {
+    // SAFETY: all of its fields are numbers.
+    let mut attributes: libc::sched_attr = unsafe { std::mem::zeroed() };
+    let size = size_of_val(&attributes);
+    // SAFETY: the kernel writes at most `size` bytes there.
+    let got = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attributes, size, 0) };
+    attributes.sched_runtime = TURN;
+    // SAFETY: the kernel reads what the call before has filled in.
+    if got == 0 && unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) } == 0 {
+        return Ok(());
+    }
+    match io::Error::last_os_error() {
+        // A filter around the server that forbids them costs time, not safety.
         error if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => Ok(()),
         error => Err(error),
     }

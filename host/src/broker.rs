@@ -250,6 +250,7 @@ impl Broker {
         let fingerprint = Fingerprint::of(&loader.files(&checked.config));
         let selected = &checked.config.sandbox.provider;
         let gatekeeper = Gatekeeper::default();
+        Embedded::beware(&loader.surroundings.state, &gatekeeper).await?;
         let embedded = embedded_for(&checked.config, selected, &loader.surroundings, None, &gatekeeper).await?;
         let provider = provider(&checked, selected, embedded.as_deref())?;
         let live_mounts = LiveMounts::default();

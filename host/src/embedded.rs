@@ -143,17 +143,8 @@ impl Embedded {
         ports: &[u16],
         gatekeeper: &Gatekeeper,
     ) -> Result<Self, EmbeddedError> {
-        let directory = state.join("sandboxd");
-        let failed = |cause| EmbeddedError::State { path: directory.clone(), cause };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(failed)?;
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let held = rustix::fs::open(&directory, flags, Mode::empty()).map_err(|e| failed(e.into()))?;
-        let mut socket = directory.join("socket");
-        if socket.as_os_str().len() >= MAX_SOCKET_PATH {
-            socket = PathBuf::from(format!("/proc/self/fd/{}/socket", held.as_raw_fd()));
-        }
-        let gatekeeper = gatekeeper.clone();
-        let place = Place { directory, sandboxes, socket: socket.clone(), _held: Arc::new(held), gatekeeper };
+        let place = Place::at(state, sandboxes, gatekeeper)?;
+        let socket = place.socket.clone();
         let server = place.bring_up(ports).await?;
         let ports = watch::Sender::new(ports.to_vec());
         let key = server.key.clone();
@@ -162,6 +153,16 @@ impl Embedded {
         Ok(Embedded { socket, key, ports, other, _heartbeat: heartbeat })
     }
 
+    /// Tells `gatekeeper` of a server that an earlier broker has left under
+    /// `state`, whether this one needs it or not: its sandboxes may live on.
+    ///
+    /// # Errors
+    /// See [`EmbeddedError`].
+    pub async fn beware(state: &Path, gatekeeper: &Gatekeeper) -> Result<(), EmbeddedError> {
+        let left = Place::at(state, 0, gatekeeper)?.find().await.filter(|server| server.shares_network);
+        let Some(server) = left else { return Ok(()) };
+        gatekeeper.watch(Some(server.pid.as_raw_pid().unsigned_abs())).map_err(EmbeddedError::Start)
+    }
     /// The build that serves, as long as it is not this one: after an upgrade,
     /// until the last sandbox of the earlier build has ended.
     pub fn other_build(&self) -> watch::Receiver<Option<String>> {
@@ -187,6 +188,19 @@ impl Running {
 }
 
 impl Place {
+    fn at(state: &Path, sandboxes: usize, gatekeeper: &Gatekeeper) -> Result<Self, EmbeddedError> {
+        let directory = state.join("sandboxd");
+        let failed = |cause| EmbeddedError::State { path: directory.clone(), cause };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(failed)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let held = rustix::fs::open(&directory, flags, Mode::empty()).map_err(|e| failed(e.into()))?;
+        let mut socket = directory.join("socket");
+        if socket.as_os_str().len() >= MAX_SOCKET_PATH {
+            socket = PathBuf::from(format!("/proc/self/fd/{}/socket", held.as_raw_fd()));
+        }
+        Ok(Place { directory, sandboxes, socket, _held: Arc::new(held), gatekeeper: gatekeeper.clone() })
+    }
+
     fn file(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }

@@ -1,6 +1,6 @@
 //! Services of the machine's loopback that a sandbox finds on its own.
 //!
-//! Owns the connections between the two, byte for byte, and the bounds on their number. The init makes the listening
+//! Owns the connections between the two, byte for byte, and the bound on their number. The init makes the listening
 //! sockets inside, before the sandbox has a program. Does not know who chose the ports.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -8,30 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-/// Connections at once of one sandbox.
-const MAX_OF_ONE: usize = 128;
-
-/// Connections at once of all sandboxes: each takes two of the server's descriptors.
-const MAX_OF_ALL: usize = 1024;
+/// Connections at once of one sandbox: each takes two of the server's descriptors.
+const MAX_CONNECTIONS: usize = 64;
 
 /// How long the service may take to accept.
 const CONNECT: Duration = Duration::from_secs(10);
 
 /// How long to wait when a connection cannot be accepted: mostly because the server has no descriptor left.
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// What bounds the connections of all sandboxes of a server.
-#[derive(Debug, Clone)]
-pub(crate) struct Places(Arc<Semaphore>);
-
-impl Default for Places {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(MAX_OF_ALL)))
-    }
-}
 
 /// The forwarded ports of one sandbox. Dropping it closes their connections.
 #[derive(Debug)]
@@ -41,29 +28,26 @@ pub(crate) struct Forwards {
 
 impl Forwards {
     /// Carries what connects to these sockets inside to the same port of the machine's loopback.
-    pub(crate) fn begin(listeners: Vec<(u16, TcpListener)>, all: &Places) -> Self {
-        let own = Places(Arc::new(Semaphore::new(MAX_OF_ONE)));
+    pub(crate) fn begin(listeners: Vec<(u16, TcpListener)>) -> Self {
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut accepting = JoinSet::new();
         for (port, listener) in listeners {
-            accepting.spawn(accept(listener, port, [own.clone(), all.clone()]));
+            accepting.spawn(accept(listener, port, places.clone()));
         }
         Self { _accepting: accepting }
     }
 }
 
-async fn accept(listener: TcpListener, port: u16, bounds: [Places; 2]) {
+async fn accept(listener: TcpListener, port: u16, places: Arc<Semaphore>) {
     let mut connections = JoinSet::new();
     loop {
-        // One that finds no place waits in the kernel's queue, with the rest of its sandbox's.
-        let mut places: Vec<OwnedSemaphorePermit> = Vec::new();
-        for Places(bound) in &bounds {
-            places.push(bound.clone().acquire_owned().await.expect("the semaphore is never closed"));
-        }
         match listener.accept().await {
             Ok((inside, _)) => {
+                // Without a place it waits, and the next ones in the kernel's queue: its sandbox alone is held up.
+                let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
                 connections.spawn(async move {
                     carry(inside, port).await;
-                    drop(places);
+                    drop(place);
                 });
             }
             Err(error) => {

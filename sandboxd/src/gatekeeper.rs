@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::machine;
@@ -181,8 +182,9 @@ impl Default for Inner {
 }
 
 impl Question {
-    /// The answer. Takes milliseconds, and more on a machine with many open files; nothing where no server is watched.
-    pub async fn answer(self) -> Peer {
+    /// The answer about this connection. Takes milliseconds, and more on a machine with many open files; nothing where no
+    /// server is watched.
+    pub async fn answer(self, stream: &TcpStream) -> Peer {
         let Self { gatekeeper, ends, place: Some(_place) } = self else { return Peer::Outside };
         let (sender, answer) = oneshot::channel();
         let begin = {
@@ -193,7 +195,10 @@ impl Question {
         if begin {
             tokio::task::spawn_blocking(move || gatekeeper.work());
         }
-        answer.await.unwrap_or(Peer::Sandbox)
+        let peer = answer.await.unwrap_or(Peer::Sandbox);
+        // One that was reset gives its addresses back, and whoever is found there by then may be somebody else. The kernel
+        // knows no other end of a connection that is closed.
+        if stream.peer_addr().is_err() { Peer::Sandbox } else { peer }
     }
 }
 
@@ -448,10 +453,18 @@ fn row(line: &str, wanted: &HashMap<String, Ends>) -> Option<(Ends, Socket)> {
         let (text, rest) = line.split_at_checked(length)?;
         Some((*wanted.get(text)?, rest))
     })?;
-    let mut fields = rest.split_whitespace().skip(4);
+    let mut fields = rest.split_whitespace();
+    // It has no connection yet, and so not this one.
+    if fields.next()? == SYN_SENT {
+        return None;
+    }
+    let mut fields = fields.skip(3);
     let uid = fields.next()?.parse().ok()?;
     Some((ends, Socket { uid, inode: fields.nth(1)?.parse().ok()? }))
 }
+
+/// A socket that still waits for an answer, in the kernel's tables.
+const SYN_SENT: &str = "02";
 
 /// Characters of two addresses in the kernel's tables.
 const WRITTEN_V4: usize = 2 * (8 + 5) + 1;
@@ -521,6 +534,7 @@ mod tests {
             assert_eq!(found("0BB8", held), Some((ends, Socket { inode: 345_670, uid: 1000 })));
             assert_eq!(found("0BB8", closed), Some((ends, Socket { inode: 0, uid: 0 })));
             assert_eq!(found("0BB9", held), None);
+            assert_eq!(found("0BB8", &held.replacen("01", "02", 1)), None);
         }
     }
 

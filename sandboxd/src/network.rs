@@ -4,7 +4,8 @@
 //! [slirp4netns](https://github.com/rootless-containers/slirp4netns) that carries its connections as the server's machine
 //! would make them. Owns that process, its arguments and its end. Knows nothing of walls, leases or the API.
 
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
@@ -19,7 +20,7 @@ use tokio::net::unix::pipe;
 use tokio::net::{TcpListener, UnixStream};
 use tokio::process::{Child, ChildStderr, Command};
 
-use crate::forward::{Forwards, Places};
+use crate::forward::Forwards;
 use crate::init;
 use crate::link;
 use crate::machine;
@@ -29,7 +30,7 @@ use crate::wire::{FromNetwork, Inbox, WireError};
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Files that the process of one sandbox may open; each connection is one. A flood ends there and hurts nobody else.
-const MAX_FILES: u64 = 4096;
+const MAX_FILES: u64 = 1024;
 
 /// Bytes of a complaint that are kept for the error.
 const MAX_COMPLAINT: u64 = 4096;
@@ -95,7 +96,6 @@ pub(crate) struct Networks {
     slirp4netns: PathBuf,
     /// Ports of this machine's loopback that sandboxes find on theirs.
     ports: Mutex<Vec<u16>>,
-    forwarded: Places,
 }
 
 /// The server's end of the socket over which a new namespace tells that it is there. An ordinary user's process
@@ -116,7 +116,7 @@ impl Networks {
         init: &Path,
     ) -> Result<Self, NetworkError> {
         let mode = wanted.unwrap_or(Network::Isolated);
-        let mut networks = Self { mode, slirp4netns, ports: Mutex::new(ports), forwarded: Places::default() };
+        let mut networks = Self { mode, slirp4netns, ports: Mutex::new(ports) };
         if networks.mode == Network::Isolated
             && let Err(error) = networks.probe(init).await
         {
@@ -142,7 +142,7 @@ impl Networks {
         drop(command);
         let mut keeper = spawned.map_err(namespace)?;
         let stderr = keeper.stderr.take();
-        let up = self.lead_out(keeper.id(), announcement).await;
+        let up = self.lead_out(keeper.id(), announcement, Vec::new()).await;
         let _ = keeper.start_kill();
         let _ = keeper.wait().await;
         match up {
@@ -177,7 +177,7 @@ impl Networks {
     }
 
     /// The way out of the namespace that process `pid` makes and announces. On return programs in it have a
-    /// network. Dropping the future leaves nothing.
+    /// network. `doors` lead into the control groups that hold what it takes. Dropping the future leaves nothing.
     ///
     /// # Errors
     /// [`NetworkError`]; [`NetworkError::Namespace`] when the process ended before.
@@ -185,13 +185,14 @@ impl Networks {
         &self,
         pid: Option<u32>,
         mut announcement: Announcement,
+        doors: Vec<File>,
     ) -> Result<Uplink, NetworkError> {
         let announced = tokio::time::timeout(DEADLINE, announcement.listeners()).await;
         let (Some(pid), Ok(Ok(listeners))) = (pid, announced) else {
             return Err(NetworkError::Namespace("its process ended".to_owned()));
         };
         let (theirs, mut ready) = pipe::pipe().map_err(namespace)?;
-        let mut command = self.command(pid);
+        let mut command = self.command(pid, doors);
         command.stdin(theirs.into_blocking_fd().map_err(namespace)?);
         let spawned = command.spawn();
         // It holds the other end of the pipe.
@@ -212,10 +213,10 @@ impl Networks {
         }
         // What it complains about later must not fill a pipe.
         tokio::spawn(async move { tokio::io::copy(&mut stderr.expect("not taken"), &mut tokio::io::sink()).await });
-        Ok(Uplink { child, _forwards: Forwards::begin(listeners, &self.forwarded) })
+        Ok(Uplink { child, _forwards: Forwards::begin(listeners) })
     }
 
-    fn command(&self, pid: u32) -> Command {
+    fn command(&self, pid: u32, doors: Vec<File>) -> Command {
         let mut command = Command::new(&self.slirp4netns);
         // The byte that says that it serves goes to its standard input: the one descriptor that is known to be open.
         command.args(["--configure", "--ready-fd=0", &format!("--mtu={MTU}")]);
@@ -229,14 +230,17 @@ impl Networks {
         let path = std::env::var_os("PATH").map(|path| ("PATH", path));
         command.env_clear().envs(path);
         command.stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
-        let prepare = || {
+        let prepare = move || {
+            // What it takes is its sandbox's, and goes before the server.
+            doors.iter().try_for_each(|mut door| door.write_all(b"0"))?;
+            let _ = fs::write("/proc/self/oom_score_adj", init::OOM_SCORE_ADJUSTMENT);
             // Killed with the thread that starts it, which is one of the runtime's workers and lives as long as the server.
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
             let files = Rlimit { current: Some(MAX_FILES), maximum: Some(MAX_FILES) };
             rustix::process::setrlimit(Resource::Nofile, files)?;
             Ok(())
         };
-        // SAFETY: two system calls without memory of their own, between fork and exec.
+        // SAFETY: system calls without memory of their own, between fork and exec.
         unsafe { command.as_std_mut().pre_exec(prepare) };
         command
     }

@@ -171,6 +171,7 @@ impl Sandbox {
         // Declared before the child, so that it is dropped after its end.
         let group = ground.limits.group(&plan.id).map_err(MakeError::Group)?;
         let doors = group.doors().map_err(MakeError::Group)?;
+        let uplinks = group.doors().map_err(MakeError::Group)?;
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(MakeError::Socket)?;
         ours.set_nonblocking(true).map_err(MakeError::Socket)?;
         let ours = UnixStream::from_std(ours).map_err(MakeError::Socket)?;
@@ -208,7 +209,7 @@ impl Sandbox {
         // At the same time: the walls are built while the way out is, if the server is root.
         let way_out = async {
             match announcement {
-                Some(announcement) => ground.networks.lead_out(child.id(), announcement).await.map(Some),
+                Some(announcement) => ground.networks.lead_out(child.id(), announcement, uplinks).await.map(Some),
                 None => Ok(None),
             }
         };

@@ -442,7 +442,9 @@ async fn accept(
 
 /// Whether a connection is one to serve; else it was told why not.
 async fn admits(gatekeeper: &Gatekeeper, question: Question, stream: &mut Stream) -> bool {
-    match question.answer().await {
+    // There is no question of another.
+    let Stream::Left(tcp) = &*stream else { return true };
+    match question.answer(tcp).await {
         Peer::Outside => true,
         // It has to show a key or a token, which no sandbox has. Who may look at every process has no client that it cannot see.
         Peer::Hidden if !may_look_at_all() => true,

@@ -4,8 +4,8 @@ import { createHash } from "node:crypto";
 import { mkdtemp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { describe } from "node:test";
-import { onTerminal, TerminalPage } from "./support.mjs";
+import { describe, test } from "node:test";
+import { browser, onTerminal, TerminalPage } from "./support.mjs";
 
 /**
  * A test with its own live terminal, in a directory that the panel shows.
@@ -272,6 +272,16 @@ describe("the panel of files", () => {
     await page.locator("#again:not([aria-disabled])").click();
     await terminal.untilLive();
     await page.getByText("This folder is empty").waitFor();
+  });
+
+  test("takes a finger's taps above the layers of the renderer that people get", async () => {
+    const terminal = await TerminalPage.open(browser, { renderer: "auto", viewport: { width: 390, height: 760 }, hasTouch: true, isMobile: true });
+    const { page } = terminal;
+    await page.locator('#app[data-phase="live"]').waitFor();
+    await page.getByRole("button", { name: "Files", exact: true }).tap();
+    await page.getByRole("button", { name: "Close the files" }).tap();
+    await page.locator("#files").waitFor({ state: "hidden" });
+    await terminal.close();
   });
 
   onFiles(

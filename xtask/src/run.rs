@@ -43,7 +43,7 @@ pub(crate) fn run(ws: &Workspace, release: bool, azure: bool, args: &[String]) -
 fn build_broker(ws: &Workspace, release: bool) -> Result<PathBuf> {
     let profile = if release { "release" } else { "dev" };
     ws.cargo()
-        .args(["build", "--package=sandbox-broker", "--bin=broker", "--profile", profile])
+        .args(["build", "--workspace", "--bin=broker", "--profile", profile])
         .args(["--target-dir=target"])
         .run()?;
     let folder = if release { "release" } else { "debug" };

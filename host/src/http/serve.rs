@@ -239,7 +239,7 @@ impl Door {
         router: Router,
         stop: CancellationToken,
     ) {
-        let admitted = match question.answer().await {
+        let admitted = match question.answer(&stream).await {
             Peer::Outside => true,
             // Without a token it gets nothing.
             Peer::Hidden => self.settings.borrow().tokens.is_some(),

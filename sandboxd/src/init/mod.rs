@@ -66,7 +66,7 @@ pub(crate) struct Setup {
 pub(crate) const OWN_NETWORK: &str = "own-network";
 
 /// `oom_score_adj` of a sandbox's processes: the kernel takes them before the server.
-const OOM_SCORE_ADJUSTMENT: &str = "100";
+pub(crate) const OOM_SCORE_ADJUSTMENT: &str = "100";
 
 /// Runs the init until the server goes away, or a chore of the server; never returns.
 pub fn main() -> ! {

@@ -57,6 +57,11 @@ const MAX_ANSWER: usize = 4096;
 /// Addresses that mean something only on the machine or the link that asks, and metadata services of clouds, which
 /// trust whoever reaches them.
 const CLOSED: &[(IpAddr, u8)] = &[
+    // A namespace's own loopback is found before these, but not by a socket that is bound to the device that leads out. For
+    // such a socket the kernel takes addresses of IPv4 that have no way for neighbours on the link, where nobody answers.
+    (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8),
+    (IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8),
+    (IpAddr::V6(Ipv6Addr::LOCALHOST), 128),
     (IpAddr::V4(Ipv4Addr::new(169, 254, 0, 0)), 16),
     (IpAddr::V4(Ipv4Addr::new(224, 0, 0, 0)), 4),
     (IpAddr::V4(Ipv4Addr::BROADCAST), 32),
@@ -93,7 +98,11 @@ pub(super) fn enter(mut arguments: impl Iterator<Item = OsString>) -> io::Result
         None,
     )?;
     let open = OPEN.map(|address| (address, own_range(address), Rule::Open));
-    let own = own.into_iter().map(|address| (address, own_range(address)));
+    let translated = own.iter().filter_map(|address| match address {
+        IpAddr::V4(address) => Some(IpAddr::V6(translated(*address))),
+        IpAddr::V6(_) => None,
+    });
+    let own = own.iter().copied().chain(translated).map(|address| (address, own_range(address)));
     let closed = CLOSED.iter().copied().chain(own).map(|(address, prefix)| (address, prefix, Rule::Closed));
     for (address, prefix, rule) in open.into_iter().chain(closed) {
         match ask(&kernel, RTM_NEWRULE, &rule.message(address, prefix)) {
@@ -174,6 +183,12 @@ fn map_user(uid: (u32, u32), gid: (u32, u32)) -> io::Result<()> {
     fs::write("/proc/self/setgroups", "deny")?;
     fs::write("/proc/self/uid_map", format!("{} {} 1\n", uid.0, uid.1))?;
     fs::write("/proc/self/gid_map", format!("{} {} 1\n", gid.0, gid.1))
+}
+
+/// An address of IPv4 behind a translator (RFC 6052).
+fn translated(address: Ipv4Addr) -> Ipv6Addr {
+    let [a, b, c, d] = address.octets();
+    Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))
 }
 
 /// The prefix length of a range of one.

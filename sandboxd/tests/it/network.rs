@@ -116,7 +116,14 @@ async fn nothing_is_reached(api: &Api, has_root: bool) {
     let device = sandbox.run("tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' ' | grep -v '^lo$'").await.1;
     places.extend([format!("!tcp/fe80::1%{0}/80", device.trim()), format!("!udp/fe80::1%{0}/53", device.trim())]);
     places.push("!udp/224.0.0.251/5353".to_owned());
+    // The loopback of the machine, by the way out. Of IPv4 the kernel takes for a neighbour whatever has no way then.
+    let (way_out, port) = (device.trim(), datagrams.local_addr().unwrap().port());
+    let aside = ["udp/127.0.0.1", "udp/127.1.2.3", "udp/::ffff:127.0.0.1", "tcp/127.0.0.1", "!udp/::1", "!tcp/::1"];
+    places.extend(aside.map(|place| format!("{place}/{port}/{way_out}")));
     assert_eq!(reached(&sandbox, &places).await, "");
+    datagrams.set_nonblocking(true).unwrap();
+    let came = datagrams.recv_from(&mut [0; 64]);
+    assert!(came.is_err(), "{came:?}");
 
     // Nor can it change that, whoever it is.
     for forbidden in [

@@ -1,6 +1,6 @@
 """Tries to reach places from inside a sandbox and prints those that answered, one a line.
 
-Arguments: KIND/ADDRESS/PORT, where KIND is tcp, udp or abstract. An argument that begins with "!" is printed when it fails
+Arguments: KIND/ADDRESS/PORT or KIND/ADDRESS/PORT/DEVICE, where KIND is tcp, udp or abstract. An argument that begins with "!" is printed when it fails
 with anything but the kernel's word that there is no way.
 """
 import concurrent.futures
@@ -11,7 +11,7 @@ import sys
 NO_WAY = (errno.ENETUNREACH, errno.EHOSTUNREACH)
 
 
-def attempt(kind, address, port):
+def attempt(kind, address, port, device=None):
     if kind == "abstract":
         family, target = socket.AF_UNIX, "\0" + address
     else:
@@ -19,6 +19,8 @@ def attempt(kind, address, port):
         target = socket.getaddrinfo(address, int(port), family)[0][4]
     with socket.socket(family, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM) as s:
         s.settimeout(1)
+        if device:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
         s.connect(target)
         if kind == "udp":
             s.send(b"hello")

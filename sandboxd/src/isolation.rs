@@ -329,9 +329,13 @@ impl Arguments {
         for entry in fs::read_dir("/proc")? {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
+            // A process, which may have ended by now.
+            if name.bytes().all(|byte| byte.is_ascii_digit()) {
+                continue;
+            }
             let kind = entry.file_type()?;
             // Links lead to files of the process that follows them.
-            if kind.is_symlink() || name.bytes().all(|byte| byte.is_ascii_digit()) {
+            if kind.is_symlink() {
                 continue;
             }
             let path = format!("/proc/{name}");

@@ -250,8 +250,10 @@ impl Broker {
         let fingerprint = Fingerprint::of(&loader.files(&checked.config));
         let selected = &checked.config.sandbox.provider;
         let gatekeeper = Gatekeeper::default();
-        Embedded::beware(&loader.surroundings.state, &gatekeeper).await?;
         let embedded = embedded_for(&checked.config, selected, &loader.surroundings, None, &gatekeeper).await?;
+        if embedded.is_none() {
+            Embedded::beware(&loader.surroundings.state, &gatekeeper).await?;
+        }
         let provider = provider(&checked, selected, embedded.as_deref())?;
         let live_mounts = LiveMounts::default();
         let mounts = mounts(&checked, &live_mounts)?;

@@ -154,11 +154,14 @@ impl Embedded {
     }
 
     /// Tells `gatekeeper` of a server that an earlier broker has left under
-    /// `state`, whether this one needs it or not: its sandboxes may live on.
+    /// `state`, for a broker that needs none: its sandboxes may live on.
     ///
     /// # Errors
     /// See [`EmbeddedError`].
     pub async fn beware(state: &Path, gatekeeper: &Gatekeeper) -> Result<(), EmbeddedError> {
+        if !state.join("sandboxd").exists() {
+            return Ok(());
+        }
         let left = Place::at(state, 0, gatekeeper)?.find().await.filter(|server| server.shares_network);
         let Some(server) = left else { return Ok(()) };
         gatekeeper.watch(Some(server.pid.as_raw_pid().unsigned_abs())).map_err(EmbeddedError::Start)

@@ -83,7 +83,8 @@ const CLOSED: &[(IpAddr, u8)] = &[
 const AT_ONCE: [&str; 3] = ["accept_dad", "dad_transmits", "router_solicitation_delay"];
 
 /// Enters a new network namespace, tells the server over the socket on its standard output, and becomes the program that
-/// the arguments name after the ports to listen on. Without a program it keeps the namespace until its standard input ends. Must come before the first thread. Returns only on failure.
+/// the arguments name after the ports to listen on. Without a program it keeps the namespace until its standard input
+/// ends. Must come before the first thread. Returns only on failure.
 pub(super) fn enter(mut arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
     let ports = arguments.next().unwrap_or_default();
     // What listens on all of the machine's addresses is not for sandboxes. Asked for outside: inside they would be none.

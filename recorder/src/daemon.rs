@@ -377,7 +377,7 @@ impl Daemon {
                 }
             }
             ToRecorder::Signal { number } => shell.into_iter().for_each(|shell| shell.signal(number)),
-            ToRecorder::Input(_) | ToRecorder::Ack { .. } => {}
+            ToRecorder::Input(_) | ToRecorder::Ack { .. } | ToRecorder::Colors { .. } => {}
         });
         // Mostly it takes it at once, and a round of polling is spared.
         if !self.input.is_empty() {

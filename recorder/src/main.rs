@@ -43,7 +43,7 @@ const USAGE: &str = "\
 sandbox-recorder run    --dir DIR --cols N --rows N [--ring BYTES] [--patience MS] -- PROGRAM ARGS…
 sandbox-recorder attach --dir DIR (--since OFFSET | --tail BYTES) [--patience MS]
 sandbox-recorder read   --dir DIR --from OFFSET --to OFFSET
-sandbox-recorder screen --dir DIR --at OFFSET
+sandbox-recorder screen --dir DIR
 sandbox-recorder cast   --dir DIR
 ";
 
@@ -109,7 +109,6 @@ struct Arguments {
     tail: Option<u64>,
     from: Option<u64>,
     to: Option<u64>,
-    at: Option<u64>,
     program: Vec<OsString>,
 }
 
@@ -127,7 +126,6 @@ impl Arguments {
                 Arg::Long("tail") => arguments.tail = Some(parser.value()?.parse()?),
                 Arg::Long("from") => arguments.from = Some(parser.value()?.parse()?),
                 Arg::Long("to") => arguments.to = Some(parser.value()?.parse()?),
-                Arg::Long("at") => arguments.at = Some(parser.value()?.parse()?),
                 Arg::Value(command) if arguments.command.is_none() => arguments.command = Some(command),
                 Arg::Value(program) => {
                     arguments.program = std::iter::once(program).chain(parser.raw_args()?).collect();
@@ -172,7 +170,7 @@ fn command() -> Result<u8, Failure> {
             };
             read(&dir, from, to)
         }
-        Some("screen") => screen(&dir, arguments.at.ok_or_else(|| missing("--at is missing"))?),
+        Some("screen") => screen(&dir),
         Some("cast") => {
             cast::write(&dir, io::stdout().lock()).context(|| format!("telling what {} holds", dir.display()))?;
             Ok(0)
@@ -206,21 +204,19 @@ fn read(dir: &Path, from: u64, to: u64) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// Writes what draws the screen at an offset.
-fn screen(dir: &Path, at: u64) -> Result<u8, Failure> {
+/// Writes what draws the screen as it is now.
+fn screen(dir: &Path) -> Result<u8, Failure> {
     let ring = Ring::open(dir).context(|| format!("opening what {} holds", dir.display()))?;
-    if let Some(status) = refuse(&ring, at)? {
-        return Ok(status);
-    }
+    let at = ring.end();
     let (size, text) = screen::draw(dir, &ring, at).context(|| format!("drawing what {} holds", dir.display()))?;
     let mut frames = Vec::new();
     let mut rest = text.as_str();
     while !rest.is_empty() {
         let (part, after) = rest.split_at(rest.floor_char_boundary(MAX_DATA));
-        ToBroker::Screen { size, text: part }.encode(&mut frames);
+        ToBroker::Screen { offset: at, size, text: part }.encode(&mut frames);
         rest = after;
     }
-    ToBroker::Screen { size, text: "" }.encode(&mut frames);
+    ToBroker::Screen { offset: at, size, text: "" }.encode(&mut frames);
     write(&frames)?;
     Ok(0)
 }

@@ -10,7 +10,7 @@
 use std::fmt;
 
 /// Version of the frames below, told in [`ToBroker::Hello`].
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// The last line of a whole `cast`.
 pub const CAST_END: &[u8] = b"# end of recording\n";
@@ -27,6 +27,12 @@ pub const MAX_PAYLOAD: usize = MAX_DATA + 16;
 /// Columns and rows of a terminal, at most: what the broker's own clients may have.
 /// A bound, because an emulator allocates their product.
 pub const MAX_SIDE: u16 = 1000;
+
+/// Bytes of a title, at most. More than any window shows.
+pub const MAX_TITLE: usize = 1024;
+
+/// Bytes of a directory's path, at most: the system's own bound.
+pub const MAX_DIRECTORY: usize = 4096;
 
 /// The highest offset: beyond it, numbers are no longer exact everywhere (JSON, JavaScript).
 /// At a GiB a second it takes three months.
@@ -102,12 +108,38 @@ pub enum ToBroker<'a> {
         end: u64,
     },
     /// What draws a screen on a terminal that was reset: frames that are joined in
-    /// order, up to one without text, which says that it is whole.
+    /// order, up to one without text, which says that it is whole. All have the same
+    /// offset and size.
     Screen {
+        /// The screen is what all output before this offset made. Where an escape
+        /// sequence or a code point is unfinished, the offset is where it begins, so
+        /// that the output from there on completes it.
+        offset: u64,
         /// The size it is drawn for.
         size: Size,
         /// A part of the text, or nothing.
         text: &'a str,
+    },
+    /// The terminal has this size from `offset` on. In order among the output. What is
+    /// read from an offset begins with the size there.
+    Size {
+        /// Of the first byte that was written at this size.
+        offset: u64,
+        /// The size.
+        size: Size,
+    },
+    /// The terminal's title is this now, without control characters; at most
+    /// [`MAX_TITLE`] bytes. After [`ToBroker::Hello`] where there is one, and after
+    /// changes, some of which may be left out.
+    Title {
+        /// The title; may be empty.
+        text: &'a str,
+    },
+    /// The shell's directory is this now, as it told with OSC 7; at most
+    /// [`MAX_DIRECTORY`] bytes, without control characters. Told when a title is.
+    Directory {
+        /// An absolute path.
+        path: &'a str,
     },
     /// The request cannot be served; the process ends with status 2.
     Refused {
@@ -130,6 +162,16 @@ pub enum ToRecorder<'a> {
         /// First byte that it does not have.
         offset: u64,
     },
+    /// How the terminal looks to whoever drives it, red, green and blue. The recorder
+    /// answers programs that ask with it.
+    Colors {
+        /// Of text.
+        foreground: [u8; 3],
+        /// Behind it.
+        background: [u8; 3],
+        /// Of the cursor.
+        cursor: [u8; 3],
+    },
     /// A signal for the shell.
     Signal {
         /// Its number on Linux.
@@ -144,10 +186,14 @@ const TAKEN: u8 = 0x04;
 const EXIT: u8 = 0x05;
 const SCREEN: u8 = 0x06;
 const REFUSED: u8 = 0x07;
+const SIZE: u8 = 0x08;
+const TITLE: u8 = 0x09;
+const DIRECTORY: u8 = 0x0a;
 const INPUT: u8 = 0x11;
 const RESIZE: u8 = 0x12;
 const ACK: u8 = 0x13;
 const SIGNAL: u8 = 0x14;
+const COLORS: u8 = 0x15;
 
 impl ToBroker<'_> {
     /// Appends this frame.
@@ -175,8 +221,18 @@ impl ToBroker<'_> {
             ToBroker::Exit { code, signal, end } => {
                 frame(out, EXIT, 16).put(&code.to_be_bytes()).put(&signal.to_be_bytes()).put(&end.to_be_bytes());
             }
-            ToBroker::Screen { size, text } => {
-                frame(out, SCREEN, 4 + data(text.as_bytes())).size(size).put(text.as_bytes());
+            ToBroker::Screen { offset, size, text } => {
+                let mut screen = frame(out, SCREEN, 12 + data(text.as_bytes()));
+                screen.put(&offset.to_be_bytes()).size(size).put(text.as_bytes());
+            }
+            ToBroker::Size { offset, size } => {
+                frame(out, SIZE, 12).put(&offset.to_be_bytes()).size(size);
+            }
+            ToBroker::Title { text } => {
+                frame(out, TITLE, data(text.as_bytes())).put(text.as_bytes());
+            }
+            ToBroker::Directory { path } => {
+                frame(out, DIRECTORY, data(path.as_bytes())).put(path.as_bytes());
             }
             ToBroker::Refused { reason } => {
                 frame(out, REFUSED, data(reason.as_bytes())).put(reason.as_bytes());
@@ -216,6 +272,9 @@ impl ToRecorder<'_> {
             }
             ToRecorder::Ack { offset } => {
                 frame(out, ACK, 8).put(&offset.to_be_bytes());
+            }
+            ToRecorder::Colors { foreground, background, cursor } => {
+                frame(out, COLORS, 9).put(&foreground).put(&background).put(&cursor);
             }
             ToRecorder::Signal { number } => {
                 frame(out, SIGNAL, 4).put(&number.to_be_bytes());
@@ -322,8 +381,11 @@ impl<'a> Frame<'a> for ToBroker<'a> {
                 let code = i32::from_be_bytes(fields.take()?);
                 ToBroker::Exit { code, signal: fields.u32()?, end: fields.offset()? }
             }
-            SCREEN => ToBroker::Screen { size: fields.size()?, text: fields.text()? },
-            REFUSED => ToBroker::Refused { reason: fields.text()? },
+            SCREEN => ToBroker::Screen { offset: fields.offset()?, size: fields.size()?, text: fields.text(MAX_DATA)? },
+            SIZE => ToBroker::Size { offset: fields.offset()?, size: fields.size()? },
+            TITLE => ToBroker::Title { text: fields.text(MAX_TITLE)? },
+            DIRECTORY => ToBroker::Directory { path: fields.text(MAX_DIRECTORY)? },
+            REFUSED => ToBroker::Refused { reason: fields.text(MAX_DATA)? },
             _ => return Err(Malformed::Kind(kind)),
         };
         fields.end(frame)
@@ -337,6 +399,9 @@ impl<'a> Frame<'a> for ToRecorder<'a> {
             INPUT => ToRecorder::Input(fields.data()?),
             RESIZE => ToRecorder::Resize(fields.size()?),
             ACK => ToRecorder::Ack { offset: fields.offset()? },
+            COLORS => {
+                ToRecorder::Colors { foreground: fields.take()?, background: fields.take()?, cursor: fields.take()? }
+            }
             SIGNAL => ToRecorder::Signal { number: fields.u32()? },
             _ => return Err(Malformed::Kind(kind)),
         };
@@ -383,8 +448,11 @@ impl<'a> Fields<'a> {
         if data.len() > MAX_DATA { Err(Malformed::Payload { kind: self.kind }) } else { Ok(data) }
     }
 
-    fn text(&mut self) -> Result<&'a str, Malformed> {
-        std::str::from_utf8(self.data()?).map_err(|_| Malformed::Payload { kind: self.kind })
+    /// All that is left, as at most `most` bytes of text.
+    fn text(&mut self, most: usize) -> Result<&'a str, Malformed> {
+        let data = self.data()?;
+        let text = std::str::from_utf8(data).ok().filter(|_| data.len() <= most);
+        text.ok_or(Malformed::Payload { kind: self.kind })
     }
 
     fn end<T>(self, frame: T) -> Result<T, Malformed> {

@@ -26,7 +26,14 @@ pub(super) enum Said {
     Gap(u64, u64),
     Taken(u64),
     Exit(Exit),
-    Screen(Size, String),
+    /// Of this offset and size.
+    Screen(u64, Size, String),
+    /// From this offset on.
+    Size(u64, Size),
+    /// In one line.
+    Title(String),
+    /// In one line.
+    Directory(String),
     /// For a person, in one line.
     Refused(String),
 }
@@ -40,6 +47,9 @@ impl Said {
             Said::Taken(_) => "that it took input",
             Said::Exit(_) => "an exit",
             Said::Screen(..) => "a screen",
+            Said::Size(..) => "a size",
+            Said::Title(_) => "a title",
+            Said::Directory(_) => "a directory",
             Said::Refused(reason) => {
                 let message = format!("the recorder refused: {reason}");
                 return Error::new(Fault::Broker, Code::OutOfRange, message);
@@ -95,7 +105,12 @@ impl Frames {
                 Some(ToBroker::Gap { from, to }) => Some(Said::Gap(from, to)),
                 Some(ToBroker::Taken { input }) => Some(Said::Taken(input)),
                 Some(ToBroker::Exit { code, signal, .. }) => Some(Said::Exit(exit_of(code, signal))),
-                Some(ToBroker::Screen { size, text }) => Some(Said::Screen(from_wire(size), text.to_owned())),
+                Some(ToBroker::Screen { offset, size, text }) => {
+                    Some(Said::Screen(offset, from_wire(size), text.to_owned()))
+                }
+                Some(ToBroker::Size { offset, size }) => Some(Said::Size(offset, from_wire(size))),
+                Some(ToBroker::Title { text }) => Some(Said::Title(clean(text, wire::MAX_TITLE))),
+                Some(ToBroker::Directory { path }) => Some(Said::Directory(clean(path, wire::MAX_DIRECTORY))),
                 Some(ToBroker::Refused { reason }) => Some(Said::Refused(clean(reason, WORDS))),
             };
             let read = self.rest.len() - rest.len();

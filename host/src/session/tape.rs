@@ -197,25 +197,25 @@ impl Tape {
     /// What draws the screen at `offset` or later. All who wait for one get the
     /// same. Tries again while that may help, for a minute.
     pub async fn screen(&self, offset: u64, asker: Asker) -> Result<Arc<Picture>> {
-        let draw = |offset| async move {
+        let draw = |_| async move {
             let within = || async move {
                 let late =
                     |_| Err(Error::new(Fault::Provider, Code::DeadlineExceeded, "the screen was not drawn in time"));
-                timeout(DRAWN_WITHIN, self.draw(offset)).await.unwrap_or_else(late)
+                timeout(DRAWN_WITHIN, self.draw()).await.unwrap_or_else(late)
             };
             patiently("could not get a screen yet", Instant::now() + PATIENCE, within).await
         };
         self.screens.get(offset, asker, draw).await
     }
 
-    async fn draw(&self, offset: u64) -> Result<Picture> {
-        let mut process = self.ask(["screen", "--at", &offset.to_string()]).await?;
+    async fn draw(&self) -> Result<Picture> {
+        let mut process = self.ask(["screen"]).await?;
         let mut frames = Frames::default();
         let (mut whole, mut picture) = (false, None::<Picture>);
         while let Some(chunk) = process.stdout.recv().await {
             frames.push(chunk);
             while let Some(said) = frames.next()? {
-                let Said::Screen(size, more) = said else { return Err(said.unexpected()) };
+                let Said::Screen(offset, size, more) = said else { return Err(said.unexpected()) };
                 if whole {
                     return Err(garbled("a screen goes on after its end"));
                 }
@@ -317,6 +317,10 @@ impl Reading {
             match frames.next()? {
                 Some(Said::Output(offset, bytes)) => return Ok(Some(Piece::Output(offset, bytes))),
                 Some(Said::Gap(from, to)) => return Ok(Some(Piece::Gap(from, to))),
+                Some(Said::Size(offset, size)) => {
+                    debug!(offset, size.cols, size.rows, "the size of what is read");
+                    continue;
+                }
                 Some(said) => return Err(said.unexpected()),
                 None => {}
             }
@@ -496,6 +500,9 @@ impl Keeper {
                         Said::Gap(from, to) => warn!(from, to, "the recorder no longer has this output"),
                         Said::Taken(input) => self.taken(input),
                         Said::Exit(how) => exit = Some(how),
+                        Said::Size(offset, size) => debug!(offset, size.cols, size.rows, "the terminal's size"),
+                        Said::Title(title) => debug!(title, "the terminal's title"),
+                        Said::Directory(path) => debug!(path, "the shell's directory"),
                         said => return Err(said.unexpected()),
                     }
                 }

@@ -15,7 +15,10 @@ fn to_broker() -> Vec<ToBroker<'static>> {
         ToBroker::Gap { from: 5, to: 6 },
         ToBroker::Taken { input: 1 << 40 },
         ToBroker::Exit { code: -1, signal: 9, end: 77 },
-        ToBroker::Screen { size: SIZE, text: "\u{1b}[31mé漢" },
+        ToBroker::Screen { offset: 7, size: SIZE, text: "\u{1b}[31mé漢" },
+        ToBroker::Size { offset: MAX_OFFSET, size: SIZE },
+        ToBroker::Title { text: "" },
+        ToBroker::Directory { path: "/home/é" },
         ToBroker::Refused { reason: "since is above the end" },
     ]
 }
@@ -26,6 +29,7 @@ fn to_recorder() -> Vec<ToRecorder<'static>> {
         ToRecorder::Input(&[b'y'; MAX_DATA]),
         ToRecorder::Resize(Size { cols: 1, rows: MAX_SIDE }),
         ToRecorder::Ack { offset: 12345 },
+        ToRecorder::Colors { foreground: [1, 2, 3], background: [0, 255, 7], cursor: [8, 9, 10] },
         ToRecorder::Signal { number: 15 },
     ]
 }
@@ -113,7 +117,13 @@ fn what_breaks_a_bound_is_refused() {
     assert_eq!(recorder(&[0x13, 0, 0, 0, 1, 0]), Malformed::Payload { kind: 0x13 }, "short");
     assert_eq!(recorder(&[0x14, 0, 0, 0, 5, 0, 0, 0, 9, 9]), Malformed::Payload { kind: 0x14 }, "long");
     assert_eq!(broker(&[0x07, 0, 0, 0, 1, 0xff]), Malformed::Payload { kind: 0x07 }, "no UTF-8");
-    assert_eq!(broker(&[0x01, 0, 0, 0, 1, 2]), Malformed::Version(2));
+    assert_eq!(broker(&[0x01, 0, 0, 0, 1, 1]), Malformed::Version(1));
+    for (kind, most) in [(0x09, MAX_TITLE), (0x0a, MAX_DIRECTORY)] {
+        let mut text = vec![kind, 0, 0];
+        text.extend((most as u16 + 1).to_be_bytes());
+        text.resize(HEADER + most + 1, b'x');
+        assert_eq!(broker(&text), Malformed::Payload { kind }, "above its bound");
+    }
     let mut gap = Vec::new();
     ToBroker::Gap { from: 2, to: 1 }.encode(&mut gap);
     assert_eq!(broker(&gap), Malformed::Payload { kind: 0x03 });
@@ -128,6 +138,8 @@ fn what_breaks_a_bound_is_refused() {
             ToBroker::Gap { from: 0, to: above },
             ToBroker::Taken { input: above },
             ToBroker::Exit { code: 0, signal: 0, end: above },
+            ToBroker::Screen { offset: above, size: SIZE, text: "" },
+            ToBroker::Size { offset: above, size: SIZE },
         ] {
             let mut bytes = Vec::new();
             frame.encode(&mut bytes);

@@ -26,7 +26,10 @@ pub(crate) enum Frame {
     Gap(u64, u64),
     Taken(u64),
     Exit { code: i32, signal: u32, end: u64 },
-    Screen(Size, String),
+    Screen(u64, Size, String),
+    Size(u64, Size),
+    Title(String),
+    Directory(String),
     Refused(String),
 }
 
@@ -38,7 +41,10 @@ impl From<ToBroker<'_>> for Frame {
             ToBroker::Gap { from, to } => Self::Gap(from, to),
             ToBroker::Taken { input } => Self::Taken(input),
             ToBroker::Exit { code, signal, end } => Self::Exit { code, signal, end },
-            ToBroker::Screen { size, text } => Self::Screen(size, text.to_owned()),
+            ToBroker::Screen { offset, size, text } => Self::Screen(offset, size, text.to_owned()),
+            ToBroker::Size { offset, size } => Self::Size(offset, size),
+            ToBroker::Title { text } => Self::Title(text.to_owned()),
+            ToBroker::Directory { path } => Self::Directory(path.to_owned()),
             ToBroker::Refused { reason } => Self::Refused(reason.to_owned()),
         }
     }

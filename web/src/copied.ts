@@ -6,11 +6,15 @@ const MAX_SHOWN = 40;
 
 /** The words for what became of a program's wish to put `text` on the clipboard. */
 export function copyWords(how: Copied, text: string): string {
-  if (how === "refused") return "The browser does not let this page use the clipboard.";
   const characters = Array.from(text);
   const begin = characters.slice(0, MAX_SHOWN).join("").replace(/[\p{C}\p{Z}]+/gu, " ");
   const shown = characters.length > MAX_SHOWN ? `“${begin}…”, ${characters.length} characters` : `“${begin}”`;
-  return how === "done"
-    ? `The program put text on your clipboard: ${shown}.`
-    : `A program wanted to put text on your clipboard and was not let, as you were not in the terminal: ${shown}.`;
+  switch (how) {
+    case "done":
+      return `The program put text on your clipboard: ${shown}.`;
+    case "unattended":
+      return `A program wants to put text on your clipboard, and you were not in the terminal: ${shown}.`;
+    case "refused":
+      return `The browser let this page not use the clipboard by itself: ${shown}.`;
+  }
 }

@@ -1,13 +1,21 @@
 /** What the keys of the on-screen bar send. Pure: names and modes in, bytes out. */
 
-export type SoftKey = "escape" | "tab" | "up" | "down" | "left" | "right";
+export type SoftKey = "escape" | "tab" | "newline" | "up" | "down" | "left" | "right";
+
+const NAMES: Readonly<Record<SoftKey, string>> = { escape: "Escape", tab: "Tab", newline: "Enter", up: "ArrowUp", down: "ArrowDown", left: "ArrowLeft", right: "ArrowRight" };
+
+/** The key as a keyboard would press it. The key for a line break is Shift+Enter. */
+export function softPress(key: SoftKey, ctrl: boolean): { key: string; ctrl: boolean; shift: boolean } {
+  return { key: NAMES[key], ctrl, shift: key === "newline" };
+}
 
 const ARROWS: Readonly<Partial<Record<SoftKey, string>>> = { up: "A", down: "B", right: "C", left: "D" };
 
-/** The bytes of one key. `application`: the program asked for application cursor keys (DECCKM). */
+/** The bytes of one key where no program asked for a protocol. `application`: the program asked for application cursor keys (DECCKM). */
 export function keySequence(key: SoftKey, modes: { application: boolean; ctrl: boolean }): string {
   if (key === "escape") return "\x1b";
   if (key === "tab") return "\t";
+  if (key === "newline") return "\x1b\r";
   const final = ARROWS[key] ?? "";
   if (modes.ctrl) return `\x1b[1;5${final}`;
   return modes.application ? `\x1bO${final}` : `\x1b[${final}`;

@@ -150,9 +150,9 @@ export function decodeOutput(message: ArrayBuffer): { readonly offset: number; r
   return { offset: Number(offset), bytes: new Uint8Array(message, HEAD_BYTES) };
 }
 
-/** Text as the input with this number. Half a surrogate pair cannot travel as UTF-8 and becomes U+FFFD. */
-export function encodeNumberedInput(seq: number, text: string): Uint8Array<ArrayBuffer> {
-  const bytes = new TextEncoder().encode(text);
+/** Text, or bytes, as the input with this number. Half a surrogate pair cannot travel as UTF-8 and becomes U+FFFD. */
+export function encodeNumberedInput(seq: number, input: string | Uint8Array): Uint8Array<ArrayBuffer> {
+  const bytes = typeof input === "string" ? new TextEncoder().encode(input) : input;
   const frame = new Uint8Array(HEAD_BYTES + bytes.length);
   const view = new DataView(frame.buffer);
   view.setUint8(0, INPUT);

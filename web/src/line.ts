@@ -127,7 +127,7 @@ export class Line {
         get full() {
           return line.#input.isFull || (line.#connection?.bufferedBytes ?? 0) >= HIGH_WATER_BYTES;
         },
-        send: (text) => line.#sendInput(text),
+        send: (text, raw) => line.#sendInput(text, raw),
       },
       (chars) => events.waiting(chars),
     );
@@ -143,6 +143,12 @@ export class Line {
     const away = this.#link.phase !== "up" && this.#received !== undefined;
     if (away && this.outbox.waiting + text.length > MAX_AHEAD) return false;
     return this.outbox.push(text);
+  }
+
+  /** Bytes, each a character up to U+00FF. False: they cannot travel, or not now. Level 0 carries text alone. */
+  typeRaw(bytes: string): boolean {
+    if (/^[\0-\x7f]*$/.test(bytes)) return this.type(bytes);
+    return this.#level === 1 && this.#link.phase === "up" && this.outbox.pushRaw(bytes);
   }
 
   /** Tells the size of this window; the newest one wins until the connection is open. */
@@ -398,9 +404,9 @@ export class Line {
 
   // --- what goes ---------------------------------------------------------------------------------------------------------------------
 
-  #sendInput(text: string): void {
+  #sendInput(text: string, raw: boolean): void {
     if (this.#level === 0) return this.#send(encodeInput(text));
-    const frame = encodeNumberedInput(this.#input.next, text);
+    const frame = encodeNumberedInput(this.#input.next, raw ? Uint8Array.from(text, (character) => character.charCodeAt(0)) : text);
     this.#input.sent(text.length, frame.length);
     this.#send(frame);
     // Typing into silence asks the same question as `verify`, and the answer is the input's acknowledgement.

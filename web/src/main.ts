@@ -4,16 +4,21 @@
  */
 import { checkAccess, signIn } from "./api";
 import { Connection } from "./connection";
+import { copyText, showText } from "./clipboard";
 import { copyWords } from "./copied";
 import { keepWords, led, unreachable, unwell } from "./ending";
 import { FilesPanel } from "./files/panel";
 import { Inbox, leftOut } from "./inbox";
-import { keySequence, type SoftKey, withCtrl } from "./keys";
+import { chordKey, holds } from "./keyboard/chords";
+import { isMac } from "./keyboard/platform";
+import { keySequence, type SoftKey, softPress, withCtrl } from "./keys";
 import { Line, type Target } from "./line";
 import { forget, isAlone, newName, recall, remember } from "./memory";
+import { offer, takeBack } from "./offer";
 import { MAX_WAITING } from "./outbox";
+import { cleanPaste, lineCount } from "./paste";
 import { clampFont, loadPreferences, savePreferences } from "./preferences";
-import { confirmEnd, withdraw } from "./questions";
+import { confirmEnd, confirmPaste, withdraw } from "./questions";
 import { advance, type Event, IDLE, isRunning, isViewing, type Session } from "./session";
 import { recordingUrl } from "./sessions/api";
 import { type Link, linkTo, readLink, withoutLink } from "./sessions/links";
@@ -55,7 +60,11 @@ let attempt = 0;
 const terminal = new Terminal(
   element("terminal"),
   {
-    input: (text) => send(soft.take(text)),
+    input: (text, pasted) => send(pasted ? text : soft.take(text)),
+    binary: sendRaw,
+    pasted: (text) => void pasteText(text),
+    pastedFiles: (transfer) => void transfer,
+    selected: (text) => (text === undefined ? takeBack(copySelected) : offer("Text is selected.", "Copy", copySelected)),
     room: (size) => line?.resize(size),
     title: (text) => {
       title = text.slice(0, MAX_TITLE).toWellFormed();
@@ -65,7 +74,10 @@ const terminal = new Terminal(
       view.bell();
       if (document.hidden) document.title = `🔔 ${document.title.replace(/^🔔 /u, "")}`;
     },
-    copied: (how, text) => view.notice(copyWords(how, text)),
+    copied: (how, text) => {
+      if (how === "done") return view.notice(copyWords(how, text));
+      offer(copyWords(how, text), "Copy", () => void copy(text));
+    },
     link: (url) => view.link(url),
     pageKey,
   },
@@ -78,6 +90,7 @@ function terminalOptions(): TerminalOptions {
     dark: isDark(),
     screenReader: preferences.screenReader,
     calm: lessMotion.matches,
+    keyboard: { optionIsMeta: preferences.optionIsMeta, ctrlVPastes: preferences.ctrlVPastes },
     renderer: new URLSearchParams(location.search).get("renderer") === "dom" ? "dom" : "auto",
   };
 }
@@ -287,11 +300,42 @@ function send(text: string): void {
   view.notice(`That is too much to paste (more than ${MAX_WAITING / 1024 / 1024} MB): nothing of it was sent. A file is the better way.`);
 }
 
+/** Mouse reports of old, as bytes. */
+function sendRaw(bytes: string): void {
+  if (line === undefined || session.phase !== "live" || isViewing(session) || line.typeRaw(bytes) || line.level === 1) return;
+  view.notice("The mouse is too far right for this program over this connection, which carries text alone.");
+}
+
+/** Sends pasted text, once the person has seen what each line of it would do. */
+async function pasteText(text: string): Promise<void> {
+  const [clean, asked] = [cleanPaste(text), session.id];
+  if (clean === "" || session.phase === "ended") return;
+  if (preferences.askBeforePaste && !terminal.bracketsPastes && !isViewing(session) && lineCount(clean) > 1) {
+    const answer = await confirmPaste(clean);
+    if (answer === "never") prefer({ askBeforePaste: false });
+    terminal.focus();
+    if (answer === "" || asked !== session.id || !isRunning(session)) return;
+  }
+  terminal.paste(clean);
+}
+
+async function copy(text: string): Promise<void> {
+  if (await copyText(text)) view.notice("Copied.");
+  else showText(text);
+}
+
+/** What a finger selected. */
+function copySelected(): void {
+  void copy(terminal.selection);
+  terminal.clearSelection();
+}
+
 /** The ways out of the terminal for people who use no pointer: everything else belongs to the program. */
 function pageKey(event: KeyboardEvent): boolean {
-  if (!event.ctrlKey || !event.shiftKey || event.altKey || (event.code !== "Home" && event.code !== "KeyF")) return false;
-  if (event.type === "keydown" && event.code === "Home") element("details-button").focus();
-  if (event.type === "keydown" && event.code === "KeyF" && !event.repeat) files.toggle();
+  const key = chordKey(event);
+  if (!holds(event, "ctrl", "shift") || (key !== "Home" && key !== "f")) return false;
+  if (event.type === "keydown" && key === "Home") element("details-button").focus();
+  if (event.type === "keydown" && key === "f" && !event.repeat) files.toggle();
   event.preventDefault();
   return true;
 }
@@ -372,12 +416,8 @@ function choose(act: Act): void {
 async function copyLink(to: Link): Promise<void> {
   const link = linkTo(to, document.baseURI);
   const whose = to.role === "viewer" ? "Whoever may use this broker can watch with it." : "It is for your own windows: with it one can type.";
-  try {
-    await navigator.clipboard.writeText(link);
-    view.notice(`Link copied. ${whose}`);
-  } catch {
-    view.notice(`The browser does not let this page use the clipboard. The link is ${link}`, true);
-  }
+  if (!(await copyText(link))) return showText(link);
+  view.notice(`Link copied. ${whose}`);
   terminal.focus();
 }
 
@@ -441,18 +481,19 @@ function softKeys(): { take(text: string): string } {
   const take = (text: string) => {
     if (!held()) return text;
     hold(false);
-    return withCtrl(text);
+    return terminal.keySequence(text, { ctrl: true }) ?? withCtrl(text);
   };
   const press = (name: string) => {
     if (name === "ctrl") return hold(!held());
     if (name === "paste") {
       navigator.clipboard.readText().then(
-        (text) => terminal.paste(text),
+        (text) => void pasteText(text),
         () => view.notice("The browser does not let this page read the clipboard."),
       );
       return;
     }
-    const sequence = keySequence(name as SoftKey, { application: terminal.applicationCursorKeys, ctrl: held() });
+    const { key, ...modifiers } = softPress(name as SoftKey, held());
+    const sequence = terminal.keySequence(key, modifiers) ?? keySequence(name as SoftKey, { application: terminal.applicationCursorKeys, ctrl: held() });
     hold(false);
     terminal.type(sequence);
   };
@@ -505,6 +546,8 @@ function applyPreferences(): void {
   element("font-size").textContent = String(preferences.fontSize);
   element<HTMLInputElement>("screen-reader").checked = preferences.screenReader;
   for (const choice of app.querySelectorAll<HTMLInputElement>("[name=appearance]")) choice.checked = choice.value === preferences.appearance;
+  for (const name of ["askBeforePaste", "ctrlVPastes", "optionIsMeta"] as const) element<HTMLInputElement>(`setting-${name}`).checked = preferences[name];
+  terminal.setKeyboard({ optionIsMeta: preferences.optionIsMeta, ctrlVPastes: preferences.ctrlVPastes });
   terminal.setDark(isDark());
   terminal.setFontSize(preferences.fontSize);
   terminal.setScreenReader(preferences.screenReader);
@@ -520,9 +563,12 @@ element("settings").addEventListener("change", ({ target }) => {
   if (!(target instanceof HTMLInputElement)) return;
   if (target.name === "appearance") prefer({ appearance: target.value as typeof preferences.appearance });
   if (target.id === "screen-reader") prefer({ screenReader: target.checked });
+  for (const name of ["askBeforePaste", "ctrlVPastes", "optionIsMeta"] as const) if (target.id === `setting-${name}`) prefer({ [name]: target.checked });
 });
 element("font-smaller").addEventListener("click", () => prefer({ fontSize: clampFont(preferences.fontSize - 1) }));
 element("font-larger").addEventListener("click", () => prefer({ fontSize: clampFont(preferences.fontSize + 1) }));
+element("setting-optionIsMeta").closest("label")?.toggleAttribute("hidden", !isMac);
+element("setting-ctrlVPastes").closest("label")?.toggleAttribute("hidden", isMac);
 darkSystem.addEventListener("change", () => terminal.setDark(isDark()));
 lessMotion.addEventListener("change", () => terminal.setCalm(lessMotion.matches));
 for (const id of ["settings", "details", "session-menu"]) {

@@ -1,5 +1,5 @@
 /**
- * The way of typed and pasted text to the socket: cut into frames, and held back while the socket still has much to send, so that a
+ * The way of typed and pasted text, and of what the mouse reports, to the socket: cut into frames, and held back while the socket still has much to send, so that a
  * paste of megabytes neither freezes the page nor piles up inside the browser. Order is kept and nothing is batched away: text goes
  * out in the call that brings it whenever nothing is ahead of it.
  */
@@ -11,8 +11,13 @@ export interface Sink {
   readonly open: boolean;
   /** True while what was sent has to go on its way first. */
   readonly full: boolean;
-  /** Sends the text of one frame. */
-  send(text: string): void;
+  /** Sends the text of one frame. `raw`: each character of it is one byte. */
+  send(text: string, raw: boolean): void;
+}
+
+interface Item {
+  readonly text: string;
+  readonly raw: boolean;
 }
 
 /** How soon a held-back outbox looks again, in milliseconds. Browsers have no event for "the socket has sent something". */
@@ -23,7 +28,7 @@ export const MAX_WAITING = 16 * 1024 * 1024;
 const PASTE_END = "\x1b[201~";
 
 export class Outbox {
-  #queue: string[] = [];
+  #queue: Item[] = [];
   #offset = 0;
   #waiting = 0;
   #halfPair = "";
@@ -51,12 +56,21 @@ export class Outbox {
       this.#halfPair = data.slice(-1);
       data = data.slice(0, -1);
     }
-    if (data !== "") {
-      this.#queue.push(data);
-      this.#waiting += data.length;
-      this.flush();
-    }
+    if (data !== "") this.#add({ text: data, raw: false });
     return true;
+  }
+
+  /** The same for bytes, each a character up to U+00FF: short, and sent as one frame. */
+  pushRaw(bytes: string): boolean {
+    if (this.#waiting + bytes.length > MAX_WAITING) return false;
+    this.#add({ text: bytes, raw: true });
+    return true;
+  }
+
+  #add(item: Item): void {
+    this.#queue.push(item);
+    this.#waiting += item.text.length;
+    this.flush();
   }
 
   /** Sends what the socket takes at once, and comes back for the rest. */
@@ -67,11 +81,11 @@ export class Outbox {
     this.#timer = undefined;
     while (this.#queue[0] !== undefined && !this.sink.full) {
       const head = this.#queue[0];
-      const end = chunkEnd(head, this.#offset);
-      this.sink.send(head.slice(this.#offset, end));
+      const end = chunkEnd(head.text, this.#offset);
+      this.sink.send(head.text.slice(this.#offset, end), head.raw);
       this.#waiting -= end - this.#offset;
       this.#offset = end;
-      if (end === head.length) {
+      if (end === head.text.length) {
         this.#queue.shift();
         this.#offset = 0;
       }
@@ -83,7 +97,7 @@ export class Outbox {
   /** Drops the text that waits, but not the end mark of a bracketed paste that has begun. Returns how much was dropped. */
   drop(): number {
     const dropped = this.#waiting;
-    const endsPaste = this.#queue.some((text) => text.endsWith(PASTE_END));
+    const endsPaste = this.#queue.some(({ text }) => text.endsWith(PASTE_END));
     this.#clear();
     if (endsPaste) this.push(PASTE_END);
     this.onWaiting(this.#waiting);

@@ -1,4 +1,4 @@
-/** Questions in dialogs: shows one and tells the person's answer. Decides nothing, and knows no question but the one before a session's end. */
+/** Questions in dialogs: shows one and tells the person's answer. Decides nothing, and knows no questions but those before a session's end and before a paste. */
 import { element } from "./view";
 
 /**
@@ -38,7 +38,23 @@ export async function confirmEnd(question: { title: string; words: string; actio
   return (await ask(element<HTMLDialogElement>("confirm"))) === "end";
 }
 
-/** Takes that question back, where it is asked: there is nothing to end any more. */
+/** Lines and characters of a line that are shown of a paste: enough to see what it is, on a phone too. */
+const MAX_LINES = 12;
+const MAX_LINE = 200;
+
+/** Asks whether to paste several lines into a program that takes each for typed. `never`: yes, and this is not to be asked again. */
+export async function confirmPaste(text: string): Promise<"paste" | "never" | ""> {
+  const lines = text.split(/\r\n|\r|\n/);
+  const more = lines.length > MAX_LINES ? [`… and ${lines.length - MAX_LINES} more`] : [];
+  element("paste-title").textContent = `Paste ${lines.length} lines?`;
+  element("paste-text").textContent = [...lines.slice(0, MAX_LINES).map((line) => (line.length > MAX_LINE ? `${line.slice(0, MAX_LINE)}…` : line)), ...more].join("\n");
+  const never = element<HTMLInputElement>("paste-never");
+  never.checked = false;
+  const answer = await ask(element<HTMLDialogElement>("paste"));
+  return answer !== "paste" ? "" : never.checked ? "never" : "paste";
+}
+
+/** Takes these questions back, where they are asked: what they are about is over. */
 export function withdraw(): void {
-  element("confirm").dispatchEvent(new Event("cancel"));
+  for (const id of ["confirm", "paste"]) element(id).dispatchEvent(new Event("cancel"));
 }

@@ -26,6 +26,7 @@ const CSI: readonly IFunctionIdentifier[] = [
   { intermediates: "*", final: "y" }, // DECRQCRA
   { intermediates: "&", final: "u" }, // DECRQUPSS
   { prefix: "?", final: "m" }, // XTQMODKEYS
+  { prefix: "?", final: "g" }, // XTQFMTKEYS
   { prefix: "?", final: "h" }, // to switch on the reports of the focus asks for one
 ];
 /** Questions by OSC: each of these sets something, and with `?` asks for it. */

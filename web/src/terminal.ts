@@ -12,17 +12,31 @@ import { UnicodeGraphemesAddon } from "@xterm/addon-unicode-graphemes";
 import { WebLinksAddon } from "@xterm/addon-web-links";
 import { WebglAddon } from "@xterm/addon-webgl";
 import { Terminal as Xterm } from "@xterm/xterm";
+import { copyText } from "./clipboard";
+import { Keyboard, type KeyboardOptions } from "./keyboard/keyboard";
+import { KeyboardModes } from "./keyboard/modes";
+import type { Modifiers } from "./keyboard/press";
 import type { Size } from "./level1";
+import { cleanPaste, takePastes } from "./paste";
 import { clampCells } from "./protocol";
+import { Selecting } from "./selecting";
 import { Silence } from "./silence";
 import { terminalTheme } from "./theme";
-import { scrollByTouch } from "./touch";
+import { type Point, takeTouches } from "./touch";
 
 export type Copied = "done" | "unattended" | "refused";
 
 export interface TerminalHandlers {
   /** Typed, pasted, or an answer of the emulator to the program. */
-  input(text: string): void;
+  input(text: string, pasted: boolean): void;
+  /** A mouse report in the encoding of old, of which each character is one byte. */
+  binary(text: string): void;
+  /** The person pasted or dropped text; nothing of it is sent yet. */
+  pasted(text: string): void;
+  /** The person pasted or dropped files. Must be read within the event. */
+  pastedFiles(transfer: DataTransfer): void;
+  /** Text was selected and needs a button to be copied: by a finger, or in a browser that takes no key for that. `undefined`: no more. */
+  selected(text: string | undefined): void;
   /** The window has room for this many cells now. */
   room(size: Size): void;
   /** The program named itself (OSC 0 or 2). */
@@ -43,6 +57,7 @@ export interface TerminalOptions {
   readonly calm: boolean;
   /** `dom` draws the terminal as text elements: for browsers without good WebGL, for assistive tools, and for tests. */
   readonly renderer: "auto" | "dom";
+  readonly keyboard: KeyboardOptions;
 }
 
 /** Lines kept above the screen. At 80 columns about 10 MB; a page that stays open for a day must not grow. */
@@ -67,6 +82,7 @@ export class Terminal {
   readonly #xterm: Xterm;
   readonly #fit = new FitAddon();
   readonly #silence: Silence;
+  readonly #keyboard: Keyboard;
   readonly #observer = new ResizeObserver(() => this.#queueFit());
   #fitQueued = false;
   #fontSize: number;
@@ -76,6 +92,7 @@ export class Terminal {
   #settling: ReturnType<typeof setTimeout> | undefined;
   /** Whether what was given to xterm.js last is replay. */
   #replay = false;
+  #pasting = false;
 
   constructor(
     host: HTMLElement,
@@ -94,6 +111,7 @@ export class Terminal {
         leave: () => handlers.link(undefined),
       },
       macOptionClickForcesSelection: true,
+      macOptionIsMeta: options.keyboard.optionIsMeta,
       minimumContrastRatio: MIN_CONTRAST,
       rescaleOverlappingGlyphs: true,
       screenReaderMode: options.screenReader,
@@ -108,18 +126,32 @@ export class Terminal {
     xterm.loadAddon(new ClipboardAddon(undefined, { readText: () => "", writeText: (_, text) => this.#copyForProgram(text) }));
     // Handlers run newest first: a program's question for the clipboard ends here, unanswered. It may write, never read.
     xterm.parser.registerOscHandler(52, (data) => data.slice(data.indexOf(";") + 1) === "?");
+    const modes = new KeyboardModes({ parser: xterm.parser, isAlternate: () => this.#isAlternate, answer: (text) => xterm.input(text, false) });
     const silence = new Silence(xterm.parser);
     this.#silence = silence;
 
-    xterm.onData((text) => !silence.isAnswering && handlers.input(text));
-    xterm.onBinary((text) => handlers.input(text));
+    this.#keyboard = new Keyboard(
+      modes,
+      {
+        hasSelection: () => xterm.hasSelection(),
+        copySelection: (clear) => void this.#copySelection(clear),
+        hasHistory: () => !this.#isAlternate,
+        pageKey: (event) => handlers.pageKey(event),
+      },
+      options.keyboard,
+    );
+
+    xterm.onData((text) => !silence.isAnswering && handlers.input(text, this.#pasting));
+    xterm.onBinary((text) => handlers.binary(text));
+    xterm.onSelectionChange(() => !xterm.hasSelection() && handlers.selected(undefined));
     xterm.onTitleChange((text) => handlers.title(text));
     xterm.onBell(() => !silence.replay && handlers.bell());
-    xterm.attachCustomKeyEventHandler((event) => !this.#pageKey(event));
+    xterm.attachCustomKeyEventHandler((event) => this.#key(event));
 
     xterm.open(host);
     if (options.renderer === "auto") this.#useWebgl();
-    scrollByTouch(host);
+    takePastes(host, { text: (text) => handlers.pasted(text), files: (transfer) => handlers.pastedFiles(transfer) });
+    this.#takeTouches(host);
     this.#observer.observe(host);
     this.fit();
   }
@@ -174,14 +206,39 @@ export class Terminal {
     this.#xterm.write(RETIRE);
   }
 
-  /** As if the person had pasted it: with line ends and brackets as the program wants them. */
+  /** Whether the program tells pasted text from typed text, so that no line of it runs before Enter. */
+  get bracketsPastes(): boolean {
+    return this.#xterm.modes.bracketedPasteMode;
+  }
+
+  /** As if the person had pasted it: without what steers, and with line ends and brackets as the program wants them. */
   paste(text: string): void {
-    this.#xterm.paste(text);
+    this.#pasting = true;
+    this.#xterm.paste(cleanPaste(text));
+    this.#pasting = false;
   }
 
   /** As if the person had typed it. */
   type(text: string): void {
     this.#xterm.input(text);
+  }
+
+  /** What a key on the screen sends, where a protocol or a modifier makes it another than the key's own. */
+  keySequence(key: string, held: Partial<Modifiers>): string | undefined {
+    return this.#keyboard.sequence(key, held);
+  }
+
+  setKeyboard(options: KeyboardOptions): void {
+    Object.assign(this.#keyboard.options, options);
+    this.#xterm.options.macOptionIsMeta = options.optionIsMeta;
+  }
+
+  get selection(): string {
+    return this.#xterm.getSelection();
+  }
+
+  clearSelection(): void {
+    this.#xterm.clearSelection();
   }
 
   focus(): void {
@@ -271,14 +328,45 @@ export class Terminal {
     }
   }
 
-  #pageKey(event: KeyboardEvent): boolean {
-    // On Linux and Windows Ctrl-C is the program's, so copying takes Shift too.
-    if (event.ctrlKey && event.shiftKey && !event.altKey && event.code === "KeyC") {
-      if (event.type === "keydown" && this.#xterm.hasSelection()) void this.#copy(this.#xterm.getSelection(), false);
-      event.preventDefault();
-      return true;
+  get #isAlternate(): boolean {
+    return this.#xterm.buffer.active.type === "alternate";
+  }
+
+  /** False keeps a key event from the emulator. */
+  #key(event: KeyboardEvent): boolean {
+    const verdict = this.#keyboard.judge(event);
+    if (verdict.kind === "emulator") return true;
+    if (verdict.kind === "browser") return false;
+    event.preventDefault();
+    if (verdict.kind === "send") {
+      event.stopPropagation();
+      this.#xterm.input(verdict.text, verdict.typed);
     }
-    return this.handlers.pageKey(event);
+    return false;
+  }
+
+  /** Within a key of the person's. Where the browser does not let the page, a button is offered. */
+  async #copySelection(clear: boolean): Promise<void> {
+    const text = this.#xterm.getSelection();
+    if (!(await copyText(text))) return this.handlers.selected(text);
+    if (clear) this.#xterm.clearSelection();
+  }
+
+  #takeTouches(host: HTMLElement): void {
+    const xterm = this.#xterm;
+    const screen = () => host.querySelector(".xterm-screen") ?? host;
+    const selecting = new Selecting(xterm, host);
+    takeTouches(host, {
+      rowHeight: () => Math.max(1, screen().clientHeight / xterm.rows),
+      scroll: (rows, at) => {
+        if (!this.#isAlternate && xterm.modes.mouseTrackingMode === "none") return xterm.scrollLines(rows);
+        // The program scrolls: by the wheel's reports, or by arrows. One event for each row, as a wheel's notch is.
+        for (let row = 0; row < Math.abs(rows); row++) screen().dispatchEvent(notch(Math.sign(rows), at));
+      },
+      selectWord: (at) => selecting.selectWord(at),
+      extendSelection: (to) => selecting.extend(to),
+      selected: () => this.handlers.selected(xterm.getSelection()),
+    });
   }
 
   /**
@@ -286,19 +374,20 @@ export class Terminal {
    * theirs: any output could plant a command there, in a window that nobody looks at.
    */
   #copyForProgram(text: string): Promise<void> | void {
+    // What is no Base64 comes as nothing, and must not take away what is there.
+    if (text === "") return;
     if (document.hasFocus() && this.#xterm.textarea === document.activeElement) return this.#copy(text);
     this.handlers.copied("unattended", text);
   }
 
-  async #copy(text: string, tell = true): Promise<void> {
-    try {
-      await navigator.clipboard.writeText(text);
-      if (tell) this.handlers.copied("done", text);
-    } catch {
-      // Refused by the browser, or no secure context and so no clipboard at all.
-      this.handlers.copied("refused", text);
-    }
+  async #copy(text: string): Promise<void> {
+    this.handlers.copied((await copyText(text)) ? "done" : "refused", text);
   }
+}
+
+/** One notch of a wheel, down or up. */
+function notch(direction: number, { clientX, clientY }: Point): WheelEvent {
+  return new WheelEvent("wheel", { deltaY: direction, deltaMode: WheelEvent.DOM_DELTA_LINE, clientX, clientY, bubbles: true, cancelable: true });
 }
 
 /** A link that a terminal may open: nothing but the web. */

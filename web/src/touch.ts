@@ -1,34 +1,71 @@
 /**
- * Scrolling with a finger. xterm.js 6.0 has none (xtermjs/xterm.js#5489), so a drag becomes the wheel events that it does understand:
- * they scroll the history, and in full-screen programs they are the wheel that the program asked for.
+ * The terminal under a finger: a drag scrolls, with momentum, a long press selects a word and dragging on selects more. Two fingers are the
+ * browser's, which zooms. Knows what a finger does, and not what scrolling or selecting means to the terminal.
  */
 
-/** A finger that moved less than this is a tap, in CSS pixels. */
+/** A finger that moved less than this has not moved, in CSS pixels. */
 const SLOP = 8;
 /** What is left of a flick's speed after one frame. */
 const FRICTION = 0.95;
 /** A flick slower than this has ended, in CSS pixels per millisecond. */
 const STOPPED = 0.02;
+/** A finger that rested this long before it left gave no flick, in milliseconds. */
+const REST_MS = 50;
+/** How long a finger rests until it selects, in milliseconds: what phones do elsewhere. */
+const LONG_PRESS_MS = 500;
 
-export function scrollByTouch(host: HTMLElement): void {
+export interface Point {
+  readonly clientX: number;
+  readonly clientY: number;
+}
+
+export interface Touchable {
+  /** Height of a row, in CSS pixels. */
+  rowHeight(): number;
+  /** Moves the view by whole rows; positive is towards the end. */
+  scroll(rows: number, at: Point): void;
+  /** Selects the word there; false where there is none. */
+  selectWord(at: Point): boolean;
+  /** Selects from that word to here. */
+  extendSelection(to: Point): void;
+  /** The finger has left what it selected. */
+  selected(): void;
+}
+
+export function takeTouches(host: HTMLElement, target: Touchable): void {
   let last: { y: number; time: number } | undefined;
   let moved = 0;
   let speed = 0;
   let frame = 0;
+  /** The part of a row that is scrolled already, in CSS pixels. */
+  let rest = 0;
+  let press: ReturnType<typeof setTimeout> | undefined;
+  let selecting = false;
 
-  const scroll = (y: number, touch: { clientX: number; clientY: number }) => {
-    const target = host.querySelector(".xterm-screen") ?? host;
-    const { clientX, clientY } = touch;
-    target.dispatchEvent(new WheelEvent("wheel", { deltaY: y, deltaMode: WheelEvent.DOM_DELTA_PIXEL, clientX, clientY, bubbles: true, cancelable: true }));
+  const scroll = (pixels: number, at: Point) => {
+    rest += pixels;
+    const rows = Math.trunc(rest / target.rowHeight());
+    if (rows === 0) return;
+    rest -= rows * target.rowHeight();
+    target.scroll(rows, at);
+  };
+  const forget = () => {
+    clearTimeout(press);
+    last = undefined;
+    selecting = false;
   };
 
   host.addEventListener(
     "touchstart",
     (event) => {
       cancelAnimationFrame(frame);
+      forget();
       const touch = event.touches[0];
-      last = event.touches.length === 1 && touch ? { y: touch.clientY, time: event.timeStamp } : undefined;
-      moved = speed = 0;
+      if (event.touches.length !== 1 || touch === undefined) return;
+      last = { y: touch.clientY, time: event.timeStamp };
+      moved = speed = rest = 0;
+      const at = { clientX: touch.clientX, clientY: touch.clientY };
+      press = setTimeout(() => void (selecting = target.selectWord(at)), LONG_PRESS_MS);
     },
     { passive: true },
   );
@@ -37,9 +74,14 @@ export function scrollByTouch(host: HTMLElement): void {
     (event) => {
       const touch = event.touches[0];
       if (last === undefined || touch === undefined) return;
+      if (selecting) {
+        event.preventDefault();
+        return target.extendSelection(touch);
+      }
       const distance = last.y - touch.clientY;
       moved += Math.abs(distance);
       if (moved < SLOP) return;
+      clearTimeout(press);
       event.preventDefault();
       speed = distance / Math.max(1, event.timeStamp - last.time);
       last = { y: touch.clientY, time: event.timeStamp };
@@ -51,18 +93,32 @@ export function scrollByTouch(host: HTMLElement): void {
     "touchend",
     (event) => {
       const touch = event.changedTouches[0];
-      if (last === undefined || touch === undefined || event.timeStamp - last.time > 50) return;
+      const [before, selected] = [last, selecting];
+      forget();
+      if (selected) {
+        // No click follows, which would select nothing again.
+        event.preventDefault();
+        return target.selected();
+      }
+      if (before === undefined || touch === undefined || event.timeStamp - before.time > REST_MS || moved < SLOP) return;
       if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
       const point = { clientX: touch.clientX, clientY: touch.clientY };
-      let before = performance.now();
+      let then = performance.now();
       const glide = (now: number) => {
-        scroll(speed * (now - before), point);
-        before = now;
+        scroll(speed * (now - then), point);
+        then = now;
         speed *= FRICTION;
         if (Math.abs(speed) > STOPPED) frame = requestAnimationFrame(glide);
       };
       if (Math.abs(speed) > STOPPED) frame = requestAnimationFrame(glide);
     },
-    { passive: true },
+    { passive: false },
   );
+  host.addEventListener("touchcancel", forget, { passive: true });
+  // The browser's own long press would select page text or open a menu over the terminal.
+  host.addEventListener("contextmenu", (event) => {
+    if ((event as PointerEvent).pointerType !== "touch") return;
+    event.preventDefault();
+    event.stopPropagation();
+  }, { capture: true });
 }

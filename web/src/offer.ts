@@ -1,0 +1,45 @@
+/**
+ * A notice with something to do, which stays until the person does it or sends it away. One at a time: the newest. Decides nothing.
+ */
+import { element } from "./view";
+
+/** A button that has just appeared may be under a click that was meant for what was there before, in milliseconds. */
+const GRACE_MS = 500;
+
+let act: () => void = () => {};
+let ready: ReturnType<typeof setTimeout> | undefined;
+let wired = false;
+
+/** Shows `words` with a button; `run` is called within the click. The same `run` again only changes the words. */
+export function offer(words: string, action: string, run: () => void): void {
+  wire();
+  if (run !== act) {
+    const button = element("offer-act");
+    button.setAttribute("aria-disabled", "true");
+    clearTimeout(ready);
+    ready = setTimeout(() => button.removeAttribute("aria-disabled"), GRACE_MS);
+  }
+  act = run;
+  element("offer-words").textContent = words;
+  element("offer-act").textContent = action;
+  element("offer").hidden = false;
+}
+
+/** Takes the offer away that is shown, or only the one of `run`. */
+export function takeBack(run?: () => void): void {
+  if (run !== undefined && run !== act) return;
+  element("offer").hidden = true;
+  act = () => {};
+}
+
+function wire(): void {
+  if (wired) return;
+  wired = true;
+  element("offer-act").addEventListener("click", () => {
+    if (element("offer-act").hasAttribute("aria-disabled")) return;
+    const run = act;
+    takeBack();
+    run();
+  });
+  element("offer-close").addEventListener("click", () => takeBack());
+}

@@ -129,7 +129,12 @@ async fn the_files_of_a_mount_come_and_go_over_http() {
     assert!(put.status().is_success(), "{}", put.text().await.unwrap());
     let kept = store.azurite().read(&store.container, "up").await.unwrap();
     let differs = kept.iter().zip(&content).position(|(kept, put)| kept != put);
-    assert!(kept == content, "{} of {} bytes are kept; the first that differs is {differs:?}", kept.len(), content.len());
+    assert!(
+        kept == content,
+        "{} of {} bytes are kept; the first that differs is {differs:?}",
+        kept.len(),
+        content.len()
+    );
     // What the kernel believes of it runs out after a second.
     shell.ok(&format!("printf made > {FILES}/down; sleep 2")).await;
     for (name, expected) in [("up", content.as_slice()), ("down", b"made")] {

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -155,11 +155,11 @@ impl Broker {
         }
     }
 
-    /// Asks its API. Returns the answer's JSON, null where it has no content.
+    /// Asks its API, with a JSON body where there is one. Returns the answer's JSON, null where it has no content.
     ///
     /// # Errors
     /// When there is no answer, and with the broker's words when it refuses.
-    pub(super) async fn ask(&self, method: Method, path: &str) -> anyhow::Result<Value> {
+    pub(super) async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         let mut request = Request::builder().method(method).uri(self.address(path)?.as_str());
         if let Some(token) = &self.token {
             let mut value = HeaderValue::try_from(format!("Bearer {token}"))
@@ -167,7 +167,10 @@ impl Broker {
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
         }
-        let request = request.body(Empty::<Bytes>::new())?;
+        if body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        let request = request.body(Full::<Bytes>::new(body.map(Value::to_string).unwrap_or_default().into()))?;
         let client = Client::builder(TokioExecutor::new()).build(self.connector.clone());
         let ask = async {
             let answer = client.request(request).await.map_err(|error| self.unreached(error.into()))?;

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use http::Method;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::remote;
 use crate::words::misleads;
@@ -37,6 +37,13 @@ enum Action {
         /// Its id, as `list` prints it.
         id: String,
     },
+    /// Gives one a name, or with an empty one none.
+    Rename {
+        /// Its id, as `list` prints it.
+        id: String,
+        /// What it is to be called: one line of at most 80 characters.
+        name: String,
+    },
     /// Ends one, with its sandbox.
     Kill {
         /// Its id, as `list` prints it.
@@ -51,6 +58,15 @@ struct Session {
     provider: String,
     state: String,
     age: f64,
+    /// How long it lives on if nobody comes; in seconds.
+    #[serde(default)]
+    kept_for: Option<f64>,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    title: Option<String>,
+    #[serde(default)]
+    directory: Option<String>,
     sandbox: Option<String>,
     kept: bool,
     durability: Option<String>,
@@ -73,14 +89,15 @@ struct Client {
 pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let Options { remote, json, action } = options;
     let broker = remote.broker()?;
-    let (method, path) = match &action {
-        Action::List => (Method::GET, "api/sessions".to_owned()),
-        Action::Show { id } => (Method::GET, path_of(id)?),
-        Action::Kill { id } => (Method::DELETE, path_of(id)?),
+    let (method, path, body) = match &action {
+        Action::List => (Method::GET, "api/sessions".to_owned(), None),
+        Action::Show { id } => (Method::GET, path_of(id)?, None),
+        Action::Rename { id, name } => (Method::PATCH, path_of(id)?, Some(json!({ "name": name }))),
+        Action::Kill { id } => (Method::DELETE, path_of(id)?, None),
     };
-    let mut answer = broker.ask(method, &path).await?;
+    let mut answer = broker.ask(method, &path, body.as_ref()).await?;
     let text = match action {
-        Action::Kill { .. } => return Ok(ExitCode::SUCCESS),
+        Action::Rename { .. } | Action::Kill { .. } => return Ok(ExitCode::SUCCESS),
         _ if json => format!("{}\n", plain(&answer)),
         Action::List => {
             let sessions: Vec<Session> =
@@ -106,7 +123,10 @@ fn path_of(id: &str) -> anyhow::Result<String> {
     Ok(format!("api/sessions/{id}"))
 }
 
-const HEADINGS: [&str; 7] = ["ID", "STATE", "AGE", "PROVIDER", "OUTPUT", "USER", "CLIENTS"];
+const HEADINGS: [&str; 8] = ["ID", "STATE", "AGE", "PROVIDER", "OUTPUT", "USER", "CLIENTS", "NAME"];
+
+/// Characters of a name or title in the table, at most.
+const NAME_COLUMN: usize = 40;
 
 fn table(sessions: &[Session]) -> String {
     if sessions.is_empty() {
@@ -121,6 +141,7 @@ fn table(sessions: &[Session]) -> String {
             session.durability.clone().unwrap_or_else(|| "-".to_owned()),
             session.user.clone().unwrap_or_else(|| "-".to_owned()),
             session.clients.len().to_string(),
+            session.name.as_ref().or(session.title.as_ref()).map_or_else(|| "-".to_owned(), |name| shortened(name)),
         ]
         .map(|cell| printable(&cell))
     };
@@ -136,18 +157,33 @@ fn table(sessions: &[Session]) -> String {
     text
 }
 
+fn shortened(name: &str) -> String {
+    match name.char_indices().nth(NAME_COLUMN) {
+        Some((at, _)) => format!("{}…", &name[..at]),
+        None => name.to_owned(),
+    }
+}
+
 fn details(page: &str, session: &Session) -> String {
     let link = |code: &String| format!("{page}?session={}&role=viewer&invitation={code}", session.id);
     let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
     let mut text = String::new();
+    let kept = match session.kept_for {
+        Some(left) => format!("{} more without clients", age(left)),
+        None if session.kept => "yes, for a while without clients".to_owned(),
+        None => "no".to_owned(),
+    };
     for (name, value) in [
         ("id", session.id.clone()),
+        ("name", or_none(&session.name)),
+        ("title", or_none(&session.title)),
+        ("directory", or_none(&session.directory)),
         ("state", session.state.clone()),
         ("age", age(session.age)),
         ("provider", session.provider.clone()),
         ("sandbox", or_none(&session.sandbox)),
         ("output", or_none(&session.durability)),
-        ("kept", if session.kept { "yes, for a while without clients" } else { "no" }.to_owned()),
+        ("kept", kept),
         ("user", or_none(&session.user)),
         ("watch at", or_none(&session.invitation.as_ref().map(link))),
     ] {
@@ -195,14 +231,12 @@ fn age(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn session() -> Session {
         let value: Value = json!({
             "id": "0123", "provider": "local", "state": "running", "age": 3725.5, "generation": 1, "sandbox": "s1",
-            "kept": true, "durability": null, "user": "a\u{1b}[2J",
+            "kept": true, "durability": null, "user": "a\u{1b}[2J", "name": null, "title": "make\u{202e} all",
             "clients": [
                 { "client": "w1", "role": "driver", "cols": 80, "rows": 24 },
                 { "client": "w2", "role": "viewer", "cols": null, "rows": null, "guest": "bob" },
@@ -216,8 +250,8 @@ mod tests {
         assert_eq!(table(&[]), "no sessions\n");
         assert_eq!(
             table(&[session()]),
-            "ID    STATE    AGE    PROVIDER  OUTPUT  USER   CLIENTS\n\
-             0123  running  1h02m  local     -       a?[2J  2\n"
+            "ID    STATE    AGE    PROVIDER  OUTPUT  USER   CLIENTS  NAME\n\
+             0123  running  1h02m  local     -       a?[2J  2        make? all\n"
         );
     }
 

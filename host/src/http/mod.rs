@@ -7,6 +7,7 @@
 //! configuration.
 
 mod auth;
+mod body;
 mod cast;
 mod conditions;
 mod files;

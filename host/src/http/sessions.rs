@@ -1,4 +1,5 @@
-//! The sessions of whoever asks: all of them, one, its end and its recording.
+//! The sessions of whoever asks: all of them, one, its name, its end and its
+//! recording.
 //!
 //! Owns these routes and the shape of their answers. Deliberately decides
 //! nothing about a session. `docs/attach.md` says what clients may rely on.
@@ -15,18 +16,19 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use bytes::Bytes;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Frame;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::Shared;
 use super::auth::Pass;
 use super::cast::Cast;
 use super::files::{Refusal, Slot};
 use super::routes::seconds;
 use super::serve::{Connection, Transfer};
+use super::{Shared, body};
 use crate::sandbox::{self, Code, Exit, Fault, Process};
 use crate::session::{Invitation, Outcome, Summary};
 use crate::words::misleads;
@@ -41,8 +43,19 @@ const IDLE: Duration = Duration::from_secs(30);
 const COMPLAINT: usize = 1024;
 
 pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
-    vec![("/api/sessions", get(list)), ("/api/sessions/{id}", get(one).delete(kill)), (RECORDING, get(recording))]
+    vec![
+        ("/api/sessions", get(list)),
+        ("/api/sessions/{id}", get(one).patch(rename).delete(kill)),
+        (RECORDING, get(recording)),
+    ]
 }
+
+/// Characters of a session's name, at most: a line of a list.
+const MAX_NAME: usize = 80;
+
+/// Bytes of a request that renames: a name in which JSON writes each character
+/// as a pair of six bytes, and the rest.
+const MAX_RENAME: usize = 2 * 6 * MAX_NAME + 1024;
 
 /// A session as its user sees it.
 fn describe(session: &Summary) -> Value {
@@ -66,6 +79,8 @@ fn describe(session: &Summary) -> Value {
         "state": session.phase.as_str(),
         "outcome": session.outcome.as_ref().map(told),
         "age": seconds(session.age),
+        "kept_for": session.kept_for.map(seconds),
+        "name": session.name,
         "generation": session.generation,
         "sandbox": session.sandbox,
         "kept": session.kept,
@@ -107,6 +122,35 @@ async fn one(
     let mut answer = describe(&session.summary());
     answer["invitation"] = json!(session.invitation().map(Invitation::expose));
     Ok(Json(answer).into_response())
+}
+
+#[derive(Deserialize)]
+struct Rename {
+    name: String,
+}
+
+/// `PATCH /api/sessions/{id}`: gives it a name, or with an empty one none.
+/// Answers with the session.
+async fn rename(
+    State(shared): State<Shared>,
+    Extension(pass): Extension<Pass>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let session = shared.session(&pass, &id)?;
+    let Rename { name } = body::json(&headers, body, MAX_RENAME, "send `{\"name\": TEXT}`").await?;
+    let name = name.trim();
+    if name.chars().any(misleads) {
+        return Err(Refusal::Body("a name is one line of text, without control characters"));
+    }
+    if name.chars().count() > MAX_NAME {
+        return Err(Refusal::Body("a name has at most 80 characters"));
+    }
+    if !session.rename((!name.is_empty()).then(|| name.to_owned())).await {
+        return Err(Refusal::Elsewhere);
+    }
+    Ok(Json(describe(&session.summary())).into_response())
 }
 
 /// `DELETE /api/sessions/{id}`: ends it. Its sandbox ends after the answer.

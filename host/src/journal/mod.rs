@@ -99,6 +99,8 @@ pub struct Entry {
     pub durable: bool,
     /// Name of the token with which it was opened, where one was needed.
     pub user: Option<String>,
+    /// What its user calls it.
+    pub name: Option<String>,
     /// Columns and rows of the terminal.
     pub size: (u16, u16),
     /// When it was opened.

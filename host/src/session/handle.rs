@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::invitation::Invitation;
+use super::ledger::{Ledger, Noted};
 use super::log::{Durability, Reader, Source};
 use super::roster::{Presence, Progress, Role, Roster, Seat, SizeRule};
 use super::sessions::{Join, new_id};
@@ -85,10 +86,15 @@ pub struct Summary {
     pub outcome: Option<Outcome>,
     /// The provider's id of its sandbox, once there is one.
     pub sandbox: Option<String>,
-    /// Since it was opened, or taken over from an earlier broker.
+    /// Since it was opened, by whichever broker.
     pub age: Duration,
+    /// How long it lives on if nobody comes; none while a client of its user
+    /// is there.
+    pub kept_for: Option<Duration>,
     /// Whose it is, where people sign in.
     pub user: Option<Arc<str>>,
+    /// What its user calls it.
+    pub name: Option<String>,
     /// Whether its clients may come back.
     pub kept: bool,
     /// What becomes of its output, once it runs.
@@ -182,6 +188,7 @@ pub(super) struct Shared {
     mailbox: mpsc::Sender<Input>,
     output: Source,
     status: Mutex<Status>,
+    ledger: Ledger,
 }
 
 /// What a session is from its beginning on, beside its blueprint.
@@ -197,12 +204,18 @@ pub(super) struct Identity {
 
 impl Shared {
     /// A session without clients, and the driver's end of its mailbox.
-    pub(super) fn new(identity: Identity, blueprint: &Blueprint, output: Source) -> (Arc<Self>, mpsc::Receiver<Input>) {
+    pub(super) fn new(
+        identity: Identity,
+        blueprint: &Blueprint,
+        ledger: Ledger,
+        output: Source,
+    ) -> (Arc<Self>, mpsc::Receiver<Input>) {
         let (mailbox, inbox) = mpsc::channel(MAILBOX);
-        let opened = Instant::now();
+        let now = Instant::now();
+        let age = ledger.entry().created.elapsed().unwrap_or_default();
         let Identity { id, user, kept, epoch, size, taken_over } = identity;
         let Blueprint { generation, size: rule, slow, keep, .. } = *blueprint;
-        let roster = if taken_over { Roster::taken_over(opened) } else { Roster::default() };
+        let roster = if taken_over { Roster::taken_over(now) } else { Roster::default() };
         let status = Status {
             phase: Phase::Creating,
             sandbox: None,
@@ -217,18 +230,19 @@ impl Shared {
             id,
             provider: blueprint.provider.name().into(),
             generation,
-            opened,
+            opened: now.checked_sub(age).unwrap_or(now),
             user,
             kept,
             epoch,
             rule,
             slow,
             keep,
-            wishes: watch::Sender::new(Wishes { size, roster, shutdown: false, kill: false, touched: opened }),
+            wishes: watch::Sender::new(Wishes { size, roster, shutdown: false, kill: false, touched: now }),
             size: watch::Sender::new(size),
             mailbox,
             output,
             status: Mutex::new(status),
+            ledger,
         };
         (Arc::new(shared), inbox)
     }
@@ -330,7 +344,10 @@ impl Shared {
     }
 
     pub(super) fn summary(&self) -> Summary {
-        let clients = self.wishes.borrow().roster.present();
+        let (clients, alone) = {
+            let roster = &self.wishes.borrow().roster;
+            (roster.present(), roster.alone_since())
+        };
         let status = self.status();
         Summary {
             id: Arc::clone(&self.id),
@@ -340,7 +357,9 @@ impl Shared {
             outcome: status.ended.as_ref().map(|(outcome, _)| outcome.clone()),
             sandbox: status.sandbox.as_ref().map(|sandbox| sandbox.id.clone()),
             age: self.opened.elapsed(),
+            kept_for: alone.filter(|_| self.kept).map(|since| self.keep.saturating_sub(since.elapsed())),
             user: self.user.clone(),
+            name: self.ledger.name(),
             kept: self.kept,
             durability: status.durability,
             clients,
@@ -381,6 +400,12 @@ impl Session {
     /// How it is now.
     pub fn summary(&self) -> Summary {
         self.0.summary()
+    }
+
+    /// Gives it this name, or none. The name outlives the broker. False where
+    /// another broker has the session by now.
+    pub async fn rename(&self, name: Option<String>) -> bool {
+        self.0.ledger.note(|entry| entry.name = name).await == Noted::Kept
     }
 
     /// Lets others watch it; none where no other client may come.

@@ -25,8 +25,8 @@ pub(super) enum Noted {
     Lost,
 }
 
-/// One session's page.
-#[derive(Debug)]
+/// One session's page. A clone is the same page.
+#[derive(Clone, Debug)]
 pub(super) struct Ledger(Arc<Page>);
 
 #[derive(Debug)]
@@ -58,6 +58,11 @@ impl Ledger {
     /// What is known now.
     pub(super) fn entry(&self) -> Entry {
         self.0.entry()
+    }
+
+    /// What its user calls the session.
+    pub(super) fn name(&self) -> Option<String> {
+        self.0.entry.lock().unwrap_or_else(PoisonError::into_inner).name.clone()
     }
 
     /// Writes down that a sandbox is about to be made. Without that none may

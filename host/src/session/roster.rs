@@ -236,6 +236,13 @@ impl Roster {
         self.members.iter().filter(|member| member.guest.is_none()).count()
     }
 
+    /// Since when nobody is there for whom the session lives; none while
+    /// somebody is, or where nobody ever was.
+    pub(super) fn alone_since(&self) -> Option<Instant> {
+        let last = self.left.iter().map(|absent| absent.since).chain(self.taken_over).max();
+        last.filter(|_| self.own() == 0)
+    }
+
     /// Counts changes that [`Roster::present`] shows.
     pub(super) fn version(&self) -> u64 {
         self.version

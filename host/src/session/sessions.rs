@@ -162,6 +162,7 @@ impl Sessions {
             terminal: None,
             durable: kept,
             user: join.user.as_deref().map(str::to_owned),
+            name: None,
             size: (size.cols, size.rows),
             created: SystemTime::now(),
             storage: blueprint.mounts.iter().map(Mount::to_record).collect(),
@@ -304,7 +305,7 @@ impl Sessions {
         let id = Arc::clone(&identity.id);
         let span = info_span!("session", %id, provider = %blueprint.provider.name());
         let log = Appender::new(if identity.kept { KEPT } else { 0 });
-        let (shared, inbox) = Shared::new(identity, &blueprint, log.source());
+        let (shared, inbox) = Shared::new(identity, &blueprint, ledger.clone(), log.source());
         live.sessions.insert(Arc::clone(&id), Arc::clone(&shared));
         let seat = Seat { table: Arc::clone(&self.0), shared: Arc::clone(&shared) };
         let table = self.clone();

@@ -217,10 +217,15 @@ async fn the_command_lists_shows_and_ends() {
     let json: Value =
         serde_json::from_slice(&sessions(&broker, Some("ada"), &["list", "--json"]).await.stdout).unwrap();
     assert_eq!(json["sessions"][0]["id"], *id);
+    assert!(sessions(&broker, Some("ada"), &["rename", &id, "the build"]).await.status.success());
+    let table = text(&sessions(&broker, Some("ada"), &["list"]).await.stdout);
+    assert!(table.lines().nth(1).unwrap().ends_with("1        the build"), "{table}");
 
     for (token, arguments, words) in [
         (Some("bob"), &["show", &*id][..], "there is no session"),
         (Some("bob"), &["kill", &*id], "there is no session"),
+        (Some("bob"), &["rename", &*id, "mine"], "there is no session"),
+        (Some("ada"), &["rename", &*id, "two\nlines"], "one line of text"),
         (Some("eve"), &["list"], "does not know the token in BROKER_TOKEN"),
         (None, &["list"], "set BROKER_TOKEN"),
         (Some("ada"), &["show", "../status"], "is no session's id"),
@@ -234,6 +239,29 @@ async fn the_command_lists_shows_and_ends() {
 
     assert!(sessions(&broker, Some("ada"), &["kill", &id]).await.status.success());
     window.told("exit").await;
+}
+
+#[tokio::test]
+async fn a_name_and_an_age_outlive_the_broker() {
+    let mut broker = shared().await;
+    let mut window = Window::open(&broker.url, Visit::default().token("ada").client("desk")).await;
+    let path = format!("/api/sessions/{}", window.ready().await.session);
+    let opened = std::time::Instant::now();
+    let named = reqwest::Client::new().patch(format!("{}{path}", broker.url)).bearer_auth("ada");
+    assert_eq!(named.json(&json!({ "name": "the build" })).send().await.unwrap().status(), 200);
+    for signal in ["TERM", "KILL"] {
+        broker.signal(signal);
+        broker = Broker::start_in(broker.into_directory().await, &for_two()).await;
+        let alone = async || Some(get(&broker, "ada", &path).await).filter(|(status, _)| *status == 200);
+        let (_, session) = eventually("the session is back", alone).await;
+        assert_eq!(session["name"], "the build", "after SIG{signal}");
+        let age = session["age"].as_f64().unwrap();
+        assert!(age + 1.0 > opened.elapsed().as_secs_f64(), "after SIG{signal}: {age} s");
+        assert!(session["kept_for"].as_f64().unwrap() > 0.0, "nobody is there: {session}");
+    }
+    let mut window = Window::open(&broker.url, Visit::to(path.rsplit('/').next().unwrap()).token("ada")).await;
+    window.ready().await;
+    assert_eq!(get(&broker, "ada", &path).await.1["kept_for"], Value::Null);
 }
 
 #[tokio::test]

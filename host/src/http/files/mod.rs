@@ -21,7 +21,7 @@ mod place;
 mod refusal;
 mod slots;
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use axum::Json;
 use axum::body::Body;
@@ -33,7 +33,6 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::time::timeout;
 
 pub(super) use refusal::Refusal;
 pub(super) use slots::{Slot, Slots};
@@ -41,7 +40,7 @@ pub(super) use slots::{Slot, Slots};
 use self::path::{CleanPath, MAX_PATH, NotAPath};
 use self::place::{Last, Place};
 use super::auth::Pass;
-use super::{Shared, conditions};
+use super::{Shared, body, conditions};
 use crate::sandbox::{Entry, EntryKind};
 use crate::session::{Session, Workspace};
 
@@ -51,9 +50,6 @@ const MAX_ENTRIES: usize = 10_000;
 /// Bytes of a request to rename, at most: two paths in which JSON writes each
 /// byte as six, and the rest.
 const MAX_RENAME: usize = 2 * 6 * MAX_PATH + 1024;
-
-/// Time for such a request's body to come.
-const BODY_WITHIN: Duration = Duration::from_secs(10);
 
 /// What these routes begin with.
 pub(super) const PREFIX: &str = "/api/sessions/{id}/files";
@@ -200,7 +196,8 @@ async fn rename(
     body: Body,
 ) -> Result<Response, Refusal> {
     let work = Work::begin(&shared, &pass, &id)?;
-    let Rename { from, to } = rename_of(&headers, body).await?;
+    let shape = "send `{\"from\": PATH, \"to\": PATH}`";
+    let Rename { from, to } = body::json(&headers, body, MAX_RENAME, shape).await?;
     let (from, to) = (CleanPath::parse(&from)?, CleanPath::parse(&to)?);
     let [source, destination] = place::find(&work.workspace, [(&from, Last::Keep), (&to, Last::Keep)]).await?;
     may_go(&source, &from)?;
@@ -213,19 +210,6 @@ async fn rename(
     let [source, destination] = [source, destination].map(|place| place.location(&work.workspace));
     let entry = act::rename(&work.workspace, &source, &destination).await?;
     Ok(Json(describe(&work.workspace, to.as_str(), &entry)).into_response())
-}
-
-async fn rename_of(headers: &HeaderMap, body: Body) -> Result<Rename, Refusal> {
-    let json = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
-    if !json {
-        return Err(Refusal::Body("send `Content-Type: application/json`"));
-    }
-    let body = match timeout(BODY_WITHIN, axum::body::to_bytes(body, MAX_RENAME)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(_)) => return Err(Refusal::Body("the body is too long, or broke off")),
-        Err(_) => return Err(Refusal::Stalled(BODY_WITHIN.as_secs())),
-    };
-    serde_json::from_slice(&body).map_err(|_| Refusal::Body("send `{\"from\": PATH, \"to\": PATH}`"))
 }
 
 /// `DELETE …/files`: a file, a link itself, or a directory with all in it.

@@ -21,6 +21,8 @@ const TRY_AGAIN: u64 = 1;
 pub(in crate::http) enum Refusal {
     #[error("there is no session {0}: it has ended, or never was")]
     NoSession(String),
+    #[error("another broker serves the session by now; try again in a moment")]
+    Elsewhere,
     #[error("the session's shell does not run: it starts or has ended")]
     NotRunning,
     #[error("this session has no recording: it runs without a recorder, so its output is kept best-effort only")]
@@ -73,6 +75,7 @@ impl Refusal {
         match self {
             Refusal::NoSession(_) | Refusal::Missing(_) => StatusCode::NOT_FOUND,
             Refusal::Busy => StatusCode::TOO_MANY_REQUESTS,
+            Refusal::Elsewhere => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::Path(_) | Refusal::Body(_) | Refusal::BrokeOff => StatusCode::BAD_REQUEST,
             Refusal::Outside { .. } | Refusal::Root(_) | Refusal::Forbidden { .. } => StatusCode::FORBIDDEN,
             Refusal::NotRunning
@@ -91,7 +94,7 @@ impl Refusal {
 
     fn retry_after(&self) -> Option<u64> {
         match self {
-            Refusal::Busy => Some(TRY_AGAIN),
+            Refusal::Busy | Refusal::Elsewhere => Some(TRY_AGAIN),
             Refusal::Sandbox(error) if error.code.is_transient() => {
                 Some(error.retry_after.map_or(TRY_AGAIN, |wait| wait.as_secs().max(TRY_AGAIN)))
             }

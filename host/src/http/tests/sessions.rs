@@ -1,5 +1,7 @@
 //! What is said of sessions over HTTP, where the provider is the test.
 
+use serde_json::{Value, json};
+
 use super::harness::{Broker, Options, soon};
 use crate::session::{Event, Join, Outcome};
 
@@ -40,6 +42,42 @@ async fn a_delete_ends_the_session_whoever_is_there() {
     })
     .await;
     assert_eq!(broker.ask("DELETE", &path, "").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_session_has_the_name_that_its_user_gives_it_and_no_other() {
+    let broker = Broker::start(Options::default().token("ada").token("bob")).await;
+    let client = broker.sessions.open(Join { user: Some("ada".into()), ..Join::default() }, true).unwrap();
+    let path = format!("/api/sessions/{}", client.id());
+    let rename = async |who: &str, kind: &str, body: &str| {
+        let head = format!("Authorization: Bearer {who}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n", body.len());
+        broker
+            .send(&format!(
+                "PATCH {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{head}\r\n{body}",
+                broker.address
+            ))
+            .await
+    };
+    let name = async || broker.get(&path, "Authorization: Bearer ada\r\n").await.json()["name"].clone();
+    assert_eq!(name().await, Value::Null);
+    let longest = "😀".repeat(80);
+    let answer = rename("ada", "application/json", &json!({ "name": format!("  {longest} ") }).to_string()).await;
+    assert_eq!((answer.status, &answer.json()["name"]), (200, &json!(longest)), "{answer:?}");
+    for (who, kind, body, status) in [
+        ("bob", "application/json", json!({ "name": "mine" }).to_string(), 404),
+        ("ada", "text/plain", json!({ "name": "mine" }).to_string(), 400),
+        ("ada", "application/json", json!({ "name": format!("{longest}!") }).to_string(), 400),
+        ("ada", "application/json", json!({ "name": "a\u{1b}]0;b\u{7}" }).to_string(), 400),
+        ("ada", "application/json", json!({ "name": "two\nlines" }).to_string(), 400),
+        ("ada", "application/json", json!({ "name": "gnp\u{202e}.exe" }).to_string(), 400),
+        ("ada", "application/json", json!({ "name": 7 }).to_string(), 400),
+        ("ada", "application/json", json!({ "name": "x".repeat(4000) }).to_string(), 400),
+    ] {
+        let answer = rename(who, kind, &body).await;
+        assert_eq!(answer.status, status, "{body}: {answer:?}");
+        assert_eq!(name().await, json!(longest), "{body}");
+    }
+    assert_eq!(rename("ada", "application/json", r#"{"name":" "}"#).await.json()["name"], Value::Null);
 }
 
 #[tokio::test]

@@ -34,6 +34,7 @@ fn entry(nonce: &str) -> Entry {
         terminal: Some(Terminal::Recorded { directory: "/run/recorder".to_owned() }),
         durable: true,
         user: Some("anna".to_owned()),
+        name: Some("the build".to_owned()),
         size: (132, 43),
         created: at(0),
         storage: vec![mount("files"), mount("data")],
@@ -60,6 +61,7 @@ fn intent(nonce: &str) -> Entry {
         terminal: None,
         durable: false,
         user: None,
+        name: None,
         storage: Vec::new(),
         ..entry(nonce)
     }

@@ -77,6 +77,7 @@ async fn page(journal: &Arc<Delayed>) -> Ledger {
         terminal: None,
         durable: true,
         user: None,
+        name: None,
         size: (80, 24),
         created: SystemTime::UNIX_EPOCH,
         storage: Vec::new(),

@@ -8,16 +8,16 @@ import { copyText, showText } from "./clipboard";
 import { copyWords } from "./copied";
 import { keepWords, led, unreachable, unwell } from "./ending";
 import { FilesPanel } from "./files/panel";
+import { bringHome } from "./focus";
 import { Inbox, leftOut } from "./inbox";
 import { chordKey, holds } from "./keyboard/chords";
-import { isMac } from "./keyboard/platform";
 import { keySequence, type SoftKey, softPress, withCtrl } from "./keys";
 import { Line, type Target } from "./line";
 import { forget, isAlone, newName, recall, remember } from "./memory";
 import { offer, takeBack } from "./offer";
 import { MAX_WAITING } from "./outbox";
 import { cleanPaste, lineCount } from "./paste";
-import { clampFont, loadPreferences, savePreferences } from "./preferences";
+import { checked, loadPreferences, onStored, type Preferences, savePreferences } from "./preferences";
 import { confirmEnd, confirmPaste, withdraw } from "./questions";
 import { advance, type Event, IDLE, isRunning, isViewing, type Session } from "./session";
 import { recordingUrl } from "./sessions/api";
@@ -25,7 +25,9 @@ import { type Link, linkTo, readLink, withoutLink } from "./sessions/links";
 import { SessionList } from "./sessions/list";
 import { type Act, SessionMenu } from "./sessions/menu";
 import { Player } from "./sessions/player";
+import { Settings } from "./settings";
 import { Terminal, type TerminalOptions } from "./terminal";
+import { lookOf } from "./theme";
 import { element, View } from "./view";
 
 /** Enter starts a new session only this long after the old one ended, in milliseconds: the one meant for the shell must not. */
@@ -37,11 +39,13 @@ const DESKTOP_FONT = 14;
 
 const touch = matchMedia("(hover: none) and (pointer: coarse)");
 const darkSystem = matchMedia("(prefers-color-scheme: dark)");
+const moreContrast = matchMedia("(prefers-contrast: more)");
 const lessMotion = matchMedia("(prefers-reduced-motion: reduce)");
 
 const app = element("app");
 const view = new View();
-const preferences = loadPreferences(touch.matches ? PHONE_FONT : DESKTOP_FONT);
+const usualFont = touch.matches ? PHONE_FONT : DESKTOP_FONT;
+let preferences = loadPreferences(usualFont);
 
 let session: Session = IDLE;
 let line: Line | undefined;
@@ -79,6 +83,7 @@ const terminal = new Terminal(
       offer(copyWords(how, text), "Copy", () => void copy(text));
     },
     link: (url) => view.link(url),
+    pasteWanted,
     pageKey,
   },
   terminalOptions(),
@@ -86,12 +91,10 @@ const terminal = new Terminal(
 
 function terminalOptions(): TerminalOptions {
   return {
-    fontSize: preferences.fontSize,
-    dark: isDark(),
-    screenReader: preferences.screenReader,
-    calm: lessMotion.matches,
-    keyboard: { optionIsMeta: preferences.optionIsMeta, ctrlVPastes: preferences.ctrlVPastes },
-    renderer: new URLSearchParams(location.search).get("renderer") === "dom" ? "dom" : "auto",
+    ...preferences,
+    look: lookOf(preferences.appearance, { dark: darkSystem.matches, contrast: moreContrast.matches }),
+    cursorBlink: preferences.cursorBlink && !lessMotion.matches,
+    ...(new URLSearchParams(location.search).get("renderer") === "dom" && { renderer: "dom" }),
   };
 }
 
@@ -469,6 +472,14 @@ async function submitToken(form: HTMLFormElement): Promise<void> {
   field.select();
 }
 
+function pasteWanted(): void {
+  const refused = () => view.notice("The browser does not let this page read the clipboard.");
+  // Only pages of a secure origin have a clipboard.
+  const clipboard = navigator.clipboard as Clipboard | undefined;
+  if (clipboard?.readText === undefined) return refused();
+  clipboard.readText().then((text) => void pasteText(text), refused);
+}
+
 // --- keys for touch devices ----------------------------------------------------------------------------------------------------------
 
 const soft = softKeys();
@@ -485,13 +496,7 @@ function softKeys(): { take(text: string): string } {
   };
   const press = (name: string) => {
     if (name === "ctrl") return hold(!held());
-    if (name === "paste") {
-      navigator.clipboard.readText().then(
-        (text) => void pasteText(text),
-        () => view.notice("The browser does not let this page read the clipboard."),
-      );
-      return;
-    }
+    if (name === "paste") return pasteWanted();
     const { key, ...modifiers } = softPress(name as SoftKey, held());
     const sequence = terminal.keySequence(key, modifiers) ?? keySequence(name as SoftKey, { application: terminal.applicationCursorKeys, ctrl: held() });
     hold(false);
@@ -537,45 +542,27 @@ followKeyboard();
 
 // --- preferences ---------------------------------------------------------------------------------------------------------------------
 
-function isDark(): boolean {
-  return preferences.appearance === "auto" ? darkSystem.matches : preferences.appearance === "dark";
-}
+const settings = new Settings((name, value) => prefer({ [name]: value }));
 
 function applyPreferences(): void {
-  document.documentElement.dataset["appearance"] = preferences.appearance;
-  element("font-size").textContent = String(preferences.fontSize);
-  element<HTMLInputElement>("screen-reader").checked = preferences.screenReader;
-  for (const choice of app.querySelectorAll<HTMLInputElement>("[name=appearance]")) choice.checked = choice.value === preferences.appearance;
-  for (const name of ["askBeforePaste", "ctrlVPastes", "optionIsMeta"] as const) element<HTMLInputElement>(`setting-${name}`).checked = preferences[name];
-  terminal.setKeyboard({ optionIsMeta: preferences.optionIsMeta, ctrlVPastes: preferences.ctrlVPastes });
-  terminal.setDark(isDark());
-  terminal.setFontSize(preferences.fontSize);
-  terminal.setScreenReader(preferences.screenReader);
+  settings.show(preferences);
+  const options = terminalOptions();
+  document.documentElement.dataset["appearance"] = options.look.name;
+  terminal.setOptions(options);
 }
 
-function prefer(change: Partial<typeof preferences>): void {
-  Object.assign(preferences, change);
-  savePreferences(preferences);
+function prefer(change: Partial<Record<keyof Preferences, unknown>>): void {
+  preferences = checked({ ...preferences, ...change });
+  savePreferences(preferences, usualFont);
   applyPreferences();
 }
 
-element("settings").addEventListener("change", ({ target }) => {
-  if (!(target instanceof HTMLInputElement)) return;
-  if (target.name === "appearance") prefer({ appearance: target.value as typeof preferences.appearance });
-  if (target.id === "screen-reader") prefer({ screenReader: target.checked });
-  for (const name of ["askBeforePaste", "ctrlVPastes", "optionIsMeta"] as const) if (target.id === `setting-${name}`) prefer({ [name]: target.checked });
+onStored(() => {
+  preferences = loadPreferences(usualFont);
+  applyPreferences();
 });
-element("font-smaller").addEventListener("click", () => prefer({ fontSize: clampFont(preferences.fontSize - 1) }));
-element("font-larger").addEventListener("click", () => prefer({ fontSize: clampFont(preferences.fontSize + 1) }));
-element("setting-optionIsMeta").closest("label")?.toggleAttribute("hidden", !isMac);
-element("setting-ctrlVPastes").closest("label")?.toggleAttribute("hidden", isMac);
-darkSystem.addEventListener("change", () => terminal.setDark(isDark()));
-lessMotion.addEventListener("change", () => terminal.setCalm(lessMotion.matches));
-for (const id of ["settings", "details", "session-menu"]) {
-  element(id).addEventListener("toggle", (event) => {
-    if ((event as ToggleEvent).newState === "closed" && session.phase === "live" && document.activeElement === document.body) terminal.focus();
-  });
-}
+for (const system of [darkSystem, moreContrast, lessMotion]) system.addEventListener("change", applyPreferences);
+bringHome(() => isRunning(session) && terminal.focus());
 
 // --- the world outside ---------------------------------------------------------------------------------------------------------------
 

@@ -1,49 +1,88 @@
-/** What a person chose for this page, kept in this browser. Works, without memory, where storage is refused. */
+/**
+ * What a person chose for this page, kept in this browser. Works, without memory, where storage is refused.
+ *
+ * One table says which preferences there are, which values each may have, and what it is where nothing good is stored. Knows no element:
+ * `settings.ts` shows them, and whoever uses one is told of changes.
+ */
 import { isWindows } from "./keyboard/platform";
 
-export type Appearance = "auto" | "light" | "dark";
-
-export interface Preferences {
-  appearance: Appearance;
-  /** Terminal text, in CSS pixels. */
-  fontSize: number;
-  screenReader: boolean;
-  /** Ask before several lines are pasted into a program that would run each of them. */
-  askBeforePaste: boolean;
-  /** Ctrl+V pastes, as on Windows; else it is a key of the program's. */
-  ctrlVPastes: boolean;
-  /** Option is Alt on macOS, and makes no characters of its own. */
-  optionIsMeta: boolean;
+/** What one preference may be. */
+interface Kind<T> {
+  readonly fallback: T;
+  /** The value as it may be used; the fallback where it is none. */
+  check(value: unknown): T;
 }
 
 export const MIN_FONT = 9;
 export const MAX_FONT = 32;
+/** Longest name of a font, in UTF-16 units. */
+export const MAX_FAMILY = 100;
+/** Most lines above the screen. At 80 columns about 100 MB. */
+export const MAX_SCROLLBACK = 100_000;
+
+const KINDS = {
+  appearance: choice(["auto", "light", "dark", "contrast-light", "contrast-dark"]),
+  /** Terminal text, in CSS pixels. */
+  fontSize: number(MIN_FONT, MAX_FONT, 14),
+  /** A font of this device, before those that the page would use. */
+  fontFamily: family(),
+  cursorStyle: choice(["block", "bar", "underline"]),
+  cursorBlink: flag(true),
+  /** Lines kept above the screen. */
+  scrollback: number(0, MAX_SCROLLBACK, 10_000),
+  bell: choice(["visual", "sound", "both", "none"]),
+  /** Notices of programs are also told by the system, where the browser was allowed to. */
+  systemNotices: flag(false),
+  copyOnSelect: flag(false),
+  rightClick: choice(["menu", "paste", "copy-paste"]),
+  /** Ask before several lines are pasted into a program that would run each of them. */
+  askBeforePaste: flag(true),
+  /** Ctrl+V pastes, as on Windows; else it is a key of the program's. */
+  ctrlVPastes: flag(isWindows),
+  /** Option is Alt on macOS, and makes no characters of its own. */
+  optionIsMeta: flag(false),
+  screenReader: flag(false),
+  renderer: choice(["auto", "dom"]),
+} as const;
+
+export type Preferences = { -readonly [Name in keyof typeof KINDS]: (typeof KINDS)[Name]["fallback"] };
+export type Appearance = Preferences["appearance"];
+
 const KEY = "sandbox-broker.preferences";
 
-/** The stored preferences, each checked, or their defaults. */
-export function loadPreferences(fallbackFont: number): Preferences {
-  const stored = read();
-  const { appearance, fontSize, screenReader, askBeforePaste, ctrlVPastes, optionIsMeta } = stored;
-  return {
-    appearance: appearance === "light" || appearance === "dark" ? appearance : "auto",
-    fontSize: typeof fontSize === "number" ? clampFont(fontSize) : fallbackFont,
-    screenReader: screenReader === true,
-    askBeforePaste: askBeforePaste !== false,
-    ctrlVPastes: typeof ctrlVPastes === "boolean" ? ctrlVPastes : isWindows,
-    optionIsMeta: optionIsMeta === true,
-  };
+/** What holds where the person chose nothing. `fontSize`: fits this device. */
+export function defaults(fontSize: number): Preferences {
+  return { ...checked({}), fontSize };
 }
 
-export function savePreferences(preferences: Preferences): void {
+/** The stored preferences, each checked, or their defaults. */
+export function loadPreferences(fontSize: number): Preferences {
+  return checked({ fontSize, ...read() });
+}
+
+/** Stores what differs from the defaults, so that a better default reaches who chose nothing. */
+export function savePreferences(preferences: Preferences, fontSize: number): void {
+  const usual: Record<string, unknown> = defaults(fontSize);
   try {
-    localStorage.setItem(KEY, JSON.stringify(preferences));
+    const chosen = Object.entries(preferences).filter(([name, value]) => value !== usual[name]);
+    localStorage.setItem(KEY, JSON.stringify(Object.fromEntries(chosen)));
   } catch {
     // Private windows and full disks: the choice lasts as long as the page.
   }
 }
 
+/** Calls `changed` when another window of this browser has stored preferences. */
+export function onStored(changed: () => void): void {
+  window.addEventListener("storage", ({ key }) => (key === KEY || key === null) && changed());
+}
+
 export function clampFont(size: number): number {
-  return Math.min(MAX_FONT, Math.max(MIN_FONT, Math.round(size) || MIN_FONT));
+  return KINDS.fontSize.check(Math.round(size) || MIN_FONT);
+}
+
+/** Every preference, from whatever was stored. */
+export function checked(stored: Readonly<Record<string, unknown>>): Preferences {
+  return Object.fromEntries(Object.entries(KINDS).map(([name, kind]) => [name, kind.check(stored[name])])) as Preferences;
 }
 
 function read(): Record<string, unknown> {
@@ -53,4 +92,25 @@ function read(): Record<string, unknown> {
   } catch {
     return {};
   }
+}
+
+/** One of these words; the first is the fallback. */
+function choice<const Words extends readonly [string, ...string[]]>(words: Words): Kind<Words[number]> {
+  return { fallback: words[0], check: (value) => words.find((word) => word === value) ?? words[0] };
+}
+
+function flag(fallback: boolean): Kind<boolean> {
+  return { fallback, check: (value) => (typeof value === "boolean" ? value : fallback) };
+}
+
+/** A whole number, brought within its bounds. */
+function number(least: number, most: number, fallback: number): Kind<number> {
+  const check = (value: unknown) => (typeof value === "number" && Number.isFinite(value) ? Math.min(most, Math.max(least, Math.round(value))) : fallback);
+  return { fallback, check };
+}
+
+/** The name of a font, without what would end it in a style sheet. */
+function family(): Kind<string> {
+  const check = (value: unknown) => (typeof value === "string" ? value.replace(/["'\\;,{}\p{C}]/gu, "").trim().slice(0, MAX_FAMILY) : "");
+  return { fallback: "", check };
 }

@@ -11,17 +11,18 @@ import { FitAddon } from "@xterm/addon-fit";
 import { UnicodeGraphemesAddon } from "@xterm/addon-unicode-graphemes";
 import { WebLinksAddon } from "@xterm/addon-web-links";
 import { WebglAddon } from "@xterm/addon-webgl";
-import { Terminal as Xterm } from "@xterm/xterm";
+import { type ITerminalAddon, type ITerminalOptions, Terminal as Xterm } from "@xterm/xterm";
 import { copyText } from "./clipboard";
 import { Keyboard, type KeyboardOptions } from "./keyboard/keyboard";
 import { KeyboardModes } from "./keyboard/modes";
 import type { Modifiers } from "./keyboard/press";
 import type { Size } from "./level1";
 import { cleanPaste, takePastes } from "./paste";
+import type { Preferences } from "./preferences";
 import { clampCells } from "./protocol";
 import { Selecting } from "./selecting";
 import { Silence } from "./silence";
-import { terminalTheme } from "./theme";
+import type { Look } from "./theme";
 import { type Point, takeTouches } from "./touch";
 
 export type Copied = "done" | "unattended" | "refused";
@@ -46,30 +47,27 @@ export interface TerminalHandlers {
   copied(how: Copied, text: string): void;
   /** The pointer is on a link that leads to `url`, or no longer is. */
   link(url: string | undefined): void;
+  /** The person wants what is on the clipboard pasted here. */
+  pasteWanted(): void;
   /** A key that belongs to the page: true keeps it from the program. */
   pageKey(event: KeyboardEvent): boolean;
 }
 
-export interface TerminalOptions {
-  readonly fontSize: number;
-  readonly dark: boolean;
-  readonly screenReader: boolean;
-  readonly calm: boolean;
+/** How the terminal looks and what the pointer does in it; may change at any time. */
+export interface TerminalOptions
+  extends Pick<Preferences, "fontSize" | "fontFamily" | "cursorStyle" | "cursorBlink" | "scrollback" | "screenReader" | "copyOnSelect" | "rightClick">,
+    KeyboardOptions {
+  readonly look: Look;
   /** `dom` draws the terminal as text elements: for browsers without good WebGL, for assistive tools, and for tests. */
-  readonly renderer: "auto" | "dom";
-  readonly keyboard: KeyboardOptions;
+  readonly renderer: Preferences["renderer"];
 }
 
-/** Lines kept above the screen. At 80 columns about 10 MB; a page that stays open for a day must not grow. */
-const SCROLLBACK_LINES = 10_000;
 /** Smallest text that a terminal larger than its window is drawn with, in CSS pixels; what does not fit then is cut off. */
 const MIN_SCALED_FONT = 2;
 /** By how much text is made smaller at a time, in CSS pixels, until it fits. */
 const FONT_STEP = 0.25;
 /** How long a window waits for the terminal to take its new size before it makes the text smaller, in milliseconds. */
 const SETTLE_MS = 400;
-/** WCAG AA for text. */
-const MIN_CONTRAST = 4.5;
 const FONTS =
   'ui-monospace, "SF Mono", "Cascadia Mono", "JetBrains Mono", "Fira Code", Menlo, Consolas, "DejaVu Sans Mono", "Liberation Mono", monospace';
 
@@ -85,7 +83,8 @@ export class Terminal {
   readonly #keyboard: Keyboard;
   readonly #observer = new ResizeObserver(() => this.#queueFit());
   #fitQueued = false;
-  #fontSize: number;
+  #options: TerminalOptions;
+  #webgl: WebglAddon | undefined;
   #room: Size | undefined;
   /** The size to draw, where it is not the window's. */
   #size: Size | undefined;
@@ -102,8 +101,7 @@ export class Terminal {
     const openLink = (_: MouseEvent, url: string) => void (isWeb(url) && window.open(url, "_blank", "noopener,noreferrer"));
     const xterm = new Xterm({
       allowProposedApi: true, // unicode-graphemes needs it
-      cursorBlink: !options.calm,
-      fontFamily: FONTS,
+      ...xtermOptions(options),
       fontSize: options.fontSize,
       linkHandler: {
         activate: openLink,
@@ -111,15 +109,10 @@ export class Terminal {
         leave: () => handlers.link(undefined),
       },
       macOptionClickForcesSelection: true,
-      macOptionIsMeta: options.keyboard.optionIsMeta,
-      minimumContrastRatio: MIN_CONTRAST,
       rescaleOverlappingGlyphs: true,
-      screenReaderMode: options.screenReader,
-      scrollback: SCROLLBACK_LINES,
-      theme: terminalTheme(options.dark),
     });
     this.#xterm = xterm;
-    this.#fontSize = options.fontSize;
+    this.#options = options;
     xterm.loadAddon(this.#fit);
     xterm.loadAddon(new WebLinksAddon(openLink));
     xterm.loadAddon(new UnicodeGraphemesAddon());
@@ -138,7 +131,7 @@ export class Terminal {
         hasHistory: () => !this.#isAlternate,
         pageKey: (event) => handlers.pageKey(event),
       },
-      options.keyboard,
+      options,
     );
 
     xterm.onData((text) => !silence.isAnswering && handlers.input(text, this.#pasting));
@@ -149,9 +142,11 @@ export class Terminal {
     xterm.attachCustomKeyEventHandler((event) => this.#key(event));
 
     xterm.open(host);
-    if (options.renderer === "auto") this.#useWebgl();
+    this.#useRenderer();
     takePastes(host, { text: (text) => handlers.pasted(text), files: (transfer) => handlers.pastedFiles(transfer) });
     this.#takeTouches(host);
+    host.addEventListener("mouseup", ({ button }) => button === 0 && this.#options.copyOnSelect && xterm.hasSelection() && void this.#copySelection(false));
+    host.addEventListener("contextmenu", (event) => this.#rightClicked(event));
     this.#observer.observe(host);
     this.fit();
   }
@@ -228,11 +223,6 @@ export class Terminal {
     return this.#keyboard.sequence(key, held);
   }
 
-  setKeyboard(options: KeyboardOptions): void {
-    Object.assign(this.#keyboard.options, options);
-    this.#xterm.options.macOptionIsMeta = options.optionIsMeta;
-  }
-
   get selection(): string {
     return this.#xterm.getSelection();
   }
@@ -252,26 +242,23 @@ export class Terminal {
     this.#xterm.dispose();
   }
 
-  setDark(dark: boolean): void {
-    this.#xterm.options.theme = terminalTheme(dark);
-  }
-
-  setCalm(calm: boolean): void {
-    this.#xterm.options.cursorBlink = !calm;
-  }
-
-  setScreenReader(on: boolean): void {
-    this.#xterm.options.screenReaderMode = on;
-  }
-
-  setFontSize(pixels: number): void {
-    this.#fontSize = pixels;
+  /** Looks and works like this from now on. */
+  setOptions(options: TerminalOptions): void {
+    this.#options = options;
+    this.#xterm.options = xtermOptions(options);
+    this.#keyboard.options = options;
+    this.#useRenderer();
     this.fit();
+  }
+
+  /** Adds to the emulator what is none of this class's business. */
+  load(addon: ITerminalAddon): void {
+    this.#xterm.loadAddon(addon);
   }
 
   /** Finds out how many cells the window has room for, tells it, and draws the terminal so that all of it is seen. */
   fit(): void {
-    const room = this.#measure(this.#fontSize);
+    const room = this.#measure(this.#options.fontSize);
     if (room === undefined) return; // not laid out
     const changed = room.cols !== this.#room?.cols || room.rows !== this.#room.rows;
     this.#room = room;
@@ -283,12 +270,12 @@ export class Terminal {
   }
 
   #draw(): void {
-    const room = this.#measure(this.#fontSize);
+    const room = this.#measure(this.#options.fontSize);
     if (room === undefined) return;
     const size = this.#size ?? room;
     if (size.cols > room.cols || size.rows > room.rows) this.#shrink(size, room);
     if (size.cols !== this.#xterm.cols || size.rows !== this.#xterm.rows) this.#xterm.resize(size.cols, size.rows);
-    this.#xterm.element?.classList.toggle("boxed", size.cols < room.cols - 1 || size.rows < room.rows - 1 || this.#xterm.options.fontSize !== this.#fontSize);
+    this.#xterm.element?.classList.toggle("boxed", size.cols < room.cols - 1 || size.rows < room.rows - 1 || this.#xterm.options.fontSize !== this.#options.fontSize);
   }
 
   /** How many cells of text of this size there is room for; the text has that size then. */
@@ -302,7 +289,7 @@ export class Terminal {
   /** Makes the text as large as it can be with `size` still fitting. Cells have whole device pixels, so a rule of three only comes close. */
   #shrink(size: Size, room: Size): void {
     const scale = Math.min((room.cols + 1) / size.cols, (room.rows + 1) / size.rows, 1);
-    for (let font = Math.floor((this.#fontSize * scale) / FONT_STEP) * FONT_STEP; font >= MIN_SCALED_FONT; font -= FONT_STEP) {
+    for (let font = Math.floor((this.#options.fontSize * scale) / FONT_STEP) * FONT_STEP; font >= MIN_SCALED_FONT; font -= FONT_STEP) {
       const fits = this.#measure(font);
       if (fits === undefined || (fits.cols >= size.cols && fits.rows >= size.rows)) return;
     }
@@ -317,15 +304,30 @@ export class Terminal {
     });
   }
 
-  /** Draws with WebGL where there is one, and goes back to text elements for good when the browser takes it away. */
-  #useWebgl(): void {
-    try {
-      const webgl = new WebglAddon();
-      webgl.onContextLoss(() => webgl.dispose());
-      this.#xterm.loadAddon(webgl);
-    } catch {
-      // No WebGL 2: xterm.js already draws with text elements.
+  /** Draws with WebGL where that is wanted and there is one, and goes back to text elements when the browser takes it away. */
+  #useRenderer(): void {
+    if (this.#options.renderer === "dom") {
+      this.#webgl?.dispose();
+      this.#webgl = undefined;
+    } else if (this.#webgl === undefined) {
+      try {
+        const webgl = new WebglAddon();
+        webgl.onContextLoss(() => webgl.dispose());
+        this.#xterm.loadAddon(webgl);
+        this.#webgl = webgl;
+      } catch {
+        // No WebGL 2: xterm.js already draws with text elements.
+      }
     }
+  }
+
+  /** Where a program wants the mouse, the click is its own; with Shift it is the browser's. */
+  #rightClicked(event: MouseEvent): void {
+    const { rightClick } = this.#options;
+    if (rightClick === "menu" || event.shiftKey || this.#xterm.modes.mouseTrackingMode !== "none") return;
+    event.preventDefault();
+    if (rightClick === "copy-paste" && this.#xterm.hasSelection()) return void this.#copySelection(true);
+    this.handlers.pasteWanted();
   }
 
   get #isAlternate(): boolean {
@@ -388,6 +390,21 @@ export class Terminal {
 /** One notch of a wheel, down or up. */
 function notch(direction: number, { clientX, clientY }: Point): WheelEvent {
   return new WheelEvent("wheel", { deltaY: direction, deltaMode: WheelEvent.DOM_DELTA_LINE, clientX, clientY, bubbles: true, cancelable: true });
+}
+
+function xtermOptions(options: TerminalOptions): ITerminalOptions {
+  const { look, fontFamily, cursorStyle, cursorBlink, scrollback, screenReader, optionIsMeta } = options;
+  return {
+    cursorBlink,
+    cursorStyle,
+    fontFamily: fontFamily === "" ? FONTS : `"${fontFamily}", ${FONTS}`,
+    macOptionIsMeta: optionIsMeta,
+    minimumContrastRatio: look.contrast,
+    rightClickSelectsWord: false,
+    screenReaderMode: screenReader,
+    scrollback,
+    theme: look.colors,
+  };
 }
 
 /** A link that a terminal may open: nothing but the web. */

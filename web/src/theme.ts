@@ -1,5 +1,6 @@
 /** The terminal's colours, dark and light, matching the page's. xterm.js raises the contrast of what a program picks on top of them. */
 import type { ITheme } from "@xterm/xterm";
+import type { Appearance } from "./preferences";
 
 const DARK: ITheme = {
   background: "#11141a",
@@ -57,6 +58,53 @@ const LIGHT: ITheme = {
   brightWhite: "#3d4552",
 };
 
-export function terminalTheme(dark: boolean): ITheme {
-  return dark ? DARK : LIGHT;
+const CONTRAST_DARK: ITheme = {
+  ...DARK,
+  background: "#000000",
+  foreground: "#ffffff",
+  cursor: "#ffff00",
+  cursorAccent: "#000000",
+  selectionBackground: "#ffffff",
+  selectionForeground: "#000000",
+  selectionInactiveBackground: "#bfbfbf",
+  black: "#000000",
+  white: "#ffffff",
+  brightBlack: "#b3b3b3",
+  brightWhite: "#ffffff",
+};
+
+const CONTRAST_LIGHT: ITheme = {
+  ...LIGHT,
+  background: "#ffffff",
+  foreground: "#000000",
+  cursor: "#0000c8",
+  selectionBackground: "#000000",
+  selectionForeground: "#ffffff",
+  selectionInactiveBackground: "#404040",
+  black: "#000000",
+  white: "#595959",
+  brightBlack: "#404040",
+  brightWhite: "#000000",
+};
+
+/** A set of colours, and the least contrast of what programs print on it. */
+export interface Look {
+  readonly name: Exclude<Appearance, "auto">;
+  readonly colors: ITheme;
+  /** WCAG AA or AAA for text. */
+  readonly contrast: number;
+}
+
+const LOOKS: Readonly<Record<Look["name"], Look>> = {
+  dark: { name: "dark", colors: DARK, contrast: 4.5 },
+  light: { name: "light", colors: LIGHT, contrast: 4.5 },
+  "contrast-dark": { name: "contrast-dark", colors: CONTRAST_DARK, contrast: 7 },
+  "contrast-light": { name: "contrast-light", colors: CONTRAST_LIGHT, contrast: 7 },
+};
+
+/** What the person chose, or where that is left to the system, what it wants. */
+export function lookOf(appearance: Appearance, system: { readonly dark: boolean; readonly contrast: boolean }): Look {
+  if (appearance !== "auto") return LOOKS[appearance];
+  const shade = system.dark ? ("dark" as const) : ("light" as const);
+  return LOOKS[system.contrast ? `contrast-${shade}` as const : shade];
 }

@@ -42,7 +42,7 @@ export class Keyboard {
   constructor(
     private readonly modes: KeyboardModes,
     private readonly host: KeyboardHost,
-    readonly options: KeyboardOptions,
+    public options: KeyboardOptions,
   ) {
     void this.#learnLayout();
     // A person who changes the layout does it in a window of the system.

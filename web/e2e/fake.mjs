@@ -71,7 +71,7 @@ export class FakeBroker {
 class Socket {
   /** JSON messages of the page. @type {Record<string, any>[]} */
   messages = [];
-  /** Numbered input of the page. @type {{ seq: number, text: string }[]} */
+  /** Numbered input of the page; `bytes` has a character for each byte. @type {{ seq: number, text: string, bytes: string }[]} */
   inputs = [];
   isGone = false;
   #pending = Buffer.alloc(0);
@@ -156,7 +156,7 @@ class Socket {
       this.#pending = this.#pending.subarray(at + 4 + size);
       const opcode = first & 15;
       if (opcode === 1) this.messages.push(JSON.parse(Buffer.from(body).toString()));
-      if (opcode === 2) this.inputs.push({ seq: Number(Buffer.from(body).readBigUInt64BE(1)), text: Buffer.from(body.subarray(9)).toString() });
+      if (opcode === 2) this.inputs.push({ seq: Number(Buffer.from(body).readBigUInt64BE(1)), text: Buffer.from(body.subarray(9)).toString(), bytes: Buffer.from(body.subarray(9)).toString("latin1") });
       if (opcode === 8) this.stream.end();
     }
   }

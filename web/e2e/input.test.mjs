@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, test } from "node:test";
 import { FakeBroker } from "./fake.mjs";
-import { eventually, TerminalPage } from "./page.mjs";
+import { eventually, launch, TerminalPage } from "./page.mjs";
 import { browser, onTerminal } from "./support.mjs";
 
 /** @type {FakeBroker} */
@@ -16,11 +16,17 @@ let pages = [];
 /**
  * A page at the wire, and the terminal's connection, on which `output` has been drawn.
  * @param {string} output
- * @param {import("playwright-core").BrowserContextOptions & { prepare?: (page: import("playwright-core").BrowserContext) => Promise<unknown> }} [options]
+ * @param {import("playwright-core").BrowserContextOptions & { on?: import("playwright-core").Browser, at?: string, prepare?: (page: import("playwright-core").Page) => Promise<unknown> }} [options]
+ *   `on`: another browser; `at`: another address of the broker; `prepare`: what the browser is like, which loads the page again
  */
-async function atWire(output = "", options) {
-  const terminal = await TerminalPage.open(browser, { at: broker.url, ...options });
+async function atWire(output = "", { on = browser, prepare, ...options } = {}) {
+  const terminal = await TerminalPage.open(on, { at: broker.url, ...options });
   pages.push(terminal);
+  if (prepare) {
+    await broker.socket();
+    broker.sockets.length = 0;
+    await prepare(terminal.page);
+  }
   const socket = await broker.socket();
   socket.ready();
   let offset = 0;
@@ -34,7 +40,7 @@ async function atWire(output = "", options) {
   };
   await draw(output);
   await terminal.page.locator("#terminal .xterm-helper-textarea").focus();
-  return { terminal, socket, draw, page: terminal.page };
+  return { terminal, socket, draw, drawn: () => offset, page: terminal.page };
 }
 
 /** Pastes as the browser tells it. @param {import("playwright-core").Page} page @param {string} text */
@@ -219,6 +225,307 @@ describe("keys at the wire", () => {
     }
   });
 });
+
+describe("the mouse at the wire", () => {
+  wires();
+
+  test("is told in the encoding of old beyond column 95 as one byte for each coordinate", async () => {
+    const wire = await atWire("\x1b[?1000h", { viewport: { width: 1900, height: 680 } });
+    const { page, socket } = wire;
+    const screen = await page.locator("#terminal .xterm-screen").boundingBox();
+    const cols = Number(socket.query.get("cols"));
+    assert.ok(screen && cols > 180, `${cols} columns`);
+    await page.mouse.click(screen.x + (screen.width * 179.5) / cols, screen.y + 5);
+    await eventually("the report", () => socket.inputs.length >= 2);
+    assert.deepEqual(
+      socket.inputs.map(({ bytes }) => bytes),
+      [`\x1b[M ${String.fromCharCode(180 + 32)}!`, `\x1b[M#${String.fromCharCode(180 + 32)}!`],
+    );
+    socket.inputs.length = 0;
+    await wire.draw("\x1b[?1015h");
+    await page.mouse.click(screen.x + (screen.width * 179.5) / cols, screen.y + 5);
+    await eventually("urxvt's report", () => socket.typed.startsWith("\x1b[M") || socket.typed.includes("\x1b[32;180;1M"));
+  });
+});
+
+describe("copying at the wire", () => {
+  wires();
+  const granted = { permissions: ["clipboard-read", "clipboard-write"] };
+  const clipboard = (/** @type {import("playwright-core").Page} */ page) => page.evaluate(() => navigator.clipboard.readText());
+  /** Selects the first word on the screen. @param {import("playwright-core").Page} page */
+  const select = (page) => page.locator("#terminal .xterm-screen").dblclick({ position: { x: 12, y: 8 } });
+  const holds = (/** @type {import("playwright-core").Page} */ page, /** @type {string} */ text) => eventually(`${text} on the clipboard`, async () => (await clipboard(page)) === text);
+
+  test("Ctrl+C copies what is selected, once, and interrupts else", async () => {
+    const wire = await atWire("selected text ", granted);
+    const { page } = wire;
+    await select(page);
+    const pressed = await sent(wire, async () => {
+      await page.keyboard.press("Control+c");
+      await holds(page, "selected");
+      await page.keyboard.press("Control+c");
+    });
+    assert.equal(pressed, "\x03", "what was copied is selected no more");
+    for (const chord of ["Control+Shift+C", "Control+Insert"]) {
+      await page.evaluate(() => navigator.clipboard.writeText("before"));
+      await select(page);
+      assert.equal(await sent(wire, () => page.keyboard.press(chord)), "", chord);
+      await holds(page, "selected");
+    }
+    await page.evaluate(() => navigator.clipboard.writeText("clip"));
+    for (const chord of ["Control+Shift+V", "Shift+Insert"]) {
+      assert.equal(await sent(wire, () => page.keyboard.press(chord)), "clip", chord);
+    }
+    assert.equal(await sent(wire, () => page.keyboard.press("Control+v")), "\x16", "a key of the shell's");
+    await page.locator("#settings-button").click();
+    await page.getByLabel("Ctrl+V pastes").check();
+    await page.keyboard.press("Escape");
+    await page.locator("#terminal .xterm-helper-textarea").focus();
+    assert.equal(await sent(wire, () => page.keyboard.press("Control+v")), "clip");
+    await wire.draw("\x1b[>31u");
+    await page.keyboard.press("Control+v");
+    await eventually("the paste", () => wire.socket.typed.endsWith("clip") || /clip\x1b/.test(wire.socket.typed.slice(-60)));
+  });
+
+  /** As a system of this name. @param {string} platform @param {string} brand */
+  const as = (platform, brand) => async (/** @type {import("playwright-core").Page} */ page) => {
+    await page.addInitScript(
+      ([platform, brand]) => {
+        Object.defineProperty(navigator, "platform", { get: () => platform });
+        Object.defineProperty(navigator, "userAgentData", { get: () => ({ platform: brand }) });
+      },
+      [platform, brand],
+    );
+    await page.reload();
+  };
+
+  test("Ctrl+V pastes on Windows, and Cmd+C and Cmd+V are the keys on macOS", async () => {
+    const windows = await atWire("selected text ", { ...granted, prepare: as("Win32", "Windows") });
+    await windows.page.evaluate(() => navigator.clipboard.writeText("clip"));
+    assert.equal(await sent(windows, () => windows.page.keyboard.press("Control+v")), "clip");
+    await closePages();
+    broker.sockets.length = 0;
+
+    const mac = await atWire("selected text ", { ...granted, prepare: as("MacIntel", "macOS") });
+    const { page } = mac;
+    await select(page);
+    assert.equal(await sent(mac, () => page.keyboard.press("Control+c")), "\x03", "Ctrl+C always interrupts");
+    await select(page);
+    assert.equal(await sent(mac, () => page.keyboard.press("Meta+c")), "");
+    await holds(page, "selected");
+    assert.equal(await sent(mac, () => page.keyboard.press("Control+v")), "\x16");
+    // Option makes characters, until it is chosen to be Meta.
+    const option = async () => {
+      const key = { key: "å", code: "KeyA", keyCode: 65, altKey: true, bubbles: true, cancelable: true };
+      await page.locator("#terminal .xterm-helper-textarea").evaluate((area, key) => void area.dispatchEvent(new KeyboardEvent("keydown", key)), key);
+    };
+    assert.equal(await sent(mac, option), "");
+    await page.locator("#settings-button").click();
+    await page.getByLabel("Option is Meta").check();
+    await page.keyboard.press("Escape");
+    await page.locator("#terminal .xterm-helper-textarea").focus();
+    assert.equal(await sent(mac, option), "\x1ba");
+  });
+
+  test("a program's copy that the person did not see coming is offered, whatever selection it names", async () => {
+    const wire = await atWire("", granted);
+    const { page, draw } = wire;
+    const copy = (/** @type {string} */ to, /** @type {string} */ text) => draw(`\x1b]52;${to};${Buffer.from(text).toString("base64")}\x07`);
+    for (const to of ["c", "p", "s", "", "cp", "0"]) {
+      await copy(to, `for ${to}`);
+      await holds(page, `for ${to}`);
+    }
+    await page.locator("#details-button").focus();
+    await copy("c", "later");
+    await page.locator("#offer", { hasText: "“later”" }).waitFor();
+    assert.equal(await clipboard(page), "for 0");
+    await wire.terminal.picture("copy-offer");
+    await page.locator("#offer-act:not([aria-disabled])").click();
+    await holds(page, "later");
+    await page.locator("#offer").waitFor({ state: "hidden" });
+    // What is no Base64 takes nothing away, and nobody is told what is on the clipboard.
+    await page.locator("#terminal .xterm-helper-textarea").focus();
+    await draw("\x1b]52;c;!!\x07\x1b]52;c;?\x07\x1b]52;p;?\x07");
+    assert.equal(await clipboard(page), "later");
+    assert.equal(wire.socket.typed, "");
+  });
+
+  test("works on plain http, where the browser has no clipboard for a page", async () => {
+    // A name of the local network, so that the browser finds the page insecure.
+    const other = await launch("--host-resolver-rules=MAP broker.lan 127.0.0.1");
+    try {
+      const wire = await atWire("selected text ", { on: other, at: broker.url.replace("127.0.0.1", "broker.lan") });
+      const { page, socket } = wire;
+      assert.equal(await page.evaluate(() => isSecureContext || "clipboard" in navigator), false);
+      await select(page);
+      assert.equal(await sent(wire, () => page.keyboard.press("Control+c")), "");
+      assert.equal(await sent(wire, () => page.keyboard.press("Control+Shift+V")), "selected");
+      // A program's copy, long after the last key: the browser wants a click. Playwright's own questions would count as one.
+      const devtools = await page.context().newCDPSession(page);
+      const quietly = async (/** @type {string} */ expression) => (await devtools.send("Runtime.evaluate", { expression, userGesture: false })).result.value;
+      await eventually("the last key is long ago", () => quietly("!navigator.userActivation.isActive"));
+      const copy = (/** @type {string} */ text) => `\x1b]52;c;${Buffer.from(text).toString("base64")}\x07`;
+      socket.write(wire.drawn(), copy("by the program"));
+      await eventually("the offer", () => quietly('!document.querySelector("#offer").hidden'));
+      await page.locator("#offer-act:not([aria-disabled])").click();
+      await page.getByText("Copied.").waitFor();
+      await page.locator("#terminal .xterm-helper-textarea").focus();
+      assert.equal(await sent(wire, () => page.keyboard.press("Control+Shift+V")), "by the program");
+      // A browser that lets a page do nothing at all: the person copies by hand.
+      await page.evaluate(() => void (document.execCommand = () => false));
+      await page.locator("#details-button").focus();
+      socket.write(wire.drawn() + copy("by the program").length, copy("by hand"));
+      await page.locator("#offer-act:not([aria-disabled])").click();
+      const shown = page.getByRole("textbox", { name: "Copy this text" });
+      assert.equal(await shown.inputValue(), "by hand");
+      assert.deepEqual(await shown.evaluate((field) => [/** @type {HTMLTextAreaElement} */ (field).selectionStart, /** @type {HTMLTextAreaElement} */ (field).selectionEnd]), [0, 7]);
+    } finally {
+      await other.close();
+    }
+  });
+});
+
+describe("a finger", () => {
+  const phone = { viewport: { width: 390, height: 760 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true };
+
+  /**
+   * Puts a finger down, moves it, and lifts it.
+   * @param {import("playwright-core").Page} page
+   * @param {[x: number, y: number][]} way
+   */
+  async function drag(page, way, { rest = false } = {}) {
+    const devtools = await page.context().newCDPSession(page);
+    const touch = (/** @type {string} */ type, /** @type {[number, number] | undefined} */ at) =>
+      devtools.send("Input.dispatchTouchEvent", { type: /** @type {any} */ (type), touchPoints: at ? [{ x: at[0], y: at[1] }] : [] });
+    await touch("touchStart", way[0]);
+    if (rest) await page.locator("#terminal .xterm-selection div").first().waitFor({ state: "attached" });
+    for (const at of way.slice(1)) await touch("touchMove", at);
+    await touch("touchEnd", undefined);
+  }
+  /** @param {number} x @param {number} from @param {number} to @returns {[number, number][]} */
+  const vertical = (x, from, to) => Array.from({ length: 9 }, (_, n) => [x, from + ((to - from) * n) / 8]);
+
+  onTerminal(
+    "that moves down scrolls back, and up again to the end",
+    async (terminal) => {
+      const { page } = terminal;
+      await terminal.enter("seq -f 'line %g' 1 300");
+      await terminal.until(/^line 300$/m);
+      await drag(page, vertical(100, 200, 500));
+      await terminal.until(/^line 27\d$/m);
+      await eventually("the end is out of sight", async () => !/^line 300$/m.test(await terminal.text()));
+      for (let n = 0; n < 3; n++) await drag(page, vertical(100, 500, 150));
+      await terminal.until(/^line 300$/m);
+    },
+    phone,
+  );
+
+  onTerminal(
+    "scrolls the program on the alternate screen, and with the mouse on by the wheel",
+    async (terminal) => {
+      const { page } = terminal;
+      await terminal.enter("seq -f 'line %g' 1 300 > f; less f");
+      await terminal.until(/^line 1$/m);
+      await drag(page, vertical(100, 500, 200));
+      await terminal.until(/^(?!line 1\n)line \d+\n[^]*$/);
+      await drag(page, vertical(100, 200, 600));
+      await terminal.until(/^line 1\n/);
+    },
+    phone,
+  );
+
+  describe("at the wire", () => {
+    wires();
+
+    test("turns the wheel for a program that asked for the mouse, in the right direction", async () => {
+      const wire = await atWire("\x1b[?1000h\x1b[?1006h", phone);
+      await drag(wire.page, vertical(100, 200, 400));
+      await eventually("wheel up", () => /\x1b\[<64;\d+;\d+M/.test(wire.socket.typed));
+      assert.doesNotMatch(wire.socket.typed, /<65;/);
+    });
+
+    test("that rests selects a word, dragging on selects more, and a button copies it", async () => {
+      const wire = await atWire("first second third ", { ...phone, permissions: ["clipboard-read", "clipboard-write"] });
+      const { page } = wire;
+      const screen = await page.locator("#terminal .xterm-screen").boundingBox();
+      assert.ok(screen);
+      const at = (/** @type {number} */ col) => /** @type {[number, number]} */ ([screen.x + (screen.width * (col + 0.5)) / Number(wire.socket.query.get("cols")), screen.y + 8]);
+      await drag(page, [at(8)], { rest: true });
+      await wire.terminal.picture("touch-selection");
+      await page.locator("#offer-act:not([aria-disabled])").tap();
+      await eventually("the word is copied", async () => (await page.evaluate(() => navigator.clipboard.readText())) === "second");
+      await page.locator("#terminal .xterm-selection div").first().waitFor({ state: "detached" });
+      await drag(page, [at(8), at(10), at(15)], { rest: true });
+      await page.locator("#offer-act:not([aria-disabled])").tap();
+      await eventually("more is copied", async () => (await page.evaluate(() => navigator.clipboard.readText())) === "second thi");
+    });
+
+    test("that taps brings the keyboard", async () => {
+      const wire = await atWire("", phone);
+      await wire.page.locator("#details-button").focus();
+      await wire.page.locator("#terminal .xterm-screen").tap({ position: { x: 60, y: 200 } });
+      await wire.page.locator("#terminal .xterm-helper-textarea:focus").waitFor({ state: "attached" });
+    });
+  });
+});
+
+describe("styles of text", () => {
+  wires();
+
+  for (const colorScheme of /** @type {const} */ (["dark", "light"])) {
+    test(`reverse video swaps the colours in both renderers, ${colorScheme}`, async () => {
+      const [ground, ink] = colorScheme === "dark" ? ["17,20,26", "215,220,229"] : ["255,255,255", "37,42,51"];
+      for (const renderer of /** @type {const} */ (["dom", "auto"])) {
+        const terminal = await TerminalPage.open(browser, { at: broker.url, renderer, colorScheme });
+        pages.push(terminal);
+        const socket = await eventually("a connection", () => broker.sockets.at(-1));
+        socket.ready();
+        // Full blocks are all ink; the cursor is off.
+        const block = "\u2588\u2588\u2588\u2588";
+        socket.write(0, `\x1b[?25l${block}\x1b[7m    MMMM\x1b[0m    \x1b[31;7m    MMMM\x1b[0m\x1b[1;7mMMMM\x1b[0m`);
+        const cols = Number(socket.query.get("cols"));
+        const colours = () => inked(terminal.page, cols);
+        await eventually("it is drawn", async () => (await colours()).at(0, 4).has(ink));
+        const seen = await colours();
+        assert.deepEqual([...seen.at(4, 8)], [ink], `${renderer}: reversed spaces are all ink`);
+        assert.ok(seen.at(8, 12).has(ground) && seen.at(8, 12).has(ink), `${renderer}: reversed letters have the ground's colour`);
+        assert.deepEqual([...seen.at(13, 15)], [ground], `${renderer}: and none else has`);
+        assert.ok(seen.at(20, 24).has(ground), `${renderer}: also on a colour`);
+        assert.ok(seen.at(24, 28).has(ground), `${renderer}: and bold`);
+        await closePages();
+        broker.sockets.length = 0;
+      }
+    });
+  }
+});
+
+/**
+ * The colours of the cells in the first row of the terminal.
+ * @param {import("playwright-core").Page} page
+ * @param {number} cols
+ */
+async function inked(page, cols) {
+  const screen = await page.locator("#terminal .xterm-screen").boundingBox();
+  assert.ok(screen);
+  const clip = { ...screen, height: 14 };
+  const shot = (await page.screenshot({ clip, scale: "css" })).toString("base64");
+  const { width, data } = await page.evaluate(async (shot) => {
+    const bytes = Uint8Array.from(atob(shot), (c) => c.charCodeAt(0));
+    const bitmap = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
+    const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
+    context?.drawImage(bitmap, 0, 0);
+    return { width: bitmap.width, data: [...(context?.getImageData(0, 0, bitmap.width, bitmap.height).data ?? [])] };
+  }, shot);
+  return {
+    /** Of the cells from one column to another. @param {number} from @param {number} to */
+    at(from, to) {
+      const colours = new Set();
+      const [left, right] = [Math.ceil((from * screen.width) / cols) + 1, Math.floor((to * screen.width) / cols) - 1];
+      for (let y = 3; y < 12; y++) for (let x = left; x < right; x++) colours.add(data.slice((y * width + x) * 4, (y * width + x) * 4 + 3).join(","));
+      return colours;
+    },
+  };
+}
 
 /** Every test of the group has a wire of its own. */
 function wires() {

@@ -12,9 +12,9 @@ export const PATIENCE_MS = 15_000;
 const FIRST_MS = 90_000;
 const OUT = new URL("out/", import.meta.url);
 
-/** A browser, to be closed by whoever asked for it. */
-export function launch() {
-  return chromium.launch({ executablePath: process.env["CHROMIUM"] || "/usr/bin/chromium", args: ["--no-sandbox"] });
+/** A browser, to be closed by whoever asked for it. @param {string[]} args */
+export function launch(...args) {
+  return chromium.launch({ executablePath: process.env["CHROMIUM"] || "/usr/bin/chromium", args: ["--no-sandbox", ...args] });
 }
 
 /**

@@ -13,6 +13,7 @@ import { WebLinksAddon } from "@xterm/addon-web-links";
 import { WebglAddon } from "@xterm/addon-webgl";
 import { type ITerminalAddon, type ITerminalOptions, Terminal as Xterm } from "@xterm/xterm";
 import { copyText } from "./clipboard";
+import { mendInverse } from "./inverse";
 import { Keyboard, type KeyboardOptions } from "./keyboard/keyboard";
 import { KeyboardModes } from "./keyboard/modes";
 import type { Modifiers } from "./keyboard/press";
@@ -142,6 +143,7 @@ export class Terminal {
     xterm.attachCustomKeyEventHandler((event) => this.#key(event));
 
     xterm.open(host);
+    mendInverse(xterm);
     this.#useRenderer();
     takePastes(host, { text: (text) => handlers.pasted(text), files: (transfer) => handlers.pastedFiles(transfer) });
     this.#takeTouches(host);

@@ -34,6 +34,7 @@ export interface Touchable {
 
 export function takeTouches(host: HTMLElement, target: Touchable): void {
   let last: { y: number; time: number } | undefined;
+  let start: Point = { clientX: 0, clientY: 0 };
   let moved = 0;
   let speed = 0;
   let frame = 0;
@@ -65,6 +66,7 @@ export function takeTouches(host: HTMLElement, target: Touchable): void {
       last = { y: touch.clientY, time: event.timeStamp };
       moved = speed = rest = 0;
       const at = { clientX: touch.clientX, clientY: touch.clientY };
+      start = at;
       press = setTimeout(() => void (selecting = target.selectWord(at)), LONG_PRESS_MS);
     },
     { passive: true },
@@ -78,10 +80,10 @@ export function takeTouches(host: HTMLElement, target: Touchable): void {
         event.preventDefault();
         return target.extendSelection(touch);
       }
+      if (Math.hypot(touch.clientX - start.clientX, touch.clientY - start.clientY) >= SLOP) clearTimeout(press);
       const distance = last.y - touch.clientY;
       moved += Math.abs(distance);
       if (moved < SLOP) return;
-      clearTimeout(press);
       event.preventDefault();
       speed = distance / Math.max(1, event.timeStamp - last.time);
       last = { y: touch.clientY, time: event.timeStamp };

@@ -221,9 +221,9 @@ describe("the panel of files", () => {
       transfer.items.add(new File(["dropped"], "dropped.txt"));
       return transfer;
     });
-    await page.dispatchEvent("#terminal", "dragover", { dataTransfer: dropped });
+    await page.dispatchEvent("#files-list", "dragover", { dataTransfer: dropped });
     await page.locator("#files.dropping").waitFor();
-    await page.dispatchEvent("#terminal", "drop", { dataTransfer: dropped });
+    await page.dispatchEvent("#files-list", "drop", { dataTransfer: dropped });
     await row(terminal, "dropped.txt").waitFor();
     await toTerminal(terminal);
     await terminal.enter("clear; cat project/readme project/src/deep/a.txt dropped.txt; echo");

@@ -469,6 +469,104 @@ describe("a finger", () => {
   });
 });
 
+describe("pasted and dropped files", () => {
+  /**
+   * Pastes or drops files, each with its content.
+   * @param {import("playwright-core").Page} page @param {"paste" | "drop"} how @param {Record<string, string>} files
+   */
+  async function give(page, how, files) {
+    await page.locator("#terminal .xterm-helper-textarea").evaluate(
+      (area, [how, files]) => {
+        const data = new DataTransfer();
+        for (const [name, content] of Object.entries(files)) data.items.add(new File([content], name));
+        const more = { bubbles: true, cancelable: true };
+        area.dispatchEvent(how === "paste" ? new ClipboardEvent("paste", { clipboardData: data, ...more }) : new DragEvent("drop", { dataTransfer: data, ...more }));
+      },
+      /** @type {const} */ ([how, files]),
+    );
+  }
+
+  onTerminal("are uploaded, and their paths typed for the shell, without Enter", async (terminal) => {
+    const { page } = terminal;
+    await terminal.enter("git init -q . 2>&1 | head -c 0; clear; pwd");
+    const [, home] = await terminal.until(/^(\/\S*)$/m);
+    await page.keyboard.type("cat ");
+    await give(page, "paste", { "image.png": "picture-1\n" });
+    await terminal.until(new RegExp(`cat ${home}/\\.pasted/image\\.png$`, "m"));
+    await page.keyboard.press("Enter");
+    await terminal.until(/^picture-1$/m);
+    await terminal.enter("clear");
+    await page.keyboard.type("cat ");
+    await give(page, "paste", { "image.png": "picture-2\n", "it's a $(file).txt": "text\n" });
+    await terminal.until(/image-2\.png '\S*it'\\''s a \$\(file\)\.txt'$/m);
+    await page.keyboard.press("Enter");
+    await terminal.until(/^picture-2\ntext$/m);
+    await terminal.enter("clear");
+    await page.keyboard.type("cat ");
+    await give(page, "drop", { "dropped.txt": "dropped\n" });
+    await terminal.until(/\.pasted\/dropped\.txt$/m);
+    await page.keyboard.press("Enter");
+    await terminal.until(/^dropped$/m);
+    assert.equal(await page.locator("#files").isVisible(), false, "the terminal keeps its width");
+    await terminal.enter("clear; cat .pasted/.gitignore");
+    await terminal.until(/^\*$/m);
+  });
+
+  onTerminal("show how far they are, can be given up, and say what failed", async (terminal) => {
+    const { page } = terminal;
+    const network = await page.context().newCDPSession(page);
+    await network.send("Network.enable");
+    await network.send("Network.emulateNetworkConditions", { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: 100_000 });
+    await give(page, "paste", { "large.bin": "x".repeat(4_000_000) });
+    await page.locator("#offer", { hasText: /Uploading large\.bin: .* of 4\.0 MB/ }).waitFor();
+    await terminal.picture("paste-progress");
+    await page.locator("#offer-act:not([aria-disabled])", { hasText: "Cancel" }).click();
+    await page.locator("#offer").waitFor({ state: "hidden" });
+    await network.send("Network.emulateNetworkConditions", { offline: true, latency: 0, downloadThroughput: -1, uploadThroughput: -1 });
+    await give(page, "paste", { "lost.bin": "x" });
+    await page.locator("#notice", { hasText: "not uploaded" }).waitFor();
+    await network.send("Network.emulateNetworkConditions", { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: -1 });
+    assert.doesNotMatch(await terminal.text(), /large\.bin|lost\.bin/);
+    terminal.complaints.length = 0;
+  });
+
+  onTerminal(
+    "a picture on the clipboard is pasted by the screen's key as well",
+    async (terminal) => {
+      const { page } = terminal;
+      await page.evaluate(async () => {
+        const canvas = new OffscreenCanvas(2, 2);
+        canvas.getContext("2d")?.fillRect(0, 0, 2, 2);
+        await navigator.clipboard.write([new ClipboardItem({ "image/png": await canvas.convertToBlob({ type: "image/png" }) })]);
+      });
+      await page.locator("[data-key=paste]").tap();
+      await terminal.until(/\.pasted\/ima\n?ge\.png$/m);
+    },
+    { viewport: { width: 390, height: 760 }, hasTouch: true, isMobile: true, permissions: ["clipboard-read", "clipboard-write"] },
+  );
+
+  describe("at the wire", () => {
+    wires();
+
+    test("text that came with a picture of it is text, and an image alone is no empty paste", async () => {
+      const wire = await atWire("\x1b[?2004h");
+      const { page, terminal } = wire;
+      const both = () =>
+        page.locator("#terminal .xterm-helper-textarea").evaluate((area) => {
+          const data = new DataTransfer();
+          data.setData("text/plain", "cells");
+          data.items.add(new File(["png"], "image.png", { type: "image/png" }));
+          area.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true }));
+        });
+      assert.equal(await sent(wire, both), "\x1b[200~cells\x1b[201~");
+      // This broker has no files.
+      assert.equal(await sent(wire, () => give(page, "paste", { "image.png": "png" })), "");
+      await page.locator("#notice", { hasText: "not uploaded" }).waitFor();
+      terminal.complaints.length = 0;
+    });
+  });
+});
+
 describe("styles of text", () => {
   wires();
 

@@ -8,6 +8,7 @@ import { copyText, showText } from "./clipboard";
 import { copyWords } from "./copied";
 import { keepWords, led, unreachable, unwell } from "./ending";
 import { FilesPanel } from "./files/panel";
+import { Pasted } from "./files/pasted";
 import { bringHome } from "./focus";
 import { Inbox, leftOut } from "./inbox";
 import { chordKey, holds } from "./keyboard/chords";
@@ -34,6 +35,7 @@ import { element, View } from "./view";
 const ENTER_GRACE_MS = 400;
 /** Longest title taken from a program, in UTF-16 units. */
 const MAX_TITLE = 120;
+const WATCHES = "This window only watches: what is typed here goes nowhere.";
 const PHONE_FONT = 13;
 const DESKTOP_FONT = 14;
 
@@ -67,7 +69,7 @@ const terminal = new Terminal(
     input: (text, pasted) => send(pasted ? text : soft.take(text)),
     binary: sendRaw,
     pasted: (text) => void pasteText(text),
-    pastedFiles: (transfer) => void transfer,
+    pastedFiles: (transfer) => (isViewing(session) ? view.notice(WATCHES) : void pasted.take(transfer)),
     selected: (text) => (text === undefined ? takeBack(copySelected) : offer("Text is selected.", "Copy", copySelected)),
     room: (size) => line?.resize(size),
     title: (text) => {
@@ -98,6 +100,12 @@ function terminalOptions(): TerminalOptions {
   };
 }
 
+const pasted = new Pasted({
+  type: (words) => terminal.paste(words),
+  say: (words) => view.notice(words, true),
+  progress: (words, cancel) => (words === undefined ? takeBack(cancel) : offer(words, "Cancel", cancel)),
+});
+
 const files = new FilesPanel({
   leave: () => terminal.focus(),
   toggled: (open) => app.toggleAttribute("data-files", open),
@@ -112,8 +120,14 @@ const list = new SessionList({ current: () => (isRunning(session) ? session.id :
 function on(event: Event): void {
   const before = session;
   session = advance(session, event, performance.now());
-  if (isRunning(session) && !isRunning(before) && session.id !== undefined && session.window?.guest !== true) files.attach(session.id);
-  if (!isRunning(session) && isRunning(before)) files.detach();
+  if (isRunning(session) && !isRunning(before) && session.id !== undefined && session.window?.guest !== true) {
+    files.attach(session.id);
+    pasted.attach(session.id);
+  }
+  if (!isRunning(session) && isRunning(before)) {
+    files.detach();
+    pasted.detach();
+  }
   terminal.setViewer(isViewing(session));
   menu.render(session);
   draw();
@@ -293,7 +307,7 @@ function send(text: string): void {
   if (line === undefined || session.phase === "ended") return;
   if (isViewing(session)) {
     // The mouse and the focus report by themselves.
-    if (!/^\x1b\[[IOM<]/.test(text)) view.notice("This window only watches: what is typed here goes nowhere.");
+    if (!/^\x1b\[[IOM<]/.test(text)) view.notice(WATCHES);
     return;
   }
   hasTyped = true;
@@ -384,7 +398,7 @@ function othersToo(): string {
 // Ctrl-W is a key of the shell, but the browser's own: where closing the page ends something, the browser asks first.
 window.addEventListener("beforeunload", (event) => {
   const losesShell = session.phase === "live" && session.window === undefined && hasTyped;
-  if (losesShell || (isRunning(session) && files.isBusy)) event.preventDefault();
+  if (losesShell || (isRunning(session) && (files.isBusy || pasted.isBusy))) event.preventDefault();
 });
 
 // --- the session's menu --------------------------------------------------------------------------------------------------------------
@@ -477,7 +491,17 @@ function pasteWanted(): void {
   // Only pages of a secure origin have a clipboard.
   const clipboard = navigator.clipboard as Clipboard | undefined;
   if (clipboard?.readText === undefined) return refused();
-  clipboard.readText().then((text) => void pasteText(text), refused);
+  clipboard.readText().then((text) => (text === "" ? pasteImage(clipboard) : pasteText(text)), refused).catch(refused);
+}
+
+/** The picture on the clipboard, where there is one and no text. */
+async function pasteImage(clipboard: Clipboard): Promise<void> {
+  const transfer = new DataTransfer();
+  for (const item of await clipboard.read()) {
+    const type = item.types.find((type) => type.startsWith("image/"));
+    if (type !== undefined) transfer.items.add(new File([await item.getType(type)], `image.${type.slice("image/".length).replace(/\W.*/, "")}`, { type }));
+  }
+  if (transfer.files.length > 0 && !isViewing(session)) await pasted.take(transfer);
 }
 
 // --- keys for touch devices ----------------------------------------------------------------------------------------------------------

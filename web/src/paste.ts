@@ -39,13 +39,25 @@ export function takePastes(element: HTMLElement, host: PasteHost): void {
     },
     { capture: true },
   );
+  let leaving: ReturnType<typeof setTimeout> | undefined;
+  const over = (on: boolean) => {
+    element.classList.toggle("dropping", on);
+    // The browser tells of it several times a second, and nothing of its end outside the window.
+    clearTimeout(leaving);
+    if (on) leaving = setTimeout(() => over(false), 500);
+  };
   element.addEventListener("dragover", (event) => {
-    if (event.dataTransfer?.types.includes("text/plain") && !event.dataTransfer.types.includes("Files")) event.preventDefault();
+    if (event.dataTransfer === null || !/^(Files|text\/plain)$/m.test(event.dataTransfer.types.join("\n"))) return;
+    take(event);
+    event.dataTransfer.dropEffect = "copy";
+    over(true);
   });
   element.addEventListener("drop", (event) => {
-    if (event.dataTransfer === null || event.dataTransfer.types.includes("Files")) return;
-    const text = event.dataTransfer.getData("text/plain");
+    over(false);
+    if (event.dataTransfer === null) return;
     take(event);
+    if (event.dataTransfer.types.includes("Files")) return host.files(event.dataTransfer);
+    const text = event.dataTransfer.getData("text/plain");
     if (text !== "") host.text(text);
   });
   // What keyboards and assistants of the system put in at once is pasted as well: typing makes no line ends but by its key.

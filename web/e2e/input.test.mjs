@@ -71,7 +71,10 @@ describe("pasted text", () => {
     await terminal.enter("echo brac''keted");
     await terminal.until(/^bracketed$/m);
     for (const end of ["\x1b[201~", "\x9b201~", "\x1b\x1b[201~[201~"]) await paste(terminal.page, `x${end}\recho ran-$((6*7))\r`);
+    // The line editor takes an interrupt only after the whole paste.
+    await terminal.until(/x\[201~\[201~\necho ran-\S+\n?$/);
     await terminal.page.keyboard.press("Control+c");
+    await terminal.until(/\^C/);
     await terminal.enter("echo by-hand-$((6*7))");
     await terminal.until(/^by-hand-42$/m);
     assert.doesNotMatch(await terminal.text(), /^ran-42$/m);
@@ -163,6 +166,51 @@ describe("keys at the wire", () => {
     assert.equal(await press("Escape"), "\x1b", "a reset takes it away");
   });
 
+  test("keep a program's protocol through a redrawn screen", async () => {
+    const wire = await atWire("\x1b[>1u");
+    const press = (/** @type {string} */ key) => sent(wire, () => wire.page.keyboard.press(key));
+    wire.socket.say({ type: "screen", offset: wire.drawn(), data: "\x1b[=5;1uredrawn" });
+    await wire.terminal.until(/redrawn/);
+    assert.equal(await press("Control+Shift+A"), "\x1b[97:65;6u");
+    wire.socket.say({ type: "screen", offset: wire.drawn(), data: "plain" });
+    await wire.terminal.until(/plain/);
+    assert.equal(await press("Escape"), "\x1b");
+  });
+
+  test("go by the person's layout: chords by the letter, AltGr and dead keys as text", async () => {
+    for (const output of ["", "\x1b[>1u", "\x1b[>4;2m"]) {
+      const wire = await atWire(`word ${output}`, { permissions: ["clipboard-read", "clipboard-write"] });
+      const { page } = wire;
+      const devtools = await page.context().newCDPSession(page);
+      /** @param {string} key @param {string} code @param {number} keyCode @param {number} modifiers 1 Alt, 2 Ctrl, 8 Shift @param {string} [text] */
+      const key = async (key, code, keyCode, modifiers, text) => {
+        const more = { key, code, windowsVirtualKeyCode: keyCode, modifiers };
+        await devtools.send("Input.dispatchKeyEvent", { type: text === undefined ? "rawKeyDown" : "keyDown", ...(text !== undefined && { text }), ...more });
+        await devtools.send("Input.dispatchKeyEvent", { type: "keyUp", ...more });
+      };
+      // Dvorak has C where others have I.
+      await page.locator("#terminal .xterm-screen").dblclick({ position: { x: 12, y: 8 } });
+      await key("C", "KeyI", 67, 2 | 8);
+      await eventually("it is copied", async () => (await page.evaluate(() => navigator.clipboard.readText())) === "word");
+      await key("F", "KeyY", 70, 2 | 8);
+      await page.locator("#files-button[aria-expanded=true]").waitFor();
+      await key("F", "KeyY", 70, 2 | 8);
+      await page.locator("#files-button[aria-expanded=false]").waitFor();
+      await page.locator("#terminal .xterm-helper-textarea").focus();
+      assert.equal(await sent(wire, () => key("@", "KeyQ", 81, 0, "@")), "@");
+      const accent = async () => {
+        await key("Dead", "BracketLeft", 229, 0);
+        await devtools.send("Input.imeSetComposition", { text: "^", selectionStart: 1, selectionEnd: 1 });
+        await devtools.send("Input.insertText", { text: "ê" });
+        await eventually("the letter", () => /ê/.test(wire.socket.typed));
+      };
+      assert.equal(await sent(wire, accent), "ê", JSON.stringify(output));
+      await closePages();
+      broker.stop();
+      broker = await FakeBroker.start();
+    }
+  });
+
   test("go as xterm's modifyOtherKeys when a program asks for that", async () => {
     const wire = await atWire("\x1b[>4;2m");
     const { draw, page } = wire;
@@ -241,10 +289,33 @@ describe("the mouse at the wire", () => {
       socket.inputs.map(({ bytes }) => bytes),
       [`\x1b[M ${String.fromCharCode(180 + 32)}!`, `\x1b[M#${String.fromCharCode(180 + 32)}!`],
     );
+    // Without these two the program would read coordinates that it does not expect: xterm.js knows neither.
+    await wire.draw("\x1b[?1005h\x1b[?1015h");
     socket.inputs.length = 0;
-    await wire.draw("\x1b[?1015h");
     await page.mouse.click(screen.x + (screen.width * 179.5) / cols, screen.y + 5);
-    await eventually("urxvt's report", () => socket.typed.startsWith("\x1b[M") || socket.typed.includes("\x1b[32;180;1M"));
+    await eventually("the report", () => socket.inputs.length >= 2);
+    assert.equal(socket.inputs[0]?.bytes, `\x1b[M ${String.fromCharCode(180 + 32)}!`);
+  });
+
+  test("is not told wrongly over a connection that carries text alone: the person is told", async () => {
+    broker.level = 0;
+    const terminal = await TerminalPage.open(browser, { at: broker.url, viewport: { width: 1900, height: 680 } });
+    pages.push(terminal);
+    const socket = await eventually("a connection at level 0", () => broker.sockets.find(({ query, isGone }) => query.get("client") === null && !isGone));
+    socket.say({ type: "ready", session: "s1", offset: 0, provider: "fake" });
+    socket.say({ type: "output", data: "\x1b[?1000hhere" });
+    await terminal.until(/here/);
+    const { page } = terminal;
+    const screen = await page.locator("#terminal .xterm-screen").boundingBox();
+    assert.ok(screen);
+    await page.mouse.click(screen.x + screen.width - 20, screen.y + 5);
+    await page.locator("#notice", { hasText: "too far right" }).waitFor();
+    await page.mouse.click(screen.x + 5, screen.y + 5);
+    await eventually("the click on the left", () => socket.messages.some(({ type, data }) => type === "input" && data.startsWith("\x1b[M ")));
+    assert.deepEqual(
+      socket.messages.filter(({ type }) => type === "input").map(({ data }) => data),
+      ["\x1b[M !!", "\x1b[M#!!"],
+    );
   });
 });
 
@@ -595,6 +666,27 @@ describe("styles of text", () => {
       }
     });
   }
+
+  test("bold, dim and underlined text looks so in both renderers", async () => {
+    for (const renderer of /** @type {const} */ (["dom", "auto"])) {
+      const terminal = await TerminalPage.open(browser, { at: broker.url, renderer, colorScheme: "dark" });
+      pages.push(terminal);
+      const socket = await eventually("a connection", () => broker.sockets.at(-1));
+      socket.ready();
+      socket.write(0, "\x1b[?25lMMMM\x1b[1mMMMM\x1b[0m\x1b[2m\u2588\u2588\u2588\u2588\x1b[0m\x1b[4m    \x1b[0m    \x1b[9m    \x1b[0m");
+      const cols = Number(socket.query.get("cols"));
+      await eventually("it is drawn", async () => (await inked(terminal.page, cols)).at(0, 4).has("215,220,229"));
+      const seen = await inked(terminal.page, cols);
+      assert.ok(seen.ink(4, 8) > seen.ink(0, 4) * 1.05, `${renderer}: bold letters have more ink`);
+      const [dim] = [...seen.at(9, 11)].map((colour) => Number(colour.split(",")[0]));
+      assert.ok(dim !== undefined && dim > 60 && dim < 170, `${renderer}: dim is between ground and ink, not ${dim}`);
+      assert.ok(seen.ink(12, 16) > 0, `${renderer}: spaces are underlined`);
+      assert.equal(seen.ink(17, 19), 0, `${renderer}: others are not`);
+      assert.ok(seen.ink(20, 24) > 0, `${renderer}: and struck through`);
+      await closePages();
+      broker.sockets.length = 0;
+    }
+  });
 });
 
 /**
@@ -605,7 +697,7 @@ describe("styles of text", () => {
 async function inked(page, cols) {
   const screen = await page.locator("#terminal .xterm-screen").boundingBox();
   assert.ok(screen);
-  const clip = { ...screen, height: 14 };
+  const clip = { ...screen, height: 17 };
   const shot = (await page.screenshot({ clip, scale: "css" })).toString("base64");
   const { width, data } = await page.evaluate(async (shot) => {
     const bytes = Uint8Array.from(atob(shot), (c) => c.charCodeAt(0));
@@ -621,6 +713,13 @@ async function inked(page, cols) {
       const [left, right] = [Math.ceil((from * screen.width) / cols) + 1, Math.floor((to * screen.width) / cols) - 1];
       for (let y = 3; y < 12; y++) for (let x = left; x < right; x++) colours.add(data.slice((y * width + x) * 4, (y * width + x) * 4 + 3).join(","));
       return colours;
+    },
+    /** How much brighter than a dark ground the cells from one column to another are. @param {number} from @param {number} to */
+    ink(from, to) {
+      let sum = 0;
+      const [left, right] = [Math.ceil((from * screen.width) / cols), Math.floor((to * screen.width) / cols)];
+      for (let y = 0; y < 17; y++) for (let x = left; x < right; x++) sum += Math.max(0, (data[(y * width + x) * 4] ?? 0) - 17);
+      return sum;
     },
   };
 }

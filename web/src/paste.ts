@@ -65,9 +65,8 @@ export function takePastes(element: HTMLElement, host: PasteHost): void {
     "beforeinput",
     (event) => {
       const text = event.data ?? event.dataTransfer?.getData("text/plain") ?? "";
-      if (!event.cancelable || !event.inputType.startsWith("insert") || event.inputType === "insertCompositionText") return;
+      if (!event.cancelable || text === "" || !/^insert(Text|From.*)$/.test(event.inputType)) return;
       if (event.inputType === "insertText" && cleanPaste(text) === text && !/[\r\n]/.test(text)) return;
-      if (text === "") return;
       take(event);
       host.text(text);
     },

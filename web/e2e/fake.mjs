@@ -46,7 +46,10 @@ export class FakeBroker {
   /** @param {import("node:http").IncomingMessage} request @param {import("node:http").ServerResponse} response */
   async #answer(request, response) {
     const { pathname } = new URL(request.url ?? "/", this.url);
-    const route = this.routes[`${request.method} ${pathname}`] ?? (pathname === "/api/session" ? { body: '{"provider":"fake"}' } : undefined);
+    const [, session] = /^\/api\/sessions\/(\w+)$/.exec(pathname) ?? [];
+    /** @type {{ status?: number, body?: string } | undefined} */
+    const usual = pathname === "/api/session" ? { body: '{"provider":"fake"}' } : session !== undefined ? { body: JSON.stringify({ id: session }) } : undefined;
+    const route = this.routes[`${request.method} ${pathname}`] ?? usual;
     if (route !== undefined) return void response.writeHead(route.status ?? 200, { "content-type": "application/json" }).end(route.body ?? "");
     const path = join(DIST, pathname === "/" ? "index.html" : pathname);
     try {

@@ -133,7 +133,7 @@ describe("the panel of files", () => {
     const { page } = terminal;
     await terminal.enter("mkdir -p apples/red bananas; touch apples/one apples/two; clear; echo made");
     await terminal.until(/^made$/m);
-    await page.keyboard.press("Control+Shift+F");
+    await page.keyboard.press("Control+Shift+E");
     await page.locator('[role=row][data-name="apples"]:focus').waitFor();
     await page.keyboard.press("ArrowDown");
     await page.locator('[role=row][data-name="bananas"]:focus').waitFor();
@@ -179,7 +179,7 @@ describe("the panel of files", () => {
     await page.locator(".xterm-helper-textarea:focus").waitFor({ state: "attached" });
     await terminal.enter("clear; ls");
     await terminal.until(/^bananas$/m);
-    await page.keyboard.press("Control+Shift+F");
+    await page.keyboard.press("Control+Shift+E");
     await page.locator("#files").waitFor({ state: "hidden" });
   });
 

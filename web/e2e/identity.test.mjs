@@ -102,6 +102,30 @@ describe("with [auth]", () => {
     await page.context().close();
   });
 
+  test("who signs out has to sign in again, finds the session where it was, and nobody else is offered that", async () => {
+    const terminal = await TerminalPage.open(browser, { at: own.url });
+    const { page } = terminal;
+    await signIn(terminal);
+    await terminal.untilLive();
+    await terminal.enter("mine=$((40+2))");
+    await page.locator("#session-button").click();
+    await page.getByRole("menuitem", { name: "Sign out" }).click();
+    await page.locator("#token:focus").waitFor();
+    assert.equal(await page.evaluate(() => fetch("api/sessions").then(({ status }) => status)), 401);
+    terminal.complaints.length = 0; // the browser notes the refusal as an error of its own
+    await signIn(terminal);
+    await terminal.untilLive();
+    await terminal.enter('echo "kept-$mine"');
+    await terminal.until(/^kept-42$/m);
+    await terminal.close();
+
+    const open = await TerminalPage.live(browser);
+    await open.page.locator("#session-button").click();
+    await open.page.locator("#session-menu [role=menuitem]:visible").first().waitFor();
+    assert.ok(!(await open.page.locator("#session-menu [role=menuitem]:visible").allTextContents()).includes("Sign out"));
+    await open.close();
+  });
+
   test("a cookie that another port has set is told, and lets nobody in", async () => {
     const terminal = await TerminalPage.open(browser, { at: own.url });
     await signIn(terminal);

@@ -131,6 +131,52 @@ describe("a session", () => {
     await other.close();
   });
 
+  onTerminal("is called what its person calls it: in the bar, the tab and the list, after a reload, and nothing that misleads", async (terminal) => {
+    const { page } = terminal;
+    await terminal.enter("PS1='$ '; printf '\\033]0;vim notes\\007'");
+    await page.locator("#title", { hasText: /^vim notes$/ }).waitFor();
+    await page.locator("#session-button").click();
+    await page.getByRole("menuitem", { name: "Rename…" }).click();
+    const field = page.getByRole("textbox", { name: "Name" });
+    await field.fill("gnp\u202e.exe");
+    await page.keyboard.press("Enter");
+    await page.getByText("A name is one line of text.").waitFor();
+    await field.fill("the build");
+    await page.keyboard.press("Enter");
+    await page.locator("#title", { hasText: /^the build · vim notes$/ }).waitFor();
+    assert.match(await page.title(), /^the build · vim notes · /);
+    await page.locator("#terminal .xterm-helper-textarea:focus").waitFor({ state: "attached" });
+    await page.reload();
+    await page.locator("#title", { hasText: /^the build/ }).waitFor();
+
+    await page.locator("#session-button").click();
+    await page.getByRole("menuitem", { name: "My sessions…" }).click();
+    const row = page.locator(`#sessions-list li[data-session="${await sessionOf(terminal)}"]`);
+    await row.getByText("the build").waitFor();
+    assert.match((await row.textContent()) ?? "", /this window.*local · running · \d+:\d\d · 1 window/);
+    assert.equal(await row.getByRole("button", { name: /^Attach/ }).count(), 0, "one is in it already");
+    await terminal.picture("list");
+    await row.getByRole("button", { name: "Rename the build" }).click();
+    await field.fill("");
+    await page.keyboard.press("Enter");
+    await row.getByText("the build").waitFor({ state: "detached" });
+    await page.keyboard.press("Escape");
+    await page.locator("#title", { hasText: "the build" }).waitFor({ state: "detached" });
+    await page.locator("#terminal .xterm-helper-textarea:focus").waitFor({ state: "attached" });
+  });
+
+  onTerminal("that nobody is in says how long it is still kept", async (terminal) => {
+    const other = await TerminalPage.live(browser);
+    const session = await sessionOf(other);
+    await other.page.context().close();
+    await terminal.page.locator("#session-button").click();
+    await terminal.page.getByRole("menuitem", { name: "My sessions…" }).click();
+    const row = terminal.page.locator(`#sessions-list li[data-session="${session}"]`);
+    await row.getByText(/no window, kept \d+ (s|min|h) more/).waitFor();
+    await row.getByRole("button", { name: /^Attach/ }).click();
+    await eventually("this window is in it", async () => (await sessionOf(terminal)) === session);
+  });
+
   onTerminal("has a recording that plays beside it and types nothing", async (terminal) => {
     const { page } = terminal;
     await terminal.enter("echo recorded-$((40+2)); printf '\\033[c\\033[6n'; sleep 1; clear");
@@ -274,7 +320,7 @@ describe("several windows on one session", () => {
     await guest.page.locator("#files-button").waitFor({ state: "hidden" });
     await guest.page.locator("#session-button").click();
     const offered = await guest.page.locator("#session-menu [role=menuitem]:visible").allTextContents();
-    assert.deepEqual(offered, ["Copy viewer link", "My sessions…", "Detach"]);
+    assert.deepEqual(offered, ["Copy viewer link", "Search in the terminal", "My sessions…", "Detach"]);
     await guest.picture("guest");
     await guest.page.getByRole("menuitem", { name: "Detach" }).click();
     await guest.page.getByRole("button", { name: "Attach again" }).click();

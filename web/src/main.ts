@@ -12,18 +12,24 @@ import { Pasted } from "./files/pasted";
 import { bringHome } from "./focus";
 import { Inbox, leftOut } from "./inbox";
 import { chordKey, holds } from "./keyboard/chords";
+import { isMac } from "./keyboard/platform";
 import { keySequence, type SoftKey, softPress, withCtrl } from "./keys";
 import { Line, type Target } from "./line";
 import { forget, isAlone, newName, recall, remember } from "./memory";
+import { Board } from "./notices/board";
+import { beep } from "./notices/sound";
+import { allowNotices } from "./notices/system";
 import { offer, takeBack } from "./offer";
 import { MAX_WAITING } from "./outbox";
 import { cleanPaste, lineCount } from "./paste";
 import { checked, loadPreferences, onStored, type Preferences, savePreferences } from "./preferences";
 import { confirmEnd, confirmPaste, withdraw } from "./questions";
 import { advance, type Event, IDLE, isRunning, isViewing, type Session } from "./session";
-import { recordingUrl } from "./sessions/api";
+import { Search } from "./search";
+import { isSignedIn, type Listed, recordingUrl, showSession, signOut } from "./sessions/api";
 import { type Link, linkTo, readLink, withoutLink } from "./sessions/links";
 import { SessionList } from "./sessions/list";
+import { rename } from "./sessions/naming";
 import { type Act, SessionMenu } from "./sessions/menu";
 import { Player } from "./sessions/player";
 import { Settings } from "./settings";
@@ -58,6 +64,9 @@ let fromMemory = false;
 /** A page of another site led here, as the broker tells in the document: nothing new starts before the person says so. */
 let wasLed = document.documentElement.dataset["led"] !== undefined;
 let title = "";
+/** What the person calls this session. */
+let name: string | undefined;
+let signedIn = false;
 let hasTyped = false;
 let ticker: ReturnType<typeof setInterval> | undefined;
 /** Counts sessions asked for, so that an answer for an older one is not taken for the newest. */
@@ -76,10 +85,8 @@ const terminal = new Terminal(
       title = text.slice(0, MAX_TITLE).toWellFormed();
       draw();
     },
-    bell: () => {
-      view.bell();
-      if (document.hidden) document.title = `🔔 ${document.title.replace(/^🔔 /u, "")}`;
-    },
+    bell: ring,
+    said: (said) => board.said(said, preferences.systemNotices),
     copied: (how, text) => {
       if (how === "done") return view.notice(copyWords(how, text));
       offer(copyWords(how, text), "Copy", () => void copy(text));
@@ -111,9 +118,16 @@ const files = new FilesPanel({
   toggled: (open) => app.toggleAttribute("data-files", open),
 });
 
+const search = new Search({ look: () => terminalOptions().look, leave: () => terminal.focus(), selection: () => terminal.selection });
+terminal.load(search.addon);
+const board = new Board({ changed: draw, allow: () => prefer({ systemNotices: true }), called: () => name ?? (title || "Sandbox") });
 const menu = new SessionMenu(choose);
 const player = new Player(terminalOptions);
-const list = new SessionList({ current: () => (isRunning(session) ? session.id : undefined), attach: (session) => attach({ session, role: "driver" }) });
+const list = new SessionList({
+  current: () => (isRunning(session) ? session.id : undefined),
+  attach: (session) => attach({ session, role: "driver" }),
+  renamed: named,
+});
 
 // --- the session ---------------------------------------------------------------------------------------------------------------------
 
@@ -129,7 +143,8 @@ function on(event: Event): void {
     pasted.detach();
   }
   terminal.setViewer(isViewing(session));
-  menu.render(session);
+  if (isRunning(session) && !isRunning(before)) void learn();
+  menu.render(session, signedIn);
   draw();
   if (session.phase !== before.phase) enter(session.phase, before.phase);
   if (session.phase === "live" && session.remark !== undefined && session.remark !== before.remark) view.notice(session.remark, session.storageTrouble !== undefined);
@@ -143,6 +158,8 @@ function enter(phase: Session["phase"], before: Session["phase"]): void {
   // The button that had the keyboard is gone with the banner.
   if (phase === "live" && before === "away" && document.activeElement === document.body) terminal.focus();
   if (phase !== "ended" && phase !== "signin") return;
+  search.close();
+  board.clear();
   if (phase === "ended") {
     terminal.setSize(undefined);
     terminal.retire();
@@ -201,7 +218,9 @@ function start(): void {
   line?.dispose();
   line = undefined;
   title = "";
+  name = undefined;
   hasTyped = false;
+  board.clear();
   on({ kind: "begin" });
   view.notice("");
   terminal.focus();
@@ -298,7 +317,31 @@ async function stillAllowed(mine: number): Promise<void> {
 }
 
 function draw(): void {
-  view.render(session, title, performance.now());
+  view.render(session, { name, title, unseen: board.unseen, progress: board.progress }, performance.now());
+}
+
+/** What the page is not told over its socket: what the session is called, and whether there is a sign-in to leave. */
+async function learn(): Promise<void> {
+  const { id, window } = session;
+  const [asked, found] = await Promise.all([isSignedIn(), id === undefined || window?.guest === true ? undefined : showSession(id)]);
+  signedIn = asked;
+  menu.render(session, signedIn);
+  if (found?.ok === true) named(found.value);
+}
+
+/** A session is called this now. */
+function named(listed: Listed): void {
+  if (listed.id !== session.id) return;
+  name = listed.name;
+  draw();
+}
+
+function ring(): void {
+  const { bell, systemNotices } = preferences;
+  if (bell === "none") return;
+  if (bell !== "sound") view.bell();
+  if (bell !== "visual") beep();
+  board.rang(systemNotices);
 }
 
 // --- the keyboard --------------------------------------------------------------------------------------------------------------------
@@ -350,9 +393,10 @@ function copySelected(): void {
 /** The ways out of the terminal for people who use no pointer: everything else belongs to the program. */
 function pageKey(event: KeyboardEvent): boolean {
   const key = chordKey(event);
-  if (!holds(event, "ctrl", "shift") || (key !== "Home" && key !== "f")) return false;
-  if (event.type === "keydown" && key === "Home") element("details-button").focus();
-  if (event.type === "keydown" && key === "f" && !event.repeat) files.toggle();
+  const acts: Readonly<Record<string, () => void>> = { Home: () => element("details-button").focus(), f: () => search.open(), e: () => files.toggle() };
+  const act = holds(event, "ctrl", "shift") ? acts[key] : isMac && key === "f" && holds(event, "meta") ? acts["f"] : undefined;
+  if (act === undefined) return false;
+  if (event.type === "keydown" && !event.repeat) act();
   event.preventDefault();
   return true;
 }
@@ -405,7 +449,9 @@ window.addEventListener("beforeunload", (event) => {
 
 function choose(act: Act): void {
   const { id } = session;
+  if (act === "search") return search.open();
   if (act === "list") return void list.open();
+  if (act === "sign-out") return void leave();
   if (id === undefined) return;
   switch (act) {
     case "open":
@@ -418,6 +464,8 @@ function choose(act: Act): void {
       const invitation = session.window?.invitation ?? target.invitation;
       return void copyLink({ session: id, role: "viewer", ...(invitation !== undefined && { invitation }) });
     }
+    case "rename":
+      return void rename({ id, ...(name !== undefined && { name }), ...(title !== "" && { title }) }).then((listed) => listed && named(listed));
     case "play":
       return void player.open(id);
     case "save":
@@ -428,6 +476,16 @@ function choose(act: Act): void {
     case "kill":
       return void askToEnd();
   }
+}
+
+async function leave(): Promise<void> {
+  const left = await signOut();
+  if (!left.ok) return view.notice(left.error, true);
+  attempt++;
+  line?.dispose();
+  line = undefined;
+  signedIn = false;
+  on({ kind: "signin" });
 }
 
 async function copyLink(to: Link): Promise<void> {
@@ -576,9 +634,19 @@ function applyPreferences(): void {
 }
 
 function prefer(change: Partial<Record<keyof Preferences, unknown>>): void {
+  if (change.systemNotices === true) return void askForNotices();
   preferences = checked({ ...preferences, ...change });
   savePreferences(preferences, usualFont);
   applyPreferences();
+}
+
+/** The browser asks, and only because the person did. */
+async function askForNotices(): Promise<void> {
+  const allowed = await allowNotices();
+  preferences = { ...preferences, systemNotices: allowed };
+  savePreferences(preferences, usualFont);
+  applyPreferences();
+  if (!allowed) view.notice("The browser does not let this page show notices outside it. Its settings for this site can change that.");
 }
 
 onStored(() => {
@@ -603,7 +671,11 @@ window.addEventListener("online", () => {
   line?.renew();
 });
 // A page that was away, or a machine that slept, may hold a connection that died meanwhile.
-window.addEventListener("focus", () => line?.hurry());
+window.addEventListener("focus", () => {
+  line?.hurry();
+  // It may have been named elsewhere meanwhile.
+  if (isRunning(session)) void learn();
+});
 document.addEventListener("visibilitychange", () => {
   draw();
   if (!document.hidden) line?.hurry();

@@ -19,6 +19,8 @@ import { KeyboardModes } from "./keyboard/modes";
 import type { Modifiers } from "./keyboard/press";
 import type { Size } from "./level1";
 import { cleanPaste, takePastes } from "./paste";
+import { listen } from "./notices/listen";
+import type { Said } from "./notices/parse";
 import type { Preferences } from "./preferences";
 import { clampCells } from "./protocol";
 import { Selecting } from "./selecting";
@@ -44,6 +46,8 @@ export interface TerminalHandlers {
   /** The program named itself (OSC 0 or 2). */
   title(text: string): void;
   bell(): void;
+  /** The program told of something beside its output. */
+  said(said: Said): void;
   /** The program put `text` on the clipboard; was kept from it, as nobody was working in this terminal; or the browser did not let this page. */
   copied(how: Copied, text: string): void;
   /** The pointer is on a link that leads to `url`, or no longer is. */
@@ -139,6 +143,7 @@ export class Terminal {
     xterm.onBinary((text) => handlers.binary(text));
     xterm.onSelectionChange(() => !xterm.hasSelection() && handlers.selected(undefined));
     xterm.onTitleChange((text) => handlers.title(text));
+    listen(xterm.parser, (said) => !silence.replay && handlers.said(said));
     xterm.onBell(() => !silence.replay && handlers.bell());
     xterm.attachCustomKeyEventHandler((event) => this.#key(event));
 

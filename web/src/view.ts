@@ -3,6 +3,7 @@
  * changed, so that nothing flickers and screen readers hear each thing once. Decides nothing.
  */
 import { keepWords } from "./ending";
+import type { Progress } from "./notices/parse";
 import { isRunning, isViewing, type Membership, type Session } from "./session";
 import { formatMs, type Step, type Steps } from "./steps";
 
@@ -26,6 +27,17 @@ export function element<T extends HTMLElement = HTMLElement>(id: string): T {
   return found as T;
 }
 
+/** What the tab and the bar are headed with. */
+export interface Heading {
+  /** What the person calls the session. */
+  readonly name: string | undefined;
+  /** What the program calls itself. */
+  readonly title: string;
+  /** Notices that nobody has seen. */
+  readonly unseen: number;
+  readonly progress: Progress | undefined;
+}
+
 export class View {
   readonly #app = element("app");
   readonly #details = element("details");
@@ -34,7 +46,7 @@ export class View {
   #shown: Session | undefined;
 
   /** Draws the session as it is at `now`, in milliseconds of the page's clock. */
-  render(session: Session, title: string, now: number): void {
+  render(session: Session, heading: Heading, now: number): void {
     const { phase, ending } = session;
     const failedStart = phase === "ended" && session.readyAt === undefined;
     if (this.#app.dataset["phase"] !== phase) this.#app.dataset["phase"] = phase;
@@ -48,16 +60,19 @@ export class View {
     text("state", failedStart ? "Not started" : phase === "live" && viewing ? "Viewing" : STATES[phase]);
     text("provider", session.provider ?? "");
     text("isolation", session.isolation ?? "");
-    text("title", title);
+    const { name, title } = heading;
+    text("title", [name, title].filter(Boolean).join(" · "));
     text("elapsed", session.readyAt === undefined ? "" : clock((session.endedAt ?? now) - session.readyAt));
-    document.title = [title, session.provider, "Sandbox"].filter(Boolean).join(" · ");
+    // Made of all there is each time: a prompt that sets the title takes no mark away.
+    const words = [progressWords(heading.progress), name, title, session.provider, "Sandbox"].filter(Boolean).join(" · ");
+    document.title = heading.unseen > 0 ? `🔔 ${words}` : words;
 
     const windows = running ? (session.window?.clients.length ?? 0) : 0;
     text("windows", windows > 1 ? `${windows} windows` : "");
     show("windows", windows > 1);
 
     show("new-button", running || phase === "starting");
-    show("session-button", session.window !== undefined && phase !== "starting");
+    show("session-button", phase !== "checking" && phase !== "signin" && phase !== "starting");
     show("viewing", phase === "live" && viewing);
     text("viewing-words", session.window?.mayDrive === false ? "You are watching this session." : "Control is in another window.");
     show("take-control", session.window?.mayDrive === true);
@@ -121,6 +136,12 @@ export class View {
     const { ending } = session;
     text("alarm", ending ? [ending.title, ending.detail, ending.advice].filter(Boolean).join(". ") : "");
   }
+}
+
+function progressWords(progress: Progress | undefined): string | undefined {
+  if (progress === undefined) return undefined;
+  const { state, value } = progress;
+  return state === "busy" ? "…" : `${value} %${state === "error" ? " ✕" : state === "paused" ? " ⏸" : ""}`;
 }
 
 function drawSteps(list: HTMLElement, steps: Steps, now: number): void {

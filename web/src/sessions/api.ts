@@ -1,11 +1,13 @@
-/** The broker's sessions over HTTP: which there are, ending one, and its recording. Every answer is a value, also "no answer". */
+/** The broker's sessions over HTTP: which there are, naming and ending one, its recording, and signing out. Every answer is a value, also "no answer". */
 
 /** How long an answer may take, in milliseconds. */
 const TIMEOUT_MS = 10_000;
 /** Most sessions shown. */
 const MAX_SESSIONS = 200;
 /** Longest text kept of one fact, in UTF-16 units. */
-const MAX_FACT = 120;
+const MAX_FACT = 200;
+/** Longest name that the broker takes, in characters. */
+export const MAX_NAME = 80;
 
 export interface Listed {
   readonly id: string;
@@ -15,8 +17,17 @@ export interface Listed {
   readonly age?: string | number;
   readonly durability?: string;
   readonly user?: string;
-  /** How many windows there are. */
+  /** What the person calls it. */
+  readonly name?: string;
+  /** What its program calls it. */
+  readonly title?: string;
+  /** Where its shell is. */
+  readonly directory?: string;
+  /** How long it lives on if nobody comes, in seconds; none while somebody is there. */
+  readonly keptFor?: number;
+  /** How many windows there are, and how many of them are guests'. */
   readonly windows: number;
+  readonly guests: number;
 }
 
 export type Answer<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly error: string };
@@ -33,15 +44,52 @@ export async function listSessions(): Promise<Answer<readonly Listed[]>> {
   }
 }
 
+/** What is known of one session. */
+export async function showSession(id: string): Promise<Answer<Listed>> {
+  const response = await ask(at(id), { headers: { Accept: "application/json" } });
+  return response?.ok === true ? one(response) : refused(response);
+}
+
+/** Gives a session a name, or with an empty one none. */
+export async function renameSession(id: string, name: string): Promise<Answer<Listed>> {
+  const init = { method: "PATCH", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ name }) };
+  const response = await ask(at(id), init);
+  return response?.ok === true ? one(response) : refused(response);
+}
+
+/** What is wrong with a name that a person typed; nothing where the broker takes it. */
+export function nameProblem(name: string): string | undefined {
+  if (/[\p{Cc}\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/u.test(name)) return "A name is one line of text.";
+  return Array.from(name.trim()).length > MAX_NAME ? `A name has at most ${MAX_NAME} characters.` : undefined;
+}
+
+/** Whether this browser is signed in, as the broker sees it; no where nobody has to sign in. */
+export async function isSignedIn(): Promise<boolean> {
+  const response = await ask("api/session", { headers: { Accept: "application/json" } });
+  if (response?.ok !== true) return false;
+  try {
+    const answer: unknown = await response.json();
+    return typeof answer === "object" && answer !== null && "required" in answer && answer.required === true;
+  } catch {
+    return false;
+  }
+}
+
+/** Forgets this browser's sign-in. One that is gone already is a success. */
+export async function signOut(): Promise<Answer<undefined>> {
+  const response = await ask("sign-out", { method: "POST" });
+  return response?.ok === true || response?.status === 401 ? { ok: true, value: undefined } : refused(response);
+}
+
 /** Ends a session. One that is over already is a success. */
 export async function endSession(id: string): Promise<Answer<undefined>> {
-  const response = await ask(`api/sessions/${encodeURIComponent(id)}`, { method: "DELETE" });
+  const response = await ask(at(id), { method: "DELETE" });
   return response?.ok === true || response?.status === 404 ? { ok: true, value: undefined } : refused(response);
 }
 
 /** Where a session's recording is. */
 export function recordingUrl(id: string): string {
-  return new URL(`api/sessions/${encodeURIComponent(id)}/recording`, document.baseURI).href;
+  return new URL(`${at(id)}/recording`, document.baseURI).href;
 }
 
 /** The lines of a session's recording, as they come. Ends without an error where `signal` says so. */
@@ -61,6 +109,20 @@ export async function* recordingLines(id: string, signal: AbortSignal): AsyncGen
   } catch {
     return { ok: false, error: "The recording broke off. Check your network, then try again." };
   }
+}
+
+function at(id: string): string {
+  return `api/sessions/${encodeURIComponent(id)}`;
+}
+
+async function one(response: Response): Promise<Answer<Listed>> {
+  try {
+    const [session] = decode(await response.json());
+    if (session !== undefined) return { ok: true, value: session };
+  } catch {
+    // Told below.
+  }
+  return { ok: false, error: "The broker's answer is not a session." };
 }
 
 async function ask(path: string, init: RequestInit): Promise<Response | undefined> {
@@ -84,18 +146,24 @@ function refused(response: Response | undefined): { readonly ok: false; readonly
 
 function decode(value: unknown): Listed[] {
   if (typeof value !== "object" || value === null) return [];
-  const { id, provider, state, age, durability, user, clients } = value as Record<string, unknown>;
+  const { id, provider, state, age, durability, user, name, title, directory, kept_for: keptFor, clients } = value as Record<string, unknown>;
   if (typeof id !== "string" || id === "") return [];
+  const all: unknown[] = Array.isArray(clients) ? clients : [];
   const fact = (name: string, value: unknown) => (typeof value === "string" && value !== "" ? { [name]: value.slice(0, MAX_FACT) } : {});
   return [
     {
       id,
-      windows: Array.isArray(clients) ? clients.length : 0,
+      windows: all.length,
+      guests: all.filter((client: unknown) => typeof client === "object" && client !== null && "guest" in client && typeof client.guest === "string").length,
       ...fact("provider", provider),
       ...fact("state", state),
       ...(typeof age === "number" && Number.isFinite(age) ? { age } : fact("age", age)),
       ...fact("durability", durability),
       ...fact("user", user),
+      ...fact("name", name),
+      ...fact("title", title),
+      ...fact("directory", directory),
+      ...(typeof keptFor === "number" && keptFor >= 0 && { keptFor }),
     },
   ];
 }

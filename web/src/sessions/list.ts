@@ -1,15 +1,21 @@
-/** The dialog with the person's sessions: what there is, going there, ending one. */
+/** The dialog with the person's sessions: what there is, going there, naming and ending one. */
+import { keepWords } from "../ending";
 import { confirmEnd } from "../questions";
 import { clock, element } from "../view";
 import { endSession, type Listed, listSessions } from "./api";
+import { called, rename, short } from "./naming";
 
 /** When to look again while a session is being ended, in milliseconds: that takes some hundredths of a second. */
 const LOOK_AGAIN_MS = 500;
+/** When to look again at what only grows older, in milliseconds. */
+const LOOK_MS = 5000;
 
 export interface ListHost {
   /** The session that this window is in, if any. */
   current(): string | undefined;
   attach(session: string): void;
+  /** A session has another name. */
+  renamed(session: Listed): void;
 }
 
 export class SessionList {
@@ -18,6 +24,7 @@ export class SessionList {
 
   constructor(private readonly host: ListHost) {
     element("sessions-close").addEventListener("click", () => this.#dialog.close());
+    this.#dialog.addEventListener("close", () => clearTimeout(this.#again));
   }
 
   async open(): Promise<void> {
@@ -28,37 +35,68 @@ export class SessionList {
   }
 
   async #look(): Promise<void> {
+    clearTimeout(this.#again);
     const answer = await listSessions();
     if (!answer.ok) return this.#say(answer.error);
-    element("sessions-list").replaceChildren(...answer.value.map((session) => this.#row(session)));
+    this.#draw(answer.value);
     this.#say(answer.value.length === 0 ? "There are no sessions." : "");
     clearTimeout(this.#again);
-    if (this.#dialog.open && answer.value.some(isEnding)) this.#again = setTimeout(() => void this.#look(), LOOK_AGAIN_MS);
+    if (this.#dialog.open) this.#again = setTimeout(() => void this.#look(), answer.value.some(isEnding) ? LOOK_AGAIN_MS : LOOK_MS);
+  }
+
+  /** This window's session first, the newest of the others next. The button that had the keyboard has it again. */
+  #draw(sessions: readonly Listed[]): void {
+    const list = element("sessions-list");
+    const at = document.activeElement instanceof HTMLElement && list.contains(document.activeElement) ? document.activeElement.dataset["key"] : undefined;
+    const here = this.host.current();
+    const [own, others] = [sessions.filter(({ id }) => id === here), sessions.filter(({ id }) => id !== here).reverse()];
+    list.replaceChildren(...[...own, ...others].map((session) => this.#row(session)));
+    if (at !== undefined) list.querySelector<HTMLElement>(`[data-key="${CSS.escape(at)}"]:not(:disabled)`)?.focus();
   }
 
   #row(session: Listed): HTMLElement {
     const here = session.id === this.host.current();
     const row = document.createElement("li");
+    row.dataset["session"] = session.id;
     const words = row.appendChild(document.createElement("div"));
-    words.appendChild(document.createElement("code")).textContent = short(session.id);
-    words.title = session.id;
+    const name = words.appendChild(document.createElement("b"));
+    name.textContent = called(session);
+    name.title = session.id;
     if (here) words.appendChild(mark("this window"));
-    words.appendChild(facts(session));
-    const attach = button("Attach", `Attach to ${short(session.id)}`, () => {
-      this.#dialog.close();
-      this.host.attach(session.id);
-    });
-    attach.disabled = here || isEnding(session);
-    const end = button("End", `End ${short(session.id)}`, () => void this.#end(session));
-    end.classList.add("bad");
-    end.disabled = isEnding(session);
-    row.append(attach, end);
+    for (const line of facts(session)) words.appendChild(fact(line));
+    const label = called(session);
+    const button = (act: string, press: () => void) => {
+      const made = row.appendChild(document.createElement("button"));
+      made.type = "button";
+      made.className = "small";
+      made.textContent = act;
+      made.dataset["key"] = `${act} ${session.id}`;
+      made.setAttribute("aria-label", `${act} ${label}`);
+      made.addEventListener("click", press);
+      made.disabled = isEnding(session);
+      return made;
+    };
+    // One is in this session already.
+    if (!here) {
+      button("Attach", () => {
+        this.#dialog.close();
+        this.host.attach(session.id);
+      }).classList.add("first");
+    }
+    button("Rename", () => void this.#rename(session));
+    button("End", () => void this.#end(session)).classList.add("bad");
     return row;
+  }
+
+  async #rename(session: Listed): Promise<void> {
+    const renamed = await rename(session);
+    if (renamed !== undefined) this.host.renamed(renamed);
+    await this.#look();
   }
 
   async #end(session: Listed): Promise<void> {
     const words = "Its sandbox goes away at once, with every file and program in it, for every window that is attached.";
-    if (!(await confirmEnd({ title: `End session ${short(session.id)}?`, words, action: "End it" }))) return;
+    if (!(await confirmEnd({ title: `End session ${called(session)}?`, words, action: "End it" }))) return;
     const answer = await endSession(session.id);
     if (!answer.ok) return this.#say(answer.error);
     await this.#look();
@@ -74,12 +112,22 @@ function isEnding({ state }: Listed): boolean {
   return state === "ending";
 }
 
-function facts({ provider, state, age, windows, durability, user }: Listed): HTMLElement {
-  const line = document.createElement("span");
-  line.className = "facts";
+/** Lines about a session: what it is, where it is, who is there. */
+function facts({ id, name, title, directory, provider, state, age, windows, guests, keptFor, durability, user }: Listed): string[] {
   const since = typeof age === "number" ? clock(age * 1000) : age;
-  const there = windows === 0 ? "no window" : windows === 1 ? "1 window" : `${windows} windows`;
-  line.textContent = [provider, state, since, there, durability === "best-effort" ? "not durable" : undefined, user].filter(Boolean).join(" · ");
+  const there = windows === 1 ? "1 window" : `${windows} windows`;
+  const watching = guests === 0 ? there : `${there}, ${guests === 1 ? "1 guest" : `${guests} guests`}`;
+  const presence = windows > guests ? watching : [windows === 0 ? "no window" : watching, keptFor !== undefined && `kept ${keepWords(keptFor * 1000)} more`].filter(Boolean).join(", ");
+  return [
+    [name === undefined ? undefined : title, directory].filter(Boolean).join(" · "),
+    [provider, state, since, presence, durability === "best-effort" ? "not durable" : undefined, user, name === undefined && title === undefined ? undefined : short(id)].filter(Boolean).join(" · "),
+  ].filter((line) => line !== "");
+}
+
+function fact(words: string): HTMLElement {
+  const line = document.createElement("bdi");
+  line.className = "facts";
+  line.textContent = words;
   return line;
 }
 
@@ -88,19 +136,4 @@ function mark(words: string): HTMLElement {
   span.className = "here";
   span.textContent = words;
   return span;
-}
-
-function button(words: string, label: string, press: () => void): HTMLButtonElement {
-  const made = document.createElement("button");
-  made.type = "button";
-  made.className = "small";
-  made.textContent = words;
-  made.setAttribute("aria-label", label);
-  made.addEventListener("click", press);
-  return made;
-}
-
-/** Enough of a session's or a window's name to tell it from others. */
-export function short(name: string): string {
-  return name.length > 12 ? name.slice(0, 8) : name;
 }

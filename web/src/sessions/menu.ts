@@ -4,10 +4,10 @@ import { isRunning, isViewing, type Session } from "../session";
 import { element } from "../view";
 
 /** What can be chosen, as `data-act` in index.html. */
-export type Act = "open" | "copy" | "copy-viewer" | "play" | "save" | "list" | "detach" | "kill";
+export type Act = "open" | "copy" | "copy-viewer" | "rename" | "play" | "save" | "search" | "list" | "detach" | "kill" | "sign-out";
 
 /** What an entry needs to make sense, as `data-needs` in index.html. */
-type Need = "session" | "own" | "recording" | "driver";
+type Need = "session" | "own" | "recording" | "driver" | "signed-in";
 
 export class SessionMenu {
   readonly #menu = element("session-menu");
@@ -25,14 +25,15 @@ export class SessionMenu {
     });
   }
 
-  /** Shows the entries that make sense in this session. */
-  render(session: Session): void {
+  /** Shows the entries that make sense in this session, for somebody who is signed in or need not be. */
+  render(session: Session, signedIn: boolean): void {
     const attached = isRunning(session) && session.window !== undefined;
     const own = attached && session.window?.guest !== true;
     const has: Readonly<Record<Need, boolean>> = {
       session: attached,
       own,
       recording: own && session.window?.durability !== "best-effort",
+      "signed-in": signedIn,
       driver: attached && !isViewing(session),
     };
     for (const entry of this.#menu.querySelectorAll<HTMLElement>("[data-needs]")) {

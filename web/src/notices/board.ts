@@ -1,0 +1,180 @@
+/**
+ * The notices of programs beside the terminal: each stays until it was seen, which takes a window that has the focus. Knows no terminal and
+ * no session: it is told what programs said, and tells how many of that nobody has seen.
+ */
+import { element } from "../view";
+import type { Notice, Progress, Said } from "./parse";
+import { SystemNotices } from "./system";
+
+/** Notices on the screen at a time. Of more the oldest goes, and its mark stays. */
+const MAX_SHOWN = 4;
+/** How long a notice is in sight before it counts as seen, in milliseconds of a window with the focus, */
+const LOOK_MS = 1500;
+/** and until it goes. */
+const READ_MS = 10_000;
+/** The id that bells share; no program's has a space. */
+const BELL = "the bell";
+
+export interface BoardHost {
+  /** What the tab says of notices or progress has changed. */
+  changed(): void;
+  /** The person wants to be told by the system, too. */
+  allow(): void;
+  /** What the session is called, for a notice outside the page. */
+  called(): string;
+}
+
+interface Shown {
+  notice: Notice;
+  /** How often the same was said. */
+  times: number;
+  at: Date;
+  /** For how long somebody looked, in milliseconds. */
+  looked: number;
+}
+
+export class Board {
+  readonly #list = element("notices");
+  readonly #offer = element("notices-allow");
+  readonly #system: SystemNotices;
+  readonly #bar = element("progress");
+  #shown: Shown[] = [];
+  #unseen = 0;
+  #progress: Progress | undefined;
+  #drawing = false;
+  #watch: ReturnType<typeof setInterval> | undefined;
+  #watchedAt = 0;
+
+  constructor(private readonly host: BoardHost) {
+    this.#system = new SystemNotices(() => this.#unseen > 0);
+    this.#offer.addEventListener("click", () => host.allow());
+    for (const event of ["focus", "blur"]) window.addEventListener(event, () => this.#look());
+    document.addEventListener("visibilitychange", () => this.#look());
+  }
+
+  /** How many notices nobody has seen. */
+  get unseen(): number {
+    return this.#unseen;
+  }
+
+  get progress(): Progress | undefined {
+    return this.#progress;
+  }
+
+  /** What a program said. `tellOutside`: the person wants to hear of it elsewhere. */
+  said(said: Said, tellOutside: boolean): void {
+    if (said.kind === "notice") this.#add(said.notice, tellOutside);
+    if (said.kind === "close") this.#take(({ notice }) => notice.id === said.id);
+    if (said.kind !== "progress") return;
+    this.#progress = said.progress;
+    this.#changed();
+  }
+
+  /** The bell rang. It is a notice where nobody looks. */
+  rang(tellOutside: boolean): void {
+    if (!isLooking()) this.#add({ title: "", body: "The terminal rang.", id: BELL }, tellOutside);
+  }
+
+  /** Another session, or none. */
+  clear(): void {
+    this.#progress = undefined;
+    this.#unseen = 0;
+    this.#shown = [];
+    this.#changed();
+  }
+
+  #add(notice: Notice, tellOutside: boolean): void {
+    if (notice.unlessSeen === true && isLooking()) return;
+    const same = this.#shown.find((one) => (notice.id !== undefined && one.notice.id === notice.id) || (one.notice.title === notice.title && one.notice.body === notice.body));
+    this.#shown = this.#shown.filter((one) => one !== same);
+    const repeated = same !== undefined && same.notice.body === notice.body && same.notice.title === notice.title;
+    this.#shown.push({ notice, times: repeated ? same.times + 1 : 1, at: new Date(), looked: 0 });
+    this.#shown = this.#shown.slice(-MAX_SHOWN);
+    this.#changed();
+    this.#look();
+    if (tellOutside && !isLooking()) this.#system.tell(notice.title || this.host.called(), notice.body);
+  }
+
+  #take(which: (one: Shown) => boolean): void {
+    this.#shown = this.#shown.filter((one) => !which(one));
+    this.#changed();
+  }
+
+  #changed(): void {
+    const unseen = this.#shown.filter(({ looked }) => looked < LOOK_MS).length;
+    if (unseen === 0) this.#system.takeBack();
+    this.#unseen = unseen;
+    this.host.changed();
+    if (this.#drawing) return;
+    this.#drawing = true;
+    // A program may say a thousand a second; a frame is enough of a limit. A hidden page has none, and is drawn when it is shown.
+    requestAnimationFrame(() => {
+      this.#drawing = false;
+      this.#draw();
+    });
+  }
+
+  /** Counts the time in which somebody looks, as long as there is something to see. */
+  #look(): void {
+    const wanted = this.#shown.length > 0 && isLooking();
+    if (wanted === (this.#watch !== undefined)) return;
+    clearInterval(this.#watch);
+    this.#watch = undefined;
+    if (!wanted) return;
+    this.#watchedAt = performance.now();
+    this.#watch = setInterval(() => this.#watched(), 250);
+  }
+
+  #watched(): void {
+    const [now, since] = [performance.now(), this.#watchedAt];
+    this.#watchedAt = now;
+    // Whoever has the pointer or the keyboard on one reads it.
+    const held = this.#list.matches(":hover, :focus-within");
+    for (const one of this.#shown) one.looked = Math.min(one.looked + now - since, held ? READ_MS - 1 : Infinity);
+    const gone = this.#shown.some(({ looked }) => looked >= READ_MS);
+    const unseen = this.#shown.filter(({ looked }) => looked < LOOK_MS).length;
+    if (gone) this.#take(({ looked }) => looked >= READ_MS);
+    else if (unseen !== this.#unseen) this.#changed();
+    this.#look();
+  }
+
+  #draw(): void {
+    const rows = new Map([...this.#list.querySelectorAll<HTMLElement>("li")].map((row) => [row.dataset["key"], row]));
+    const nodes = this.#shown.map((one) => {
+      const key = `${one.at.getTime()} ${one.times} ${one.notice.title} ${one.notice.body}`;
+      return rows.get(key) ?? this.#row(one, key);
+    });
+    const list = element("notices-list");
+    for (const row of [...list.children]) if (!nodes.includes(row as HTMLElement)) row.remove();
+    nodes.forEach((node, index) => list.children[index] !== node && list.insertBefore(node, list.children[index] ?? null));
+    this.#list.hidden = nodes.length === 0;
+    this.#offer.hidden = !this.#system.mayAsk;
+    const { state, value } = this.#progress ?? {};
+    this.#bar.hidden = state === undefined;
+    this.#bar.dataset["state"] = state ?? "";
+    if (state === "busy") this.#bar.removeAttribute("value");
+    else if (value !== undefined) this.#bar.setAttribute("value", String(value));
+  }
+
+  #row(one: Shown, key: string): HTMLElement {
+    const row = document.createElement("li");
+    row.dataset["key"] = key;
+    const words = row.appendChild(document.createElement("div"));
+    if (one.notice.title !== "") words.appendChild(document.createElement("b")).textContent = one.notice.title;
+    if (one.notice.body !== "") words.appendChild(document.createElement("span")).textContent = one.notice.body;
+    const time = one.at.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit" });
+    words.appendChild(document.createElement("small")).textContent = one.times > 1 ? `${time}, ${one.times} times` : time;
+    const close = row.appendChild(document.createElement("button"));
+    close.type = "button";
+    close.className = "small";
+    close.textContent = "Got it";
+    close.setAttribute("aria-label", `Got it: ${one.notice.title || one.notice.body}`);
+    close.addEventListener("click", () => this.#take((other) => other === one));
+    return row;
+  }
+}
+
+/** Whether somebody who is at this machine sees this page. */
+function isLooking(): boolean {
+  return !document.hidden && document.hasFocus();
+}

@@ -126,6 +126,51 @@ describe("pasted text", () => {
   });
 });
 
+describe("keys on a shell", () => {
+  onTerminal("reach a program as it asked for them, and the mouse of old byte by byte", async (terminal) => {
+    const { page } = terminal;
+    let runs = 0;
+    /** Runs a program that asks for something, says `ready`, and shows the bytes that come. @param {string} asks @param {number} bytes */
+    const program = async (asks, bytes) => {
+      runs++;
+      await terminal.enter(`clear; stty raw -echo; printf '${asks}re''ady ${runs}\\r\\n'; head -c ${bytes} | od -An -tx1; stty sane; printf '\\033[<u\\033[>4m\\033[?1000l'`);
+      await terminal.until(new RegExp(`^ready ${runs}$`, "m"));
+    };
+    const hex = (/** @type {string} */ text) => new RegExp(`^ ${Buffer.from(text, "latin1").toString("hex").replace(/..(?=.)/g, "$& ")}$`, "m");
+    await program("\\033[>1u", 7);
+    await page.keyboard.press("Shift+Enter");
+    await terminal.until(hex("\x1b[13;2u"));
+    await program("\\033[>4;2m", 10);
+    await page.keyboard.press("Control+Enter");
+    await terminal.until(hex("\x1b[27;5;13~"));
+    await program("", 2);
+    await page.keyboard.press("Shift+Enter");
+    await terminal.until(hex("\x1b\r"));
+    await page.setViewportSize({ width: 1900, height: 680 });
+    await terminal.enter('clear; until [ "$(tput cols)" -gt 180 ]; do sleep 0.05; done; echo wi""de');
+    await terminal.until(/^wide$/m);
+    await terminal.enter('clear; echo "=$(tput cols)="');
+    const cols = Number((await terminal.until(/^=(\d+)=$/m))[1]);
+    await program("\\033[?1000h", 6);
+    const screen = await page.locator("#terminal .xterm-screen").boundingBox();
+    assert.ok(screen);
+    await page.mouse.move(screen.x + (screen.width * 179.5) / cols, screen.y + 5);
+    await page.mouse.down();
+    await terminal.until(hex("\x1b[M \xd4!"));
+    await page.mouse.up();
+  });
+
+  onTerminal("Shift+Enter runs nothing at a prompt", async (terminal) => {
+    const { page } = terminal;
+    await page.keyboard.type("echo one-$((1+1))");
+    await page.keyboard.press("Shift+Enter");
+    await page.keyboard.type("-two");
+    await terminal.until(/echo one-\$\(\(1\+1\)\)-two$/);
+    await page.keyboard.press("Enter");
+    await terminal.until(/^one-2-two$/m);
+  });
+});
+
 describe("keys at the wire", () => {
   wires();
 
@@ -192,9 +237,9 @@ describe("keys at the wire", () => {
       await page.locator("#terminal .xterm-screen").dblclick({ position: { x: 12, y: 8 } });
       await key("C", "KeyI", 67, 2 | 8);
       await eventually("it is copied", async () => (await page.evaluate(() => navigator.clipboard.readText())) === "word");
-      await key("F", "KeyY", 70, 2 | 8);
+      await key("E", "KeyD", 69, 2 | 8);
       await page.locator("#files-button[aria-expanded=true]").waitFor();
-      await key("F", "KeyY", 70, 2 | 8);
+      await key("E", "KeyD", 69, 2 | 8);
       await page.locator("#files-button[aria-expanded=false]").waitFor();
       await page.locator("#terminal .xterm-helper-textarea").focus();
       assert.equal(await sent(wire, () => key("@", "KeyQ", 81, 0, "@")), "@");
@@ -337,6 +382,10 @@ describe("copying at the wire", () => {
       await page.keyboard.press("Control+c");
     });
     assert.equal(pressed, "\x03", "what was copied is selected no more");
+    await wire.draw("\x1b[>3u");
+    await select(page);
+    assert.equal(await sent(wire, () => page.keyboard.press("Control+c")), "", "and a program that asks for it is not told of the key's release");
+    await wire.draw("\x1b[<u");
     for (const chord of ["Control+Shift+C", "Control+Insert"]) {
       await page.evaluate(() => navigator.clipboard.writeText("before"));
       await select(page);
@@ -411,7 +460,12 @@ describe("copying at the wire", () => {
     await page.locator("#offer", { hasText: "“later”" }).waitFor();
     assert.equal(await clipboard(page), "for 0");
     await wire.terminal.picture("copy-offer");
-    await page.locator("#offer-act:not([aria-disabled])").click();
+    // By the keyboard: the way that leads out of the terminal.
+    await page.locator("#terminal .xterm-helper-textarea").focus();
+    await page.keyboard.press("Control+Shift+Home");
+    await page.locator("#offer-act:focus:not([aria-disabled])").waitFor();
+    await page.keyboard.press("Enter");
+    await page.locator("#terminal .xterm-helper-textarea:focus").waitFor({ state: "attached" });
     await holds(page, "later");
     await page.locator("#offer").waitFor({ state: "hidden" });
     // What is no Base64 takes nothing away, and nobody is told what is on the clipboard.
@@ -529,6 +583,20 @@ describe("a finger", () => {
       await drag(page, [at(8), at(15), at(30)], { rest: true });
       await page.locator("#offer-act:not([aria-disabled])").tap();
       await eventually("more is copied", async () => (await page.evaluate(() => navigator.clipboard.readText())) === "second third <1>");
+    });
+
+    test("and another are the browser's, which zooms", async () => {
+      const { page } = await atWire("", phone);
+      const devtools = await page.context().newCDPSession(page);
+      await page.evaluate(() => {
+        const moves = /** @type {boolean[]} */ ((/** @type {any} */ (window).moves = []));
+        addEventListener("touchmove", (event) => event.touches.length === 2 && moves.push(event.defaultPrevented), { passive: true });
+      });
+      await devtools.send("Input.synthesizePinchGesture", { x: 150, y: 300, scaleFactor: 2, gestureSourceType: "touch" });
+      // A browser without a head does not zoom: what is shown is that nothing keeps it from that.
+      const moves = await page.evaluate(() => /** @type {boolean[]} */ (/** @type {any} */ (window).moves));
+      assert.ok(moves.length > 2 && !moves.includes(true), `${moves}`);
+      assert.match(await page.locator("#terminal").evaluate((host) => getComputedStyle(host).touchAction), /pinch-zoom|manipulation|auto/);
     });
 
     test("that taps brings the keyboard", async () => {

@@ -19,7 +19,7 @@ import { forget, isAlone, newName, recall, remember } from "./memory";
 import { Board } from "./notices/board";
 import { beep } from "./notices/sound";
 import { allowNotices } from "./notices/system";
-import { offer, takeBack } from "./offer";
+import { offer, takeBack, wireOffers } from "./offer";
 import { MAX_WAITING } from "./outbox";
 import { cleanPaste, lineCount } from "./paste";
 import { checked, loadPreferences, onStored, type Preferences, savePreferences } from "./preferences";
@@ -165,6 +165,7 @@ function enter(phase: Session["phase"], before: Session["phase"]): void {
     terminal.retire();
   }
   withdraw();
+  takeBack();
   view.notice("");
   if (phase === "signin") return element("token").focus();
   if (session.ending?.next === "attach" && session.id !== undefined) remember({ session: session.id, client: newName() });
@@ -222,6 +223,7 @@ function start(): void {
   hasTyped = false;
   board.clear();
   on({ kind: "begin" });
+  takeBack();
   view.notice("");
   terminal.focus();
   terminal.setSize(undefined);
@@ -393,7 +395,7 @@ function copySelected(): void {
 /** The ways out of the terminal for people who use no pointer: everything else belongs to the program. */
 function pageKey(event: KeyboardEvent): boolean {
   const key = chordKey(event);
-  const acts: Readonly<Record<string, () => void>> = { Home: () => element("details-button").focus(), f: () => search.open(), e: () => files.toggle() };
+  const acts: Readonly<Record<string, () => void>> = { Home: () => element(element("offer").hidden ? "details-button" : "offer-act").focus(), f: () => search.open(), e: () => files.toggle() };
   const act = holds(event, "ctrl", "shift") ? acts[key] : isMac && key === "f" && holds(event, "meta") ? acts["f"] : undefined;
   if (act === undefined) return false;
   if (event.type === "keydown" && !event.repeat) act();
@@ -405,7 +407,7 @@ document.addEventListener("keydown", (event) => {
   const asked = document.querySelector("dialog[open]") !== null;
   if (!event.defaultPrevented && !asked && pageKey(event)) return;
   const inControl = event.target instanceof Element && event.target.closest("button, input, #files, [popover], dialog") !== null;
-  if (event.key === "Escape" && event.target instanceof Element && event.target.closest("#bar") !== null) terminal.focus();
+  if (event.key === "Escape" && event.target instanceof Element && event.target.closest("#bar, #offer") !== null) terminal.focus();
   if (event.key === "Enter" && !event.repeat && session.phase === "ended" && !inControl) startAgain();
 });
 
@@ -654,6 +656,7 @@ onStored(() => {
   applyPreferences();
 });
 for (const system of [darkSystem, moreContrast, lessMotion]) system.addEventListener("change", applyPreferences);
+wireOffers(() => terminal.focus());
 bringHome(() => isRunning(session) && terminal.focus());
 
 // --- the world outside ---------------------------------------------------------------------------------------------------------------

@@ -8,11 +8,10 @@ const GRACE_MS = 500;
 
 let act: () => void = () => {};
 let ready: ReturnType<typeof setTimeout> | undefined;
-let wired = false;
+let leave: () => void = () => {};
 
 /** Shows `words` with a button; `run` is called within the click. The same `run` again only changes the words. */
 export function offer(words: string, action: string, run: () => void): void {
-  wire();
   if (run !== act) {
     const button = element("offer-act");
     button.setAttribute("aria-disabled", "true");
@@ -28,13 +27,15 @@ export function offer(words: string, action: string, run: () => void): void {
 /** Takes the offer away that is shown, or only the one of `run`. */
 export function takeBack(run?: () => void): void {
   if (run !== undefined && run !== act) return;
+  const hadFocus = element("offer").contains(document.activeElement);
   element("offer").hidden = true;
   act = () => {};
+  if (hadFocus) leave();
 }
 
-function wire(): void {
-  if (wired) return;
-  wired = true;
+/** To be called once. `home`: where the keyboard goes when an offer that had it is gone. */
+export function wireOffers(home: () => void): void {
+  leave = home;
   element("offer-act").addEventListener("click", () => {
     if (element("offer-act").hasAttribute("aria-disabled")) return;
     const run = act;

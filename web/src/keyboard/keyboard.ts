@@ -38,6 +38,8 @@ export interface KeyboardHost {
 
 export class Keyboard {
   #layout: ReadonlyMap<string, string> = new Map();
+  /** Keys that are down and not the program's: letting go of them is not either. At most one for each key of a keyboard. */
+  readonly #others = new Map<string, Verdict>();
 
   constructor(
     private readonly modes: KeyboardModes,
@@ -51,6 +53,20 @@ export class Keyboard {
 
   /** Of any key event of the terminal's. */
   judge(event: KeyboardEvent): Verdict {
+    const before = this.#others.get(event.code);
+    if (event.type === "keyup" && before !== undefined) {
+      this.#others.delete(event.code);
+      return before;
+    }
+    const verdict = this.#judge(event);
+    if (event.type === "keydown") {
+      if (verdict.kind === "taken" || verdict.kind === "browser") this.#others.set(event.code, verdict);
+      else this.#others.delete(event.code);
+    }
+    return verdict;
+  }
+
+  #judge(event: KeyboardEvent): Verdict {
     // An input method works with it: what it makes of it comes as text.
     if (event.isComposing || event.keyCode === 229 || event.key === "Process" || event.key === "Unidentified") return EMULATOR;
     if (event.type === "keypress") return EMULATOR;

@@ -81,6 +81,9 @@ const terminal = new Terminal(
     pastedFiles: (transfer) => (isViewing(session) ? view.notice(WATCHES) : void pasted.take(transfer)),
     selected: (text) => (text === undefined ? takeBack(copySelected) : offer("Text is selected.", "Copy", copySelected)),
     room: (size) => line?.resize(size),
+    oversized: (on) => {
+      if (element("whole").hidden === on) element("whole").hidden = !on;
+    },
     title: (text) => {
       title = text.slice(0, MAX_TITLE).toWellFormed();
       draw();
@@ -515,6 +518,11 @@ async function askToEnd(): Promise<void> {
 element("take-control").addEventListener("click", () => {
   line?.takeControl();
   terminal.focus();
+});
+element("whole").addEventListener("click", ({ currentTarget }) => {
+  const whole = element("whole").getAttribute("aria-pressed") !== "true";
+  (currentTarget as Element).setAttribute("aria-pressed", String(whole));
+  terminal.showWhole(whole);
 });
 element("reconnect").addEventListener("click", () => line?.hurry());
 

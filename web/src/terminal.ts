@@ -43,6 +43,8 @@ export interface TerminalHandlers {
   selected(text: string | undefined): void;
   /** The window has room for this many cells now. */
   room(size: Size): void;
+  /** The terminal is larger than its window, and shown in part or very small; or no longer. */
+  oversized(on: boolean): void;
   /** The program named itself (OSC 0 or 2). */
   title(text: string): void;
   bell(): void;
@@ -67,8 +69,12 @@ export interface TerminalOptions
   readonly renderer: Preferences["renderer"];
 }
 
-/** Smallest text that a terminal larger than its window is drawn with, in CSS pixels; what does not fit then is cut off. */
-const MIN_SCALED_FONT = 2;
+/**
+ * Smallest text that a terminal larger than its window is drawn with, in CSS pixels: the least that people read, and the least that shows
+ * where things are, for who wants to see all of it. What does not fit then is scrolled to.
+ */
+const MIN_READ_FONT = 9;
+const MIN_WHOLE_FONT = 2;
 /** By how much text is made smaller at a time, in CSS pixels, until it fits. */
 const FONT_STEP = 0.25;
 /** How long a window waits for the terminal to take its new size before it makes the text smaller, in milliseconds. */
@@ -93,6 +99,8 @@ export class Terminal {
   #room: Size | undefined;
   /** The size to draw, where it is not the window's. */
   #size: Size | undefined;
+  /** The person wants to see all of a terminal that is larger than its window. */
+  #whole = false;
   #settling: ReturnType<typeof setTimeout> | undefined;
   /** Whether what was given to xterm.js last is replay. */
   #replay = false;
@@ -280,9 +288,26 @@ export class Terminal {
     const room = this.#measure(this.#options.fontSize);
     if (room === undefined) return;
     const size = this.#size ?? room;
-    if (size.cols > room.cols || size.rows > room.rows) this.#shrink(size, room);
+    const larger = size.cols > room.cols || size.rows > room.rows;
+    const fits = !larger || this.#shrink(size, room);
     if (size.cols !== this.#xterm.cols || size.rows !== this.#xterm.rows) this.#xterm.resize(size.cols, size.rows);
     this.#xterm.element?.classList.toggle("boxed", size.cols < room.cols - 1 || size.rows < room.rows - 1 || this.#xterm.options.fontSize !== this.#options.fontSize);
+    this.#pan(!fits);
+    this.handlers.oversized(!fits || (larger && this.#whole));
+  }
+
+  /** Whether the terminal is larger than its window and can be scrolled in it. What was printed last is in sight first. */
+  #pan(on: boolean): void {
+    const shown = this.#xterm.element;
+    if (shown === undefined || shown.classList.contains("panned") === on) return;
+    shown.classList.toggle("panned", on);
+    shown.scrollTo(0, on ? shown.scrollHeight : 0);
+  }
+
+  /** Shows all of a terminal that is larger than its window, however small its text gets then; or text that can be read. */
+  showWhole(whole: boolean): void {
+    this.#whole = whole;
+    this.#draw();
   }
 
   /** How many cells of text of this size there is room for; the text has that size then. */
@@ -293,13 +318,24 @@ export class Terminal {
     return { cols: clampCells(size.cols), rows: clampCells(size.rows) };
   }
 
-  /** Makes the text as large as it can be with `size` still fitting. Cells have whole device pixels, so a rule of three only comes close. */
-  #shrink(size: Size, room: Size): void {
+  /**
+   * Makes the text as large as it can be with `size` still fitting; false where it does not fit. Cells have whole device pixels, so a rule of
+   * three only comes close.
+   */
+  #shrink(size: Size, room: Size): boolean {
+    const least = this.#whole ? MIN_WHOLE_FONT : Math.min(MIN_READ_FONT, this.#options.fontSize);
     const scale = Math.min((room.cols + 1) / size.cols, (room.rows + 1) / size.rows, 1);
-    for (let font = Math.floor((this.#options.fontSize * scale) / FONT_STEP) * FONT_STEP; font >= MIN_SCALED_FONT; font -= FONT_STEP) {
+    for (let font = Math.floor((this.#options.fontSize * scale) / FONT_STEP) * FONT_STEP; font >= least; font -= FONT_STEP) {
       const fits = this.#measure(font);
-      if (fits === undefined || (fits.cols >= size.cols && fits.rows >= size.rows)) return;
+      if (fits === undefined || (fits.cols >= size.cols && fits.rows >= size.rows)) return true;
     }
+    // Sideways it is scrolled anyway: what fits up and down can be larger.
+    for (let font = this.#options.fontSize; font > least; font -= FONT_STEP) {
+      const fits = this.#measure(font);
+      if (fits === undefined || fits.rows >= size.rows) return false;
+    }
+    this.#measure(least);
+    return false;
   }
 
   #queueFit(): void {
@@ -361,6 +397,15 @@ export class Terminal {
     if (clear) this.#xterm.clearSelection();
   }
 
+  /** Scrolls within a terminal that is taller than its window; false where that has come to its end. */
+  #scrollWindow(rows: number): boolean {
+    const shown = this.#xterm.element;
+    if (shown === undefined || !shown.classList.contains("panned")) return false;
+    const before = shown.scrollTop;
+    shown.scrollTop += (rows * (shown.querySelector(".xterm-screen")?.clientHeight ?? 0)) / this.#xterm.rows;
+    return shown.scrollTop !== before;
+  }
+
   #takeTouches(host: HTMLElement): void {
     const xterm = this.#xterm;
     const screen = () => host.querySelector(".xterm-screen") ?? host;
@@ -368,6 +413,7 @@ export class Terminal {
     takeTouches(host, {
       rowHeight: () => Math.max(1, screen().clientHeight / xterm.rows),
       scroll: (rows, at) => {
+        if (this.#scrollWindow(rows)) return;
         if (!this.#isAlternate && xterm.modes.mouseTrackingMode === "none") return xterm.scrollLines(rows);
         // The program scrolls: by the wheel's reports, or by arrows. One event for each row, as a wheel's notch is.
         for (let row = 0; row < Math.abs(rows); row++) screen().dispatchEvent(notch(Math.sign(rows), at));

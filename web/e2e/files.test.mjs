@@ -5,6 +5,7 @@ import { mkdtemp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
+import { eventually } from "./page.mjs";
 import { browser, onTerminal, TerminalPage } from "./support.mjs";
 
 /**
@@ -247,6 +248,96 @@ describe("the panel of files", () => {
     await toTerminal(terminal);
     await terminal.enter("clear; until [ -z \"$(ls -A)\" ]; do sleep 0.05; done; echo em''pty");
     await terminal.until(/^empty$/m);
+  });
+
+  onFiles("is sorted, and several entries are chosen by keys or the pointer, to be fetched and deleted together", async (terminal) => {
+    const { page } = terminal;
+    await terminal.enter("mkdir sub; printf 12345 > large; printf 1 > small; printf 123 > middle; touch -d 2020-01-01 small; clear");
+    await openPanel(terminal);
+    await row(terminal, "middle").waitFor();
+    const names = () => page.locator("#files-rows [role=row]").evaluateAll((rows) => rows.map((row) => /** @type {HTMLElement} */ (row).dataset["name"]));
+    const sortedBy = (/** @type {string[]} */ ...wanted) => eventually(`the order ${wanted}`, async () => (await names()).join() === wanted.join());
+    await page.getByRole("button", { name: "Size" }).click();
+    await sortedBy("sub", "large", "middle", "small");
+    await page.getByRole("button", { name: "Size" }).click();
+    await sortedBy("sub", "small", "middle", "large");
+    await page.getByRole("button", { name: "Changed" }).click();
+    await page.getByRole("button", { name: "Changed" }).click();
+    await eventually("the oldest is first", async () => (await names())[1] === "small");
+    await page.getByRole("button", { name: "Name" }).click();
+    await sortedBy("sub", "large", "middle", "small");
+
+    await row(terminal, "large").click({ modifiers: ["Control"] });
+    await row(terminal, "small").click({ modifiers: ["Shift"] });
+    await page.getByText("3 selected").first().waitFor();
+    await row(terminal, "middle").click({ modifiers: ["Control"] });
+    await page.locator("#files-chosen-words", { hasText: "2 selected" }).waitFor();
+    await terminal.picture("files-chosen");
+    /** @type {string[]} */
+    const fetched = [];
+    page.on("download", (download) => fetched.push(download.suggestedFilename()));
+    await page.locator("#files-chosen-download").click();
+    await eventually("both are fetched", () => fetched.sort().join() === "large,small");
+    await row(terminal, "small").focus();
+    await page.keyboard.press("Delete");
+    await page.getByText("Delete 2 entries?").waitFor();
+    await page.locator("#file-delete button[value=delete]").click();
+    await sortedBy("sub", "middle");
+    assert.equal(await page.locator("#files-chosen").isVisible(), false);
+    await row(terminal, "middle").focus();
+    await page.keyboard.press("Control+a");
+    await page.getByText("2 selected").first().waitFor();
+    await page.keyboard.press("Space");
+    await page.locator("#files-chosen-words", { hasText: "1 selected" }).waitFor();
+    await page.keyboard.press("Escape");
+    await page.locator("#files-chosen").waitFor({ state: "hidden" });
+    await toTerminal(terminal);
+    await terminal.enter("clear; ls");
+    await terminal.until(/^middle +sub$/m);
+  });
+
+  onFiles("stays open over a reload, where it was, and leaves the keyboard to the terminal", async (terminal) => {
+    const { page } = terminal;
+    await terminal.enter("mkdir -p deep/er; touch deep/er/here; clear");
+    await openPanel(terminal);
+    await row(terminal, "deep").click();
+    await row(terminal, "er").click();
+    await row(terminal, "here").waitFor();
+    await page.reload();
+    await row(terminal, "here").waitFor();
+    await page.locator("#terminal .xterm-helper-textarea:focus").waitFor({ state: "attached" });
+    await page.getByRole("button", { name: "Close the files" }).click();
+    await page.reload();
+    await terminal.until(/[$#] *$/);
+    await page.locator("#files-button").waitFor();
+    assert.equal(await page.locator("#files").isVisible(), false);
+  });
+
+  onFiles("shows enough of a long name to tell it from others, and what Windows has written", async (terminal) => {
+    const { page } = terminal;
+    await terminal.enter("touch report-of-the-quarter-with-all-of-the-figures-{1,2}.pdf; printf 'gr\\374\\337e\\n' > latin; printf '\\377\\376h\\000i\\000' > wide; clear");
+    await page.setViewportSize({ width: 768, height: 600 });
+    await openPanel(terminal);
+    const long = row(terminal, "report-of-the-quarter-with-all-of-the-figures-2.pdf");
+    await long.waitFor();
+    const tail = await long.locator(".tail").boundingBox();
+    const end = (await page.locator("#files").boundingBox())?.width ?? 0;
+    assert.ok(tail && tail.x + tail.width <= 768 && tail.width > 40, "its end is in sight");
+    assert.ok(end >= 300);
+    const cut = await page.locator("#files").evaluate((panel) => [...panel.querySelectorAll("button, .tail")].filter((part) => part.checkVisibility() && part.getBoundingClientRect().right > innerWidth).map((part) => part.textContent));
+    assert.deepEqual(cut, [], "nothing is cut off");
+    await terminal.picture("files-768");
+    await long.focus();
+    await eventually("all of it is in sight", () => long.locator(".head").evaluate((head) => head.getClientRects().length > 1 || head.scrollWidth <= head.clientWidth));
+    for (const [name, text, facts] of [
+      ["latin", "grüße", "Latin-1"],
+      ["wide", "hi", "UTF-16"],
+    ]) {
+      await row(terminal, name ?? "").click();
+      await page.locator("#files-preview pre", { hasText: text ?? "" }).waitFor();
+      await page.locator("#files-preview-facts", { hasText: facts ?? "" }).waitFor();
+      await page.keyboard.press("Escape");
+    }
   });
 
   onFiles("leaves the terminal the width that is left", async (terminal) => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { decodeEntry, type Entry } from "../src/files/api";
-import { crumbs, isStorage, isUnfinished, isWithin, join, nameProblem, parent, places, shown, sorted, typeAhead } from "../src/files/paths";
+import { BY_NAME, crumbs, isStorage, isUnfinished, isWithin, join, nameProblem, parent, places, shown, sorted, typeAhead, halves, type Order, reordered } from "../src/files/paths";
 
 const disk = { path: "/workspace", storage: false };
 const mount = { path: "/workspace/files", storage: true };
@@ -59,6 +59,30 @@ describe("a name", () => {
 it("orders directories first, and numbers by their value", () => {
   const names = sorted([entry("file10"), entry("file2"), entry("z", "directory"), entry("B"), entry("a")]).map(({ name }) => name);
   expect(names).toEqual(["z", "a", "B", "file2", "file10"]);
+});
+
+it("orders by size and by time, each the other way round when asked again", () => {
+  const entries = [
+    { ...entry("small"), size: 1, modified: 3000 },
+    { ...entry("large"), size: 900, modified: 1000 },
+    { ...entry("b same"), size: 1, modified: 2000 },
+    entry("folder", "directory"),
+  ];
+  const names = (order: Order) => sorted(entries, order).map(({ name }) => name);
+  const bySize = reordered(BY_NAME, "size");
+  expect(names(bySize)).toEqual(["folder", "large", "b same", "small"]);
+  expect(names(reordered(bySize, "size"))).toEqual(["folder", "b same", "small", "large"]);
+  expect(names(reordered(bySize, "time"))).toEqual(["folder", "small", "b same", "large"]);
+  expect(names(reordered(BY_NAME, "name"))).toEqual(["folder", "small", "large", "b same"]);
+});
+
+it("keeps a long name's ending, and no character in two parts", () => {
+  expect(halves("short.txt")).toEqual(["short.txt", ""]);
+  expect(halves("a-very-long-name-of-a-report-2024-03.pdf")).toEqual(["a-very-long-name-of-a-report-2", "024-03.pdf"]);
+  const family = "👩\u200d👩\u200d👧";
+  const [head, tail] = halves(family.repeat(30));
+  expect(head + tail).toBe(family.repeat(30));
+  expect(tail).toBe(family.repeat(10));
 });
 
 it("takes no entry that could lead elsewhere", () => {

@@ -53,15 +53,25 @@ describe("a preview", () => {
   const bytes = (text: string) => new TextEncoder().encode(text);
 
   it("is text where the bytes are", () => {
-    expect(asText(bytes("grüße\r\n\ttab \x1b[31mred\n"), false)).toBe("grüße\r\n\ttab \x1b[31mred\n");
-    expect(asText(new Uint8Array([0xff, 0xfe, 0x41, 0x00]), false)).toBe("A");
-    for (const other of [[0xff, 0x00, 0x01], [0x7f, 0x45, 0x4c, 0x46, 0x02, 0x00], [0xc3]]) expect(asText(new Uint8Array(other), false)).toBeUndefined();
+    expect(asText(bytes("grüße\r\n\ttab \x1b[31mred\n"), false)).toEqual({ text: "grüße\r\n\ttab \x1b[31mred\n" });
+    for (const other of [[0xff, 0x00, 0x01], [0x7f, 0x45, 0x4c, 0x46, 0x02, 0x00], [0x61, 0x81], [0, 0, 0, 0]]) {
+      expect(asText(new Uint8Array(other), false), String(other)).toBeUndefined();
+    }
+  });
+
+  it("is text in what Windows writes, too", () => {
+    const wide = (text: string) => [...text].flatMap((letter) => [letter.charCodeAt(0) & 255, letter.charCodeAt(0) >> 8]);
+    expect(asText(new Uint8Array([0xff, 0xfe, ...wide("grüße 語\r\n")]), false)).toEqual({ text: "grüße 語\r\n", encoding: "UTF-16" });
+    expect(asText(new Uint8Array([0xfe, 0xff, 0x8a, 0x9e]), false)).toEqual({ text: "語", encoding: "UTF-16" });
+    expect(asText(new Uint8Array(wide("no mark, all the same\n")), false)).toEqual({ text: "no mark, all the same\n", encoding: "UTF-16" });
+    expect(asText(new Uint8Array([...wide("cut"), 0x61]), true)).toEqual({ text: "cut", encoding: "UTF-16" });
+    expect(asText(new Uint8Array([0x67, 0x72, 0xfc, 0xdf, 0x65]), false)).toEqual({ text: "grüße", encoding: "Latin-1" });
   });
 
   it("forgives a character that its end cuts", () => {
     const cut = bytes("語").slice(0, 2);
-    expect(asText(new Uint8Array([0x61, ...cut]), true)).toBe("a");
-    expect(asText(new Uint8Array([0x61, ...cut]), false)).toBeUndefined();
+    expect(asText(new Uint8Array([0x61, ...cut]), true)).toEqual({ text: "a" });
+    expect(asText(new Uint8Array([0x61, ...cut]), false)?.encoding).toBe("Latin-1");
   });
 
   it("is a picture by the end of its name", () => {

@@ -1,6 +1,7 @@
 /** The panel's questions: a name, and whether to delete. Each resolves when the person has answered, also by leaving it. */
 import { ask } from "../questions";
 import { element } from "../view";
+import type { Entry } from "./api";
 import { nameProblem, shown } from "./paths";
 
 export interface NameQuestion {
@@ -29,10 +30,13 @@ export function askName({ title, action, value, taken }: NameQuestion): Promise<
   return answer.then((choice) => (choice === "ok" ? field.value : undefined));
 }
 
-/** Asks whether to delete something for good. */
-export function askDelete(name: string, directory: boolean, storage: boolean): Promise<boolean> {
-  element("file-delete-title").textContent = `Delete ${shown(name)}?`;
-  const what = directory ? "The folder goes with everything in it." : "The file goes for good.";
+/** Asks whether to delete something for good: one entry, or several. */
+export function askDelete(entries: readonly Entry[], storage: boolean): Promise<boolean> {
+  const [first] = entries;
+  const folders = entries.filter(({ kind }) => kind === "directory").length;
+  element("file-delete-title").textContent = entries.length === 1 ? `Delete ${shown(first?.name ?? "")}?` : `Delete ${entries.length} entries?`;
+  const several = folders === 0 ? "They go for good." : `They go for good, ${folders === 1 ? "one folder" : `${folders} folders`} with everything in it.`;
+  const what = entries.length > 1 ? several : folders === 1 ? "The folder goes with everything in it." : "The file goes for good.";
   element("file-delete-words").textContent = storage ? `${what} It is on your storage, so other sessions lose it too.` : `${what} There is no bin to take it back from.`;
   return ask(element<HTMLDialogElement>("file-delete")).then((choice) => choice === "delete");
 }

@@ -8,7 +8,8 @@ import { type Entry, FilesApi, type Listing, type Root } from "./api";
 import { askDelete, askName } from "./dialogs";
 import { chosen, dropped, holdsFiles } from "./dropped";
 import { icon } from "./icons";
-import { basename, crumbs, isStorage, isUnfinished, isWithin, join, parent, places, shown, sorted } from "./paths";
+import { recallPlace, rememberPlace } from "./memory";
+import { basename, BY_NAME, crumbs, isStorage, isUnfinished, isWithin, join, type Order, parent, places, reordered, shown, sorted } from "./paths";
 import { Queue } from "./queue";
 import { MAX_ROWS, Rows } from "./rows";
 import { type Item, MAX_QUEUED, Uploads } from "./uploads";
@@ -54,14 +55,19 @@ export class FilesPanel {
   #menuEntry: Entry | undefined;
   /** The entry that the keyboard goes to once it is listed. */
   #next: string | undefined;
+  #order = BY_NAME;
+  #session: string | undefined;
+  /** The directory that was shown before a reload. */
+  #before: string | undefined;
 
   constructor(private readonly host: PanelHost) {
     this.#rows = new Rows(element("files-rows"), {
       open: (entry) => this.#open(entry),
       menu: (entry, at) => this.#menu(entry, at),
       rename: (entry) => void this.#rename(entry),
-      remove: (entry) => void this.#remove(entry),
+      remove: (entry) => void this.#remove(this.#meant(entry)),
       up: () => this.#up(),
+      chosen: () => this.#drawChosen(),
     });
     this.#queue = new Queue(
       () => this.#uploads,
@@ -85,6 +91,18 @@ export class FilesPanel {
         field.value = "";
       });
     }
+    element("files-order").addEventListener("click", ({ target }) => {
+      const by = target instanceof Element ? target.closest<HTMLElement>("[data-by]")?.dataset["by"] : undefined;
+      if (by === undefined) return;
+      this.#order = reordered(this.#order, by as Order["by"]);
+      this.#draw();
+    });
+    element("files-chosen-download").addEventListener("click", () => this.#downloadChosen());
+    element("files-chosen-delete").addEventListener("click", () => void this.#remove(this.#rows.chosen));
+    element("files-chosen-none").addEventListener("click", () => {
+      this.#rows.choose(false);
+      this.focus();
+    });
     element("files-upload-folder").hidden = !("webkitdirectory" in HTMLInputElement.prototype) || matchMedia("(hover: none)").matches;
     element("files-crumbs").addEventListener("click", ({ target }) => this.#followCrumb(target));
     element("files-places").addEventListener("click", ({ target }) => this.#followCrumb(target));
@@ -112,7 +130,11 @@ export class FilesPanel {
     this.#listing = undefined;
     this.#trouble = undefined;
     this.#failures = 0;
+    this.#session = session;
     this.#button.hidden = false;
+    const place = recallPlace(session);
+    this.#before = place?.path;
+    if (place !== undefined && !this.isOpen) this.#reveal(true);
     this.#draw();
     this.#schedule(0);
   }
@@ -143,9 +165,8 @@ export class FilesPanel {
 
   toggle(open = !this.isOpen): void {
     if (this.#button.hidden && open) return;
-    this.#panel.hidden = !open;
-    this.#button.setAttribute("aria-expanded", String(open));
-    this.host.toggled(open);
+    this.#reveal(open);
+    this.#remember();
     if (!open) {
       this.#viewer.close();
       clearTimeout(this.#timer);
@@ -156,6 +177,17 @@ export class FilesPanel {
     // The list may not be there yet; the keyboard goes to it when it is.
     this.#next ??= "";
     this.#schedule(0);
+  }
+
+  #reveal(open: boolean): void {
+    this.#panel.hidden = !open;
+    this.#button.setAttribute("aria-expanded", String(open));
+    this.host.toggled(open);
+  }
+
+  #remember(): void {
+    const [session, path] = [this.#session, this.#path];
+    rememberPlace(this.isOpen && session !== undefined ? { session, ...(path !== undefined && { path }) } : undefined);
   }
 
   focus(): void {
@@ -187,6 +219,7 @@ export class FilesPanel {
       this.#failures = 0;
       this.#trouble = undefined;
       if (answer.value !== "same") this.#listing = answer.value;
+      this.#remember();
     } else {
       this.#failures++;
       // One bad moment does not take away what is seen; a directory that is gone does.
@@ -207,7 +240,9 @@ export class FilesPanel {
       if (first === undefined) return { ok: false, status: 409, error: "this session has no directory for files; its operator sets one as sandbox.workdir" } as const;
       if (api !== this.#api) return { ok: false, status: 0 } as const;
       this.#roots = roots.value;
-      this.#path = first.path;
+      const before = this.#before;
+      this.#path = before !== undefined && roots.value.some(({ path }) => isWithin(before, path)) ? before : first.path;
+      this.#before = undefined;
     }
     return api.list(this.#path, this.#listing?.etag);
   }
@@ -223,7 +258,9 @@ export class FilesPanel {
 
   #show(path: string, next?: string): void {
     this.#viewer.close();
+    this.#rows.choose(false);
     this.#path = path;
+    this.#remember();
     this.#next = next ?? "";
     this.#listing = undefined;
     this.#trouble = undefined;
@@ -285,24 +322,54 @@ export class FilesPanel {
     this.focus();
   }
 
-  async #remove({ name, kind }: Entry): Promise<void> {
+  /** What a key on an entry is about: all that is chosen, where this one is among it. */
+  #meant(entry: Entry): readonly Entry[] {
+    const { chosen } = this.#rows;
+    return chosen.some(({ name }) => name === entry.name) ? chosen : [entry];
+  }
+
+  async #remove(entries: readonly Entry[]): Promise<void> {
     const [api, directory] = [this.#api, this.#path];
-    if (api === undefined || directory === undefined) return;
-    if (await askDelete(name, kind === "directory", isStorage(directory, this.#roots))) {
-      await this.#do(api.remove(join(directory, name)));
-      this.#announce(`${shown(name)} is deleted.`);
+    const removable = entries.filter(({ storage }) => !storage);
+    if (api === undefined || directory === undefined || removable.length === 0) return;
+    if (await askDelete(removable, isStorage(directory, this.#roots))) {
+      // One after the other, up to the first that fails: the sandbox does one at a time anyway.
+      const all = async () => {
+        for (const { name } of removable) {
+          const removed = await api.remove(join(directory, name));
+          if (!removed.ok) return removed;
+        }
+        return { ok: true } as const;
+      };
+      const [first] = removable;
+      if (await this.#do(all())) this.#announce(removable.length === 1 ? `${shown(first?.name ?? "")} is deleted.` : `${removable.length} entries are deleted.`);
     }
     this.focus();
   }
 
+  #downloadChosen(): void {
+    for (const entry of this.#rows.chosen) if (entry.kind === "file") this.#download(entry);
+  }
+
+  #drawChosen(): void {
+    const { chosen } = this.#rows;
+    show("files-chosen", chosen.length > 0);
+    if (chosen.length === 0) return;
+    set("files-chosen-words", `${chosen.length} selected`);
+    set("files-live", `${chosen.length} selected`);
+    element<HTMLButtonElement>("files-chosen-download").disabled = !chosen.some(({ kind }) => kind === "file");
+    element<HTMLButtonElement>("files-chosen-delete").disabled = chosen.every(({ storage }) => storage);
+  }
+
   /** Waits for a change, says how it failed, and looks again. */
-  async #do(change: Promise<{ ok: boolean; status?: number; error?: string }>, next?: string): Promise<void> {
+  async #do(change: Promise<{ ok: boolean; status?: number; error?: string }>, next?: string): Promise<boolean> {
     this.#panel.setAttribute("aria-busy", "true");
     const { ok, status = 0, error } = await change;
     this.#panel.removeAttribute("aria-busy");
     if (!ok) this.#announce(failure({ status, ...(error === undefined ? {} : { error }) }), true);
     if (ok && next !== undefined) this.#next = next;
     await this.#refresh();
+    return ok;
   }
 
   #newUploads(): Uploads {
@@ -332,6 +399,7 @@ export class FilesPanel {
     if (event.key === "Escape") {
       event.preventDefault();
       if (this.#viewer.path !== undefined) this.#closePreview();
+      else if (this.#rows.chosen.length > 0) this.#rows.choose(false);
       else this.host.leave();
     }
     if (event.key === "Backspace" && this.#viewer.path !== undefined) {
@@ -374,7 +442,8 @@ export class FilesPanel {
     if (act === "open") this.#open(entry);
     if (act === "download") this.#download(entry);
     if (act === "rename") void this.#rename(entry);
-    if (act === "delete") void this.#remove(entry);
+    if (act === "delete") void this.#remove(this.#meant(entry));
+    if (act === "choose") this.#rows.toggle(entry.name);
   }
 
   /**
@@ -422,13 +491,19 @@ export class FilesPanel {
     const previewing = this.#viewer.path !== undefined;
     this.#drawPlaces();
     const all = (listing?.entries ?? []).filter((entry) => !isUnfinished(entry));
-    const entries = sorted(all);
+    const entries = sorted(all, this.#order);
     const rows = element("files-rows");
     if (listing !== undefined || trouble !== undefined || path === undefined) this.#rows.draw(entries, Date.now());
     rows.setAttribute("aria-rowcount", String(entries.length));
     rows.classList.toggle("old", listing === undefined && trouble === undefined);
 
     show("files-tools", this.#api !== undefined && !previewing);
+    for (const column of this.#panel.querySelectorAll<HTMLElement>("[data-by]")) {
+      const on = column.dataset["by"] === this.#order.by;
+      column.setAttribute("aria-pressed", String(on));
+      column.dataset["way"] = on ? (this.#order.down ? "down" : "up") : "";
+    }
+    show("files-order", !previewing && entries.length > 1);
     show("files-list", !previewing && trouble === undefined);
     show("files-empty", !previewing && listing !== undefined && entries.length === 0);
     show("files-trouble", !previewing && trouble !== undefined);

@@ -61,10 +61,36 @@ export function nameProblem(name: string, taken: ReadonlySet<string>): string | 
 
 const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "variant" });
 
-/** Directories first, each part as people order names: `file2` before `file10`. */
-export function sorted(entries: readonly Entry[]): readonly Entry[] {
+/** What a list goes by. */
+export interface Order {
+  readonly by: "name" | "size" | "time";
+  readonly down: boolean;
+}
+
+export const BY_NAME: Order = { by: "name", down: false };
+
+/** The order after a column's heading was pressed: that column, or the other way round. Sizes and times begin with the greatest. */
+export function reordered({ by, down }: Order, pressed: Order["by"]): Order {
+  return { by: pressed, down: by === pressed ? !down : pressed !== "name" };
+}
+
+/** Directories first. Names as people order them: `file2` before `file10`; what is alike otherwise goes by its name. */
+export function sorted(entries: readonly Entry[], { by, down }: Order = BY_NAME): readonly Entry[] {
   const rank = ({ kind }: Entry) => (kind === "directory" ? 0 : 1);
-  return [...entries].sort((a, b) => rank(a) - rank(b) || collator.compare(a.name, b.name) || (a.name < b.name ? -1 : 1));
+  const names = (a: Entry, b: Entry) => collator.compare(a.name, b.name) || (a.name < b.name ? -1 : 1);
+  const value = (entry: Entry) => (by === "size" ? entry.size : (entry.modified ?? 0));
+  const compare = (a: Entry, b: Entry) => (by === "name" ? names(a, b) * (down ? -1 : 1) : (value(a) - value(b)) * (down ? -1 : 1) || names(a, b));
+  return [...entries].sort((a, b) => rank(a) - rank(b) || compare(a, b));
+}
+
+/** Letters at the end of a long name that stay when its middle gives way: a number and an ending. */
+const TAIL = 10;
+
+/** A name in two parts, of which the first may be cut short. Between two characters, as people count them. */
+export function halves(name: string): readonly [head: string, tail: string] {
+  const letters = [...new Intl.Segmenter(undefined, { granularity: "grapheme" }).segment(name)].map(({ segment }) => segment);
+  if (letters.length <= 2 * TAIL) return [name, ""];
+  return [letters.slice(0, -TAIL).join(""), letters.slice(-TAIL).join("")];
 }
 
 /** Whether an entry is an upload under way: providers write those beside the file that they become. */

@@ -25,17 +25,46 @@ export function pictureType(name: string): string | undefined {
   return dot < 0 ? undefined : PICTURES.get(name.slice(dot + 1).toLowerCase());
 }
 
+export interface Text {
+  readonly text: string;
+  /** What it is written in, where that is not UTF-8. */
+  readonly encoding?: string;
+}
+
+/** Text has no control characters but these; a terminal's recording has escapes. */
+const NO_TEXT = /[\0-\x06\x0e-\x1a\x1c-\x1f]/;
+/** What windows-1252 has no character for. */
+const UNUSED = [0x81, 0x8d, 0x8f, 0x90, 0x9d];
+
 /**
- * The bytes as text, where they are UTF-8 or UTF-16 with its mark; none where they are something else. `cut`: there are more bytes, so a
- * character may end with them.
+ * The bytes as text, where they are UTF-8, UTF-16 by its mark or its look, or Latin-1 as Windows has it; none where they are something else.
+ * `cut`: there are more bytes, so a character may end with them.
  */
-export function asText(bytes: Uint8Array, cut: boolean): string | undefined {
-  const encoding = bytes[0] === 0xff && bytes[1] === 0xfe ? "utf-16le" : bytes[0] === 0xfe && bytes[1] === 0xff ? "utf-16be" : "utf-8";
+export function asText(bytes: Uint8Array, cut: boolean): Text | undefined {
+  const wide = utf16(bytes);
+  if (wide !== undefined) return decoded(bytes, wide, cut, "UTF-16");
+  const text = decoded(bytes, "utf-8", cut);
+  if (text !== undefined || bytes.some((byte) => UNUSED.includes(byte))) return text;
+  return decoded(bytes, "windows-1252", cut, "Latin-1");
+}
+
+function decoded(bytes: Uint8Array, label: string, cut: boolean, encoding?: string): Text | undefined {
   try {
-    const text = new TextDecoder(encoding, { fatal: true }).decode(bytes, { stream: cut });
-    // Text has no control characters but these; a terminal's recording has escapes.
-    return /[\0-\x06\x0e-\x1a\x1c-\x1f]/.test(text) ? undefined : text;
+    const text = new TextDecoder(label, { fatal: true }).decode(bytes, { stream: cut });
+    return NO_TEXT.test(text) ? undefined : { text, ...(encoding !== undefined && { encoding }) };
   } catch {
     return undefined;
   }
+}
+
+/** UTF-16 begins with its mark; without one, text of the West has a zero in every other byte, and in those alone. */
+function utf16(bytes: Uint8Array): "utf-16le" | "utf-16be" | undefined {
+  if (bytes[0] === 0xff && bytes[1] === 0xfe) return "utf-16le";
+  if (bytes[0] === 0xfe && bytes[1] === 0xff) return "utf-16be";
+  const zeros = [0, 0];
+  bytes.forEach((byte, at) => byte === 0 && (zeros[at % 2] = (zeros[at % 2] ?? 0) + 1));
+  const [even = 0, odd = 0] = zeros;
+  const most = bytes.length / 2 / 2;
+  if (odd > most && even === 0) return "utf-16le";
+  return even > most && odd === 0 ? "utf-16be" : undefined;
 }

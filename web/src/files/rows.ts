@@ -4,7 +4,7 @@
  */
 import type { Entry } from "./api";
 import { type Icon, icon } from "./icons";
-import { shown, typeAhead } from "./paths";
+import { halves, shown, typeAhead } from "./paths";
 import { pictureType } from "./preview";
 import { size, when } from "./words";
 
@@ -22,6 +22,8 @@ export interface RowHandlers {
   rename(entry: Entry): void;
   remove(entry: Entry): void;
   up(): void;
+  /** Other entries are chosen, to be deleted or downloaded together. */
+  chosen(): void;
 }
 
 interface Row {
@@ -37,6 +39,9 @@ export class Rows {
   readonly #rows = new Map<string, Row>();
   #order: readonly Row[] = [];
   #current: string | undefined;
+  readonly #chosen = new Set<string>();
+  /** Where a range of chosen entries begins. */
+  #anchor: string | undefined;
   #typed = { text: "", at: 0 };
 
   constructor(
@@ -62,6 +67,25 @@ export class Rows {
     return this.#current === undefined ? undefined : this.#rows.get(this.#current)?.entry;
   }
 
+  /** What is chosen, in the order of the list. */
+  get chosen(): readonly Entry[] {
+    return this.#order.filter(({ entry }) => this.#chosen.has(entry.name)).map(({ entry }) => entry);
+  }
+
+  /** Chooses nothing, or everything. */
+  choose(all: boolean): void {
+    this.#chosen.clear();
+    if (all) for (const { entry } of this.#order) this.#chosen.add(entry.name);
+    this.#showChosen();
+  }
+
+  /** Chooses an entry besides what is chosen, or no longer. */
+  toggle(name: string): void {
+    if (!this.#chosen.delete(name)) this.#chosen.add(name);
+    this.#anchor = name;
+    this.#showChosen();
+  }
+
   /** Shows these entries, in this order, at `now` in milliseconds since 1970. */
   draw(entries: readonly Entry[], now: number): void {
     const at = this.#order.findIndex(({ entry }) => entry.name === this.#current);
@@ -72,10 +96,13 @@ export class Rows {
       element.remove();
       this.#rows.delete(name);
     }
+    const before = this.#chosen.size;
+    for (const name of this.#chosen) if (!kept.has(name)) this.#chosen.delete(name);
     this.#order = entries.slice(0, MAX_ROWS).map((entry) => this.#row(entry, now));
     this.#order.forEach(({ element }, index) => {
       if (this.host.children[index] !== element) this.host.insertBefore(element, this.host.children[index] ?? null);
     });
+    if (before > 0) this.#showChosen();
     const place = this.#order.find(({ entry }) => entry.name === this.#current) ?? this.#order[Math.max(0, Math.min(at, this.#order.length - 1))];
     this.#current = undefined;
     if (place === undefined) return;
@@ -123,7 +150,8 @@ export class Rows {
     const label = cell("label");
     const [symbol, name] = [document.createElement("span"), document.createElement("bdi")];
     symbol.className = "symbol";
-    name.textContent = shown(entry.name);
+    const [head, tail] = halves(shown(entry.name));
+    name.append(span("head", head), span("tail", tail));
     name.title = entry.name;
     label.append(symbol, name);
     const row: Row = { entry, element, name, size: cell("size"), time: cell("time"), symbol: "" };
@@ -154,23 +182,50 @@ export class Rows {
     row.element.scrollIntoView({ block: "nearest" });
   }
 
+  #showChosen(): void {
+    for (const [name, { element }] of this.#rows) element.setAttribute("aria-selected", String(this.#chosen.has(name)));
+    this.handlers.chosen();
+  }
+
+  /** Chooses all from the last one that was chosen up to this. */
+  #chooseTo(row: Row): void {
+    const [at, from] = [this.#order.indexOf(row), this.#order.findIndex(({ entry }) => entry.name === (this.#anchor ?? this.#current))];
+    this.#chosen.clear();
+    for (const { entry } of this.#order.slice(Math.min(at, Math.max(0, from)), Math.max(at, from) + 1)) this.#chosen.add(entry.name);
+    this.#showChosen();
+  }
+
   #click(event: MouseEvent): void {
     const row = this.#rowOf(event.target);
     if (row === undefined) return;
+    if (event.shiftKey) {
+      this.#chooseTo(row);
+      return this.#go(row);
+    }
     this.#go(row);
+    if (event.ctrlKey || event.metaKey) return this.toggle(row.entry.name);
     const more = event.target instanceof Element ? event.target.closest<HTMLElement>(".more button") : null;
     if (more) this.handlers.menu(row.entry, more);
     else this.handlers.open(row.entry);
   }
 
   #key(event: KeyboardEvent): void {
+    if ((event.ctrlKey || event.metaKey) && !event.altKey && event.key.toLowerCase() === "a") {
+      event.preventDefault();
+      return this.choose(true);
+    }
     if (event.ctrlKey || event.altKey || event.metaKey) return;
     const at = this.#order.findIndex(({ entry }) => entry.name === this.#current);
     const row = this.#order[at];
     const { handlers } = this;
     const move = (to: number) => {
       const next = this.#order[Math.max(0, Math.min(this.#order.length - 1, to))];
-      if (next) this.#go(next);
+      if (!next) return;
+      if (event.shiftKey) {
+        this.#anchor ??= this.#current;
+        this.#chooseTo(next);
+      } else this.#anchor = undefined;
+      this.#go(next);
     };
     const acts: Record<string, (() => void) | undefined> = {
       ArrowDown: () => move(at + 1),
@@ -183,6 +238,7 @@ export class Rows {
       ...(row && {
         Enter: () => handlers.open(row.entry),
         Delete: () => handlers.remove(row.entry),
+        " ": () => this.toggle(row.entry.name),
         F2: () => handlers.rename(row.entry),
         ContextMenu: () => handlers.menu(row.entry, row.element),
         ...(event.shiftKey && { F10: () => handlers.menu(row.entry, row.element) }),
@@ -212,6 +268,13 @@ function symbolOf({ kind, name, storage }: Entry): { icon: Icon; words: string }
   if (kind === "link") return { icon: "link", words: "Broken link" };
   if (kind === "file" && pictureType(name)) return { icon: "picture", words: "Picture" };
   return { icon: "file", words: kind === "file" ? "File" : "Special file" };
+}
+
+function span(name: string, words: string): HTMLElement {
+  const made = document.createElement("span");
+  made.className = name;
+  made.textContent = words;
+  return made;
 }
 
 function set(node: HTMLElement, words: string): void {

@@ -59,10 +59,11 @@ export class Viewer {
     const cut = bytes.length < whole;
     const text = asText(bytes, cut);
     if (text === undefined) return this.#say("This file is neither text nor a picture. Download it to open it.");
-    if (cut) element("files-preview-facts").textContent = `the first ${size(bytes.length)} of ${size(whole)}`;
+    const facts = [cut ? `the first ${size(bytes.length)} of ${size(whole)}` : size(whole), text.encoding];
+    element("files-preview-facts").textContent = facts.filter(Boolean).join(" · ");
     const words = document.createElement("pre");
     words.tabIndex = 0;
-    words.textContent = text;
+    words.textContent = text.text;
     this.#content.replaceChildren(words);
   }
 

@@ -195,6 +195,7 @@ describe("keys at the wire", () => {
     assert.equal(await press("A"), "A");
     assert.equal(await press("ArrowUp"), "\x1b[A");
     assert.equal(await press("Control+ArrowUp"), "\x1b[1;5A");
+    for (const zoom of ["Control+=", "Control+-", "Control+0", "Control++"]) assert.equal(await press(zoom), "", `${zoom} is the browser's`);
     await draw("\x1b[?1049h");
     assert.equal(await press("Escape"), "\x1b", "the alternate screen has flags of its own");
     await draw("\x1b[=31u");

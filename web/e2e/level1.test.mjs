@@ -533,7 +533,11 @@ describe("a server that knows only level 0", () => {
     socket.say({ type: "ready", session: "s0" });
     socket.say({ type: "output", data: "level nought" });
     await terminal.until(/level nought/);
-    assert.equal(await terminal.page.locator("#session-button").isVisible(), false);
+    await terminal.page.locator("#session-button").click();
+    assert.ok(await terminal.page.getByRole("menuitem", { name: "My sessions" }).isVisible());
+    assert.equal(await terminal.page.getByRole("menuitem", { name: "Detach" }).isVisible(), false, "this one cannot be left");
+    await terminal.page.keyboard.press("Escape");
+    await terminal.page.locator("#terminal .xterm-helper-textarea:focus").waitFor({ state: "attached" });
     await terminal.page.keyboard.type("x");
     await eventually("the key", () => socket.messages.some(({ type, data }) => type === "input" && data === "x"));
     socket.cut();

@@ -76,6 +76,8 @@ export class Keyboard {
     // Cmd is the browser's and the system's.
     if (isMac && event.metaKey && event.key !== "Meta") return EMULATOR;
     if (event.shiftKey && /^Page(Up|Down)$/.test(event.key) && !event.ctrlKey && !event.altKey && this.host.hasHistory()) return EMULATOR;
+    // A person who needs larger text needs it in every program. Without a protocol these are no keys of the program's either.
+    if ((holds(event, "ctrl") && /^[-=0]$/.test(event.key)) || (event.ctrlKey && !event.altKey && event.key === "+")) return BROWSER;
     // A dead key makes text with the next one.
     if (event.key === "Dead" && !(isMac && this.options.optionIsMeta && event.altKey)) return EMULATOR;
     const press = readPress(event, this.#layout, isMac, this.options.optionIsMeta);

@@ -295,7 +295,8 @@ describe("keys at the wire", () => {
   });
 
   test("an input method's text comes once, and its Enter is its own", async () => {
-    for (const output of ["", "\x1b[>1u", "\x1b[>4;2m"]) {
+    const told = "\x1b[103u\x1b[103;1:3u\x1b[111u\x1b[111;1:3u";
+    for (const [output, go] of /** @type {const} */ ([["", "go"], ["\x1b[>1u", "go"], ["\x1b[>4;2m", "go"], ["\x1b[>11u", told]])) {
       const wire = await atWire(output);
       const { page } = wire;
       const devtools = await page.context().newCDPSession(page);
@@ -312,7 +313,7 @@ describe("keys at the wire", () => {
         await eventually("the text", () => wire.socket.typed.includes("日本"));
         await page.keyboard.type("go");
       });
-      assert.equal(typed, "日本go", JSON.stringify(output));
+      assert.equal(typed, `日本${go}`, JSON.stringify(output));
       await closePages();
       broker.stop();
       broker = await FakeBroker.start();

@@ -60,7 +60,7 @@ export class Keyboard {
     }
     const verdict = this.#judge(event);
     if (event.type === "keydown") {
-      if (verdict.kind === "taken" || verdict.kind === "browser") this.#others.set(event.code, verdict);
+      if (verdict.kind === "taken" || verdict.kind === "browser" || verdict === INPUT_METHOD) this.#others.set(event.code, verdict);
       else this.#others.delete(event.code);
     }
     return verdict;
@@ -68,7 +68,7 @@ export class Keyboard {
 
   #judge(event: KeyboardEvent): Verdict {
     // An input method works with it: what it makes of it comes as text.
-    if (event.isComposing || event.keyCode === 229 || event.key === "Process" || event.key === "Unidentified") return EMULATOR;
+    if (event.isComposing || event.keyCode === 229 || event.key === "Process" || event.key === "Unidentified") return INPUT_METHOD;
     if (event.type === "keypress") return EMULATOR;
     const clipboard = this.#clipboardKey(event);
     if (clipboard !== undefined) return clipboard;
@@ -122,3 +122,5 @@ export class Keyboard {
 const TAKEN: Verdict = { kind: "taken" };
 const BROWSER: Verdict = { kind: "browser" };
 const EMULATOR: Verdict = { kind: "emulator" };
+/** The emulator takes what the input method makes of it. */
+const INPUT_METHOD: Verdict = { kind: "emulator" };

@@ -8,7 +8,8 @@
 use std::fmt;
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::sandbox::Size;
@@ -24,7 +25,8 @@ const MAX_QUOTED: usize = 40;
 /// A client's message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientFrame {
-    /// Text for the terminal; may be empty.
+    /// Text for the terminal, in WTF-8: it may begin or end with half a
+    /// surrogate pair. May be empty.
     Input(Bytes),
     /// The terminal's new size; none where the client has no size yet.
     Resize(Option<Size>),
@@ -50,6 +52,15 @@ pub enum BadFrame {
         /// What it is, shortened.
         found: String,
     },
+    /// A message of a type that this broker does not know. A later client may
+    /// have one: it is no sign of a fault.
+    #[error("`type` must be {expected}, found {found}")]
+    UnknownType {
+        /// The types that there are.
+        expected: &'static str,
+        /// What it is, shortened.
+        found: String,
+    },
     /// A binary message; level 0 has none.
     #[error("a message must be text, found a binary message")]
     Binary,
@@ -62,15 +73,60 @@ impl ClientFrame {
     /// Reads a message. Total: every text is a frame or a [`BadFrame`].
     /// Members that it does not know are ignored.
     pub fn decode(text: &str) -> Result<Self, BadFrame> {
-        let mut members = members(text)?;
+        let mut members = match members(text) {
+            Ok(members) => members,
+            Err(bad) => return torn(text).ok_or(bad),
+        };
         match members.get("type") {
             Some(Value::String(kind)) if kind == "input" => match members.remove("data") {
                 Some(Value::String(data)) => Ok(ClientFrame::Input(data.into())),
                 other => Err(bad("data", "a string", other.as_ref())),
             },
             Some(Value::String(kind)) if kind == "resize" => Ok(ClientFrame::Resize(size(&members)?)),
-            other => Err(bad("type", "\"input\" or \"resize\"", other)),
+            other => Err(unknown_type("\"input\" or \"resize\"", other)),
         }
+    }
+}
+
+/// Input that has half a surrogate pair, which no Rust string holds.
+fn torn(text: &str) -> Option<ClientFrame> {
+    #[derive(Deserialize)]
+    struct Torn {
+        r#type: String,
+        data: Halves,
+    }
+    serde_json::from_str(text)
+        .ok()
+        .filter(|torn: &Torn| torn.r#type == "input")
+        .map(|torn| ClientFrame::Input(torn.data.0))
+}
+
+/// Text in WTF-8: what serde_json makes of a string that is asked for as bytes.
+struct Halves(Bytes);
+
+impl<'de> Deserialize<'de> for Halves {
+    fn deserialize<D: Deserializer<'de>>(text: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Halves;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Halves, E> {
+                Ok(Halves(Bytes::copy_from_slice(bytes)))
+            }
+        }
+        text.deserialize_bytes(Text)
+    }
+}
+
+/// A `type` that is none of those `expected`.
+pub(super) fn unknown_type(expected: &'static str, found: Option<&Value>) -> BadFrame {
+    match found {
+        Some(Value::String(_)) => BadFrame::UnknownType { expected, found: describe(found) },
+        _ => bad("type", expected, found),
     }
 }
 
@@ -94,13 +150,12 @@ pub(super) fn size(members: &Map<String, Value>) -> Result<Option<Size>, BadFram
 fn side(members: &Map<String, Value>, member: &'static str) -> Result<Option<u16>, BadFrame> {
     match members.get(member) {
         None | Some(Value::Null) => Ok(None),
-        // 80.0 is how some languages write the whole number 80.
-        Some(Value::Number(side)) => match side.as_f64().filter(|side| side.fract() == 0.0) {
-            Some(side) if side < 1.0 => Ok(None),
-            Some(side) => Ok(Some(side.min(f64::from(Size::MAX)) as u16)),
-            None => Err(bad(member, "a whole number", members.get(member))),
-        },
-        other => Err(bad(member, "a whole number", other)),
+        // A page that divides its width by that of a cell may have cells over.
+        Some(Value::Number(side)) => {
+            let side = side.as_f64().unwrap_or_default();
+            Ok((side >= 1.0).then(|| side.min(f64::from(Size::MAX)) as u16))
+        }
+        other => Err(bad(member, "a number", other)),
     }
 }
 
@@ -245,9 +300,8 @@ mod tests {
     #[test]
     fn a_refusal_says_what_was_found_and_what_was_expected() {
         for (frame, words) in [
-            (r#"{"type":"resize","cols":80.5,"rows":1}"#, "`cols` must be a whole number, found 80.5"),
-            (r#"{"type":"resize","cols":"80"}"#, "`cols` must be a whole number, found \"80\""),
-            (r#"{"type":"resize","cols":80,"rows":[24]}"#, "`rows` must be a whole number, found an array"),
+            (r#"{"type":"resize","cols":"80"}"#, "`cols` must be a number, found \"80\""),
+            (r#"{"type":"resize","cols":80,"rows":[24]}"#, "`rows` must be a number, found an array"),
             (r#"{"type":"input"}"#, "`data` must be a string, found nothing"),
             (r#"{"type":"input","data":["a"]}"#, "`data` must be a string, found an array"),
             (r#"{"type":"paste"}"#, "`type` must be \"input\" or \"resize\", found \"paste\""),
@@ -263,15 +317,36 @@ mod tests {
 
     #[test]
     fn a_page_without_a_size_tells_none_and_a_huge_one_gets_the_largest() {
-        for sides in ["", r#","cols":null,"rows":null"#, r#","cols":0,"rows":24"#, r#","cols":80,"rows":-1"#] {
+        for sides in [
+            "",
+            r#","cols":null,"rows":null"#,
+            r#","cols":0,"rows":24"#,
+            r#","cols":80,"rows":-1"#,
+            r#","cols":0.5,"rows":24"#,
+        ] {
             let told = format!(r#"{{"type":"resize"{sides}}}"#);
             assert_eq!(ClientFrame::decode(&told), Ok(ClientFrame::Resize(None)), "{told}");
         }
+        assert_eq!(
+            ClientFrame::decode(r#"{"type":"resize","cols":80.9,"rows":24.5}"#),
+            Ok(ClientFrame::Resize(Some(Size { cols: 80, rows: 24 })))
+        );
         for cols in ["1001", "70000", "1e308", "18446744073709551615"] {
             let told = format!(r#"{{"type":"resize","cols":{cols},"rows":24}}"#);
             let largest = Size { cols: Size::MAX, rows: 24 };
             assert_eq!(ClientFrame::decode(&told), Ok(ClientFrame::Resize(Some(largest))), "{told}");
         }
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_is_input() {
+        for (text, bytes) in [
+            (r#"{"type":"input","data":"\ud83d"}"#, &b"\xED\xA0\xBD"[..]),
+            (r#"{"data":"a\ude00é","new":{"x":["\ud83d",1]},"type":"input"}"#, b"a\xED\xB8\x80\xC3\xA9"),
+        ] {
+            assert_eq!(ClientFrame::decode(text), Ok(ClientFrame::Input(Bytes::from_static(bytes))), "{text}");
+        }
+        assert!(refused(r#"{"type":"resize","data":"\ud83d"}"#).starts_with("a message must be JSON"));
     }
 
     #[test]

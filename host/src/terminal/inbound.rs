@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::ending::Ending;
 use super::frames::{BadFrame, ClientFrame, CloseCode};
+use super::surrogates::Surrogates;
 use super::upgrade::Limits;
 use super::writer::Incoming;
 use crate::sandbox::CHUNK_BYTES;
@@ -41,6 +42,8 @@ pub(super) async fn pump(
 ) -> Ending {
     let mut allowance = Allowance::new(limits.bad_frames);
     let mut input = Input::default();
+    let mut surrogates = Surrogates::default();
+    let mut told_of_types = false;
     let mut dead_at = Instant::now() + limits.dead_after;
     loop {
         let (next, reads) = (input.next(), input.has_room());
@@ -71,8 +74,15 @@ pub(super) async fn pump(
             Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => continue,
         };
         match frame {
-            Ok(ClientFrame::Input(data)) => input.push(data),
+            Ok(ClientFrame::Input(data)) => input.push(surrogates.push(data)),
             Ok(ClientFrame::Resize(size)) => size.into_iter().for_each(|size| client.resize(size)),
+            // Said once: a client that has more to say than this broker knows
+            // would only show its user errors.
+            Err(BadFrame::UnknownType { .. }) if told_of_types => {}
+            Err(bad @ BadFrame::UnknownType { .. }) => {
+                told_of_types = true;
+                _ = complaints.try_send(bad);
+            }
             Err(_) if !allowance.take() => {
                 let why = "too many malformed messages; this is no client of this protocol";
                 return Ending::closed(CloseCode::Policy, why);

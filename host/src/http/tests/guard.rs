@@ -69,6 +69,60 @@ async fn only_our_own_pages_and_the_frontends_reach_any_route() {
     assert_eq!(broker.get("/nothing/here", "Origin: https://evil.example\r\n").await.status, 403);
 }
 
+/// Who may write pages of one of the broker's addresses gets nothing at the
+/// others.
+#[tokio::test]
+async fn an_origin_counts_at_its_own_host_only() {
+    let public_urls = vec!["https://term.example.com", "https://lab.example.com"];
+    let broker = Broker::start(Options { public_urls, ..Options::default() }).await;
+    let own = format!("http://localhost:{}", broker.address.port());
+    let status = async |host: &str, origin: &str| {
+        let request = format!("GET /api/session HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\nConnection: close\r\n\r\n");
+        broker.send(&request).await.status
+    };
+    for name in ["term", "lab"] {
+        let (host, origin) = (format!("{name}.example.com"), format!("https://{name}.example.com"));
+        assert_eq!(status(&host, &origin).await, 200);
+        assert_eq!(status(&format!("{host}:443"), &origin).await, 200);
+        assert_eq!(status(&broker.address.to_string(), &origin).await, 200, "a proxy that names the listener");
+        assert_eq!(status(&host, &own).await, 403, "somebody's own machine");
+    }
+    assert_eq!(status("lab.example.com", "https://term.example.com").await, 403);
+    assert_eq!(status("term.example.com", "https://lab.example.com").await, 403);
+}
+
+/// A browser that was to show a page shows why there is none; a program gets
+/// JSON.
+#[tokio::test]
+async fn a_refusal_is_a_page_for_who_asked_for_one() {
+    let broker = broker().await;
+    let ask = async |accept: &str| {
+        let fields = format!("Host: sandbox.lan\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
+        broker.send(&format!("GET / HTTP/1.1\r\n{fields}")).await
+    };
+    let page = ask("text/html,application/xhtml+xml").await;
+    assert_eq!((page.status, page.header("content-type")), (403, Some("text/html; charset=utf-8")));
+    for words in ["sandbox.lan", "public_url = &quot;https://sandbox.lan&quot;", "proxy_set_header Host $http_host"] {
+        assert!(page.body().contains(words), "{words}: {}", page.body());
+    }
+    assert_eq!(ask("*/*").await.header("content-type"), Some("application/json"));
+    let found = broker.get("/nothing", "Accept: text/html\r\n").await;
+    assert!(found.status == 404 && found.body().contains("<h1>"), "{found:?}");
+}
+
+/// A proxy that takes `Upgrade` away: the window is told what arrived.
+#[tokio::test]
+async fn the_page_learns_that_its_handshake_lost_its_upgrade() {
+    let broker = Broker::start(Options::default()).await;
+    let asked = async || broker.get("/api/session?client=w1", "").await.json()["handshake"].clone();
+    assert_eq!(asked().await, serde_json::Value::Null);
+    let stripped = UPGRADE.lines().filter(|field| !field.to_lowercase().starts_with("upgrade") && !field.to_lowercase().starts_with("connection"));
+    let stripped: String = stripped.map(|field| format!("{field}\r\n")).collect();
+    assert_eq!(broker.get("/terminal?client=w1", &stripped).await.status, 426);
+    assert_eq!(asked().await, "no-upgrade");
+    assert_eq!(broker.get("/api/session?client=w2", "").await.json()["handshake"], serde_json::Value::Null);
+}
+
 #[tokio::test]
 async fn only_our_own_names_reach_any_route() {
     let broker = broker().await;

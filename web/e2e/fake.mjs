@@ -18,7 +18,9 @@ export class FakeBroker {
   sockets = [];
   /** Whether it knows level 1. */
   level = 1;
-  /** Further answers, by `METHOD /path`. @type {Record<string, { status?: number, body?: string }>} */
+  /** Whether WebSockets are cut before they open. */
+  refuses = false;
+  /** Further answers, by `METHOD /path`. @type {Record<string, { status?: number, body?: string, headers?: Record<string, string> }>} */
   routes = {};
   #server = createServer((request, response) => void this.#answer(request, response));
   url = "";
@@ -47,10 +49,10 @@ export class FakeBroker {
   async #answer(request, response) {
     const { pathname } = new URL(request.url ?? "/", this.url);
     const [, session] = /^\/api\/sessions\/(\w+)$/.exec(pathname) ?? [];
-    /** @type {{ status?: number, body?: string } | undefined} */
+    /** @type {{ status?: number, body?: string, headers?: Record<string, string> } | undefined} */
     const usual = pathname === "/api/session" ? { body: '{"provider":"fake"}' } : session !== undefined ? { body: JSON.stringify({ id: session }) } : undefined;
     const route = this.routes[`${request.method} ${pathname}`] ?? usual;
-    if (route !== undefined) return void response.writeHead(route.status ?? 200, { "content-type": "application/json" }).end(route.body ?? "");
+    if (route !== undefined) return void response.writeHead(route.status ?? 200, { "content-type": "application/json", ...route.headers }).end(route.body ?? "");
     const path = join(DIST, pathname === "/" ? "index.html" : pathname);
     try {
       const body = await readFile(path);
@@ -62,6 +64,7 @@ export class FakeBroker {
 
   /** @param {import("node:http").IncomingMessage} request @param {import("node:stream").Duplex} stream */
   #upgrade(request, stream) {
+    if (this.refuses) return void stream.destroy();
     const accept = createHash("sha1").update(`${request.headers["sec-websocket-key"]}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
     const offered = request.headers["sec-websocket-protocol"];
     const chosen = this.level === 1 && offered === SUBPROTOCOL ? `Sec-WebSocket-Protocol: ${SUBPROTOCOL}\r\n` : "";

@@ -241,7 +241,7 @@ describe("a connection that breaks", () => {
     const away = page.locator("#away");
     for (let n = 1; n < 4; n++) (await broker.socket(n)).cut();
     await away.waitFor();
-    await page.locator("#away-words", { hasText: /Connection lost\. Next try in \d+ s\. Your session is kept for 60 s\./ }).waitFor();
+    await page.locator("#away-words", { hasText: /Connection lost\. Next try in \d+ s\. Your session is kept for another (60|5\d) s\./ }).waitFor();
     assert.equal(await page.locator("#state").textContent(), "Reconnecting");
     assert.match(await terminal.text(), /building/);
     await terminal.picture("away");
@@ -335,7 +335,7 @@ describe("a page that is loaded again", () => {
     second.say({ type: "error", code: "no-session", message: "no such session" });
     second.close(4404);
     const third = await broker.socket(2);
-    assert.equal(third.query.get("session"), null);
+    assert.equal(third.query.get("create"), "1");
     third.ready({ session: "s2" });
     await terminal.page.locator("#notice", { hasText: "This is a new one" }).waitFor();
   });
@@ -362,7 +362,7 @@ describe("a page that is loaded again", () => {
     await terminal.page.locator("#trouble").waitFor();
     assert.match((await terminal.page.locator("#starting").textContent()) ?? "", /There is no such session/);
     await terminal.page.locator("#trouble-again:not([aria-disabled])").click();
-    assert.equal((await broker.socket(1)).query.get("session"), null);
+    assert.equal((await broker.socket(1)).query.get("create"), "1");
     assert.equal(new URL(terminal.page.url()).searchParams.get("session"), null);
   });
 });
@@ -526,11 +526,15 @@ describe("the session's menu", () => {
 });
 
 describe("a server that knows only level 0", () => {
-  test("is spoken to as ever", async () => {
+  test("is spoken to after level 1 was asked for in both ways, and what that means stays on the page", async () => {
     broker.level = 0;
     const terminal = await open();
-    const socket = await eventually("a connection without level 1", () => broker.sockets.find(({ query, isGone }) => query.get("client") === null && !isGone));
+    const socket = await eventually("a connection that offers nothing", () => broker.sockets.find(({ query, isGone }) => query.get("protocol") === "sandbox-broker.v1" && !isGone));
+    socket.say({ type: "status", message: "Initializing sandbox..." });
     socket.say({ type: "ready", session: "s0" });
+    await terminal.page.locator("#fragile", { hasText: "ends with its connection" }).waitFor();
+    assert.equal(await terminal.page.locator("#fragile-again").isVisible(), true);
+    await terminal.picture("fragile");
     socket.say({ type: "output", data: "level nought" });
     await terminal.until(/level nought/);
     await terminal.page.locator("#session-button").click();

@@ -1,12 +1,12 @@
 /**
  * One WebSocket to `/terminal`: messages in, messages out, and how it ended. Offers level 1 of the protocol where it is told to, and says
- * which level was chosen. Never connects again by itself, and reads nothing of what it carries.
+ * whether it was chosen. Never connects again by itself, and reads nothing of what it carries.
  */
 import { SUBPROTOCOL } from "./level1";
 
 export interface ConnectionEvents {
-  /** The socket is open and speaks this level. */
-  opened(level: 0 | 1): void;
+  /** The socket is open. `chosen`: the server has chosen level 1; where it has not, or could not, what it says tells the level. */
+  opened(chosen: boolean): void;
   text(message: string): void;
   bytes(message: ArrayBuffer): void;
   /** Called exactly once, unless `dispose` came first. */
@@ -18,16 +18,16 @@ export class Connection {
   readonly #done = new AbortController();
   #opened = false;
 
-  /** `level`: the highest that is offered. */
-  constructor(url: URL, level: 0 | 1, events: ConnectionEvents) {
-    const socket = level === 1 ? new WebSocket(url, SUBPROTOCOL) : new WebSocket(url);
+  /** `offers`: whether level 1 is offered as a subprotocol. */
+  constructor(url: URL, offers: boolean, events: ConnectionEvents) {
+    const socket = offers ? new WebSocket(url, SUBPROTOCOL) : new WebSocket(url);
     socket.binaryType = "arraybuffer";
     const signal = this.#done.signal;
     this.#socket = socket;
 
     const onOpen = () => {
       this.#opened = true;
-      events.opened(socket.protocol === SUBPROTOCOL ? 1 : 0);
+      events.opened(socket.protocol === SUBPROTOCOL);
     };
     const onMessage = ({ data }: MessageEvent<unknown>) => {
       if (typeof data === "string") events.text(data);

@@ -12,6 +12,8 @@ export interface Ending {
   readonly advice: string;
   /** `sign-in`: a new connection is useless until the person has signed in. `attach`: the session goes on and can be come back to. */
   readonly next: "restart" | "sign-in" | "attach";
+  /** Somebody before the broker wants a sign-in. */
+  readonly signIn?: true;
 }
 
 /** How a connection ended. */
@@ -25,6 +27,9 @@ export interface Closing {
   readonly wasReady: boolean;
   /** The session outlives its connections: level 1. */
   readonly kept?: boolean;
+  /** How long this page was away before, and how long the session lives without windows, in milliseconds. */
+  readonly awayMs?: number;
+  readonly keepMs?: number;
   /** The last `error` frame's message, and the last `status` frame's after `ready`. */
   readonly error?: string;
   readonly status?: string;
@@ -115,7 +120,7 @@ function describe(closing: Closing): Ending {
       return ending("calm", "This window was opened elsewhere", "Another window took its place, and the session goes on there. Attach again to use it in both.", undefined, "attach");
     case 4404:
       return closing.wasReady
-        ? ending("trouble", "The session is over", `It ended while this page was away. ${fresh}`)
+        ? ending("trouble", "The session is over", `${whileAway(closing)} ${fresh}`)
         : ending("trouble", "There is no such session", "It has ended, or it belongs to somebody else. Start a new one, or ask for a new link.");
     case 4401:
       return ending("trouble", "Sign-in needed", `${gone}Sign in, and a new session starts.`, said, "sign-in");
@@ -139,23 +144,17 @@ function describe(closing: Closing): Ending {
   }
 }
 
+function whileAway({ awayMs, keepMs }: Closing): string {
+  if (awayMs === undefined || keepMs === undefined || awayMs < keepMs) return "It ended while this page was away.";
+  return `This page was away for ${keepWords(awayMs)}, and the broker keeps a session for ${keepWords(keepMs)} without a window.`;
+}
+
 /** The words for a broker that does not answer at all. */
 export function unreachable(): Ending {
   return {
     tone: "trouble",
     title: "The broker does not answer",
     advice: "Check your network and that the broker is running, then try again.",
-    next: "restart",
-  };
-}
-
-/** The words for a broker that answers HTTP, but not as a broker should. */
-export function unwell(what: string): Ending {
-  return {
-    tone: "trouble",
-    title: "The broker is not well",
-    detail: what,
-    advice: "Try again in a moment. If it happens again, the broker's log, or that of a proxy before it, says why.",
     next: "restart",
   };
 }

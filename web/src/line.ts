@@ -2,6 +2,10 @@
  * The way to one session, over as many connections as it takes. At level 1 it resumes where a lost connection left off: it counts what has
  * come and what was drawn, acknowledges it, numbers what is typed, and says what it cannot know. At level 0 it is one connection, and its
  * end is the end. When to try again is decided in `link.ts`. Knows no terminal and no screen.
+ *
+ * Level 1 is asked for in two ways, in turns until one opens: offered as a subprotocol, and named in the address, because some proxies drop
+ * the field of the first and then a browser refuses the answer. A server that speaks level 0 is one that was asked in the second way, has
+ * opened, and says so by its first message.
  */
 import type { Connection, ConnectionEvents } from "./connection";
 import {
@@ -17,15 +21,19 @@ import {
   type Role,
   type ScreenFrame,
   type Size,
+  SUBPROTOCOL,
 } from "./level1";
+import { levelOf } from "./level";
 import { fate, type Link, type LinkEvent, OPENING, step } from "./link";
 import { Outbox } from "./outbox";
 import { decodeServerFrame, encodeInput, encodeResize, type ServerFrame } from "./protocol";
 import { Unacknowledged } from "./unacknowledged";
 
-/** How a session is reached: a new one without `session`. */
+/** How a session is reached. */
 export interface Target {
-  readonly session?: string;
+  readonly session: string;
+  /** It is made where there is none: nobody has it yet, and its id is this page's. */
+  readonly create?: boolean;
   readonly client: string;
   readonly role: Role;
   /** By which it comes to a session of somebody else. */
@@ -47,6 +55,8 @@ export interface LineEvents {
   gap(bytes: number, reason: string, done: () => void): void;
   /** The terminal's size, from the output on that comes next. */
   size(size: Size): void;
+  /** This is a server that speaks level 0: the session is as lasting as the connection. */
+  fragile(): void;
   /** The connection is lost and will be tried again (`pausing`), is being tried again (`opening`), or is back (`up`). */
   link(link: Link, how?: { opened: boolean }): void;
   /** This many UTF-16 units of input may have arrived or not; of `dropped` more it is known that they did not. */
@@ -57,8 +67,8 @@ export interface LineEvents {
   waiting(chars: number): void;
 }
 
-/** Opens a connection that offers this level. */
-export type Dial = (url: URL, level: 0 | 1, events: ConnectionEvents) => Pick<Connection, "bufferedBytes" | "isOpen" | "send" | "dispose">;
+/** Opens a connection that offers level 1 as a subprotocol, or does not. */
+export type Dial = (url: URL, offers: boolean, events: ConnectionEvents) => Pick<Connection, "bufferedBytes" | "isOpen" | "send" | "dispose">;
 
 /** No further frame is handed to the browser while it holds this many bytes. Eight full frames: enough to keep a fast link busy. */
 const HIGH_WATER_BYTES = 256 * 1024;
@@ -83,10 +93,15 @@ export class Line {
   readonly #input = new Unacknowledged();
   #connection: ReturnType<Dial> | undefined;
   #link: Link = OPENING;
-  #level: 0 | 1 = 1;
+  /** What is spoken on this connection, once that is known. */
+  #level: 0 | 1 | undefined;
+  /** Whether the next connection offers the subprotocol. */
+  #offers = true;
   #target: Target;
   #size: Size;
   #toldSize: Size | undefined;
+  /** What the address of this connection says. */
+  #askedSize: Size | undefined;
   #opened = false;
   #over = false;
   #retryMs: number | undefined;
@@ -134,7 +149,7 @@ export class Line {
     this.#open();
   }
 
-  get level(): 0 | 1 {
+  get level(): 0 | 1 | undefined {
     return this.#level;
   }
 
@@ -187,7 +202,7 @@ export class Line {
 
   /** Finds out whether a connection that is silent is alive, and takes the place of a dead one. */
   verify(): void {
-    if (this.#level !== 1 || this.#link.phase !== "up" || this.#doubted || performance.now() - this.#heardAt < SILENCE_MS) return;
+    if (this.#level !== 1 || !this.#opened || this.#doubted || performance.now() - this.#heardAt < SILENCE_MS) return;
     this.#doubted = true;
     this.#send(encodeWish("ping"));
     clearTimeout(this.#doubt);
@@ -210,34 +225,49 @@ export class Line {
 
   // --- connections -------------------------------------------------------------------------------------------------------------------
 
-  #open(level: 0 | 1 = 1): void {
+  #open(): void {
+    const offers = this.#offers;
     this.#opened = false;
+    this.#level = undefined;
     this.#toldSize = undefined;
     this.#retryMs = undefined;
     const since = this.#received === undefined || this.#epoch === undefined ? undefined : { offset: this.#received, epoch: this.#epoch };
-    const url = level === 0 ? this.endpoint : joiningUrl(this.endpoint, { ...this.#target, ...this.#size, ...(since && { since }) });
-    if (level === 1) this.#toldSize = this.#size;
+    const url = joiningUrl(this.endpoint, { ...this.#target, ...this.#size, ...(since && { since }) });
+    if (this.#target.create === true) url.searchParams.set("create", "1");
+    if (!offers) url.searchParams.set("protocol", SUBPROTOCOL);
+    this.#askedSize = this.#size;
     clearTimeout(this.#deadline);
     this.#deadline = setTimeout(() => this.#lose({ ...LOST, opened: false }), OPEN_MS);
-    this.#connection = this.dial(url, level, {
-      opened: (chosen) => this.#onOpen(chosen),
+    this.#connection = this.dial(url, offers, {
+      opened: (chosen) => this.#onOpen(offers, chosen),
       text: (message) => this.#onText(message),
       bytes: (message) => this.#onBytes(message),
-      // A browser may refuse a server that chooses no subprotocol, and a page cannot see why: level 0 is asked for by itself, once.
-      closed: (how) => (!how.opened && level === 1 && this.#target.session === undefined ? this.#open(0) : this.#lose(how)),
+      closed: (how) => this.#lose(how),
     });
   }
 
-  #onOpen(level: 0 | 1): void {
+  #onOpen(offers: boolean, chosen: boolean): void {
+    // Some browsers open where nothing was chosen of what they offered.
+    if (offers && !chosen) return this.#lose({ ...LOST, opened: false });
     this.#opened = true;
-    this.#level = level;
     this.#heardAt = performance.now();
     clearTimeout(this.#deadline);
-    if (this.#target.session !== undefined && level === 1) this.#deadline = setTimeout(() => this.#lose({ ...LOST, opened: true }), RESUME_MS);
-    // What a level 0 server was told in the query it does not know.
-    if (level === 0) this.#toldSize = undefined;
+    this.#deadline = setTimeout(() => this.#lose({ ...LOST, opened: true }), RESUME_MS);
+    if (chosen) this.#speaks(1);
+  }
+
+  /** The connection speaks this level, which it says once. */
+  #speaks(level: 0 | 1): void {
+    this.#level = level;
+    if (level === 1) {
+      // It was told in the address.
+      this.#toldSize ??= this.#askedSize;
+      return this.#tellSize();
+    }
+    clearTimeout(this.#deadline);
+    this.events.fragile();
     this.#tellSize();
-    if (level === 0) this.outbox.flush();
+    this.outbox.flush();
   }
 
   /** The connection is gone: it is tried again where there is a session to come back to. */
@@ -248,7 +278,9 @@ export class Line {
     this.#trust();
     this.#connection?.dispose();
     this.#connection = undefined;
-    const again = this.#level === 1 && this.#target.session !== undefined && fate(how.code) === "again";
+    if (!how.opened) this.#offers = !this.#offers;
+    const again = this.#level !== 0 && fate(how.code) === "again";
+    this.#opened = false;
     if (again) return this.#advance({ kind: "lost", ...(this.#retryMs === undefined ? {} : { afterMs: this.#retryMs }) }, how);
     this.#advance({ kind: "over" });
     this.dispose();
@@ -273,7 +305,7 @@ export class Line {
 
   #tellSize(): void {
     const told = this.#toldSize;
-    if (!this.#opened || (told?.cols === this.#size.cols && told.rows === this.#size.rows)) return;
+    if (!this.#opened || this.#level === undefined || (told?.cols === this.#size.cols && told.rows === this.#size.rows)) return;
     this.#toldSize = this.#size;
     this.#send(encodeResize(this.#size.cols, this.#size.rows));
   }
@@ -294,6 +326,11 @@ export class Line {
   #onText(message: string): void {
     const doubted = this.#doubted;
     this.#heard();
+    if (this.#level === undefined) {
+      const level = levelOf(message);
+      if (level === undefined) return;
+      this.#speaks(level);
+    }
     if (this.#level === 0) {
       const frame = decodeServerFrame(message);
       if (frame?.type === "output") return this.events.text(frame.data);
@@ -327,6 +364,9 @@ export class Line {
         if (frame.clients.some(({ client, role }) => client === this.#target.client && role === "viewer")) this.#input.forget();
         return this.events.news(frame);
       case "status":
+        // A sandbox that is being made takes its time.
+        clearTimeout(this.#deadline);
+        return this.events.news(frame);
       case "exit":
         return this.events.news(frame);
     }
@@ -335,7 +375,8 @@ export class Line {
   #join(frame: JoinedFrame): void {
     clearTimeout(this.#deadline);
     const [before, epoch] = [this.#received, this.#epoch];
-    this.#target = { ...this.#target, session: frame.session, client: frame.client };
+    const { create: _, ...target } = this.#target;
+    this.#target = { ...target, session: frame.session, client: frame.client };
     this.#epoch = frame.epoch;
     this.#live = frame.live;
     const unknown = this.#input.resume(frame.input);

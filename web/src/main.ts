@@ -6,7 +6,7 @@ import { checkAccess, signIn } from "./api";
 import { Connection } from "./connection";
 import { copyText, showText } from "./clipboard";
 import { copyWords } from "./copied";
-import { keepWords, led, unreachable, unwell } from "./ending";
+import { type Ending, keepWords, led } from "./ending";
 import { FilesPanel } from "./files/panel";
 import { Pasted } from "./files/pasted";
 import { bringHome } from "./focus";
@@ -15,10 +15,11 @@ import { chordKey, holds } from "./keyboard/chords";
 import { isMac } from "./keyboard/platform";
 import { keySequence, type SoftKey, softPress, withCtrl } from "./keys";
 import { Line, type Target } from "./line";
-import { forget, isAlone, newName, recall, remember } from "./memory";
+import { forget, isAlone, newName, newSession, recall, remember } from "./memory";
 import { Board } from "./notices/board";
 import { beep } from "./notices/sound";
 import { allowNotices } from "./notices/system";
+import { describeAccess, look, type Obstacle } from "./obstacle";
 import { offer, takeBack, wireOffers } from "./offer";
 import { MAX_WAITING } from "./outbox";
 import { cleanPaste, lineCount } from "./paste";
@@ -39,6 +40,10 @@ import { element, View } from "./view";
 
 /** Enter starts a new session only this long after the old one ended, in milliseconds: the one meant for the shell must not. */
 const ENTER_GRACE_MS = 400;
+/** Enter takes control only this long after another key, in milliseconds. */
+const CONFIRM_MS = 700;
+/** How often a broker that could not be asked for a session is asked again, in milliseconds. */
+const ASK_AGAIN_MS = 3000;
 /** Longest title taken from a program, in UTF-16 units. */
 const MAX_TITLE = 120;
 const WATCHES = "This window only watches: what is typed here goes nowhere.";
@@ -58,7 +63,7 @@ let preferences = loadPreferences(usualFont);
 let session: Session = IDLE;
 let line: Line | undefined;
 /** What the line leads to, or will. */
-let target: Target = { client: newName(), role: "driver" };
+let target: Target = { session: newSession(), create: true, client: newName(), role: "driver" };
 /** The session was taken from this tab's memory: where it is gone, a new one is as good. */
 let fromMemory = false;
 /** A page of another site led here, as the broker tells in the document: nothing new starts before the person says so. */
@@ -69,6 +74,8 @@ let name: string | undefined;
 let signedIn = false;
 let hasTyped = false;
 let ticker: ReturnType<typeof setInterval> | undefined;
+/** How many WebSockets in a row did not open. */
+let failures = 0;
 /** Counts sessions asked for, so that an answer for an older one is not taken for the newest. */
 let attempt = 0;
 
@@ -184,10 +191,11 @@ function enter(phase: Session["phase"], before: Session["phase"]): void {
 async function open(): Promise<void> {
   const [link, memory] = [readLink(location.href), recall()];
   const session = link?.session ?? memory?.session;
-  fromMemory = link === undefined && memory !== undefined;
+  fromMemory = link === undefined && memory !== undefined && memory.create === undefined;
   // A name that another tab has as well is that tab's.
   const own = memory !== undefined && memory.session === session && (await isAlone(memory.client));
-  target = { client: own ? memory.client : await aName(), role: "driver", ...(session !== undefined && { session }), ...link };
+  const create = session === undefined || (memory?.session === session && memory.create === true);
+  target = { session: session ?? newSession(), client: own ? memory.client : await aName(), role: "driver", ...(create && { create }), ...link };
   if (session === undefined && wasLed) return on({ kind: "failed", ending: led() });
   start();
 }
@@ -204,7 +212,7 @@ async function startNew(): Promise<void> {
   forget();
   fromMemory = wasLed = false;
   history.replaceState(null, "", withoutLink(location.href));
-  target = { client: await aName(), role: "driver" };
+  target = { session: newSession(), create: true, client: await aName(), role: "driver" };
   start();
 }
 
@@ -241,18 +249,32 @@ async function admit(mine: number): Promise<void> {
       return connect(access);
     case "denied":
       return on({ kind: "signin" });
-    case "unreachable":
-      return on({ kind: "failed", ending: unreachable() });
-    case "unwell":
-      return on({ kind: "failed", ending: unwell(access.what) });
+    default:
+      on({ kind: "failed", ending: notAdmitted(describeAccess(access)) });
+      setTimeout(() => void askAgain(mine), ASK_AGAIN_MS);
   }
+}
+
+function notAdmitted({ title, detail, advice, signIn }: Obstacle): Ending {
+  return { tone: "trouble", title, ...(detail !== undefined && { detail }), advice, next: "restart", ...(signIn && { signIn }) };
+}
+
+/** The page goes on by itself when its broker can be asked again. */
+async function askAgain(mine: number): Promise<void> {
+  if (mine !== attempt || session.phase !== "ended") return;
+  const access = await checkAccess();
+  if (mine !== attempt || session.phase !== "ended") return;
+  if (access.kind === "granted" || access.kind === "denied") return start();
+  setTimeout(() => void askAgain(mine), ASK_AGAIN_MS);
 }
 
 function connect(access: { provider?: string; version?: string }): void {
   const mine = attempt;
+  failures = 0;
+  if (target.create === true) remember({ session: target.session, client: target.client, create: true });
   const endpoint = new URL("terminal", document.baseURI);
   endpoint.protocol = endpoint.protocol.replace("http", "ws");
-  on({ ...access, kind: "connect", attaching: target.session !== undefined, viewer: target.role === "viewer", guest: target.invitation !== undefined });
+  on({ ...access, kind: "connect", attaching: target.create !== true, viewer: target.role === "viewer", guest: target.invitation !== undefined });
   const inbox = new Inbox((text, done) => terminal.write(text, false, done));
   const made = new Line(
     endpoint,
@@ -261,7 +283,8 @@ function connect(access: { provider?: string; version?: string }): void {
     {
       news: (frame) => {
         if (frame.type === "joined") {
-          target = { ...target, session: frame.session, client: frame.client };
+          const { create: _, ...joined } = target;
+          target = { ...joined, session: frame.session, client: frame.client };
           remember({ session: frame.session, client: frame.client });
         }
         on({ kind: "frame", frame });
@@ -283,11 +306,16 @@ function connect(access: { provider?: string; version?: string }): void {
         terminal.setSize(size);
         on({ kind: "frame", frame: { type: "size", cols: size.cols, rows: size.rows } });
       },
+      fragile: () => {
+        forget();
+        on({ kind: "fragile" });
+      },
       link: (link, how) => {
         if (link.phase === "pausing") on({ kind: "lost", pause: link.pause });
         if (link.phase === "opening") on({ kind: "trying" });
-        // A page cannot see why a socket did not open; signed out is one reason, and waiting does not mend it.
-        if (link.phase === "pausing" && how?.opened === false) void stillAllowed(mine);
+        if (link.phase !== "opening") failures = how?.opened === false ? failures + 1 : 0;
+        // A page cannot see why a socket did not open, and waiting does not mend every reason.
+        if (link.phase === "pausing" && failures > 0) void lookAround(mine);
       },
       unknown: (chars, dropped) => {
         const rest = dropped > 0 ? `, and ${dropped} more did not` : "";
@@ -295,7 +323,7 @@ function connect(access: { provider?: string; version?: string }): void {
         view.notice(words, true);
       },
       closed: (how) => {
-        if (how.code === 4404 && fromMemory && session.phase === "starting") return void replaceLost();
+        if (how.code === 4404 && (fromMemory || target.create === true) && session.phase === "starting") return void replaceLost();
         on({ kind: "closed", ...how });
       },
       waiting: (chars) => view.notice(chars === 0 ? "" : `Sending pasted text, ${(chars / 1e6).toFixed(1)} MB to go. Ctrl+C drops the rest.`, true),
@@ -308,17 +336,19 @@ function connect(access: { provider?: string; version?: string }): void {
 /** The session that this tab showed is over: a new one takes its place, and the person is told. */
 async function replaceLost(): Promise<void> {
   if (wasLed) return on({ kind: "failed", ending: led() });
+  const before = target.create === true ? `What was being made is gone: ${session.lastError ?? "the broker does not know it"}.` : "The session that this window showed is over.";
   await startNew();
-  view.notice("The session that this window showed is over. This is a new one.", true);
+  view.notice(`${before} This is a new one.`, true);
 }
 
-/** Asks for sign-in where the broker wants it. */
-async function stillAllowed(mine: number): Promise<void> {
-  const access = await checkAccess();
-  if (mine !== attempt || access.kind !== "denied") return;
+/** Finds out what keeps the page from its broker: asks for sign-in where the broker wants it, and says everything else. */
+async function lookAround(mine: number): Promise<void> {
+  const found = await look(failures, target.client);
+  if (mine !== attempt || failures === 0) return;
+  if (found.kind !== "sign-in") return on({ kind: "obstacle", ...(found.kind === "obstacle" && { obstacle: found.obstacle }) });
   line?.dispose();
   line = undefined;
-  on({ kind: "signin", ...(access.error === undefined ? {} : { error: access.error }) });
+  on({ kind: "signin", ...(found.error === undefined ? {} : { error: found.error }) });
 }
 
 function draw(): void {
@@ -355,7 +385,7 @@ function send(text: string): void {
   if (line === undefined || session.phase === "ended") return;
   if (isViewing(session)) {
     // The mouse and the focus report by themselves.
-    if (!/^\x1b\[[IOM<]/.test(text)) view.notice(WATCHES);
+    if (!/^\x1b\[[IOM<]/.test(text)) typedWatching(text);
     return;
   }
   hasTyped = true;
@@ -515,10 +545,26 @@ async function askToEnd(): Promise<void> {
   if (isRunning(session)) terminal.focus();
 }
 
-element("take-control").addEventListener("click", () => {
+/** When a key was last typed in a window that watches, in milliseconds of the page's clock. */
+let typedAt = 0;
+
+/** A key in a window that watches goes nowhere. Where it may drive, Enter takes control, unless it belongs to a line that was typed blindly. */
+function typedWatching(text: string): void {
+  if (session.window?.mayDrive !== true) return view.notice(WATCHES);
+  const pause = performance.now() - typedAt;
+  typedAt = performance.now();
+  if (text === "\r" && pause >= CONFIRM_MS) return takeControl();
+  offer("Another window has control, so nothing was typed. Enter takes control.", "Take control", takeControl);
+}
+
+function takeControl(): void {
+  takeBack(takeControl);
   line?.takeControl();
   terminal.focus();
-});
+}
+
+element("take-control").addEventListener("click", takeControl);
+element("fragile-again").addEventListener("click", () => void askForNew());
 element("whole").addEventListener("click", ({ currentTarget }) => {
   const whole = element("whole").getAttribute("aria-pressed") !== "true";
   (currentTarget as Element).setAttribute("aria-pressed", String(whole));
@@ -544,12 +590,7 @@ async function submitToken(form: HTMLFormElement): Promise<void> {
     field.value = "";
     return start();
   }
-  const error =
-    access.kind === "denied"
-      ? (access.error ?? "The broker does not know this token.")
-      : access.kind === "unwell"
-        ? access.what
-        : "The broker does not answer. Check your network, then try again.";
+  const error = access.kind === "denied" ? (access.error ?? "The broker does not know this token.") : trouble(describeAccess(access));
   on({ kind: "signin", error });
   field.select();
 }
@@ -570,6 +611,10 @@ async function pasteImage(clipboard: Clipboard): Promise<void> {
     if (type !== undefined) transfer.items.add(new File([await item.getType(type)], `image.${type.slice("image/".length).replace(/\W.*/, "")}`, { type }));
   }
   if (transfer.files.length > 0 && !isViewing(session)) await pasted.take(transfer);
+}
+
+function trouble({ title, detail, advice }: Obstacle): string {
+  return [title, detail, advice].filter(Boolean).join(". ");
 }
 
 // --- keys for touch devices ----------------------------------------------------------------------------------------------------------

@@ -1,24 +1,28 @@
 /**
- * What this tab remembers over a reload: which session it shows, and its name there. Kept in the tab's own storage, so two tabs are two
+ * What this tab remembers over a reload: which session it shows, also while that is being made, and its name there. Kept in the tab's own storage, so two tabs are two
  * windows. Works, without memory, where storage is refused.
  */
 
 export interface Remembered {
   readonly session: string;
   readonly client: string;
+  /** The session is this page's own and was not there yet. */
+  readonly create?: true;
 }
 
 const KEY = "sandbox-broker.window";
 /** Random bytes of a window's name: no two windows of one session may ever share one. */
 const NAME_BYTES = 12;
+/** Random bytes of a session's id: nobody guesses another's. */
+const SESSION_BYTES = 16;
 
 /** What was remembered, checked; none where there is nothing, or nothing right. */
 export function recall(): Remembered | undefined {
   try {
     const value: unknown = JSON.parse(sessionStorage.getItem(KEY) ?? "null");
     if (typeof value !== "object" || value === null) return undefined;
-    const { session, client } = value as Record<string, unknown>;
-    return isName(session) && isName(client) ? { session, client } : undefined;
+    const { session, client, create } = value as Record<string, unknown>;
+    return isName(session) && isName(client) ? { session, client, ...(create === true && { create }) } : undefined;
   } catch {
     return undefined;
   }
@@ -42,7 +46,16 @@ export function forget(): void {
 
 /** A new name for a window. */
 export function newName(): string {
-  return [...crypto.getRandomValues(new Uint8Array(NAME_BYTES))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hexadecimal(NAME_BYTES);
+}
+
+/** An id for a session that this page is about to ask for. */
+export function newSession(): string {
+  return hexadecimal(SESSION_BYTES);
+}
+
+function hexadecimal(bytes: number): string {
+  return [...crypto.getRandomValues(new Uint8Array(bytes))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /**

@@ -13,6 +13,7 @@
  * `away` is level 1 only: the connection is lost, the session is not. At level 0 the one is the end of the other.
  */
 import { describeEnding, detached, type Ending } from "./ending";
+import type { Obstacle } from "./obstacle";
 import type { Client, ClientsFrame, ExitFrame, JoinedFrame, Role, SizeFrame } from "./level1";
 import type { ErrorFrame, ReadyFrame, StatusFrame } from "./protocol";
 import { addStatus, settle, type Steps, total } from "./steps";
@@ -45,6 +46,12 @@ export interface Session {
   readonly window?: Membership;
   /** The session was there before this page came to it. */
   readonly attaching?: true;
+  /** Since when it is `away`, as long as it is; milliseconds of the page's clock. */
+  readonly awaySince?: number;
+  /** What keeps this page from its broker, while it tries to reach it. */
+  readonly obstacle?: Obstacle;
+  /** The session ends with its connection: the server speaks level 0. */
+  readonly fragile?: true;
   /** While `away`: when the next try begins; milliseconds of the page's clock. None while one is under way. */
   readonly nextTryAt?: number;
 }
@@ -79,6 +86,9 @@ export type Event =
   /** The connection is lost; the next try begins after `pause`, in milliseconds. */
   | { readonly kind: "lost"; readonly pause: number }
   | { readonly kind: "trying" }
+  /** What is in the way, or that nothing is. */
+  | { readonly kind: "obstacle"; readonly obstacle?: Obstacle }
+  | { readonly kind: "fragile" }
   | { readonly kind: "detached" }
   | { readonly kind: "closed"; readonly code: number; readonly reason: string; readonly opened: boolean }
   | { readonly kind: "failed"; readonly ending: Ending };
@@ -108,11 +118,18 @@ export function advance(session: Session, event: Event, now: number): Session {
       return isRunning(session) || session.phase === "starting" ? addFrame(session, event.frame, now) : session;
     case "lost":
       if (session.phase === "starting") return { ...session, steps: addStatus(session.steps, RETRYING, now) };
-      return isRunning(session) ? { ...withoutWords(session), phase: "away", nextTryAt: now + event.pause } : session;
+      return isRunning(session) ? { ...withoutWords(session), phase: "away", awaySince: session.awaySince ?? now, nextTryAt: now + event.pause } : session;
     case "trying": {
       const { nextTryAt: _, ...trying } = session;
       return session.phase === "away" ? trying : session;
     }
+    case "obstacle": {
+      const { obstacle: _, ...rest } = session;
+      if (session.phase !== "starting" && session.phase !== "away") return session;
+      return event.obstacle === undefined ? rest : { ...rest, obstacle: event.obstacle };
+    }
+    case "fragile":
+      return session.phase === "starting" ? { ...session, fragile: true } : session;
     case "detached":
       return isRunning(session) ? over(session, detached(session.window?.keepMs), now) : session;
     case "closed":
@@ -137,6 +154,7 @@ const RETRYING: StatusFrame = { type: "status", message: "The broker does not an
 function addFrame(session: Session, frame: SessionFrame, now: number): Session {
   switch (frame.type) {
     case "status": {
+      if (session.obstacle !== undefined) return addFrame(withoutObstacle(session), frame, now);
       const provider = frame.provider === undefined ? {} : { provider: frame.provider };
       const mounted = frame.stage === "mount" && frame.state === "done" ? { storage: true as const } : {};
       if (session.phase === "starting") {
@@ -179,7 +197,7 @@ function ready(session: Session, frame: ReadyFrame, now: number): Session {
 }
 
 function join(session: Session, frame: JoinedFrame, now: number): Session {
-  const { nextTryAt: _, lastError: __, ...rest } = session;
+  const { nextTryAt: _, lastError: __, awaySince: ___, obstacle: ____, ...rest } = session;
   const { provider, isolation, size, durability, keepMs, invitation } = frame;
   const live = ready(rest, { type: "ready", session: frame.session, ...(provider && { provider }), ...(isolation && { isolation }) }, now);
   return {
@@ -207,6 +225,10 @@ function withTrouble(session: Session, frame: StatusFrame): Session {
   return well;
 }
 
+function withoutObstacle({ obstacle: _, ...rest }: Session): Session {
+  return rest;
+}
+
 function withoutWords(session: Session): Session {
   const { remark: _, ...rest } = session;
   return rest;
@@ -218,6 +240,7 @@ function close(session: Session, event: Extract<Event, { kind: "closed" }>, now:
     ...event,
     wasReady: isRunning(session),
     ...(session.window === undefined ? {} : { kept: true }),
+    ...(session.awaySince === undefined ? {} : { awayMs: now - session.awaySince, ...(session.window?.keepMs === undefined ? {} : { keepMs: session.window.keepMs }) }),
     ...(session.lastError === undefined ? {} : { error: session.lastError }),
     ...(session.lastStatus === undefined ? {} : { status: session.lastStatus }),
     ...(session.provider === undefined ? {} : { provider: session.provider }),
@@ -229,6 +252,6 @@ function close(session: Session, event: Extract<Event, { kind: "closed" }>, now:
 }
 
 function over(session: Session, ending: Ending, now: number): Session {
-  const { nextTryAt: _, ...rest } = withoutWords(session);
+  const { nextTryAt: _, awaySince: __, obstacle: ___, ...rest } = withoutWords(session);
   return { ...rest, phase: "ended", steps: settle(session.steps, "failed", now), endedAt: now, ending };
 }

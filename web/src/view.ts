@@ -73,6 +73,9 @@ export class View {
 
     show("new-button", running || phase === "starting");
     show("session-button", phase !== "checking" && phase !== "signin" && phase !== "starting");
+    show("fragile", session.fragile === true && phase !== "ended");
+    show("trouble-sign-in", ending?.signIn === true);
+    drawObstacle(session);
     show("viewing", phase === "live" && viewing);
     text("viewing-words", session.window?.mayDrive === false ? "You are watching this session." : "Control is in another window.");
     show("take-control", session.window?.mayDrive === true);
@@ -144,6 +147,17 @@ function progressWords(progress: Progress | undefined): string | undefined {
   return state === "busy" ? "…" : `${value} %${state === "error" ? " ✕" : state === "paused" ? " ⏸" : ""}`;
 }
 
+/** What keeps the page from its broker, in the card of a start or over the terminal. */
+function drawObstacle({ phase, obstacle }: Session): void {
+  const on = obstacle !== undefined && (phase === "starting" || phase === "away");
+  show("obstacle", on);
+  if (!on) return;
+  text("obstacle-title", obstacle.title);
+  text("obstacle-detail", obstacle.detail ?? "");
+  text("obstacle-advice", obstacle.advice);
+  show("obstacle-sign-in", obstacle.signIn === true);
+}
+
 function drawSteps(list: HTMLElement, steps: Steps, now: number): void {
   while (list.children.length > steps.length) list.lastElementChild?.remove();
   steps.forEach((step, index) => drawStep(list.children[index] ?? list.appendChild(newStep()), step, now));
@@ -206,8 +220,10 @@ function durabilityWords({ durability, keepMs }: Membership): string | undefined
   return keepMs === undefined ? "durable" : `durable, kept ${keepWords(keepMs)} without a window`;
 }
 
-function awayWords({ nextTryAt, window }: Session, now: number): string {
-  const kept = window?.keepMs === undefined ? "Your session is kept meanwhile." : `Your session is kept for ${keepWords(window.keepMs)}.`;
+function awayWords({ nextTryAt, awaySince, window }: Session, now: number): string {
+  const left = (window?.keepMs ?? Infinity) - (now - (awaySince ?? now));
+  const lasting = window?.keepMs === undefined ? "Your session is kept meanwhile." : `Your session is kept for another ${keepWords(left)}.`;
+  const kept = left > 0 ? lasting : "It was kept until now, and may be over.";
   const wait = Math.ceil(((nextTryAt ?? now) - now) / 1000);
   return `Connection lost. ${wait > 0 ? `Next try in ${wait} s.` : "Reconnecting…"} ${kept}`;
 }

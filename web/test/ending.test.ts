@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { type Closing, describeEnding, led, unreachable, unwell } from "../src/ending";
+import { type Closing, describeEnding, led, unreachable } from "../src/ending";
 
 const closing = (code: number, more: Partial<Closing> = {}): Closing => ({ code, reason: "", opened: true, wasReady: true, ...more });
 
@@ -59,8 +59,13 @@ describe("the words for an ending", () => {
     expect(CODES.filter((code) => describeEnding(closing(code)).next === "sign-in")).toEqual([4401]);
   });
 
+  it("says why a session is gone after a page was away for longer than it is kept", () => {
+    const gone = (more: Partial<Closing>) => describeEnding(closing(4404, { kept: true, ...more })).advice;
+    expect(gone({ awayMs: 3 * 3600_000, keepMs: 2 * 3600_000 })).toContain("away for 3 h, and the broker keeps a session for 2 h");
+    expect(gone({ awayMs: 60_000, keepMs: 2 * 3600_000 })).toContain("It ended while this page was away.");
+  });
+
   it("names a code that it does not know", () => {
     expect(describeEnding(closing(4999)).title).toContain("4999");
-    expect(unwell("It answered with HTTP status 502.").detail).toContain("502");
   });
 });

@@ -16,7 +16,7 @@ class Socket {
 
   constructor(
     readonly url: URL,
-    readonly level: 0 | 1,
+    readonly offers: boolean,
     readonly events: ConnectionEvents,
   ) {}
 
@@ -33,9 +33,9 @@ class Socket {
 
   // --- what the broker does ---
 
-  open(level: 0 | 1 = 1): void {
+  open(chosen = true): void {
     this.isOpen = true;
-    this.events.opened(level);
+    this.events.opened(chosen);
   }
 
   say(message: Record<string, unknown>): void {
@@ -72,7 +72,7 @@ class Socket {
 }
 
 /** A line, its sockets, and a terminal that parses when told to. */
-function setUp(target: Target = { client: "c1", role: "driver" }) {
+function setUp(target: Target = { session: "s1", create: true, client: "c1", role: "driver" }) {
   const sockets: Socket[] = [];
   const heard: string[] = [];
   const news: News[] = [];
@@ -90,13 +90,14 @@ function setUp(target: Target = { client: "c1", role: "driver" }) {
       parses.push(done);
     },
     size: ({ cols, rows }) => void heard.push(`size ${cols}x${rows}`),
+    fragile: () => void heard.push("fragile"),
     link: (link) => void heard.push(link.phase),
     unknown: (chars, dropped) => void heard.push(`unknown ${chars} dropped ${dropped}`),
     closed: ({ code, opened }) => void heard.push(`closed ${code}${opened ? "" : " unopened"}`),
     waiting: () => {},
   };
-  const dial = (url: URL, level: 0 | 1, events: ConnectionEvents) => {
-    const socket = new Socket(url, level, events);
+  const dial = (url: URL, offers: boolean, events: ConnectionEvents) => {
+    const socket = new Socket(url, offers, events);
     sockets.push(socket);
     return socket;
   };
@@ -299,12 +300,28 @@ describe("input", () => {
 });
 
 describe("a lost connection", () => {
-  it("of a session that never began is the end", () => {
-    const { last, take, sockets } = setUp();
+  it("of a session that is being made leads back to it, whose id is this page's", () => {
+    const { last, take, sockets, news } = setUp();
     last().open();
+    last().say({ type: "stage", name: "create", state: "begin", message: "m" });
     last().close(1006);
-    expect(take()).toEqual(["closed 1006"]);
-    vi.advanceTimersByTime(100_000);
+    vi.advanceTimersByTime(0);
+    last().fail();
+    vi.advanceTimersByTime(500);
+    expect(take()).toEqual(["pausing", "opening", "pausing", "opening"]);
+    expect(sockets.map(({ url }) => [url.searchParams.get("session"), url.searchParams.get("create")])).toEqual(Array(3).fill(["s1", "1"]));
+    last().ready();
+    expect(news.map(({ type }) => type)).toEqual(["status", "joined"]);
+    last().close(1006);
+    vi.advanceTimersByTime(5000);
+    expect(last().url.searchParams.get("create")).toBeNull();
+  });
+
+  it("is not taken for dead while a sandbox is made", () => {
+    const { last, sockets } = setUp();
+    last().open();
+    last().say({ type: "stage", name: "create", state: "begin", message: "m" });
+    vi.advanceTimersByTime(600_000);
     expect(sockets.length).toBe(1);
   });
 
@@ -398,32 +415,71 @@ describe("a lost connection", () => {
   });
 });
 
+describe("level 1 behind a proxy that drops the subprotocol", () => {
+  it("is asked for in the address, in turns with the offer, and stays so once it opened", () => {
+    const { last, take, sockets } = setUp();
+    last().fail();
+    vi.advanceTimersByTime(0);
+    last().fail();
+    vi.advanceTimersByTime(1000);
+    last().fail();
+    vi.advanceTimersByTime(2000);
+    const asked = () => sockets.map(({ offers, url }) => [offers, url.searchParams.get("protocol")]);
+    const [offered, named] = [[true, null], [false, "sandbox-broker.v1"]];
+    expect(asked()).toEqual([offered, named, offered, named]);
+    last().open(false);
+    last().say({ type: "stage", name: "create", state: "begin", message: "m" });
+    last().say({ type: "ready", session: "s1", client: "c1", role: "driver", epoch: 1, offset: 0, live: 0, input: 0 });
+    last().close(1006);
+    vi.advanceTimersByTime(5000);
+    expect(asked().length).toBe(5);
+    expect(asked().at(-1)).toEqual(named);
+    expect(take()).not.toContain("fragile");
+  });
+
+  it("is not given up for a browser that opens without it", () => {
+    const { last, sockets } = setUp();
+    last().open(false);
+    vi.advanceTimersByTime(0);
+    expect(sockets.map(({ offers, isDisposed }) => [offers, isDisposed])).toEqual([[true, true], [false, false]]);
+  });
+});
+
 describe("level 0", () => {
-  it("is spoken with a server that chooses no subprotocol, and its end is the end", () => {
+  it("is spoken with a server that says so, which is told, and its end is the end", () => {
     const { line, last, take, news, sockets } = setUp();
-    last().open(0);
-    expect(last().messages).toEqual([{ type: "resize", cols: 80, rows: 24 }]);
+    last().fail();
+    vi.advanceTimersByTime(0);
+    last().open(false);
+    line.type("early");
+    expect(last().messages).toEqual([]);
+    last().say({ type: "status", message: "Initializing" });
+    expect(last().messages).toEqual([
+      { type: "resize", cols: 80, rows: 24 },
+      { type: "input", data: "early" },
+    ]);
     last().say({ type: "ready", session: "s0" });
     last().say({ type: "output", data: "hi" });
     line.type("ls");
     line.resize({ cols: 90, rows: 30 });
-    expect(last().messages.slice(1)).toEqual([
+    expect(last().messages.slice(2)).toEqual([
       { type: "input", data: "ls" },
       { type: "resize", cols: 90, rows: 30 },
     ]);
-    expect(news.map(({ type }) => type)).toEqual(["ready"]);
+    expect(news.map(({ type }) => type)).toEqual(["status", "ready"]);
     last().close(1006);
-    expect(take()).toEqual(["text hi", "closed 1006"]);
-    expect(sockets.length).toBe(1);
+    expect(take()).toEqual(["pausing", "opening", "fragile", "text hi", "closed 1006"]);
+    expect(sockets.length).toBe(2);
   });
 
-  it("is asked for once where a browser refuses such a server", () => {
+  it("is never spoken with a server that does not answer", () => {
     const { last, take, sockets } = setUp();
-    last().fail();
-    expect(sockets.map(({ level }) => level)).toEqual([1, 0]);
-    expect(last().url.search).toBe("");
-    last().fail();
-    expect(take()).toEqual(["closed 1006 unopened"]);
+    for (let n = 0; n < 20; n++) {
+      last().fail();
+      vi.advanceTimersByTime(20_000);
+    }
+    expect(take()).not.toContain("fragile");
+    expect(sockets.length).toBeGreaterThan(20);
   });
 });
 

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { forget, isAlone, newName, recall, remember } from "../src/memory";
+import { forget, isAlone, newName, newSession, recall, remember } from "../src/memory";
 
 /** A tab's storage; `full` refuses. */
 function storage(full = false) {
@@ -22,8 +22,15 @@ it("gives back what was remembered, until it is forgotten", () => {
   expect(recall()).toBeUndefined();
   remember({ session: "s1", client: "c1" });
   expect(recall()).toEqual({ session: "s1", client: "c1" });
+  remember({ session: "s1", client: "c1", create: true });
+  expect(recall()).toEqual({ session: "s1", client: "c1", create: true });
   forget();
   expect(recall()).toBeUndefined();
+});
+
+it("makes ids of sessions that the broker takes", () => {
+  expect(newSession()).toMatch(/^[0-9a-f]{32}$/);
+  expect(newSession()).not.toBe(newSession());
 });
 
 it("takes nothing that it did not write, and fails nowhere", () => {

@@ -18,7 +18,7 @@ use tracing::warn;
 
 use super::origin::{Origin, is_loopback_name};
 use super::serve::Connection;
-use super::{Settings, Shared, proxy, refuse, routes};
+use super::{Settings, Shared, proxy, refuse_as, routes};
 
 /// Characters of a foreign `Host` or `Origin` that an answer repeats, at most.
 const MAX_QUOTED: usize = 100;
@@ -50,10 +50,13 @@ pub(super) enum Page {
 /// Why a request is not served.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum Foreign {
-    #[error("a request needs exactly one `Host`")]
+    #[error(
+        "a request needs exactly one `Host`; a proxy has to hand on the one that it was asked for, \
+         in nginx with `proxy_set_header Host $http_host`"
+    )]
     NoHost,
     #[error(
-        "host {0} is not this broker's; to serve it under that name, set `server.public_url`, or add it to `server.public_urls`, in broker.toml"
+        "host {0} is not this broker's; to serve it under that name, set `server.public_url`, or add it to `server.public_urls`, in broker.toml; if people open another name, their proxy has to hand on its `Host`"
     )]
     Host(String),
     #[error(
@@ -64,6 +67,17 @@ enum Foreign {
         "a page of another site may not use this broker; to allow it, set `server.frontend_url` in broker.toml to its origin"
     )]
     Site,
+}
+
+impl Foreign {
+    fn code(&self) -> &'static str {
+        match self {
+            Foreign::NoHost => "missing_host",
+            Foreign::Host(_) => "foreign_host",
+            Foreign::Origin(_) => "foreign_origin",
+            Foreign::Site => "foreign_site",
+        }
+    }
 }
 
 /// Refuses foreign requests with 403 and, for the frontend's pages, lets the
@@ -77,7 +91,7 @@ pub(super) async fn guard(State(shared): State<Shared>, mut request: Request, ne
         Err(foreign) => {
             warn!(peer = %connection.peer, path = request.uri().path(), reason = %foreign, "refused a request");
             let status = if foreign == Foreign::NoHost { StatusCode::BAD_REQUEST } else { StatusCode::FORBIDDEN };
-            return refuse(status, foreign);
+            return refuse_as(status, foreign.code(), foreign);
         }
     };
     let client = proxy::client(&settings, connection.peer.ip(), request.headers());
@@ -161,10 +175,7 @@ impl Ours<'_> {
     }
 
     /// Whether this is the origin of our own pages. Behind a tunnel that is
-    /// whatever `Host` the request names, so another port's pages are not. At a
-    /// public host it is that one's origin alone: who may write pages of one of
-    /// our addresses gets nothing at the others. A proxy may name the listener
-    /// itself instead.
+    /// whatever `Host` the request names, so another port's pages are not.
     fn is_own(&self, origin: &str, host: Option<&str>) -> bool {
         let by_host = host.filter(|host| is_loopback_name(host) && self.is_host(host));
         let named = |host: &str| {
@@ -172,15 +183,15 @@ impl Ours<'_> {
                 .split_once("://")
                 .is_some_and(|(scheme, rest)| matches!(scheme, "http" | "https") && rest.eq_ignore_ascii_case(host))
         };
-        by_host.is_some_and(named)
-            || self.own().any(|ours| {
-                ours.is_origin(origin) && host.is_none_or(|host| ours.is_host(host) || !self.is_public(host))
-            })
+        by_host.is_some_and(named) || self.own().any(|ours| ours.is_origin(origin) && self.is_at(&ours, host))
     }
 
-    /// Whether this names one of the addresses that are configured.
-    fn is_public(&self, host: &str) -> bool {
-        self.settings.public_urls.iter().any(|public| public.is_host(host))
+    /// Whether pages of this origin belong to the host that was asked. Under
+    /// another public name they are as foreign as any: that name may serve more
+    /// than the broker. A proxy may leave the name of a public host out.
+    fn is_at(&self, ours: &Origin, host: Option<&str>) -> bool {
+        let public = |host: &&str| self.settings.public_urls.iter().any(|url| url.is_host(host));
+        host.filter(public).is_none_or(|host| ours.is_host(host))
     }
 
     fn own(&self) -> impl Iterator<Item = Origin> {

@@ -248,5 +248,11 @@ fn refuse(status: StatusCode, why: impl std::fmt::Display) -> Response {
     (status, Json(serde_json::json!({ "error": why.to_string() }))).into_response()
 }
 
+/// The same with a word by which programs know the cause. `docs/operating.md`
+/// lists them.
+fn refuse_as(status: StatusCode, code: &'static str, why: impl std::fmt::Display) -> Response {
+    (status, Json(serde_json::json!({ "error": why.to_string(), "code": code }))).into_response()
+}
+
 #[cfg(test)]
 mod tests;

@@ -186,7 +186,7 @@ impl Default for Sandbox {
             shell: vec!["/bin/bash".into(), "-l".into()],
             env: BTreeMap::new(),
             user: None,
-            keep_after_disconnect: "60s".into(),
+            keep_after_disconnect: "2h".into(),
             on_slow_client: SlowClient::Gap,
             size: SizeRule::Driver,
         }

@@ -107,6 +107,8 @@ pub struct Entry {
     pub created: SystemTime,
     /// Its storage, in the order in which it is mounted.
     pub storage: Vec<Mount>,
+    /// Name of the client that has control.
+    pub driver: Option<String>,
 }
 
 /// Storage of a session: what it takes to go on with its mount.

@@ -30,7 +30,7 @@ pub(super) const LOCK: &str = "journal.lock";
 /// What makes each version of the file from the one before it; the first from
 /// an empty file. How many there are is the version of today. A change of
 /// [`Entry`] is a step as well.
-const STEPS: [&str; 4] = [SCHEMA, FROM_1, sign_ins::TABLE, FROM_3];
+const STEPS: [&str; 5] = [SCHEMA, FROM_1, sign_ins::TABLE, FROM_3, FROM_4];
 
 /// `entry` is JSON: it is read and written as a whole, and only the columns
 /// beside it are searched.
@@ -51,6 +51,9 @@ const FROM_1: &str = "UPDATE session SET entry = json_set(entry, '$.storage', js
 
 /// From version 3, in which sessions had no names.
 const FROM_3: &str = "UPDATE session SET entry = json_set(entry, '$.name', NULL)";
+
+/// From version 4, which did not know who drives.
+const FROM_4: &str = "UPDATE session SET entry = json_set(entry, '$.driver', null)";
 
 /// Bound on one entry. Its largest part are the grants of at most eight mounts
 /// with 4 KiB each, a third more in base64.

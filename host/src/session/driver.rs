@@ -28,7 +28,7 @@ use super::log::{Appender, Readiness};
 use super::mount::{News, Order, Storage};
 use super::opening::{Opened, Opening, Shell, find};
 use super::output::{Chunk, Output, append};
-use super::state::{Effect, Event, Machine, Terms};
+use super::state::{Effect, Event, Machine, Presence, Terms};
 use super::tape::{self, Recorded};
 use super::waits::{exited, next_stage, next_taken, room_in};
 use super::{Blueprint, LABEL_NONCE, Outcome, Stage, cleanup, lease};
@@ -64,6 +64,10 @@ pub(super) struct Driver {
     /// None before Prepare, and where there is none.
     storage: Option<Storage>,
     resize: Option<BoxFuture<'static, Answer>>,
+    /// Writes down who drives.
+    note: Option<BoxFuture<'static, Answer>>,
+    /// When control passes on.
+    passes_at: Option<Instant>,
     /// No resize begins before.
     next_resize: Instant,
     terminal: Option<Live>,
@@ -111,6 +115,7 @@ enum Answer {
     Opened(Box<Result<Opened>>),
     Resized(Size, Result<()>),
     LeaseLost(Error),
+    Noted,
     Fetched,
     /// The sandbox was to be ended and is another broker's.
     Lost,
@@ -170,6 +175,8 @@ impl Driver {
             lease: None,
             storage: None,
             resize: None,
+            note: None,
+            passes_at: None,
             next_resize: Instant::now(),
             terminal: None,
             pipe: None,
@@ -212,6 +219,7 @@ impl Driver {
             answer = answer(&mut self.lifecycle) => Turn::Answer(answer),
             answer = answer(&mut self.lease) => Turn::Answer(answer),
             answer = answer(&mut self.resize) => Turn::Answer(answer),
+            answer = answer(&mut self.note) => Turn::Answer(answer),
             news = told(&mut self.storage) => Turn::Storage(news),
             stage = next_stage(stages) => Turn::Told(stage),
             Ok(()) = self.wishes.changed() => Turn::Wishes,
@@ -242,12 +250,19 @@ impl Driver {
                 self.step(Event::Released);
             }
             Turn::Wishes => {
-                let (size, clients, shutdown, kill, touched) = {
+                let (size, presence, shutdown, kill, touched) = {
                     let wishes = self.wishes.borrow_and_update();
-                    (wishes.size, wishes.roster.own(), wishes.shutdown, wishes.kill, wishes.touched)
+                    let presence = match &wishes.roster {
+                        roster if roster.own() > 0 => Presence::Here,
+                        roster if roster.is_closed(self.blueprint.keep, Instant::now()) => Presence::Closed,
+                        _ => Presence::Away,
+                    };
+                    self.passes_at = wishes.roster.passes_at();
+                    (wishes.size, presence, wishes.shutdown, wishes.kill, wishes.touched)
                 };
+                self.note_driver();
                 self.step(Event::Touched(touched));
-                self.step(Event::Clients(clients));
+                self.step(Event::Clients(presence));
                 if kill {
                     self.step(Event::Kill);
                 }
@@ -290,7 +305,10 @@ impl Driver {
             }
             Turn::Age(Due::Notice(stage)) => self.step(Event::News(stage)),
             Turn::Age(Due::End(limit)) => self.step(Event::Aged(limit)),
-            Turn::Time => self.step(Event::Time),
+            Turn::Time => {
+                self.shared.pass_on(Instant::now());
+                self.step(Event::Time);
+            }
         }
     }
 
@@ -314,6 +332,7 @@ impl Driver {
                 self.step(Event::Resized(result));
             }
             Answer::LeaseLost(error) => self.step(Event::LeaseLost(error)),
+            Answer::Noted => self.note_driver(),
             Answer::Fetched => self.step(Event::Fetched),
             Answer::Lost => self.lost(Event::Cleaned),
             Answer::Cleaned => {
@@ -465,6 +484,25 @@ impl Driver {
         }
     }
 
+    /// Writes down who drives, where that has changed: the next broker waits for
+    /// that client.
+    fn note_driver(&mut self) {
+        if self.note.is_some() || !self.shared.kept {
+            return;
+        }
+        let driver = self.wishes.borrow().roster.driver().map(|name| name.to_string());
+        if driver != self.ledger.entry().driver {
+            let ledger = Arc::clone(&self.ledger);
+            self.note = Some(
+                async move {
+                    ledger.note(|entry| entry.driver = driver).await;
+                    Answer::Noted
+                }
+                .boxed(),
+            );
+        }
+    }
+
     fn order(&self, order: Order) {
         if let Some(storage) = &self.storage {
             storage.order(order);
@@ -503,7 +541,8 @@ impl Driver {
     }
 
     fn arm(&mut self) {
-        match (self.machine.deadline(), &mut self.timer) {
+        let deadline = [self.machine.deadline(), self.passes_at].into_iter().flatten().min();
+        match (deadline, &mut self.timer) {
             (None, timer) => *timer = None,
             (Some(at), timer @ None) => *timer = Some(Box::pin(sleep_until(at))),
             // A deadline that has moved later is looked at when the timer fires.

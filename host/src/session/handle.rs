@@ -4,7 +4,7 @@
 //! the latest counts. Deliberately decides nothing; the driver does.
 
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,8 +14,9 @@ use tokio::time::{Instant, sleep_until};
 use super::invitation::Invitation;
 use super::ledger::{Ledger, Noted};
 use super::log::{Durability, Reader, Source};
-use super::roster::{Presence, Progress, Role, Roster, Seat, SizeRule};
+use super::roster::{Leaving, Presence, Progress, Role, Roster, Seat, SizeRule};
 use super::sessions::{Join, new_id};
+use super::state::CLOSED;
 use super::tape::Tape;
 use super::{Blueprint, Outcome, SlowClient};
 use crate::sandbox::{CHUNK_BYTES, Call, Provider, SandboxRef, Size};
@@ -215,7 +216,8 @@ impl Shared {
         let age = ledger.entry().created.elapsed().unwrap_or_default();
         let Identity { id, user, kept, epoch, size, taken_over } = identity;
         let Blueprint { generation, size: rule, slow, keep, .. } = *blueprint;
-        let roster = if taken_over { Roster::taken_over(now) } else { Roster::default() };
+        let driver = ledger.entry().driver.map(Arc::from);
+        let roster = if taken_over { Roster::taken_over(driver, now) } else { Roster::default() };
         let status = Status {
             phase: Phase::Creating,
             sandbox: None,
@@ -312,6 +314,12 @@ impl Shared {
         result.expect("it is called once")
     }
 
+    /// Gives control to another client, where its holder was waited for long
+    /// enough by `now`.
+    pub(super) fn pass_on(&self, now: Instant) {
+        self.change(|roster| roster.pass_on(now));
+    }
+
     /// What becomes of its output, once it runs.
     pub(super) fn durability(&self) -> Option<Durability> {
         self.status().durability
@@ -344,9 +352,10 @@ impl Shared {
     }
 
     pub(super) fn summary(&self) -> Summary {
-        let (clients, alone) = {
+        let (clients, alone, keep) = {
             let roster = &self.wishes.borrow().roster;
-            (roster.present(), roster.alone_since())
+            let closed = roster.is_closed(self.keep, Instant::now());
+            (roster.present(self.rule), roster.alone_since(), if closed { self.keep.min(CLOSED) } else { self.keep })
         };
         let status = self.status();
         Summary {
@@ -357,7 +366,7 @@ impl Shared {
             outcome: status.ended.as_ref().map(|(outcome, _)| outcome.clone()),
             sandbox: status.sandbox.as_ref().map(|sandbox| sandbox.id.clone()),
             age: self.opened.elapsed(),
-            kept_for: alone.filter(|_| self.kept).map(|since| self.keep.saturating_sub(since.elapsed())),
+            kept_for: alone.filter(|_| self.kept).map(|since| keep.saturating_sub(since.elapsed())),
             user: self.user.clone(),
             name: self.ledger.name(),
             kept: self.kept,
@@ -457,6 +466,7 @@ pub struct Client {
     guest: bool,
     connection: u64,
     progress: Arc<Progress>,
+    leaving: OnceLock<Leaving>,
 }
 
 /// What a client does not get to do, and why.
@@ -473,15 +483,16 @@ pub enum Denied {
 impl Client {
     /// Joins, admitted; none when the session has as many clients as it may.
     pub(super) fn join(shared: Arc<Shared>, join: Join) -> Option<Self> {
-        let Join { client, role, size, user, invitation } = join;
+        let Join { client, returns, role, size, user, invitation } = join;
         let guest = invitation.is_some();
         let (name, seat) = if guest {
             (new_id(), Seat::Guest(user.unwrap_or_else(|| SOMEBODY.into())))
         } else {
-            (client, Seat::Own(role))
+            (client, Seat::Own { role, returns })
         };
-        let (connection, progress) = shared.change(|roster| roster.join(Arc::clone(&name), seat, size))?;
-        Some(Client { session: Session(shared), name, guest, connection, progress })
+        let (connection, progress) =
+            shared.change(|roster| roster.join(Arc::clone(&name), seat, size, Instant::now()))?;
+        Some(Client { session: Session(shared), name, guest, connection, progress, leaving: OnceLock::new() })
     }
 
     /// The session without the guard, for a task beside the client's own.
@@ -518,6 +529,12 @@ impl Client {
         self.session.0.change(|roster| roster.take_control(self.connection))
     }
 
+    /// Says how this client is about to leave, which counts when it is dropped.
+    /// The first word counts; without one its connection was lost.
+    pub fn leaves(&self, how: Leaving) {
+        self.leaving.get_or_init(|| how);
+    }
+
     /// Input with a number of this client's own. A number that does not rise
     /// was sent before and changes nothing. Waits, and is given up, as
     /// [`Session::input`]. Nothing of it follows what a client types that took
@@ -529,6 +546,9 @@ impl Client {
             // Refused at once, whether or not there is room.
             if self.role() != Some(Role::Driver) {
                 return Err(Denied::Viewer);
+            }
+            if wishes.borrow().roster.stands_in() {
+                self.session.0.change(Roster::used);
             }
             // Reserved first: a call that is given up here has not taken the number.
             let place = mailbox.reserve().await.map_err(|_| Ended)?;
@@ -565,7 +585,7 @@ impl Client {
     /// Follows who is there.
     pub fn company(&self) -> Company {
         let wishes = self.session.0.wishes.subscribe();
-        Company { wishes, version: None, connection: self.connection, next: None }
+        Company { wishes, version: None, connection: self.connection, rule: self.session.0.rule, next: None }
     }
 
     /// Tells numberings of the output apart that began anew: an offset counts
@@ -609,7 +629,8 @@ impl Deref for Client {
 impl Drop for Client {
     fn drop(&mut self) {
         let now = Instant::now();
-        self.session.0.change(|roster| roster.leave(self.connection, now));
+        let how = self.leaving.get().copied().unwrap_or(Leaving::Lost);
+        self.session.0.change(|roster| roster.leave(self.connection, how, now));
     }
 }
 
@@ -635,6 +656,7 @@ pub struct Company {
     wishes: watch::Receiver<Wishes>,
     version: Option<u64>,
     connection: u64,
+    rule: SizeRule,
     /// Nothing is told before.
     next: Option<Instant>,
 }
@@ -656,7 +678,7 @@ impl Company {
                 if self.version != version {
                     self.version = version;
                     self.next = Some(Instant::now() + TOLD_EVERY);
-                    return (wishes.roster.role(self.connection), wishes.roster.present());
+                    return (wishes.roster.role(self.connection), wishes.roster.present(self.rule));
                 }
             }
             if self.wishes.changed().await.is_err() {

@@ -72,7 +72,7 @@ pub use invitation::{Invitation, Invitations};
 pub use log::{Durability, Event, Reader, WINDOW};
 pub use mount::WORKSPACES;
 pub use reaper::reap;
-pub use roster::{MAX_CLIENTS, Presence, Role, SizeRule};
+pub use roster::{Leaving, MAX_CLIENTS, Presence, Role, SizeRule};
 pub use screens::{Asker, Picture};
 pub use sessions::{Join, Refused, SHUTDOWN_DEADLINE, Sessions, new_id};
 pub use state::PENDING_INPUT;

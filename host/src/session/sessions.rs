@@ -59,6 +59,11 @@ pub enum Refused {
     /// There is none to join, or it is somebody else's.
     #[error("there is no such session, or it has ended; start a new one")]
     NoSession,
+    /// An earlier broker began to make it and did not finish.
+    #[error(
+        "the broker was restarted while it made this sandbox, and what there was of it is gone; start a new session"
+    )]
+    Interrupted,
     /// It is of an earlier broker, and this one could not claim it yet.
     #[error(
         "the broker cannot go on with this session right now, for it cannot write its journal; the session is not \
@@ -79,6 +84,9 @@ pub struct Join {
     /// Name of the client. A second one of the same name takes the first one's
     /// place. A guest gets one that is new.
     pub client: Arc<str>,
+    /// Whether it knows its name and may come back by it: control waits for no
+    /// other.
+    pub returns: bool,
     /// What it comes to do.
     pub role: Role,
     /// Its size, where it has one.
@@ -132,8 +140,27 @@ impl Sessions {
     /// is `kept` lives on for some time when its last client goes, others end
     /// at once. Must be called within a tokio runtime.
     pub fn open(&self, join: Join, kept: bool) -> Result<Client, Refused> {
+        self.open_as(self.0.lock(), new_id(), join, kept)
+    }
+
+    /// Comes to the session that its user has named `id`, or starts it where
+    /// there is none, so that a client may ask again whose connection broke
+    /// before it had an answer. `id` is one of [`Session::id`]'s kind, and kept
+    /// secret until then. Must be called within a tokio runtime.
+    pub fn join_or_open(&self, id: &str, join: Join) -> Result<Client, Refused> {
+        let live = self.0.lock();
+        if live.clearing.contains(id) {
+            return Err(Refused::Interrupted);
+        }
+        if live.sessions.contains_key(id) || live.absent.contains_key(id) {
+            drop(live);
+            return self.join(id, join);
+        }
+        self.open_as(live, id.into(), join, true)
+    }
+
+    fn open_as(&self, mut live: MutexGuard<'_, Live>, id: Arc<str>, join: Join, kept: bool) -> Result<Client, Refused> {
         let blueprint = Arc::clone(&self.0.blueprint.borrow());
-        let mut live = self.0.lock();
         if live.shutting_down {
             return Err(Refused::ShuttingDown);
         }
@@ -152,7 +179,6 @@ impl Sessions {
         {
             first.wishes.send_modify(|wishes| wishes.kill = true);
         }
-        let id = new_id();
         let size = join.size.unwrap_or(Size::DEFAULT);
         let entry = Entry {
             state: State::Intent,
@@ -166,6 +192,7 @@ impl Sessions {
             size: (size.cols, size.rows),
             created: SystemTime::now(),
             storage: blueprint.mounts.iter().map(Mount::to_record).collect(),
+            driver: None,
         };
         let (journal, owner) = (Arc::clone(&blueprint.journal), blueprint.owner.clone());
         let ledger = Ledger::new(journal, owner, Arc::clone(&id), blueprint.lease, entry);

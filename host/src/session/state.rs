@@ -63,6 +63,7 @@
 //!
 //! The session is finished when the shell is Over and the others are Gone.
 
+mod away;
 mod words;
 
 use std::time::Duration;
@@ -70,15 +71,22 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
-pub(super) use words::{Effect, Event, Terms};
+use away::Away;
+pub(super) use away::CLOSED;
+use words::may_exist;
+pub(super) use words::{Effect, Event, Presence, Terms};
 
 use super::{Outcome, Stage, Step, during};
-use crate::sandbox::{CHUNK_BYTES, Code, Error, Exit, Fault, Result, SandboxRef, Size};
+use crate::sandbox::{CHUNK_BYTES, Error, Exit, Result, SandboxRef, Size};
 
 /// Bytes of input kept until the shell runs. What somebody types or pastes
 /// while waiting fits; beyond it the mailbox is not read, so only that socket
 /// waits. One more chunk may come on top.
 pub const PENDING_INPUT: usize = 64 * 1024;
+
+/// How long the end of a shell keeps its sandbox for clients that are yet to be
+/// told, at most: a sandbox costs money and can do nothing any more.
+const HELD: Duration = Duration::from_secs(5 * 60);
 
 #[derive(Debug)]
 enum Shell {
@@ -96,10 +104,11 @@ enum Shell {
         drained: bool,
         since: Instant,
     },
-    /// That was told. Clients may come for it until then.
+    /// That was told then. Clients may come for it for as long as a session is
+    /// kept.
     Ended {
         exited: bool,
-        until: Instant,
+        since: Instant,
     },
     Over,
 }
@@ -138,8 +147,7 @@ pub(super) struct Machine {
     /// How long the session lives on without a client; none where it ends with
     /// its last one.
     keep: Option<Duration>,
-    /// Since when no client is there.
-    away: Option<Instant>,
+    away: Away,
     /// Its sandbox was made by an earlier broker.
     taken_over: bool,
     /// Clients know of it: its shell has run.
@@ -171,7 +179,7 @@ impl Machine {
             storage: Storage::Gone,
             idle_timeout,
             keep,
-            away: taken_over.then_some(now),
+            away: Away::new(taken_over.then_some(now)),
             taken_over,
             known: taken_over,
             killed: false,
@@ -210,11 +218,13 @@ impl Machine {
     /// When [`Event::Time`] is due. Each output and input moves it later
     /// only, so a timer may be set once and asked again when it fires.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        [self.idle_at(), self.away_at(), self.closes_at()].into_iter().flatten().min()
+        [self.idle_at(), self.away_at(), self.closes_at(), self.frees_at()].into_iter().flatten().min()
     }
 
+    /// While nobody is there the time that a session is kept counts instead.
     fn idle_at(&self) -> Option<Instant> {
         match self.shell {
+            _ if self.keep.is_some() && self.away.is_away() => None,
             Shell::Running { .. } | Shell::Draining { drained: false, .. } => {
                 self.active.checked_add(self.idle_timeout)
             }
@@ -226,7 +236,7 @@ impl Machine {
     fn away_at(&self) -> Option<Instant> {
         match self.shell {
             Shell::Draining { .. } | Shell::Ended { .. } | Shell::Over => None,
-            _ => self.away?.checked_add(self.keep?),
+            _ => self.away.ends_at(self.active, self.keep?),
         }
     }
 
@@ -234,8 +244,16 @@ impl Machine {
     /// that a slow driver holds back is not waited for longer than that.
     fn closes_at(&self) -> Option<Instant> {
         match self.shell {
-            Shell::Draining { drained: false, since, .. } => since.checked_add(self.keep?),
-            Shell::Ended { until, .. } => Some(until),
+            Shell::Draining { drained: false, since, .. } => since.checked_add(self.keep?.min(HELD)),
+            Shell::Ended { since, .. } => since.checked_add(self.keep?),
+            _ => None,
+        }
+    }
+
+    /// When the sandbox of an end that is kept goes, whoever is yet to be told.
+    fn frees_at(&self) -> Option<Instant> {
+        match (&self.shell, &self.sandbox) {
+            (Shell::Ended { since, .. }, Sandbox::Kept(_)) => since.checked_add(self.keep?.min(HELD)),
             _ => None,
         }
     }
@@ -275,9 +293,16 @@ impl Machine {
             Event::Replaced => self.replaced(&mut effects),
             Event::Fetched => self.discard(&mut effects),
             Event::LeaseLost(error) => self.lost(error, now, &mut effects),
-            Event::Clients(0) if self.keep.is_none() => self.over(Outcome::Detached, now, &mut effects),
-            Event::Clients(0) => self.away = self.away.or(Some(now)),
-            Event::Clients(_) => self.away = None,
+            Event::Clients(presence) if presence != Presence::Here && self.keep.is_none() => {
+                self.over(Outcome::Detached, now, &mut effects);
+            }
+            // Who comes back uses it.
+            Event::Clients(presence) => {
+                let runs = matches!(self.shell, Shell::Running { .. });
+                if self.away.changed(presence, runs, now) {
+                    self.active = now;
+                }
+            }
             // An end that is kept for its clients is over already.
             Event::Aged(_) if matches!(self.shell, Shell::Ended { .. }) => {}
             Event::Aged(limit) => self.end(Outcome::Aged(limit), now, &mut effects),
@@ -312,6 +337,8 @@ impl Machine {
                 Shell::Draining { .. } => self.drained(now, effects),
                 _ => self.close(effects),
             }
+        } else if passed(self.frees_at()) {
+            self.discard(effects);
         } else if passed(self.idle_at()) {
             self.end(Outcome::Idle(self.idle_timeout), now, effects);
         }
@@ -408,6 +435,7 @@ impl Machine {
                 self.shell = Shell::Running { drained: false };
                 self.active = now;
                 self.known = true;
+                self.away.began();
                 self.asked = size;
                 effects.push(Effect::Stage(Stage::done(Step::Shell, "Shell started", now - self.step_began)));
                 effects.push(Effect::Ready(size.unwrap_or(self.size)));
@@ -600,11 +628,11 @@ impl Machine {
             Outcome::Failed(_) => self.known,
             Outcome::Shutdown | Outcome::Draining | Outcome::Replaced | Outcome::Detached | Outcome::Killed => false,
         };
-        let until = self.keep.filter(|_| asked_for).and_then(|keep| now.checked_add(keep));
+        let kept = asked_for && self.keep.is_some_and(|keep| now.checked_add(keep).is_some());
         let exited = lives && matches!(outcome, Outcome::Exited(_));
-        self.shell = until.map_or(Shell::Over, |until| Shell::Ended { exited, until });
+        self.shell = if kept { Shell::Ended { exited, since: now } } else { Shell::Over };
         effects.push(Effect::End(outcome));
-        if until.is_none() {
+        if !kept {
             effects.push(Effect::Close);
         }
     }
@@ -667,27 +695,5 @@ impl Machine {
     fn release(&mut self, effects: &mut Vec<Effect>) {
         self.storage = Storage::Releasing;
         effects.push(Effect::Release);
-    }
-}
-
-/// Whether a sandbox may have been made in spite of this error of `create`.
-fn may_exist(error: &Error) -> bool {
-    match error.code {
-        Code::InvalidArgument
-        | Code::Unauthenticated
-        | Code::PermissionDenied
-        | Code::NotFound
-        | Code::FailedPrecondition
-        | Code::ResourceExhausted
-        | Code::OutOfRange
-        | Code::Unimplemented => error.fault == Fault::Plugin,
-        Code::AlreadyExists
-        | Code::Aborted
-        | Code::Unavailable
-        | Code::DeadlineExceeded
-        | Code::Cancelled
-        | Code::DataLoss
-        | Code::Internal
-        | Code::Unknown => true,
     }
 }

@@ -265,6 +265,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         self.say(&json!({ "type": "resize", "cols": size.cols, "rows": size.rows })).await
     }
 
+    /// Wants to drive.
+    pub async fn take_control(&mut self) -> Result<(), Lost> {
+        self.say(&json!({ "type": "take-control" })).await
+    }
+
     /// Leaves the session, which goes on, and closes.
     pub async fn detach(mut self) {
         let left = async {
@@ -366,7 +371,7 @@ mod tests {
     async fn a_client_reads_what_the_broker_writes() {
         let (mut server, mut client) = pair().await;
         let size = Cells { cols: 80, rows: 24 };
-        let people = vec![Present { client: "w1", role: "viewer", size: None, guest: None }];
+        let people = vec![Present { client: "w1", role: "viewer", size: None, sets_size: false, guest: None }];
         let (signal, data) = (Some("SIGKILL"), "\u{1b}[H");
         for (frame, expected) in [
             (

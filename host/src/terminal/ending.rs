@@ -130,7 +130,7 @@ impl From<Refused> for Ending {
             | Refused::Unclaimed
             | Refused::Elsewhere => CloseCode::TryLater,
             Refused::ShuttingDown => CloseCode::Draining,
-            Refused::NoSession => CloseCode::NoSession,
+            Refused::NoSession | Refused::Interrupted => CloseCode::NoSession,
         };
         Ending::closed(code, refused.to_string())
     }

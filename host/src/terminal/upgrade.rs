@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use url::form_urlencoded;
 
 use super::ending::Level;
 use super::frames::MAX_MESSAGE;
@@ -89,14 +90,18 @@ pub struct NotAnUpgrade(#[from] tungstenite::Error);
 
 impl Upgrade {
     /// Reads the handshake of RFC 6455 section 4.2.1. A client that offers
-    /// level 1 gets it.
+    /// level 1 gets it; so does one that asks for it in the query, because some
+    /// proxies drop the field in which it is offered.
     pub fn from_request(mut request: Request) -> Result<Self, NotAnUpgrade> {
         let query = request.uri().query().unwrap_or_default().to_owned();
         let mut answer = create_response_with_body(&request, Body::empty)?;
         let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
         let mut offers = offers.iter().filter_map(|offers| offers.to_str().ok()).flat_map(|offers| offers.split(','));
-        let level = if offers.any(|offer| offer.trim() == SUBPROTOCOL) { Level::One } else { Level::Zero };
-        if level == Level::One {
+        let offered = offers.any(|offer| offer.trim() == SUBPROTOCOL);
+        let asked = form_urlencoded::parse(query.as_bytes())
+            .any(|(member, value)| member == "protocol" && value == SUBPROTOCOL);
+        let level = if offered || asked { Level::One } else { Level::Zero };
+        if offered {
             answer.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
         }
         Ok(Upgrade { upgrading: hyper::upgrade::on(&mut request), answer, level, query })

@@ -132,20 +132,35 @@ async fn a_viewer_sees_and_cannot_type() {
 }
 
 #[tokio::test]
-async fn who_comes_later_drives_and_the_other_is_told() {
+async fn control_stays_until_it_is_taken_by_enter_alone_or_by_take() {
     let broker = local().await;
     let mut first = attach(&broker.url, &[]);
     let session = first.session().await;
     let mut second = attach(&broker.url, &[&session]);
-    first.says("another client types now").await;
+    second.says("another client has control").await;
+    // A line that is typed blindly takes nothing.
+    second.press("echo bli\"\"nd\r");
     first.press("echo fir\"\"st\r");
+    second.expect("first\r\n").await;
+    second.press("\r");
+    first.says("another client has control").await;
+    second.says("you type now").await;
+    first.press("echo bli\"\"nd\r");
     second.press("echo sec\"\"ond\r");
     first.expect("second\r\n").await;
+    let mut third = attach(&broker.url, &[&session, "--take"]);
+    third.says("you type now").await;
+    third.press("echo thi\"\"rd\r");
+    first.expect("third\r\n").await;
+    third.press(DETACH);
+    assert_eq!(third.left().await, 0);
+    second.says("you type now").await;
     second.press(DETACH);
     assert_eq!(second.left().await, 0);
     first.says("you type now").await;
-    first.press("echo fir\"\"st\r");
-    first.expect("first\r\n").await;
+    first.press("echo la\"\"st\r");
+    first.expect("last\r\n").await;
+    assert!(!String::from_utf8_lossy(&first.shown()).contains("blind"));
 }
 
 #[tokio::test]

@@ -165,6 +165,7 @@ async fn a_broker_that_was_replaced_leaves_the_session_alone() {
     assert_eq!(again.closed().await.code, 1013);
     first.signal("TERM");
     assert!(first.ended().await.success());
+    new.send(json!({"type": "take-control"})).await;
     new.input("echo still $X\n").await;
     new.expect("still kept\r\n").await;
     assert_eq!(starts.load(Ordering::Relaxed), 0, "the first broker has attached again");

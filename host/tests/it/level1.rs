@@ -86,7 +86,8 @@ async fn control_goes_to_who_takes_it_and_the_size_with_it() {
     let mut one = Window::open(&broker.url, Visit::default().client("one").size(100, 30)).await;
     let ready = one.ready().await;
     let mut two = Window::open(&broker.url, Visit::to(&ready.session).client("two").size(90, 20)).await;
-    two.ready().await;
+    assert_eq!(two.ready().await.role, "viewer");
+    two.send(json!({"type": "take-control"})).await;
     one.told_that("size", |size| size["cols"] == 90).await;
     one.send(json!({"type": "take-control"})).await;
     two.told_that("size", |size| size["cols"] == 100).await;

@@ -6,6 +6,7 @@
 mod attach;
 mod azurite;
 mod cleanup;
+mod control;
 mod credentials;
 mod durable;
 mod e2b;

@@ -44,6 +44,10 @@ pub(super) struct Options {
     #[arg(long)]
     view: bool,
 
+    /// Takes control of the session from the client that has it.
+    #[arg(long, conflicts_with = "view")]
+    take: bool,
+
     /// The key that leaves the session, which goes on: ctrl-X, or none.
     #[arg(long, value_name = "KEY", default_value = "ctrl-]")]
     detach_key: DetachKey,
@@ -91,11 +95,11 @@ fn is_id(text: &str) -> bool {
 }
 
 pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
-    let Options { target, remote, view, detach_key } = options;
+    let Options { target, remote, view, take, detach_key } = options;
     let (left, session) = match Target::of(target.as_deref(), &remote, view) {
         Ok(target) => {
             let guest = target.invitation.is_some();
-            let (left, session) = Visit::new(target, detach_key)?.run().await;
+            let (left, session) = Visit::new(target, take, detach_key)?.run().await;
             // A guest comes back by the link, not by the id.
             (left, session.filter(|_| !guest))
         }

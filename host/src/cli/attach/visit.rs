@@ -94,12 +94,17 @@ enum NoEntry {
     Again(String),
 }
 
+/// What is said to who may drive and does not.
+const WATCHES: &str = "another client has control, so keys go nowhere; Enter takes it";
+
 pub(super) struct Visit {
     broker: Broker,
     /// The session to come to first.
     target: Option<String>,
     /// It came to watch.
     viewer: bool,
+    /// It is yet to take control.
+    take: bool,
     invitation: Option<String>,
     /// This window's name.
     client: String,
@@ -108,6 +113,8 @@ pub(super) struct Visit {
     seen: Option<Seen>,
     /// Whether it may type now.
     drives: bool,
+    /// Keys since the last Enter that went nowhere.
+    blind_keys: usize,
     /// What comes before it is replay.
     live: u64,
     acked: u64,
@@ -124,7 +131,7 @@ pub(super) struct Visit {
 }
 
 impl Visit {
-    pub(super) fn new(target: Target, key: DetachKey) -> anyhow::Result<Self> {
+    pub(super) fn new(target: Target, take: bool, key: DetachKey) -> anyhow::Result<Self> {
         let Target { broker, session, viewer, invitation } = target;
         let mut random = [0; 8];
         getrandom::fill(&mut random)?;
@@ -132,12 +139,14 @@ impl Visit {
             broker,
             target: session,
             viewer,
+            take,
             invitation,
             client: format!("attach-{:016x}", u64::from_be_bytes(random)),
             local: Local::listen(key)?,
             screen: Screen::start(),
             seen: None,
             drives: false,
+            blind_keys: 0,
             live: 0,
             acked: 0,
             seq: 0,
@@ -313,7 +322,16 @@ impl Visit {
         if !running {
             return Ok(());
         }
+        // Enter alone, not at the end of a line that was typed blindly.
+        let confirmed = !self.viewer && self.local.is_tty && &self.local.typed[..] == b"\r" && self.blind_keys == 0;
+        if !self.drives && (confirmed || std::mem::take(&mut self.take)) {
+            link.take_control().await?;
+        }
         if !self.drives {
+            self.blind_keys = if confirmed { 0 } else { self.blind_keys + self.local.typed.len() };
+            if self.local.typed.ends_with(b"\r") {
+                self.blind_keys = 0;
+            }
             self.local.typed.clear();
             return Ok(());
         }
@@ -350,6 +368,10 @@ impl Visit {
             Control::Ready { session, role, epoch, offset, live, input } => {
                 self.ready(session, epoch, offset, input);
                 (self.live, self.drives, self.failures) = (live, role == "driver", 0);
+                self.take &= !self.drives;
+                if !self.drives && !self.viewer && !self.take {
+                    tty::say(WATCHES);
+                }
                 return true;
             }
             Control::Screen { offset, data } => self.screen.draw(offset, &data),
@@ -412,7 +434,7 @@ impl Visit {
         let drives = own.role == "driver";
         if drives != self.drives {
             self.drives = drives;
-            tty::say(if drives { "you type now" } else { "another client types now; attach again to take control" });
+            tty::say(if drives { "you type now" } else { WATCHES });
         }
     }
 

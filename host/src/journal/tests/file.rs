@@ -42,11 +42,12 @@ async fn a_file_of_version_1_is_read_and_becomes_one_of_today() {
         let paths: Vec<_> = record.entry.storage.iter().map(|mount| &*mount.path).collect();
         assert_eq!(paths, ["/a", "/b c"]);
         assert!(record.entry.storage.iter().all(|mount| mount.settings.is_empty()), "nobody can go on with it");
-        assert_eq!(Entry { storage: entry("n").storage, ..record.entry.clone() }, Entry { name: None, ..entry("n") });
+        let found = Entry { storage: entry("n").storage, ..record.entry.clone() };
+        assert_eq!(found, Entry { name: None, driver: None, ..entry("n") });
     }
 }
 
-/// Sessions of version 3 had no names.
+/// Sessions of version 3 had no names, and version 4 did not know who drives.
 #[tokio::test]
 async fn a_file_of_version_3_is_read_and_becomes_one_of_today() {
     let state = tempfile::tempdir().unwrap();
@@ -54,11 +55,11 @@ async fn a_file_of_version_3_is_read_and_becomes_one_of_today() {
     written.create("s", &owner("a", "1"), &entry("n"), at(30)).await.unwrap();
     drop(written);
     let file = Connection::open(state.path().join(FILE)).unwrap();
-    file.execute_batch("UPDATE session SET entry = json_remove(entry, '$.name')").unwrap();
+    file.execute_batch("UPDATE session SET entry = json_remove(entry, '$.name', '$.driver')").unwrap();
     file.pragma_update(None, "user_version", 3).unwrap();
     drop(file);
     let [record] = &Sqlite::open(state.path()).unwrap().list().await.unwrap()[..] else { panic!("one session") };
-    assert_eq!(record.entry, Entry { name: None, ..entry("n") });
+    assert_eq!(record.entry, Entry { name: None, driver: None, ..entry("n") });
 }
 
 #[tokio::test]

@@ -38,6 +38,7 @@ fn entry(nonce: &str) -> Entry {
         size: (132, 43),
         created: at(0),
         storage: vec![mount("files"), mount("data")],
+        driver: Some("w1".to_owned()),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::sandbox::{Error, Exit, Result, SandboxRef, Size};
+use crate::sandbox::{Code, Error, Exit, Fault, Result, SandboxRef, Size};
 use crate::session::{Outcome, Stage};
 
 /// What happened.
@@ -49,8 +49,8 @@ pub(in crate::session) enum Event {
     Fetched,
     /// The sandbox is gone by the provider's word.
     LeaseLost(Error),
-    /// So many clients are there, guests not counted.
-    Clients(usize),
+    /// Who is there, guests not counted.
+    Clients(Presence),
     /// It has reached its greatest age.
     Aged(Duration),
     /// A client or an operator ends the session.
@@ -61,6 +61,18 @@ pub(in crate::session) enum Event {
     Time,
     /// Kill, FindAndKill or Leave is done, or has given up.
     Cleaned,
+}
+
+/// Whether clients are at a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::session) enum Presence {
+    /// At least one is.
+    Here,
+    /// None is, and at least one of those that were here lately did not leave
+    /// by closing its window.
+    Away,
+    /// None is. All that were here lately closed their windows.
+    Closed,
 }
 
 /// What to do.
@@ -112,7 +124,8 @@ pub(in crate::session) enum Effect {
 /// What a session is to be like.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::session) struct Terms {
-    /// It ends after this long without input and output.
+    /// It ends after this long without input and output, while a client is
+    /// there.
     pub(in crate::session) idle_timeout: Duration,
     /// It lives on this long without a client; none ends it with its last one.
     pub(in crate::session) keep: Option<Duration>,
@@ -120,4 +133,26 @@ pub(in crate::session) struct Terms {
     pub(in crate::session) storage: bool,
     /// An earlier broker made its sandbox; then there is no client yet.
     pub(in crate::session) taken_over: bool,
+}
+
+/// Whether a sandbox may have been made in spite of this error of `create`.
+pub(super) fn may_exist(error: &Error) -> bool {
+    match error.code {
+        Code::InvalidArgument
+        | Code::Unauthenticated
+        | Code::PermissionDenied
+        | Code::NotFound
+        | Code::FailedPrecondition
+        | Code::ResourceExhausted
+        | Code::OutOfRange
+        | Code::Unimplemented => error.fault == Fault::Plugin,
+        Code::AlreadyExists
+        | Code::Aborted
+        | Code::Unavailable
+        | Code::DeadlineExceeded
+        | Code::Cancelled
+        | Code::DataLoss
+        | Code::Internal
+        | Code::Unknown => true,
+    }
 }

@@ -79,9 +79,13 @@ async fn an_end_by_hand_is_kept_for_nobody() {
 async fn the_reason_of_an_end_is_told_too() {
     let bed = Bed::new();
     bed.change(|blueprint| blueprint.idle_timeout = KEEP / 2);
-    let (id, _shell) = left(&bed).await;
+    let client = bed.sessions.open(driver("one"), true).unwrap();
+    let _shell = bed.fake.shell().await;
+    let id = client.id().to_owned();
+    ready(&mut client.reader_at(0, false)).await;
     advance(KEEP / 2).await;
     until(|| bed.sessions.list()[0].phase == Phase::Ended).await;
+    drop(client);
     assert!(matches!(told(&bed, &id).await.outcome, Some(Outcome::Idle(_))));
 
     let (id, shell) = left(&bed).await;

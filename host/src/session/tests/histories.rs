@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::fake::error;
 use super::pattern;
 use crate::sandbox::{CHUNK_BYTES, Code, Exit, Fault, SandboxRef, Size};
-use crate::session::state::{Effect, Event, Machine, Terms};
+use crate::session::state::{Effect, Event, Machine, Presence, Terms};
 use crate::session::{Outcome, PENDING_INPUT, Progress, Stage, Step};
 
 const IDLE: Duration = Duration::from_secs(100);
@@ -500,16 +500,18 @@ impl World {
             Act::Clients(0) if self.stays => {
                 self.away = self.away.or(Some(self.now));
                 let before = (self.ended, self.hung_up);
-                self.step(Event::Clients(0));
+                self.step(Event::Clients(Presence::Away));
                 assert_eq!(before, (self.ended, self.hung_up), "it waits for its clients");
             }
             Act::Clients(0) => {
-                self.step(Event::Clients(0));
+                self.step(Event::Clients(Presence::Away));
                 assert_eq!(self.ended, 1, "it ends at once, whatever it was doing");
             }
-            Act::Clients(count) => {
-                self.away = None;
-                self.step(Event::Clients(count));
+            Act::Clients(_) => {
+                if self.away.take().is_some() {
+                    self.last_activity = self.now;
+                }
+                self.step(Event::Clients(Presence::Here));
             }
             Act::Aged => {
                 let (before, closed) = (self.ended, self.closed);
@@ -538,7 +540,8 @@ impl World {
             }
             Act::Wait(seconds) => {
                 self.now += Duration::from_secs(seconds);
-                let idle = self.opened && !self.hung_up && self.now - self.last_activity >= IDLE;
+                let alone = self.stays && self.away.is_some();
+                let idle = self.opened && !self.hung_up && !alone && self.now - self.last_activity >= IDLE;
                 let waits = self.stays && self.ended == 0 && self.exited.is_none() && !self.hung_up;
                 let away = waits && self.away.is_some_and(|since| self.now - since >= KEEP);
                 let passed = |since: Option<Instant>| since.is_some_and(|since| self.now - since >= KEEP);

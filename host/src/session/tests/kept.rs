@@ -11,12 +11,12 @@ use crate::journal::Journal;
 use crate::sandbox::{CHUNK_BYTES, Call, Code, Exit, Fault, SandboxRef, Size};
 use crate::session::install::SH;
 use crate::session::tape::Tape;
-use crate::session::{Asker, Denied, Role, SlowClient, WINDOW};
+use crate::session::{Asker, Denied, Leaving, Role, SlowClient, WINDOW};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn join(client: &str, role: Role, size: Option<Size>) -> Join {
-    Join { client: client.into(), role, size, ..Join::default() }
+    Join { client: client.into(), returns: true, role, size, ..Join::default() }
 }
 
 /// A session that is kept, with its first client, and its shell.
@@ -98,6 +98,8 @@ async fn one_drives_and_the_others_watch() {
     let id = one.id().to_owned();
     let small = Size { cols: 40, rows: 20 };
     let two = bed.sessions.join(&id, join("two", Role::Driver, Some(small))).unwrap();
+    assert_eq!((one.role(), two.role()), (Some(Role::Driver), Some(Role::Viewer)), "nobody takes control by joining");
+    assert!(two.take_control());
     assert_eq!((one.role(), two.role()), (Some(Role::Viewer), Some(Role::Driver)));
     assert_eq!(shell.resize().await.0, small, "the terminal has the driver's size");
     assert_eq!(soon(one.typed(1, Bytes::from_static(b"no"))).await, Err(Denied::Viewer));
@@ -106,6 +108,7 @@ async fn one_drives_and_the_others_watch() {
     assert!(one.take_control());
     soon(one.typed(1, Bytes::from_static(b"yes"))).await.unwrap();
     assert_eq!(shell.read(3).await, b"yes");
+    one.leaves(Leaving::Detached);
     drop(one);
     assert_eq!(
         (two.role(), viewer.role()),
@@ -129,6 +132,7 @@ async fn nothing_is_typed_after_another_took_control() {
     let mut pasting = std::pin::pin!(one.typed(1, paste.into()));
     assert!(timeout(MINUTE, &mut pasting).await.is_err(), "the shell takes nothing");
     let two = bed.sessions.join(one.id(), driver("two")).unwrap();
+    assert!(two.take_control());
     let typing = async {
         two.typed(1, Bytes::from_static(b"b")).await.unwrap();
     };
@@ -449,6 +453,7 @@ async fn a_guest_watches_and_changes_nothing() {
     let invitation = client.invitation().unwrap().clone();
     let invited = |client: &str, invitation: &Invitation| Join {
         client: client.into(),
+        returns: true,
         role: Role::Driver,
         size: Some(Size { cols: 10, rows: 5 }),
         user: Some("bob".into()),

@@ -81,6 +81,7 @@ async fn page(journal: &Arc<Delayed>) -> Ledger {
         size: (80, 24),
         created: SystemTime::UNIX_EPOCH,
         storage: Vec::new(),
+        driver: None,
     };
     let ledger = Ledger::new(Arc::clone(journal) as _, owner("1"), "s".into(), LEASE, entry);
     ledger.intend().await.unwrap();

@@ -1,6 +1,7 @@
 //! What a session promises, shown against an in-memory provider on a stopped
 //! clock: no test sleeps, and a wait that nothing ends fails at once.
 
+mod control;
 mod ends;
 mod fake;
 mod flow;
@@ -24,7 +25,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::{
-    Blueprint, Client, Event, Invitation, Invitations, Join, Mount, Outcome, Progress, Reader, Refused, Role, Sessions,
+    Blueprint, Client, Event, Invitation, Invitations, Join, Mount, Outcome, Progress, Reader, Refused, Sessions,
     SizeRule, SlowClient, Step,
 };
 use crate::journal::memory::Memory;
@@ -115,7 +116,7 @@ fn blueprint(fake: &Arc<Fake>) -> Blueprint {
 
 /// A client that may drive.
 fn driver(client: &str) -> Join {
-    Join { client: client.into(), role: Role::Driver, size: None, user: None, invitation: None }
+    Join { client: client.into(), returns: true, ..Join::default() }
 }
 
 /// Goes on, as a later process `instance`, with what there is in the journal.

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::sandbox::Size;
-use crate::terminal::frames::{BadFrame, CloseCode, bad, members, size};
+use crate::terminal::frames::{BadFrame, CloseCode, bad, members, size, unknown_type};
 
 /// Name of the subprotocol, as offered and chosen in `Sec-WebSocket-Protocol`.
 pub const SUBPROTOCOL: &str = "sandbox-broker.v1";
@@ -75,7 +75,7 @@ impl ClientFrame {
             Some("kill") => Ok(ClientFrame::Kill),
             Some("take-control") => Ok(ClientFrame::TakeControl),
             Some("ping") => Ok(ClientFrame::Ping),
-            _ => Err(bad("type", "\"ack\", \"resize\", \"detach\", \"kill\", \"take-control\" or \"ping\"", kind)),
+            _ => Err(unknown_type("\"ack\", \"resize\", \"detach\", \"kill\", \"take-control\" or \"ping\"", kind)),
         }
     }
 
@@ -144,9 +144,16 @@ pub struct Person<'a> {
     /// Its size, where it has told one.
     #[serde(flatten)]
     pub size: Option<Cells>,
+    /// Its size is the terminal's, or a side of it is.
+    #[serde(skip_serializing_if = "is_false")]
+    pub sets_size: bool,
     /// Whose it is, where it is a guest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guest: Option<&'a str>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A message of ours.
@@ -305,7 +312,7 @@ mod tests {
             (r#"{"type":"ack"}"#, "`offset` must be a whole number from 0, found nothing"),
             (r#"{"type":"ack","offset":-1}"#, "`offset` must be a whole number from 0, found -1"),
             (r#"{"type":"ack","offset":1.5}"#, "`offset` must be a whole number from 0, found 1.5"),
-            (r#"{"type":"resize","cols":"0","rows":1}"#, "`cols` must be a whole number, found \"0\""),
+            (r#"{"type":"resize","cols":"0","rows":1}"#, "`cols` must be a number, found \"0\""),
             (
                 r#"{"type":"input","data":"ls"}"#,
                 "`type` must be \"ack\", \"resize\", \"detach\", \"kill\", \"take-control\" or \"ping\", found \"input\"",
@@ -326,12 +333,12 @@ mod tests {
         let parts = [Bytes::from_static(b"ab"), Bytes::from_static(b"c")];
         assert_eq!(&output(258, parts.iter())[..], b"\x01\0\0\0\0\0\0\x01\x02abc");
         let size = Cells { cols: 80, rows: 24 };
-        let person = Person { client: "w1", role: "driver", size: Some(size), guest: None };
-        let silent = Person { client: "w2", role: "viewer", size: None, guest: Some("bob") };
+        let person = Person { client: "w1", role: "driver", size: Some(size), sets_size: true, guest: None };
+        let silent = Person { client: "w2", role: "viewer", size: None, sets_size: false, guest: Some("bob") };
         for (frame, json) in [
             (
                 ServerFrame::Clients { clients: vec![person, silent] },
-                r#"{"type":"clients","clients":[{"client":"w1","role":"driver","cols":80,"rows":24},{"client":"w2","role":"viewer","guest":"bob"}]}"#,
+                r#"{"type":"clients","clients":[{"client":"w1","role":"driver","cols":80,"rows":24,"sets_size":true},{"client":"w2","role":"viewer","guest":"bob"}]}"#,
             ),
             (ServerFrame::Size(size), r#"{"type":"size","cols":80,"rows":24}"#),
             (ServerFrame::Pong {}, r#"{"type":"pong"}"#),

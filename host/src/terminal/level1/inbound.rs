@@ -10,13 +10,13 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::Answer;
 use super::frames::ClientFrame;
-use crate::session::{Client, Denied};
+use crate::session::{Client, Denied, Leaving};
 use crate::terminal::ending::Ending;
-use crate::terminal::frames::CloseCode;
+use crate::terminal::frames::{BadFrame, CloseCode};
 use crate::terminal::inbound::{Allowance, MAX_WAITING, read};
 use crate::terminal::upgrade::Limits;
 use crate::terminal::writer::Incoming;
@@ -63,6 +63,11 @@ pub(super) async fn pump(
             message = timeout_at(dead_at, stream.next()), if reads => message,
         };
         dead_at = Instant::now() + limits.dead_after;
+        if let Ok(Some(Ok(Message::Close(Some(close))))) = &message
+            && close.code == tungstenite::protocol::frame::coding::CloseCode::Away
+        {
+            client.leaves(Leaving::Closed);
+        }
         let message = match read(message) {
             Ok(message) => message,
             Err(ending) => return ending,
@@ -80,7 +85,10 @@ pub(super) async fn pump(
             Ok(ClientFrame::Ack(offset)) => _ = ack.send_replace(offset),
             Ok(ClientFrame::Resize(size)) => size.into_iter().for_each(|size| client.resize(size)),
             Ok(ClientFrame::Ping) => _ = answer.try_send(Answer::Pong),
-            Ok(ClientFrame::Detach) => return Ending::Left("detached; the session goes on"),
+            Ok(ClientFrame::Detach) => {
+                client.leaves(Leaving::Detached);
+                return Ending::Left("detached; the session goes on");
+            }
             Ok(ClientFrame::Kill) if client.role() == Some(crate::session::Role::Driver) => client.kill(),
             Ok(ClientFrame::Kill) => {
                 let message = "a viewer cannot end the session; take control first".to_owned();
@@ -92,7 +100,7 @@ pub(super) async fn pump(
                     _ = answer.try_send(Answer::Complaint { code: "not-allowed", message });
                 }
             }
-            Err(_) if !allowance.take() => {
+            Err(bad) if !matches!(bad, BadFrame::UnknownType { .. }) && !allowance.take() => {
                 let why = "too many malformed messages; this is no client of this protocol";
                 return Ending::closed(CloseCode::Policy, why);
             }

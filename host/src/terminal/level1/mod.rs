@@ -72,6 +72,7 @@ pub(super) async fn serve(
 fn enter(sessions: &Sessions, query: Query, user: Option<Arc<str>>) -> Result<Client, Refused> {
     let join = query.join(user);
     match query.session {
+        Some(id) if query.create => sessions.join_or_open(&id, join),
         Some(id) => sessions.join(&id, join),
         None => sessions.open(join, true),
     }

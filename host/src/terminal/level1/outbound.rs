@@ -271,6 +271,7 @@ impl<'a> Outbound<'a> {
                 client: &one.client,
                 role: one.role.as_str(),
                 size: one.size.map(Cells::from),
+                sets_size: one.sets_size,
                 guest: one.guest.as_deref(),
             })
             .collect();

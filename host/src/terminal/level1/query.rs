@@ -15,6 +15,8 @@ use crate::session::{Invitation, Join, Role, new_id};
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::terminal) struct Query {
     pub(in crate::terminal) session: Option<String>,
+    /// The session is made where there is none.
+    pub(in crate::terminal) create: bool,
     pub(in crate::terminal) since: Option<u64>,
     pub(in crate::terminal) epoch: Option<u64>,
     client: Option<Arc<str>>,
@@ -41,12 +43,14 @@ impl Query {
             match &*member {
                 "session" => {
                     let good = value.len() == 32 && value.bytes().all(|b| b.is_ascii_hexdigit());
-                    found.session = Some(value.into_owned()).filter(|_| good);
+                    found.session = Some(value.to_ascii_lowercase()).filter(|_| good);
                     found
                         .session
                         .as_ref()
                         .ok_or_else(|| wrong("session", "the id of a session, 32 hexadecimal digits"))?;
                 }
+                "create" if value == "1" => found.create = true,
+                "create" => return Err(wrong("create", "1, or not there")),
                 "since" => {
                     let since = number("since", &value)?;
                     found.since = Some(since).filter(|since| *since <= MAX_OFFSET);
@@ -80,13 +84,23 @@ impl Query {
         if found.invitation.is_some() && found.session.is_none() {
             return Err(wrong("session", "there together with `invitation`"));
         }
+        if found.create && (found.session.is_none() || found.invitation.is_some()) {
+            return Err(wrong("create", "there together with `session`, and without `invitation`"));
+        }
         Ok(found)
     }
 
     /// Who comes, with a name of its own where it has none.
     pub(in crate::terminal) fn join(&self, user: Option<Arc<str>>) -> Join {
         let client = self.client.clone().unwrap_or_else(new_id);
-        Join { client, role: self.role, size: self.size, user, invitation: self.invitation.clone() }
+        Join {
+            client,
+            returns: self.client.is_some(),
+            role: self.role,
+            size: self.size,
+            user,
+            invitation: self.invitation.clone(),
+        }
     }
 }
 
@@ -137,6 +151,8 @@ mod tests {
             ("client=", "client"),
             ("client=a/b", "client"),
             ("role=root", "role"),
+            ("create=1", "create"),
+            ("create=yes&session=0123456789abcdef0123456789abcdef", "create"),
             ("session=0123456789abcdef0123456789abcdef&invitation=short", "invitation"),
             ("invitation=0123456789abcdef0123456789abcdef01234567890", "session"),
             ("cols=80", "rows"),

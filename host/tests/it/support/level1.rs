@@ -19,6 +19,8 @@ use super::{Closed, DEADLINE};
 pub struct Visit {
     /// A new session without it.
     pub session: Option<String>,
+    /// It is made where there is none.
+    pub create: bool,
     pub since: Option<u64>,
     pub epoch: Option<u64>,
     pub client: Option<String>,
@@ -79,6 +81,7 @@ impl Visit {
         let (cols, rows) = self.size.map(|(cols, rows)| (cols.to_string(), rows.to_string())).unzip();
         for (member, value) in [
             ("session", self.session.clone()),
+            ("create", self.create.then(|| "1".to_owned())),
             ("since", self.since.as_ref().map(number)),
             ("epoch", self.epoch.as_ref().map(number)),
             ("client", self.client.clone()),

@@ -77,7 +77,8 @@ async fn an_origin_counts_at_its_own_host_only() {
     let broker = Broker::start(Options { public_urls, ..Options::default() }).await;
     let own = format!("http://localhost:{}", broker.address.port());
     let status = async |host: &str, origin: &str| {
-        let request = format!("GET /api/session HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("GET /api/session HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\nConnection: close\r\n\r\n");
         broker.send(&request).await.status
     };
     for name in ["term", "lab"] {
@@ -116,7 +117,9 @@ async fn the_page_learns_that_its_handshake_lost_its_upgrade() {
     let broker = Broker::start(Options::default()).await;
     let asked = async || broker.get("/api/session?client=w1", "").await.json()["handshake"].clone();
     assert_eq!(asked().await, serde_json::Value::Null);
-    let stripped = UPGRADE.lines().filter(|field| !field.to_lowercase().starts_with("upgrade") && !field.to_lowercase().starts_with("connection"));
+    let stripped = UPGRADE.lines().filter(|field| {
+        !field.to_lowercase().starts_with("upgrade") && !field.to_lowercase().starts_with("connection")
+    });
     let stripped: String = stripped.map(|field| format!("{field}\r\n")).collect();
     assert_eq!(broker.get("/terminal?client=w1", &stripped).await.status, 426);
     assert_eq!(asked().await, "no-upgrade");

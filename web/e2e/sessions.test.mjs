@@ -250,6 +250,9 @@ describe("several windows on one session", () => {
     const query = { session: await sessionOf(first) };
     const second = await TerminalPage.open(browser, { query, proxy: { server: network.url } });
     await second.page.locator('#app[data-phase="live"]').waitFor();
+    // Who comes takes nothing.
+    await second.page.locator("#viewing", { hasText: "Control is in another window" }).waitFor();
+    await second.page.getByRole("button", { name: "Take control" }).click();
     await first.page.locator("#viewing", { hasText: "Control is in another window" }).waitFor();
     const phone = await TerminalPage.open(browser, { ...PHONE, query: { ...query, role: "viewer" } });
     await phone.page.locator("#viewing", { hasText: "You are watching" }).waitFor();
@@ -269,7 +272,7 @@ describe("several windows on one session", () => {
     for (const window of [first, phone]) {
       await window.page.locator("#terminal .xterm-helper-textarea").focus();
       await window.page.keyboard.type("echo intruder");
-      await window.page.locator("#notice", { hasText: "only watches" }).waitFor();
+      await window.page.locator(window === phone ? "#notice" : "#offer", { hasText: window === phone ? "only watches" : "nothing was typed" }).waitFor();
     }
 
     await second.enter(counting(1500));
@@ -294,8 +297,9 @@ describe("several windows on one session", () => {
     await phone.page.locator("#terminal .xterm-rows > div").nth(Number(fewer)).waitFor({ state: "detached" });
 
     // Closing the one that types gives control to the other that may.
-    await first.page.context().close();
+    await first.page.goto("about:blank");
     await second.page.locator("#viewing").waitFor({ state: "hidden" });
+    await first.page.context().close();
     await second.page.context().close();
     await phone.page.context().close();
   });

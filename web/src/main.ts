@@ -227,7 +227,8 @@ async function attach(link: Link): Promise<void> {
 /** Leaves what there is and starts with `target` from the beginning: sign-in if needed, then a connection. */
 function start(): void {
   const mine = ++attempt;
-  line?.dispose();
+  // Who goes elsewhere is not waited for.
+  line?.detach();
   line = undefined;
   title = "";
   name = undefined;

@@ -320,15 +320,15 @@ describe("the panel of files", () => {
     await openPanel(terminal);
     const long = row(terminal, "report-of-the-quarter-with-all-of-the-figures-2.pdf");
     await long.waitFor();
-    const tail = await long.locator(".tail").boundingBox();
+    const tail = await long.locator(".end").boundingBox();
     const end = (await page.locator("#files").boundingBox())?.width ?? 0;
     assert.ok(tail && tail.x + tail.width <= 768 && tail.width > 40, "its end is in sight");
     assert.ok(end >= 300);
-    const cut = await page.locator("#files").evaluate((panel) => [...panel.querySelectorAll("button, .tail")].filter((part) => part.checkVisibility() && part.getBoundingClientRect().right > innerWidth).map((part) => part.textContent));
+    const cut = await page.locator("#files").evaluate((panel) => [...panel.querySelectorAll("button, .end")].filter((part) => part.checkVisibility() && part.getBoundingClientRect().right > innerWidth).map((part) => part.textContent));
     assert.deepEqual(cut, [], "nothing is cut off");
     await terminal.picture("files-768");
     await long.focus();
-    await eventually("all of it is in sight", () => long.locator(".head").evaluate((head) => head.getClientRects().length > 1 || head.scrollWidth <= head.clientWidth));
+    await eventually("all of it is in sight", () => long.locator(".begin").evaluate((head) => head.getClientRects().length > 1 || head.scrollWidth <= head.clientWidth));
     for (const [name, text, facts] of [
       ["latin", "grüße", "Latin-1"],
       ["wide", "hi", "UTF-16"],

@@ -189,6 +189,7 @@ describe("a session", () => {
     const [download] = await Promise.all([
       page.waitForEvent("download"),
       page.keyboard.press("Escape").then(async () => {
+        await page.locator("#terminal .xterm-helper-textarea:focus").waitFor({ state: "attached" });
         await page.locator("#session-button").click();
         await page.getByRole("menuitem", { name: "Download recording" }).click();
       }),
@@ -291,6 +292,7 @@ describe("several windows on one session", () => {
     await first.page.getByRole("button", { name: "Take control" }).click();
     await second.page.locator("#viewing").waitFor();
     await first.page.locator("#viewing").waitFor({ state: "hidden" });
+    assert.equal(await first.page.locator("#notice").isVisible(), false, "it does not only watch any more");
     await first.enter('echo "now=$(stty size)"');
     const [, fewer] = await first.until(/^now=(\d+) \d+$/m);
     assert.ok(Number(fewer) < Number(rows));

@@ -105,7 +105,7 @@ function describe(closing: Closing): Ending {
   switch (closing.code) {
     case 1000:
       return closing.wasReady
-        ? ending("calm", "The session has ended", `${kept} ${fresh}`, closing.status ?? said)
+        ? ending("calm", "The session has ended", closing.storage ? `${kept} ${fresh}` : kept, closing.status ?? said)
         : ending("trouble", "The session ended before its shell was ready", "Start again. If it happens again, the broker's log says why.");
     case 1001:
     case 1012:

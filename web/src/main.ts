@@ -153,6 +153,7 @@ function on(event: Event): void {
     pasted.detach();
   }
   terminal.setViewer(isViewing(session));
+  if (isViewing(before) && !isViewing(session)) view.withdraw(WATCHES);
   if (isRunning(session) && !isRunning(before)) void learn();
   menu.render(session, signedIn);
   draw();

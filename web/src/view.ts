@@ -112,6 +112,11 @@ export class View {
     if (words !== "" && !stay) this.#noticeTimer = setTimeout(() => show("notice", false), NOTICE_MS);
   }
 
+  /** Takes a notice away that is no longer true; another one stays. */
+  withdraw(words: string): void {
+    if (element("notice").textContent === words) this.notice("");
+  }
+
   /** Where the link under the pointer leads. */
   link(url: string | undefined): void {
     text("link", url ?? "");

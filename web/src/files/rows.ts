@@ -151,7 +151,7 @@ export class Rows {
     const [symbol, name] = [document.createElement("span"), document.createElement("bdi")];
     symbol.className = "symbol";
     const [head, tail] = halves(shown(entry.name));
-    name.append(span("head", head), span("tail", tail));
+    name.append(span("begin", head), span("end", tail));
     name.title = entry.name;
     label.append(symbol, name);
     const row: Row = { entry, element, name, size: cell("size"), time: cell("time"), symbol: "" };

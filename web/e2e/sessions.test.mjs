@@ -253,7 +253,7 @@ describe("several windows on one session", () => {
     await second.page.locator('#app[data-phase="live"]').waitFor();
     // Who comes takes nothing.
     await second.page.locator("#viewing", { hasText: "Control is in another window" }).waitFor();
-    await second.page.getByRole("button", { name: "Take control" }).click();
+    await second.page.locator("#take-control").click();
     await first.page.locator("#viewing", { hasText: "Control is in another window" }).waitFor();
     const phone = await TerminalPage.open(browser, { ...PHONE, query: { ...query, role: "viewer" } });
     await phone.page.locator("#viewing", { hasText: "You are watching" }).waitFor();
@@ -289,7 +289,7 @@ describe("several windows on one session", () => {
 
     // Control is taken back, and the size with it.
     await first.page.setViewportSize({ width: 800, height: 500 });
-    await first.page.getByRole("button", { name: "Take control" }).click();
+    await first.page.locator("#take-control").click();
     await second.page.locator("#viewing").waitFor();
     await first.page.locator("#viewing").waitFor({ state: "hidden" });
     assert.equal(await first.page.locator("#notice").isVisible(), false, "it does not only watch any more");

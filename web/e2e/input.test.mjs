@@ -348,7 +348,7 @@ describe("the mouse at the wire", () => {
     broker.level = 0;
     const terminal = await TerminalPage.open(browser, { at: broker.url, viewport: { width: 1900, height: 680 } });
     pages.push(terminal);
-    const socket = await eventually("a connection at level 0", () => broker.sockets.find(({ query, isGone }) => query.get("client") === null && !isGone));
+    const socket = await eventually("a connection at level 0", () => broker.sockets.find(({ query, isGone }) => query.get("protocol") === "sandbox-broker.v1" && !isGone));
     socket.say({ type: "ready", session: "s1", offset: 0, provider: "fake" });
     socket.say({ type: "output", data: "\x1b[?1000hhere" });
     await terminal.until(/here/);

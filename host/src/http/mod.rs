@@ -1,7 +1,7 @@
 //! Everything that is asked over HTTP, and the door to the terminal.
 //!
 //! Owns the table of routes and the order in which a request is judged: is its
-//! connection within bounds (`serve`, `strangers`), does its page belong to us
+//! connection within bounds (`serve`, `turns`, `strangers`), does its page belong to us
 //! (`guard`), who asks (`auth`), what is answered (`routes`, `sessions`, `files`, `page`).
 //! Deliberately knows no frame of the terminal, no plugin and no file of the
 //! configuration.
@@ -22,6 +22,7 @@ mod routes;
 mod serve;
 mod sessions;
 mod strangers;
+mod turns;
 
 use std::net::IpAddr;
 use std::sync::Arc;

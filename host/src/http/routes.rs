@@ -11,11 +11,12 @@ use axum::response::{IntoResponse, Response};
 use http::header::{HOST, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderMap, StatusCode, Uri};
 use serde_json::json;
+use tracing::warn;
 
 use super::auth::Pass;
 use super::serve::Connection;
-use super::{Shared, refuse, sessions};
-use crate::terminal::Upgrade;
+use super::{Shared, refuse, refuse_as, sessions};
+use crate::terminal::{NotAnUpgrade, Upgrade};
 
 /// Where terminals are opened.
 pub(super) const TERMINAL: &str = "/terminal";
@@ -116,9 +117,12 @@ pub(super) async fn terminal(
     let upgrade = match Upgrade::from_request(request) {
         Ok(upgrade) => upgrade,
         Err(error) => {
+            if matches!(error, NotAnUpgrade::TakenAway) {
+                warn!(peer = %connection.peer, "{error}");
+            }
             // RFC 9110 section 15.5.22 and RFC 6455 section 4.4.
             let wanted = [(UPGRADE, "websocket"), (SEC_WEBSOCKET_VERSION, "13")];
-            return (wanted, refuse(StatusCode::UPGRADE_REQUIRED, error)).into_response();
+            return (wanted, refuse_as(StatusCode::UPGRADE_REQUIRED, error.code(), error)).into_response();
         }
     };
     let app = &shared.app;
@@ -133,7 +137,11 @@ pub(super) async fn terminal(
 }
 
 pub(super) async fn unknown() -> Response {
-    refuse(StatusCode::NOT_FOUND, "there is nothing at this address")
+    refuse_as(
+        StatusCode::NOT_FOUND,
+        "unknown_path",
+        "there is nothing at this address; a proxy that serves the broker below a path has to take that path away",
+    )
 }
 
 pub(super) async fn wrong_method() -> Response {

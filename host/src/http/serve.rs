@@ -7,13 +7,16 @@
 //! `axum::serve` is not used because it sets no header timeout and no bounds
 //! (tokio-rs/axum#2741).
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use http::header::CONNECTION;
+use http::{HeaderValue, StatusCode};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -31,6 +34,7 @@ use tracing::{debug, info, warn};
 use super::Settings;
 use super::linger::Linger;
 use super::strangers::{Stay, Strangers};
+use super::turns::{AsFarAsRead, During, Foreign, Late, Turns, Watched};
 
 /// Bounds of what a peer may take before it has asked for anything.
 #[derive(Clone, Copy, Debug)]
@@ -43,15 +47,19 @@ pub struct Limits {
     /// hundred browsers behind one address have fewer. Behind a trusted proxy
     /// it does not count.
     pub of_one: usize,
-    /// Time for a request's head, from the first moment that one may come. It
-    /// also ends connections kept alive for nothing. With the second that a
+    /// Time for a request's head: of a connection's first one from the moment
+    /// it is open, of a later one from its first byte. With the second that a
     /// closing connection lingers, a slow handshake is gone within 10 s.
     pub head: Duration,
-    /// Time for everything over plain HTTP on one connection; then it gets no
-    /// further request. A connection that became a terminal is not measured,
-    /// and one with a `Transfer` may end it.
-    pub connection: Duration,
-    /// Time to take the last answer, after [`Limits::connection`] or when the
+    /// Time that a connection may wait for its next request. Longer than
+    /// proxies keep one that they do not use: 60 s in nginx and in balancers of
+    /// AWS, 120 s in Caddy, 600 s in balancers of Google. Whoever closes first
+    /// may do so while the other sends, and a proxy makes a 502 of that.
+    pub idle: Duration,
+    /// Time for one exchange over plain HTTP after its head. A connection that
+    /// became a terminal is not measured, and a `Transfer` may go on.
+    pub exchange: Duration,
+    /// Time to take the last answer, after [`Limits::exchange`] or when the
     /// broker stops.
     pub stop: Duration,
 }
@@ -62,7 +70,8 @@ impl Default for Limits {
             connections: 4096,
             of_one: 1024,
             head: Duration::from_secs(8),
-            connection: Duration::from_secs(60),
+            idle: Duration::from_secs(620),
+            exchange: Duration::from_secs(60),
             stop: Duration::from_secs(10),
         }
     }
@@ -76,6 +85,15 @@ const MAX_HEAD: usize = 32 * 1024;
 /// Fields of a request's head, at most. Browsers send about 20, and a chain of
 /// proxies adds some of its own.
 const MAX_FIELDS: usize = 128;
+
+/// The words of a 431.
+pub(super) fn head_too_large() -> String {
+    format!(
+        "the request's head has more than {} KiB or {MAX_FIELDS} fields; cookies of the whole site are the usual cause: \
+         delete those of this address and of the domains above it",
+        MAX_HEAD / 1024
+    )
+}
 
 /// First and longest pause after an accept that failed for lack of something,
 /// such as file descriptors: long enough not to spin, short enough to serve
@@ -133,7 +151,7 @@ impl Connection {
     }
 
     /// Begins an exchange that takes as long as its bytes move, beyond
-    /// [`Limits::connection`]. Whoever begins it watches that they do.
+    /// [`Limits::exchange`]. Whoever begins it watches that they do.
     pub(super) fn transfer(&self) -> Transfer {
         self.transfers.running.send_modify(|running| *running += 1);
         Transfer(self.transfers.clone())
@@ -281,8 +299,8 @@ fn is_of_the_peer(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | InvalidInput | NotConnected)
 }
 
-/// Serves one connection until it ends, is taken over by an upgrade, has used
-/// up its time or `stop` is cancelled.
+/// Serves one connection until it ends, is taken over by an upgrade, is late or
+/// `stop` is cancelled.
 pub async fn serve_connection<Io>(
     io: Io,
     connection: Connection,
@@ -294,25 +312,34 @@ pub async fn serve_connection<Io>(
 {
     let peer = connection.peer;
     let transfers = connection.transfers.clone();
+    let turns = Turns::new();
     let mut gave_way = Box::pin(Connection::gave_way(connection.stay.clone()));
+    let asked = turns.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
-        let connection = connection.clone();
+        let (connection, answering) = (connection.clone(), asked.answer());
         connection.waits(false);
         request.extensions_mut().insert(connection.clone());
-        let answer = router.clone().oneshot(request.map(Body::new));
+        let (request, whole) = AsFarAsRead::of(request);
+        let answer = router.clone().oneshot(request);
         async move {
-            let answer = answer.await;
-            connection.waits(true);
-            answer
+            let mut answer = answer.await?;
+            // What is left of a body stands where the next request would. hyper closes
+            // such a connection, and who is not told that sends on it.
+            if !whole.load(Ordering::Relaxed) {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            // A terminal waits for no request any more.
+            let waits = (answer.status() != StatusCode::SWITCHING_PROTOCOLS).then(|| Waits(connection));
+            Ok::<_, Infallible>(answer.map(|body| During { body, _lasts: (answering, waits) }))
         }
     });
     let http = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.head)
+        .header_read_timeout(limits.idle)
         .max_headers(MAX_FIELDS)
         .max_header_size(MAX_HEAD)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(io), service)
+        .serve_connection(TokioIo::new(Watched::new(io, turns.clone())), service)
         .with_upgrades();
     // On the heap, so that the task of a terminal, which outlives it, is small.
     let mut http = Box::pin(http);
@@ -321,38 +348,46 @@ pub async fn serve_connection<Io>(
         ended = &mut http => Some(ended),
         () = transfers.cut.cancelled() => return stalled(),
         () = &mut gave_way => return debug!(%peer, "a connection gave way to others"),
+        late = turns.late(&limits, transfers.running.subscribe()) => return match late {
+            Late::Answer => stalled(),
+            Late::Head => debug!(%peer, "cut a connection whose request did not come"),
+        },
         () = stop.cancelled() => None,
-        () = sleep(limits.connection) => None,
     };
     let ended = match ended {
         Some(ended) => ended,
         None => {
             http.as_mut().graceful_shutdown();
-            let mut running = transfers.running.subscribe();
-            let late = async {
-                tokio::select! {
-                    _ = running.wait_for(|running| *running == 0) => {}
-                    () = stop.cancelled() => {}
-                }
-                sleep(limits.stop).await;
-            };
             tokio::select! {
                 ended = http => ended,
                 () = transfers.cut.cancelled() => return stalled(),
                 () = gave_way => return debug!(%peer, "a connection gave way to others"),
-                () = late => return stalled(),
+                () = sleep(limits.stop) => return stalled(),
             }
         }
     };
-    match ended {
-        // hyper answers 431 without a body, so only the log has words.
-        Err(error) if error.is_parse_too_large() => warn!(
+    match (ended, turns.foreign()) {
+        (Ok(()), _) => {}
+        (Err(_), Some(Foreign::Tls)) => info!(
             %peer,
-            "refused a request with 431: its head has more than {} KiB or {MAX_FIELDS} fields; cookies of the whole site \
-             are the usual cause",
-            MAX_HEAD / 1024
+            "a peer speaks TLS, and this port speaks HTTP: people open http://, and a proxy that takes TLS from them \
+             speaks HTTP to the broker"
         ),
-        Err(error) => debug!(%peer, %error, "a connection ended early"),
-        Ok(()) => {}
+        (Err(_), Some(Foreign::Http2)) => {
+            info!(%peer, "a peer speaks HTTP/2, and this port speaks HTTP/1.1: let the proxy speak that to the broker")
+        }
+        (Err(error), None) if error.is_parse_too_large() => {
+            warn!(%peer, "refused a request with 431: {}", head_too_large())
+        }
+        (Err(error), None) => debug!(%peer, %error, "a connection ended early"),
+    }
+}
+
+/// A connection that waits for its next request once this is dropped.
+struct Waits(Connection);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.waits(true);
     }
 }

@@ -10,6 +10,8 @@
 //! 3. the oldest of those.
 //!
 //! So a flood cuts its own connections, and whoever asks at once is answered.
+//! Where every place is taken and no stranger has one, the oldest connection
+//! gives way that somebody was let in on and that waits for its next request.
 //! Owns this choice. Deliberately knows no socket and no request.
 
 use std::collections::{BTreeMap, HashMap};
@@ -36,6 +38,8 @@ struct Table {
     /// By the order in which they came.
     all: BTreeMap<u64, Stranger>,
     of_address: HashMap<IpAddr, usize>,
+    /// Those that wait for a request and are no strangers.
+    idle: BTreeMap<u64, CancellationToken>,
 }
 
 #[derive(Debug)]
@@ -81,7 +85,13 @@ impl Strangers {
 
     /// Cuts one for its place. False: there is none.
     pub(super) fn cut_one(&self) -> bool {
-        self.table().cut_one()
+        let mut table = self.table();
+        if table.cut_one() {
+            return true;
+        }
+        let Some((_, idle)) = table.idle.pop_first() else { return false };
+        idle.cancel();
+        true
     }
 }
 
@@ -126,12 +136,17 @@ pub(super) struct Stay {
 impl Stay {
     /// Whether it waits for a head, or for its answer.
     pub(super) fn waits(&self, waits: bool) {
-        if let Some(stranger) = self.strangers.table().all.get_mut(&self.id) {
+        let mut table = self.strangers.table();
+        if let Some(stranger) = table.all.get_mut(&self.id) {
             stranger.waits = waits;
+        } else if waits {
+            table.idle.insert(self.id, self.cut.clone());
+        } else {
+            table.idle.remove(&self.id);
         }
     }
 
-    /// It is no stranger any more, and stays as long as it likes.
+    /// It is no stranger any more.
     pub(super) fn is_known(&self) {
         drop(self.strangers.table().remove(self.id));
     }
@@ -139,7 +154,9 @@ impl Stay {
 
 impl Drop for Stay {
     fn drop(&mut self) {
-        self.is_known();
+        let mut table = self.strangers.table();
+        drop(table.remove(self.id));
+        table.idle.remove(&self.id);
     }
 }
 

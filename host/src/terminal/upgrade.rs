@@ -9,8 +9,8 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use http::HeaderValue;
-use http::header::SEC_WEBSOCKET_PROTOCOL;
+use http::header::{CONNECTION, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
+use http::{HeaderValue, Version};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite;
@@ -85,8 +85,38 @@ pub struct Upgrade {
 
 /// A request that does not ask for a WebSocket properly.
 #[derive(Debug, thiserror::Error)]
-#[error("this address speaks WebSocket only: {0}")]
-pub struct NotAnUpgrade(#[from] tungstenite::Error);
+pub enum NotAnUpgrade {
+    /// The client did ask, and something on the way changed the request.
+    #[error(
+        "a proxy on the way took away what makes a request a WebSocket; it has to hand on `Upgrade` and `Connection`, \
+         and to speak HTTP/1.1 to the broker"
+    )]
+    TakenAway,
+    /// The client did not ask.
+    #[error("this address speaks WebSocket only: {0}")]
+    NotAsked(#[from] tungstenite::Error),
+}
+
+impl NotAnUpgrade {
+    /// The word by which programs know the cause.
+    pub fn code(&self) -> &'static str {
+        match self {
+            NotAnUpgrade::TakenAway => "upgrade_taken_away",
+            NotAnUpgrade::NotAsked(_) => "not_a_websocket",
+        }
+    }
+}
+
+/// Whether a client asked for a WebSocket with what a proxy does not hand on by
+/// itself missing: those fields are for one hop (RFC 9110 section 7.6.1).
+fn is_taken_away(request: &Request) -> bool {
+    let has = |field: HeaderName, word: &str| {
+        let values = request.headers().get_all(field).into_iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|found| found.trim().eq_ignore_ascii_case(word))
+    };
+    let whole = request.version() >= Version::HTTP_11 && has(UPGRADE, "websocket") && has(CONNECTION, "upgrade");
+    request.headers().contains_key(SEC_WEBSOCKET_KEY) && !whole
+}
 
 impl Upgrade {
     /// Reads the handshake of RFC 6455 section 4.2.1. A client that offers
@@ -94,6 +124,9 @@ impl Upgrade {
     /// proxies drop the field in which it is offered.
     pub fn from_request(mut request: Request) -> Result<Self, NotAnUpgrade> {
         let query = request.uri().query().unwrap_or_default().to_owned();
+        if is_taken_away(&request) {
+            return Err(NotAnUpgrade::TakenAway);
+        }
         let mut answer = create_response_with_body(&request, Body::empty)?;
         let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
         let mut offers = offers.iter().filter_map(|offers| offers.to_str().ok()).flat_map(|offers| offers.split(','));

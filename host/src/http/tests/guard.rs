@@ -181,6 +181,9 @@ async fn a_broker_has_as_many_public_origins_as_are_configured() {
         ("term.corp.example", "https://term.corp.example", 403),
         ("broker.lan:3000", "https://broker.lan:3000", 403),
         ("third.example", "https://third.example", 403),
+        // One may serve more than the broker.
+        ("term.example.com", "https://term.corp.example:8443", 403),
+        ("broker.lan:3000", "https://term.example.com", 403),
     ] {
         let fields = format!("Host: {host}\r\nOrigin: {origin}\r\nConnection: close\r\n");
         let answer = broker.send(&format!("GET /api/status HTTP/1.1\r\n{fields}\r\n")).await;

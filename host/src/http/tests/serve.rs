@@ -88,12 +88,104 @@ async fn three_hundred_slow_handshakes_are_cut_while_good_ones_go_on() {
 }
 
 #[tokio::test]
-async fn a_head_beyond_its_bounds_is_refused() {
+async fn a_head_beyond_its_bounds_is_refused_in_words() {
     let broker = Broker::start(Options::default()).await;
     let large = format!("X-Large: {}\r\n", "a".repeat(33 * 1024));
-    assert_eq!(broker.get("/health", &large).await.status, 431);
     let many: String = (0..129).map(|n| format!("X-{n}: a\r\n")).collect();
-    assert_eq!(broker.get("/health", &many).await.status, 431);
+    for fields in [large, many] {
+        let answer = broker.get("/health", &fields).await;
+        assert_eq!((answer.status, &answer.json()["code"]), (431, &"head_too_large".into()), "{answer:?}");
+        assert!(answer.error().contains("32 KiB or 128 fields; cookies"), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_request_is_refused_in_words() {
+    let broker = Broker::start(Options::default()).await;
+    let answer = broker.send("HELLO\r\n\r\n").await;
+    assert_eq!((answer.status, &answer.json()["code"]), (400, &"malformed_request".into()), "{answer:?}");
+}
+
+const ASKS: &str = "GET /health HTTP/1.1\r\nHost: 127.0.0.1:1\r\n\r\n";
+
+/// Reads one answer on a connection that is kept.
+async fn answered(stream: &mut (impl AsyncReadExt + Unpin)) -> Answer {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4096];
+    while !Answer::parse(&bytes).is_whole() {
+        let read = soon(stream.read(&mut buffer)).await.unwrap();
+        assert_ne!(read, 0, "cut");
+        bytes.extend_from_slice(&buffer[..read]);
+    }
+    Answer::parse(&bytes)
+}
+
+/// A proxy sends its next request on a connection that it has kept. Had the
+/// broker closed it at that moment, the proxy would answer 502.
+#[tokio::test(start_paused = true)]
+async fn a_connection_waits_longer_for_its_next_request_than_proxies_keep_it() {
+    let broker = Broker::start(Options::default()).await;
+    let (ours, mut theirs) = duplex(64 * 1024);
+    broker.serve_on(ours);
+    // As long as a balancer of Google keeps one.
+    for pause in [0, 9, 61, 600, 600] {
+        tokio::time::sleep(Duration::from_secs(pause)).await;
+        theirs.write_all(ASKS.as_bytes()).await.unwrap();
+        let answer = answered(&mut theirs).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("connection"), None, "it goes on");
+    }
+    let since = Instant::now();
+    assert!(matches!(theirs.read(&mut [0; 1]).await, Ok(0)));
+    assert!((600..=630).contains(&since.elapsed().as_secs()), "took {:?}", since.elapsed());
+}
+
+/// hyper closes such a connection. A proxy that was not told would send on it,
+/// and answer 502.
+#[tokio::test]
+async fn an_answer_before_the_end_of_its_request_says_that_the_connection_ends() {
+    let broker = Broker::start(Options::default().token("right")).await;
+    for (body, ends) in [("a".repeat(1 << 20), true), (String::new(), false)] {
+        let mut stream = TcpStream::connect(broker.address).await.unwrap();
+        let head = format!("PUT /api/sessions/x/files/content?path=/x HTTP/1.1\r\nHost: {}\r\n", broker.address);
+        let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+        let (mut read, mut write) = stream.split();
+        let (answer, _) = tokio::join!(answered(&mut read), write.write_all(request.as_bytes()));
+        assert_eq!((answer.status, answer.header("connection")), (401, ends.then_some("close")), "{answer:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_later_header_that_drips_in_is_cut_within_ten_seconds() {
+    let broker = Broker::start(Options::default()).await;
+    let (ours, mut theirs) = duplex(64 * 1024);
+    broker.serve_on(ours);
+    theirs.write_all(ASKS.as_bytes()).await.unwrap();
+    assert_eq!(answered(&mut theirs).await.status, 200);
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    let since = Instant::now();
+    theirs.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    while theirs.write_all(b"a: b\r\n").await.is_ok() && since.elapsed() < Duration::from_secs(60) {
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    assert!(since.elapsed() <= Duration::from_secs(10), "took {:?}", since.elapsed());
+}
+
+#[tokio::test]
+async fn where_every_place_is_taken_a_connection_without_a_request_gives_way() {
+    let limits = Limits { connections: 4, ..Limits::default() };
+    let broker = Broker::start(Options { limits, ..Options::default() }).await;
+    let mut terminal = broker.terminal().await;
+    terminal.ready().await;
+    let mut known = Vec::new();
+    for _ in 0..8 {
+        let mut stream = TcpStream::connect(broker.address).await.unwrap();
+        ask_on(&mut stream, &broker, "/api/sessions").await;
+        known.push(stream);
+    }
+    assert_eq!(broker.get("/health", "").await.status, 200);
+    assert_eq!(soon(known[0].read(&mut [0; 1])).await.unwrap_or(0), 0, "the oldest is cut");
+    terminal.input("still here").await;
 }
 
 /// All services of a company's domain set cookies for it, and proxies add
@@ -194,14 +286,7 @@ async fn who_was_let_in_gives_way_to_nobody() {
 /// Asks on a connection that is kept, and reads the answer.
 async fn ask_on(stream: &mut TcpStream, broker: &Broker, path: &str) {
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", broker.address).as_bytes()).await.unwrap();
-    let mut bytes = Vec::new();
-    let mut buffer = [0; 4096];
-    while !Answer::parse(&bytes).is_whole() {
-        let read = soon(stream.read(&mut buffer)).await.unwrap();
-        assert_ne!(read, 0, "cut");
-        bytes.extend_from_slice(&buffer[..read]);
-    }
-    assert_eq!(Answer::parse(&bytes).status, 200);
+    assert_eq!(answered(stream).await.status, 200);
 }
 
 #[tokio::test]

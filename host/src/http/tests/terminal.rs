@@ -523,11 +523,30 @@ async fn what_is_no_upgrade_is_told_so() {
     let answer = broker.get("/terminal", "").await;
     assert_eq!(answer.status, 426);
     assert!(answer.error().starts_with("this address speaks WebSocket only"), "{answer:?}");
+    assert_eq!(answer.json()["code"], "not_a_websocket");
     let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     let answer = broker.get("/terminal", &format!("{upgrade}Sec-WebSocket-Version: 8\r\n")).await;
     assert_eq!(answer.status, 426);
     assert_eq!(answer.header("sec-websocket-version"), Some("13"));
     assert_eq!(broker.sessions.count(), 0);
+}
+
+/// As proxies do that were not told of WebSockets.
+#[tokio::test]
+async fn an_upgrade_that_was_taken_away_is_told_as_that() {
+    const ASKS: &str = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let broker = Broker::start(Options::default()).await;
+    for (version, fields) in [
+        ("1.1", ""),
+        ("1.1", "Connection: close\r\n"),
+        ("1.1", "Connection: close\r\nUpgrade: websocket\r\n"),
+        ("1.0", "Connection: Upgrade\r\nUpgrade: websocket\r\n"),
+    ] {
+        let head = format!("GET /terminal HTTP/{version}\r\nHost: {}\r\n{ASKS}{fields}\r\n", broker.address);
+        let answer = broker.send(&head).await;
+        assert_eq!((answer.status, &answer.json()["code"]), (426, &"upgrade_taken_away".into()), "{answer:?}");
+        assert!(answer.error().contains("hand on `Upgrade` and `Connection`"), "{answer:?}");
+    }
 }
 
 #[tokio::test]

@@ -111,6 +111,14 @@ impl Broker {
         self.token.as_deref()
     }
 
+    /// Why the broker does not let us in.
+    pub(super) fn unknown(&self) -> String {
+        match self.token {
+            None => format!("the broker needs a token: set {TOKEN}"),
+            Some(_) => format!("the broker does not know the token in {TOKEN}: ask its operator for one"),
+        }
+    }
+
     /// Whether a token would cross a network that others may read.
     pub(super) fn tells_token(&self) -> bool {
         self.token.is_some() && self.base.scheme() == "http" && !is_loopback(&self.base)
@@ -187,10 +195,7 @@ impl Broker {
             let words = value.ok().as_ref().and_then(|value: &Value| value["error"].as_str().map(str::to_owned));
             let words = words.unwrap_or_else(|| format!("HTTP {status}"));
             if status == StatusCode::UNAUTHORIZED {
-                match self.token {
-                    None => bail!("the broker needs a token: set {TOKEN}"),
-                    Some(_) => bail!("the broker does not know the token in {TOKEN}: ask its operator for one"),
-                }
+                bail!(self.unknown());
             }
             bail!("the broker refused: {}", clean(&words, WORDS));
         }

@@ -187,6 +187,72 @@ async fn a_signal_leaves_the_terminal_as_it_was() {
     }
 }
 
+/// What a program of today switches on, and what undoes it.
+const ON: &str =
+    "\\033[?1049h\\033[>4;2m\\033[>31u\\033[?2031h\\033[?1004h\\033[5 q\\033[?25l\\033(0\\033[3;9r\\033]2;mine\\007";
+const OFF: &str = "\x1b[m\x1b(B\x1b)B\x1b*B\x1b+B\x0f\x1b[0 q\x1b[?1004l\x1b[?2031l\x1b[?25h\x1b[r\x1b[1000;1H\x1b[>4m\x1b[<1u\x1b[?1049l\x1b[23;0t";
+
+#[tokio::test]
+async fn whatever_ends_it_the_terminal_is_as_it_was() {
+    let place = Place::find().await;
+    let url = place.url();
+    let broker = Broker::start(&config(&format!("public_url = \"{url}\""), "")).await;
+    let proxy = Proxy::start(place, &broker.url, None);
+    let on = async || {
+        let mut tty = attach(&url, &[]);
+        let session = tty.session().await;
+        tty.press(format!("printf '{ON}'; echo o\"\"n\r"));
+        tty.expect("on\r\n").await;
+        assert!(String::from_utf8(tty.shown()).unwrap().contains("\x1b[22;0t\x1b]2;mine"), "the title is saved");
+        (tty, session)
+    };
+    let (mut tty, session) = on().await;
+    tty.press(b"\x1b[93;133u");
+    assert_eq!(tty.left().await, 0, "the detach key with num lock");
+    tty.expect(OFF).await;
+    // What is replayed is undone, too.
+    let mut again = attach(&url, &[&session]);
+    again.expect("on\r\n").await;
+    again.press("exit\r");
+    assert_eq!(again.left().await, 0);
+    again.expect(OFF).await;
+    for (signal, status) in [("TERM", 143), ("HUP", 129)] {
+        let (mut tty, _) = on().await;
+        assert!(Command::new("kill").args(["-s", signal, &tty.pid().to_string()]).status().unwrap().success());
+        assert_eq!(tty.left().await, status);
+        tty.expect(OFF).await;
+    }
+    let (mut tty, session) = on().await;
+    let status = Command::new(program()).args(["sessions", "--url", &url, "kill", &session]).status().unwrap();
+    assert!(status.success());
+    assert_eq!(tty.left().await, 254);
+    tty.expect(OFF).await;
+    let (mut tty, _) = on().await;
+    drop(proxy);
+    tty.says("connecting again").await;
+    tty.press(DETACH);
+    assert_eq!(tty.left().await, 0, "without a connection");
+    tty.expect(OFF).await;
+}
+
+#[tokio::test]
+async fn the_detach_key_is_found_in_pieces_and_not_in_a_paste() {
+    let broker = local().await;
+    let mut tty = attach(&broker.url, &[]);
+    tty.session().await;
+    tty.press("stty raw -echo; head -c 20 | od -An -c; stty sane; echo pas\"\"ted\r");
+    tty.press(b"\x1b[200~ab\x1dcd\x1b[201~efg");
+    tty.expect("035").await;
+    tty.expect("pasted\r\n").await;
+    // Escape is passed on though nothing follows it.
+    tty.press("stty raw -echo; head -c 1 | od -An -c; stty sane; echo es\"\"caped\r");
+    tty.press(b"\x1b");
+    tty.expect("escaped\r\n").await;
+    tty.press(b"\x1b[93");
+    tty.press(b";5:1u");
+    assert_eq!(tty.left().await, 0);
+}
+
 #[tokio::test]
 async fn a_cut_connection_loses_and_doubles_no_byte() {
     const LINES: usize = 600;
@@ -359,8 +425,8 @@ async fn a_broker_behind_tls_lets_in_who_has_a_token() {
     let trusted = ("SSL_CERT_FILE", roots.path().to_str().unwrap());
 
     for (environment, status, words) in [
-        (&[trusted, ("BROKER_TOKEN", "wrong")][..], 252, "HTTP 401"),
-        (&[trusted], 252, "HTTP 401"),
+        (&[trusted, ("BROKER_TOKEN", "wrong")][..], 252, "does not know the token in BROKER_TOKEN"),
+        (&[trusted], 252, "needs a token: set BROKER_TOKEN"),
         (&[("BROKER_TOKEN", "right")], 255, "SSL_CERT_FILE"),
     ] {
         let mut tty = Tty::start(SIZE, &["attach", "--url", &url], environment);

@@ -45,9 +45,11 @@ pub(super) enum Left {
 
 impl Left {
     /// For a socket that could not be had, unless to try again may help.
-    pub(super) fn unless_transient(error: NotOpened) -> Result<Self, NotOpened> {
+    /// `unknown` are the words for want of a good token: the broker's are for
+    /// those who see its page.
+    pub(super) fn unless_transient(error: NotOpened, unknown: impl FnOnce() -> String) -> Result<Self, NotOpened> {
         match &error {
-            NotOpened::Refused { status: StatusCode::UNAUTHORIZED, .. } => Ok(Left::Unknown(error.to_string())),
+            NotOpened::Refused { status: StatusCode::UNAUTHORIZED, .. } => Ok(Left::Unknown(unknown())),
             NotOpened::Refused { status, .. }
                 if status.is_server_error()
                     || matches!(*status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT) =>
@@ -133,10 +135,11 @@ mod tests {
     #[test]
     fn to_try_again_helps_only_where_time_does() {
         let refused = |status| NotOpened::Refused { status, words: "no".to_owned() };
-        assert!(Left::unless_transient(refused(StatusCode::SERVICE_UNAVAILABLE)).is_err());
-        assert!(Left::unless_transient(refused(StatusCode::TOO_MANY_REQUESTS)).is_err());
-        let left = Left::unless_transient(refused(StatusCode::UNAUTHORIZED)).unwrap();
-        assert_eq!((left.status(), left.to_string().as_str()), (252, "the broker refused: no (HTTP 401)"));
-        assert_eq!(Left::unless_transient(refused(StatusCode::FORBIDDEN)).unwrap().status(), 255);
+        let left = |status| Left::unless_transient(refused(status), || "set a token".to_owned());
+        assert!(left(StatusCode::SERVICE_UNAVAILABLE).is_err());
+        assert!(left(StatusCode::TOO_MANY_REQUESTS).is_err());
+        let unknown = left(StatusCode::UNAUTHORIZED).unwrap();
+        assert_eq!((unknown.status(), unknown.to_string().as_str()), (252, "set a token"));
+        assert_eq!(left(StatusCode::FORBIDDEN).unwrap().status(), 255);
     }
 }

@@ -8,9 +8,10 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncReadExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::key::DetachKey;
+use super::key::{DetachKey, Finder};
 use super::tty::Raw;
 
 /// Bytes read at a time.
@@ -45,6 +46,9 @@ pub(super) struct Local {
     /// Whether a person types.
     pub(super) is_tty: bool,
     pub(super) key: DetachKey,
+    finder: Finder,
+    /// When a part of a key is given up.
+    held_until: Option<Instant>,
     /// What was typed and not sent.
     pub(super) typed: BytesMut,
     /// Bytes that a person typed in vain.
@@ -69,6 +73,8 @@ impl Local {
         Ok(Local {
             is_tty: stdin().is_terminal(),
             key,
+            finder: Finder::new(key),
+            held_until: None,
             typed: BytesMut::new(),
             discarded: 0,
             over: false,
@@ -98,6 +104,11 @@ impl Local {
         let room = if self.is_tty { self.typed.len() < MAX_PASTED } else { wanted && self.typed.len() < MAX_PIPED };
         tokio::select! {
             keys = self.keys.recv(), if room && !self.over => self.take(keys),
+            () = until(self.held_until) => {
+                self.held_until = None;
+                self.finder.release(&mut self.typed);
+                Heard::Typed
+            }
             _ = self.hangup.recv() => Heard::Signal(HANGUP),
             _ = self.interrupt.recv() => Heard::Signal(INTERRUPT),
             _ = self.quit.recv() => Heard::Signal(QUIT),
@@ -123,19 +134,27 @@ impl Local {
 
     fn take(&mut self, keys: Option<Bytes>) -> Heard {
         let Some(keys) = keys else {
+            self.finder.release(&mut self.typed);
             self.over = true;
             return Heard::Typed;
         };
-        match self.key.find(&keys).filter(|_| self.is_tty) {
-            Some(at) => {
-                self.typed.extend_from_slice(&keys[..at]);
-                Heard::Detach
-            }
-            None => {
-                self.typed.extend_from_slice(&keys);
-                Heard::Typed
-            }
+        if !self.is_tty {
+            self.typed.extend_from_slice(&keys);
+            return Heard::Typed;
         }
+        if self.finder.take(&keys, &mut self.typed) {
+            return Heard::Detach;
+        }
+        self.held_until = self.finder.waits().map(|wait| Instant::now() + wait);
+        Heard::Typed
+    }
+}
+
+/// Ends then, or never.
+async fn until(then: Option<Instant>) {
+    match then {
+        Some(then) => sleep_until(then).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -8,6 +8,7 @@
 //! | `visit` | a session over as many connections as it takes |
 //! | `screen` | output on its way to standard output, and how far it is |
 //! | `quiet` | takes out of it what the terminal would answer |
+//! | `modes` | what output leaves on in the terminal, and what undoes it |
 //! | `local` | what is typed here, and signals |
 //! | `key` | the key that leaves |
 //! | `tty` | raw mode and size |
@@ -16,6 +17,7 @@
 mod key;
 mod left;
 mod local;
+mod modes;
 mod quiet;
 mod screen;
 mod tty;

@@ -1,14 +1,13 @@
 //! Output without what a terminal would answer.
 //!
-//! Owns which control sequences are queries, and which modes output has left
-//! on. A terminal answers into its input, so a query that was answered long ago
+//! Owns which control sequences are queries. A terminal answers into its input, so a query that was answered long ago
 //! would be typed into the shell again when its output is replayed. Everything
 //! else passes byte for byte. Deliberately knows no session and writes nowhere.
 //!
 //! The grammar is that of ECMA-48 as terminals read it: what begins with ESC,
 //! or with a C1 control in UTF-8, is held until it is whole or can be told.
 
-use std::collections::BTreeSet;
+use super::modes::Modes;
 
 /// Bytes of a sequence that are held, at most. Queries take some tens, one for
 /// all colours of a palette less than two thousand. Of one that is longer,
@@ -17,19 +16,16 @@ const MAX_HELD: usize = 4096;
 
 const BEL: u8 = 0x07;
 const ENQ: u8 = 0x05;
+const SO: u8 = 0x0e;
 const CAN: u8 = 0x18;
 const SUB: u8 = 0x1a;
 const ESC: u8 = 0x1b;
 
+/// Puts the terminal's title on its stack (XTWINOPS).
+const SAVE_TITLE: &[u8] = b"\x1b[22;0t";
+
 /// First byte of every C1 control in UTF-8.
 const C2: u8 = 0xc2;
-
-/// Private modes that change what a terminal sends or shows, and that a shell
-/// does not expect: they are switched off when we leave.
-const MODES: [u16; 15] = [1, 9, 47, 1000, 1002, 1003, 1004, 1005, 1006, 1015, 1016, 1047, 1049, 2004, 2048];
-
-/// The mode in which the cursor is shown.
-const CURSOR: u16 = 25;
 
 /// Kinds of strings, by what may end them or what they ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,26 +71,20 @@ pub(super) struct Filter {
     held: Vec<u8>,
     /// Where in it the introducer ends.
     start: usize,
-    /// Of [`MODES`], those that are on.
-    modes: BTreeSet<u16>,
-    hidden: bool,
-    /// A program asked for keys in the form of kitty's protocol.
-    keyboard: bool,
-    /// The keypad sends sequences of its own.
-    keypad: bool,
+    /// What output has left on.
+    modes: Modes,
+    /// Whether the terminal's title is saved before output sets another.
+    saves_title: bool,
 }
 
 impl Filter {
     pub(super) fn new() -> Self {
-        Filter {
-            state: State::Ground,
-            held: Vec::new(),
-            start: 0,
-            modes: BTreeSet::new(),
-            hidden: false,
-            keyboard: false,
-            keypad: false,
-        }
+        Filter { state: State::Ground, held: Vec::new(), start: 0, modes: Modes::default(), saves_title: false }
+    }
+
+    /// For a terminal, whose title is saved before output sets another.
+    pub(super) fn for_terminal() -> Self {
+        Filter { saves_title: true, ..Filter::new() }
     }
 
     /// Passes `bytes` on to `out`, without queries while it is `quiet`. A
@@ -103,7 +93,7 @@ impl Filter {
         while let Some(&byte) = bytes.first() {
             match self.state {
                 State::Ground => {
-                    let plain = |b: &u8| !matches!(*b, ESC | C2 | ENQ);
+                    let plain = |b: &u8| !matches!(*b, ESC | C2 | ENQ | SO);
                     let end = bytes.iter().position(|b| !plain(b)).unwrap_or(bytes.len());
                     out.extend_from_slice(&bytes[..end]);
                     bytes = &bytes[end..];
@@ -113,6 +103,10 @@ impl Filter {
                         // It asks for the answerback message.
                         ENQ if quiet => {}
                         ENQ => out.push(ENQ),
+                        SO => {
+                            self.modes.shift_out();
+                            out.push(SO);
+                        }
                         ESC => self.hold(State::Escape { dropped: false }, special),
                         _ => self.hold(State::C2, special),
                     }
@@ -134,21 +128,8 @@ impl Filter {
     /// What undoes colours and the modes that are left on, for a terminal that
     /// goes back to its own shell.
     pub(super) fn leave(&mut self) -> Vec<u8> {
-        let mut text = "\x1b[m".to_owned();
-        for mode in std::mem::take(&mut self.modes) {
-            text.push_str(&format!("\x1b[?{mode}l"));
-        }
-        if std::mem::take(&mut self.hidden) {
-            text.push_str("\x1b[?25h");
-        }
-        if std::mem::take(&mut self.keyboard) {
-            text.push_str("\x1b[=0u");
-        }
-        if std::mem::take(&mut self.keypad) {
-            text.push_str("\x1b>");
-        }
         self.cut();
-        text.into_bytes()
+        self.modes.undo().into_bytes()
     }
 
     /// What is held does not go on.
@@ -264,9 +245,7 @@ impl Filter {
             b'\\' if first && dropped => self.cut(),
             0x30..=0x7e => {
                 self.held.push(byte);
-                if first && matches!(byte, b'=' | b'>') {
-                    self.keypad = byte == b'=';
-                }
+                self.modes.escape(&self.held[1..]);
                 // ESC Z is DECID.
                 self.settle(first && byte == b'Z', quiet, State::Ground, out);
             }
@@ -284,7 +263,7 @@ impl Filter {
             0x40..=0x7e => {
                 self.held.push(byte);
                 let sequence = Sequence::of(self.body());
-                self.note(&sequence);
+                self.modes.sequence(&sequence);
                 self.settle(sequence.is_query(), quiet, State::Ground, out);
             }
             _ if self.held.len() >= MAX_HELD && quiet => {
@@ -306,6 +285,7 @@ impl Filter {
             // ESC ends every string; ST is an escape sequence of its own.
             ESC | CAN | SUB => {
                 let query = is_query(kind, self.body(), true);
+                self.note_command(kind, query, out);
                 self.settle(query, quiet, State::Ground, out);
                 if byte != ESC {
                     return false;
@@ -314,12 +294,14 @@ impl Filter {
             }
             BEL if kind == Kind::Osc => {
                 let query = is_query(kind, self.body(), true);
+                self.note_command(kind, query, out);
                 self.held.push(byte);
                 self.settle(query, quiet, State::Ground, out);
             }
             0x9c if c2 => {
                 let body = self.body();
                 let query = is_query(kind, &body[..body.len() - 1], true);
+                self.note_command(kind, query, out);
                 self.held.push(byte);
                 self.settle(query, quiet, State::Ground, out);
             }
@@ -332,12 +314,21 @@ impl Filter {
                 };
                 if told || self.held.len() >= MAX_HELD {
                     let query = is_query(kind, self.body(), false);
+                    self.note_command(kind, query, out);
                     let rest = State::Rest { kind, passes: !(query && quiet), c2: byte == C2 };
                     self.settle(query, quiet, rest, out);
                 }
             }
         }
         true
+    }
+
+    /// Notes an operating system command, whose title may have to be saved.
+    fn note_command(&mut self, kind: Kind, query: bool, out: &mut Vec<u8>) {
+        let number = number(self.body());
+        if kind == Kind::Osc && !query && self.modes.command(number, self.saves_title) {
+            out.extend_from_slice(SAVE_TITLE);
+        }
     }
 
     /// The rest of a string, as far as it is there. Returns how much that is.
@@ -378,39 +369,16 @@ impl Filter {
             }
         }
     }
-
-    /// Remembers the modes that a sequence sets.
-    fn note(&mut self, sequence: &Sequence) {
-        let Sequence { prefix, params, between, last } = sequence;
-        match (prefix, between.as_slice(), last) {
-            (Some(b'?'), [], b'h' | b'l') => {
-                let on = *last == b'h';
-                for mode in params.split(|b| *b == b';').map(value) {
-                    if mode == CURSOR {
-                        self.hidden = !on;
-                    } else if MODES.contains(&mode) {
-                        if on {
-                            self.modes.insert(mode)
-                        } else {
-                            self.modes.remove(&mode)
-                        };
-                    }
-                }
-            }
-            (Some(b'>' | b'='), [], b'u') => self.keyboard = true,
-            _ => {}
-        }
-    }
 }
 
 /// The parts of a control sequence.
 #[derive(Debug)]
-struct Sequence {
-    prefix: Option<u8>,
-    params: Vec<u8>,
+pub(super) struct Sequence {
+    pub(super) prefix: Option<u8>,
+    pub(super) params: Vec<u8>,
     /// Intermediate bytes.
-    between: Vec<u8>,
-    last: u8,
+    pub(super) between: Vec<u8>,
+    pub(super) last: u8,
 }
 
 impl Sequence {
@@ -451,7 +419,8 @@ impl Sequence {
     }
 }
 
-fn value(digits: &[u8]) -> u16 {
+/// The number that these digits are, at most the greatest.
+pub(super) fn value(digits: &[u8]) -> u16 {
     digits
         .iter()
         .filter(|b| b.is_ascii_digit())

@@ -42,7 +42,8 @@ impl Screen {
         let (to, pieces) = mpsc::channel(1);
         let (told, written) = watch::channel(0);
         let writer = AbortOnDropHandle::new(tokio::spawn(write(pieces, told)));
-        Screen { filter: Filter::new(), pending: Vec::new(), next: 0, to, written, writer }
+        let filter = if tty::shows() { Filter::for_terminal() } else { Filter::new() };
+        Screen { filter, pending: Vec::new(), next: 0, to, written, writer }
     }
 
     /// Offset after the last byte that was taken.

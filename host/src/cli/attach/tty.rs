@@ -9,6 +9,7 @@ use std::sync::{Mutex, Once, PoisonError};
 use anyhow::Context as _;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
+use super::modes;
 use crate::terminal::level1::Cells;
 use crate::words::misleads;
 
@@ -34,6 +35,10 @@ impl Raw {
         HOOK.call_once(|| {
             let previous = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |panic| {
+                if is_raw() && shows() {
+                    // What is on is not known here, and standard output's lock may be held.
+                    let _ = rustix::io::write(stdout(), modes::ANYTHING.as_bytes());
+                }
                 restore();
                 previous(panic);
             }));
@@ -61,8 +66,10 @@ impl Drop for Raw {
 
 fn restore() {
     if let Some(before) = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take() {
-        // One that is gone needs nothing any more.
-        let _ = tcsetattr(stdin(), OptionalActions::Now, &before);
+        // Flushed: what the session had asked for, such as reports of the mouse
+        // and of keys that are let go, is no input of the shell. A terminal that is
+        // gone needs nothing any more.
+        let _ = tcsetattr(stdin(), OptionalActions::Flush, &before);
     }
 }
 

@@ -463,7 +463,7 @@ async fn open(broker: &Broker, address: &Url) -> Result<Socket, NoEntry> {
         timeout(UPGRADE_WITHIN, Link::open(connection.map_err(unreachable)?, address.as_str(), broker.token()));
     match opened.await {
         Ok(Ok(link)) => Ok(link),
-        Ok(Err(error)) => Err(match Left::unless_transient(error) {
+        Ok(Err(error)) => Err(match Left::unless_transient(error, || broker.unknown()) {
             Ok(left) => NoEntry::Left(left),
             Err(error) => NoEntry::Again(error.to_string()),
         }),

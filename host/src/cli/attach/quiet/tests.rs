@@ -199,7 +199,7 @@ fn a_query_counts_where_it_ends() {
 fn modes_that_are_left_on_are_switched_off() {
     let (mut filter, mut out) = (Filter::new(), Vec::new());
     filter.push(b"\x1b[?1049;1006h\x1b[?25l\x1b=\x1b[>1u\x1b[?2004h\x1b[?2004l\x1b[?7h", false, &mut out);
-    assert_eq!(filter.leave(), b"\x1b[m\x1b[?1006l\x1b[?1049l\x1b[?25h\x1b[=0u\x1b>");
+    assert_eq!(filter.leave(), b"\x1b[m\x1b>\x1b[?1006l\x1b[?25h\x1b[<1u\x1b[?1049l");
     assert_eq!(filter.leave(), b"\x1b[m");
 }
 

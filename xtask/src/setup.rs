@@ -62,6 +62,22 @@ const IN_TERMINALS: &[Program] = &[
     Program { any_of: &["/usr/bin/busybox"], package: "busybox-static", needed_for: "tests of files with its tools" },
 ];
 
+/// Proxies that tests put before a broker. Debian has them in /usr/sbin, which is
+/// not on everybody's `PATH`.
+const PROXIES: &[Program] = &[
+    Program {
+        any_of: &["nginx", "/usr/sbin/nginx"],
+        package: "nginx-light",
+        needed_for: "tests of the broker behind a proxy",
+    },
+    Program {
+        any_of: &["haproxy", "/usr/sbin/haproxy"],
+        package: "haproxy",
+        needed_for: "tests of the broker behind a proxy",
+    },
+    Program { any_of: &["caddy"], package: "caddy", needed_for: "tests of the broker behind a proxy" },
+];
+
 const SDK_JS: &str = "sandboxd/tests/sdk/js";
 
 /// What tests are told, and what they must do without.
@@ -117,8 +133,11 @@ pub(crate) fn install(ws: &Workspace) -> TestParts {
         }
     };
 
-    let programs: Vec<&Program> =
-        [&BUBBLEWRAP, &SLIRP4NETNS, &IP, &CHROMIUM, &FUSE, &SYSTEM_PYTHON].into_iter().chain(IN_TERMINALS).collect();
+    let programs: Vec<&Program> = [&BUBBLEWRAP, &SLIRP4NETNS, &IP, &CHROMIUM, &FUSE, &SYSTEM_PYTHON]
+        .into_iter()
+        .chain(IN_TERMINALS)
+        .chain(PROXIES)
+        .collect();
     note(debian::ensure(ws, &programs));
     if let Some(chromium) = find_program(CHROMIUM.any_of) {
         vars.push(("CHROMIUM", chromium.into()));

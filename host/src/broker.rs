@@ -7,6 +7,7 @@ mod home;
 mod inherit;
 mod sign_ins;
 mod surroundings;
+mod trial;
 mod warnings;
 
 use std::collections::BTreeMap;
@@ -43,6 +44,7 @@ use crate::terminal;
 pub use desk::Desk;
 use home::Home;
 pub use surroundings::Surroundings;
+pub use trial::Trial;
 
 /// What people are told about sandboxes of the embedded server.
 const EMBEDDED_ISOLATION: &str = "shares this machine's kernel: not for code of strangers";

@@ -1,7 +1,7 @@
 //! The program `broker`. Owns the process: what runs before the runtime, the
 //! runtime, and the exit status.
 
-use std::io::{Write as _, stderr};
+use std::io::{self, Write as _, stderr};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -24,6 +24,11 @@ fn main() -> ExitCode {
     // What still computes, such as compiling a plugin, is not waited for.
     runtime.shutdown_background();
     result.unwrap_or_else(|error| {
+        // A reader that has enough, such as `head`. What goes wrong on a network has
+        // words around it.
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+            return ExitCode::SUCCESS;
+        }
         // Where it goes may be full or closed, which is no reason to panic.
         let _ = writeln!(stderr(), "broker: {error:#}");
         ExitCode::FAILURE

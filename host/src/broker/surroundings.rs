@@ -52,6 +52,11 @@ impl Surroundings {
         Ok(Surroundings { config, plugins, recorder, state })
     }
 
+    /// Where the state is, or will be.
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
     /// The program that keeps output in a sandbox; none when it is not
     /// installed, which the log says.
     pub(super) fn recorder(&self) -> Option<Bytes> {

@@ -4,6 +4,7 @@
 
 mod attach;
 mod check;
+mod doctor;
 mod log;
 mod proxied;
 mod remote;
@@ -12,6 +13,7 @@ mod serve;
 mod sessions;
 mod storage;
 mod token;
+mod trial;
 
 use std::io::{Write as _, stderr, stdout};
 use std::path::PathBuf;
@@ -62,6 +64,11 @@ enum Command {
         /// The configuration, as with --config.
         file: Option<PathBuf>,
     },
+    /// Looks at this machine and its network, and says what to do about what is
+    /// wrong.
+    Doctor(doctor::Options),
+    /// Proves a provider: makes a sandbox, uses it as sessions do, and ends it.
+    Try(trial::Options),
     /// Prints the JSON Schema of the configuration, for editors.
     Schema,
     /// Shows and proves what `[storage]` would mount.
@@ -136,6 +143,8 @@ impl Arguments {
                 self.config = file.unwrap_or(self.config);
                 check::run(self.surroundings()?).await
             }
+            Command::Doctor(options) => doctor::run(self.surroundings()?, options).await,
+            Command::Try(options) => trial::run(self.surroundings()?, options).await,
             Command::Schema => schema::run(self.surroundings()?).await,
             Command::Storage(action) => storage::run(self.surroundings()?, action).await,
             Command::Attach(options) => attach::run(options).await,

@@ -10,7 +10,6 @@ use crate::config;
 pub(super) async fn run(surroundings: Surroundings) -> anyhow::Result<ExitCode> {
     let _ = super::log::start("error");
     let plugins = Loader::new(surroundings)?.schemas().await;
-    // A reader that has enough, such as `head`, is no reason to panic.
     writeln!(std::io::stdout(), "{:#}", config::schema(&plugins))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -108,7 +108,6 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
             details(broker.name(), &serde_json::from_value(answer).with_context(|| strange(&broker))?)
         }
     };
-    // A reader that has enough, such as `head`, is no reason to panic.
     write!(std::io::stdout(), "{text}")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -53,7 +53,6 @@ pub(super) async fn run(surroundings: Surroundings, action: Action) -> anyhow::R
             },
         };
         good &= done;
-        // A reader that has enough, such as `head`, is no reason to panic.
         if done {
             writeln!(std::io::stdout(), "{text}")?;
         } else {

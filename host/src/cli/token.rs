@@ -1,5 +1,6 @@
 //! `broker token`: a new token and what the configuration keeps of it.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use sha2::{Digest, Sha256};
@@ -12,9 +13,10 @@ pub(super) fn run(name: &str) -> anyhow::Result<ExitCode> {
     getrandom::fill(&mut random)?;
     let token = hex(&random);
     let hash = hex(&Sha256::digest(token.as_bytes()));
-    println!("# Give this token to its owner; it cannot be shown again:");
-    println!("# {token}");
-    println!("[[auth.tokens]]\nname = {name:?}\nsha256 = \"{hash}\"");
+    writeln!(
+        std::io::stdout(),
+        "# Give this token to its owner; it cannot be shown again:\n# {token}\n[[auth.tokens]]\nname = {name:?}\nsha256 = \"{hash}\""
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 

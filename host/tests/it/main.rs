@@ -20,6 +20,8 @@ mod mount;
 mod neighbours;
 mod operations;
 mod orphans;
+mod proved;
+mod proxies;
 mod reload;
 mod rights;
 mod sessions;

@@ -9,6 +9,8 @@ use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
 use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use crate::support::level1::{Ready, Visit, Window};
 use crate::support::{Broker, DEADLINE, Sandboxd, eventually, plugin, program};
@@ -122,6 +124,7 @@ async fn killed_and_gone_on_with(broker: Broker, config: &str, session: &str) ->
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_directory_that_is_removed_is_made_again_and_costs_no_session() {
     let (server, config, broker, mut window, ready) = at_work().await;
+    let since = Instant::now();
     window.input("X=kept\n").await;
     window.handed(1).await;
     let state = broker.file("state");
@@ -137,6 +140,10 @@ async fn a_state_directory_that_is_removed_is_made_again_and_costs_no_session() 
     let other = second.ready().await;
     let broker = killed_and_gone_on_with(broker, &config, &ready.session).await;
     Window::open(&broker.url, Visit::to(&other.session).client("v")).await.ready().await;
+    // Its age is its own, not the broker's.
+    let least = since.elapsed().as_secs_f64();
+    let shown: Value = broker.get(&format!("/api/sessions/{}", ready.session)).await.json().await.unwrap();
+    assert!(shown["age"].as_f64() >= Some(least), "{shown} after {least} s");
     server.has(2).await;
 }
 
@@ -399,7 +406,37 @@ async fn a_request_whose_head_is_too_large_is_told_in_the_log() {
     let broker = Broker::start_quiet(&config(&server)).await;
     let ask = reqwest::Client::new().get(format!("{}/health", broker.url)).header("cookie", "a".repeat(40 << 10));
     assert_eq!(ask.send().await.unwrap().status(), 431);
-    broker.logs("refused a request with 431: its head has more than 32 KiB or 128 fields").await;
+    broker.logs("refused a request with 431: the request's head has more than 32 KiB or 128 fields").await;
+}
+
+#[test]
+fn a_reader_that_has_enough_ends_every_command_in_silence() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("broker.toml"), EMBEDDED).unwrap();
+    for command in ["schema", "check", "token", "doctor", "--help"] {
+        let pipe = format!("set -o pipefail; {} --state-dir state {command} | true", program());
+        let mut bash = Command::new("bash");
+        // The reader is gone before anything is written.
+        bash.args(["-c", &pipe]).current_dir(directory.path());
+        let output = bash.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!said.contains("panicked") && !said.contains("Broken pipe"), "{command}: {said}");
+    }
+}
+
+/// As a proxy does that speaks to the broker as it does to browsers.
+#[tokio::test]
+async fn who_speaks_tls_or_another_http_to_the_broker_is_told_in_the_log() {
+    let server = Sandboxd::start().await;
+    let broker = Broker::start_quiet(&config(&server)).await;
+    for (sent, said) in [
+        (&b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n"[..], "a peer speaks TLS"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "a peer speaks HTTP/2"),
+    ] {
+        let mut stream = TcpStream::connect(broker.url.trim_start_matches("http://")).await.unwrap();
+        stream.write_all(sent).await.unwrap();
+        broker.logs(said).await;
+    }
 }
 
 /// How a check ends and what it says, of this configuration.

@@ -1,0 +1,98 @@
+//! A provider on trial: as sessions get it, without a broker that serves.
+//!
+//! Its sandboxes carry a name of their own, so that a broker that serves
+//! meanwhile takes them for nobody's left-over of its own.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use anyhow::bail;
+use sandboxd::Gatekeeper;
+use sha2::{Digest as _, Sha256};
+
+use super::home::broker_id;
+use super::{Checked, Loader, TERMINAL_ENV, embedded_for, provider};
+use crate::config::Kind;
+use crate::embedded::Embedded;
+use crate::plugin::Secrets;
+use crate::sandbox::{Command, Provider, Spec};
+use crate::session::{LABEL_BROKER, LABEL_SESSION, new_id};
+
+/// One provider, and what sessions would ask of it.
+#[derive(Debug)]
+pub struct Trial {
+    /// The provider.
+    pub provider: Arc<dyn Provider>,
+    /// Title and version of its plugin.
+    pub plugin: String,
+    /// Whose processes and files they are.
+    pub user: Option<String>,
+    labels: BTreeMap<String, String>,
+    env: BTreeMap<String, String>,
+    lease: std::time::Duration,
+    shell: Vec<String>,
+    /// Held up while the trial lasts.
+    _embedded: Option<Arc<Embedded>>,
+}
+
+impl Trial {
+    /// The provider of this name, or the one of new sessions.
+    ///
+    /// # Errors
+    /// When there is no such provider, or what it needs on this machine cannot
+    /// be started.
+    pub async fn of(loader: &Loader, checked: &Checked, name: Option<&str>) -> anyhow::Result<Self> {
+        let Checked { config, providers, .. } = checked;
+        let name = name.unwrap_or(&config.sandbox.provider);
+        let makes =
+            |name: &str| providers.get(name).is_some_and(|(plugin, _)| plugin.description.kind == Kind::Sandbox);
+        if !makes(name) {
+            let fitting: Vec<&str> = providers.keys().map(String::as_str).filter(|name| makes(name)).collect();
+            bail!(
+                "there is no provider of sandboxes {name:?} in {}: expected one of {}",
+                config.path().display(),
+                fitting.join(", ")
+            );
+        }
+        checked.secrets.values().for_each(Secrets::publish);
+        let places = &loader.surroundings;
+        let embedded = embedded_for(config, name, places, None, &Gatekeeper::default()).await?;
+        let own = broker_id(&places.state)?;
+        let mut broker = String::new();
+        for byte in Sha256::digest(format!("trial of {own}")).iter().take(8) {
+            let _ = write!(broker, "{byte:02x}");
+        }
+        let description = &providers[name].0.description;
+        let sandbox = &config.sandbox;
+        Ok(Trial {
+            provider: provider(checked, name, embedded.as_deref())?,
+            plugin: format!("{} {}", description.title, description.version),
+            user: sandbox.user.clone(),
+            labels: BTreeMap::from([
+                (LABEL_BROKER.to_owned(), broker),
+                (LABEL_SESSION.to_owned(), new_id().to_string()),
+            ]),
+            env: sandbox.env.iter().map(|(key, value)| (key.clone(), value.expose().to_owned())).collect(),
+            lease: sandbox.lease,
+            shell: sandbox.shell.clone(),
+            _embedded: embedded,
+        })
+    }
+
+    /// The sandbox that a session would ask for.
+    pub fn spec(&self) -> Spec {
+        Spec { labels: self.labels.clone(), env: self.env.clone(), ttl: self.lease }
+    }
+
+    /// The shell of a session. It starts where the sandbox likes: a session
+    /// makes its directory first.
+    pub fn shell(&self) -> Command {
+        Command {
+            argv: self.shell.clone(),
+            env: TERMINAL_ENV.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            user: self.user.clone(),
+            ..Command::default()
+        }
+    }
+}

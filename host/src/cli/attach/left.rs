@@ -73,7 +73,7 @@ impl Left {
             }
             Left::Exited { .. } | Left::Closed(4404 | 4408 | 4500, _) => OVER,
             Left::Closed(4001, _) => TAKEN,
-            Left::Closed(4401, _) | Left::Unknown(_) => SIGNED_OUT,
+            Left::Unknown(_) => SIGNED_OUT,
             Left::Closed(..) | Left::Failed(_) => BROKEN,
         }
     }
@@ -121,7 +121,7 @@ mod tests {
             (exited(None, Some("something else")), 254),
             (exited(None, None), 254),
             (closed(4001), 253),
-            (closed(4401), 252),
+            (Left::Unknown(String::new()), 252),
             (closed(4404), 254),
             (closed(4500), 254),
             (closed(1011), 255),

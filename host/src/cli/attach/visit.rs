@@ -444,6 +444,10 @@ impl Visit {
         if let Some(exit) = self.exit.take() {
             return Over::Left(exit);
         }
+        // The broker's words are for those who see its page.
+        if code == CloseCode::SignedOut as u16 {
+            return Over::Left(Left::Unknown(self.broker.unknown()));
+        }
         if again && self.seen.is_some() {
             return Over::Lost(words, self.retry.take());
         }

@@ -311,6 +311,7 @@ async fn session(front: &Front) -> (Window, String) {
 async fn mixed(front: &Front) {
     let (_window, session) = session(front).await;
     let requests = std::env::var("PROXY_REQUESTS").map_or(REQUESTS, |n| n.parse().unwrap());
+    let places = Semaphore::new(FILES_AT_ONCE);
     let (next, file, large) =
         (AtomicUsize::new(0), Bytes::from(vec![b'x'; 16 << 10]), Bytes::from(vec![b'y'; 1 << 20]));
     let content = |n: usize| format!("/api/sessions/{session}/files/content?path=%2Fworkspace%2Ff{}", n % 3);

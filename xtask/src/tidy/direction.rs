@@ -10,8 +10,21 @@ const EDGES: [(&str, &[&str], &str); 18] = [
     ("main", &["cli"], "main only parses, runs and exits"),
     (
         "cli",
-        &["broker", "certificate", "config", "embedded", "plugin", "signal", "storage", "terminal", "words"],
-        "a command starts the broker, asks about its configuration, shows a plan or is a client of its terminal",
+        &[
+            "broker",
+            "certificate",
+            "config",
+            "disk",
+            "embedded",
+            "plugin",
+            "sandbox",
+            "signal",
+            "storage",
+            "terminal",
+            "words",
+        ],
+        "a command starts the broker, asks about its configuration or its machine, proves a provider by the port, shows a \
+         plan or is a client of its terminal",
     ),
     (
         "broker",

@@ -129,7 +129,7 @@ async fn a_connection_waits_longer_for_its_next_request_than_proxies_keep_it() {
     broker.serve_on(ours);
     // As long as a balancer of Google keeps one.
     for pause in [0, 9, 61, 600, 600] {
-        tokio::time::sleep(Duration::from_secs(pause)).await;
+        tokio::time::advance(Duration::from_secs(pause)).await;
         theirs.write_all(ASKS.as_bytes()).await.unwrap();
         let answer = answered(&mut theirs).await;
         assert_eq!(answer.status, 200);
@@ -162,7 +162,7 @@ async fn a_later_header_that_drips_in_is_cut_within_ten_seconds() {
     broker.serve_on(ours);
     theirs.write_all(ASKS.as_bytes()).await.unwrap();
     assert_eq!(answered(&mut theirs).await.status, 200);
-    tokio::time::sleep(Duration::from_secs(100)).await;
+    tokio::time::advance(Duration::from_secs(100)).await;
     let since = Instant::now();
     theirs.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
     while theirs.write_all(b"a: b\r\n").await.is_ok() && since.elapsed() < Duration::from_secs(60) {

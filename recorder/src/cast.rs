@@ -1,7 +1,8 @@
 //! `cast`: a recording as an asciicast of version 3, one JSON value a line.
 //!
 //! Owns the format. What happened when is told by [`crate::history`]. The last line
-//! is a comment, so that a copy tells whether it is whole.
+//! is a comment, so that a copy tells whether it is whole. Output passes through
+//! [`crate::plain`], so that a player's terminal is asked nothing.
 
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -10,6 +11,7 @@ use std::sync::atomic::Ordering;
 use sandbox_recorder::wire::CAST_END;
 
 use crate::history::{Event, tell};
+use crate::plain::Plain;
 use crate::pty::Exit;
 use crate::ring::Ring;
 use crate::text::Lossy;
@@ -21,6 +23,7 @@ pub(crate) fn write(dir: &Path, out: impl Write) -> io::Result<()> {
     let exit = Exit::unpack(ring.page().exit.load(Ordering::Acquire));
     let mut cast = Cast { out: BufWriter::new(out), last: None, began: ring.page().began.load(Ordering::Relaxed) };
     let mut text = Lossy::default();
+    let mut plain = Plain::default();
     tell(dir, &ring, ring.end(), |ms, event| match event {
         Event::Size(size) if cast.last.is_none() => {
             cast.last = Some(ms);
@@ -30,7 +33,7 @@ pub(crate) fn write(dir: &Path, out: impl Write) -> io::Result<()> {
             writeln!(cast.out, r#"{{"version":3,"term":{term},"timestamp":{timestamp}}}"#)
         }
         Event::Size(size) => cast.event(ms, "r", &format!("{}x{}", size.cols, size.rows)),
-        Event::Output(bytes) => match text.decode(bytes) {
+        Event::Output(bytes) => match plain.pass(&text.decode(bytes)) {
             text if text.is_empty() => Ok(()),
             text => cast.event(ms, "o", &text),
         },
@@ -39,6 +42,7 @@ pub(crate) fn write(dir: &Path, out: impl Write) -> io::Result<()> {
             if !torn.is_empty() {
                 cast.event(ms, "o", torn)?;
             }
+            plain = Plain::default();
             cast.event(ms, "m", &format!("{} bytes of output are gone here", to - from))
         }
     })?;

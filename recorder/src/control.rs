@@ -1,4 +1,4 @@
-//! What `attach` asks of the daemon: one message with its standard input and output,
+//! What `attach` and `screen` ask of the daemon: one message with an input and an output,
 //! and one byte back, its exit status. `run` asks before there is a socket, as a parent.
 //!
 //! Owns the socket of a recording. A message is a packet, so it is there as a whole or
@@ -33,6 +33,8 @@ pub(crate) enum Begin {
     Since(u64),
     /// This many bytes before the end, or as many as are held.
     Tail(u64),
+    /// The screen alone, as it is now, into a file that takes it at once.
+    Screen,
 }
 
 /// An attachment as it is asked for.
@@ -61,9 +63,9 @@ pub(crate) fn listen(dir: &Path) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Asks the daemon of `dir` to serve the standard input and output of this process,
+/// Asks the daemon of `dir` to serve the standard input and an output of this process,
 /// and waits until it has: the exit status. Moves this process to `dir`.
-pub(crate) fn ask(dir: &Path, begin: Begin, patience: Duration) -> io::Result<u8> {
+pub(crate) fn ask(dir: &Path, begin: Begin, patience: Duration, stdout: BorrowedFd<'_>) -> io::Result<u8> {
     rustix::process::chdir(dir)?;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(SOCKET)?)?;
@@ -71,11 +73,12 @@ pub(crate) fn ask(dir: &Path, begin: Begin, patience: Duration) -> io::Result<u8
     let (what, number) = match begin {
         Begin::Since(offset) => (0, offset),
         Begin::Tail(bytes) => (1, bytes),
+        Begin::Screen => (2, 0),
     };
     let mut message = vec![VERSION, what];
     message.extend_from_slice(&number.to_be_bytes());
     message.extend_from_slice(&(u32::try_from(patience.as_millis()).unwrap_or(u32::MAX)).to_be_bytes());
-    let descriptors = [rustix::stdio::stdin(), rustix::stdio::stdout()];
+    let descriptors = [rustix::stdio::stdin(), stdout];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
@@ -128,6 +131,7 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> io::Result<Request> {
     let begin = match what {
         0 => Begin::Since(number),
         1 => Begin::Tail(number),
+        2 => Begin::Screen,
         _ => return Err(malformed()),
     };
     let patience = patience.try_into().map(u32::from_be_bytes).map_err(|_| malformed())?;

@@ -15,8 +15,10 @@ use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use sandbox_recorder::wire::{Hello, MAX_DATA, Size, ToBroker, ToRecorder};
 
-use crate::attachment::{Attachment, Over};
+use crate::attachment::{Attachment, Now, Over};
 use crate::control::{self, Begin, Request};
+use crate::emulator::{Colors, Emulator};
+use crate::history;
 use crate::marks::Marks;
 use crate::pty::{Exit, Shell, Terminal};
 use crate::ring::Ring;
@@ -35,6 +37,18 @@ const LAST_OUTPUT: Duration = Duration::from_secs(2);
 /// After the shell's end the daemon is there for this long without an attachment, so
 /// that a broker that was away learns how it ended.
 const LINGER: Duration = Duration::from_secs(600);
+
+/// Output that the emulator has not taken yet, in bytes. With more the shell waits, as
+/// for every terminal.
+const BACKLOG: usize = 1024 * 1024;
+
+/// Bytes that it takes at a time, when nothing else is to be done: well below a
+/// millisecond.
+const SLICE: usize = 32 * 1024;
+
+/// Bytes of answers to programs that the terminal did not take. What does not fit is not
+/// answered: nobody reads.
+const MAX_ANSWERS: usize = 64 * 1024;
 
 /// How long a process that connected may take to say what it wants.
 const GREETING: Duration = Duration::from_secs(1);
@@ -60,6 +74,13 @@ pub(crate) struct Daemon {
     input: Vec<u8>,
     /// Bytes of input that it took.
     taken: u64,
+    /// What the screen looks like, but for the backlog.
+    emulator: Emulator,
+    backlog: Vec<u8>,
+    /// To programs that asked, which the terminal did not take. Each is whole, but that
+    /// the first may be `torn`: then nothing else is written before its rest.
+    answers: Vec<u8>,
+    torn: bool,
     /// Connected and has not said what it wants.
     guest: Option<(OwnedFd, Instant)>,
     attachment: Option<Attachment>,
@@ -111,6 +132,10 @@ impl Daemon {
             rest: None,
             input: Vec::new(),
             taken: 0,
+            emulator: Emulator::new(size, 0),
+            backlog: Vec::new(),
+            answers: Vec::new(),
+            torn: false,
             guest: None,
             attachment: None,
             alone: began,
@@ -127,10 +152,13 @@ impl Daemon {
             let now = Instant::now();
             self.keep_time(before, now);
             before = now;
+            if ready.is_empty() {
+                self.digest(SLICE);
+            }
             for source in ready {
                 self.serve(source, now);
             }
-            self.send();
+            self.send(now);
             if self.is_over(now) {
                 let _ = std::fs::remove_file(self.dir.join(control::SOCKET));
                 return Ok(());
@@ -152,7 +180,7 @@ impl Daemon {
         if let Some(terminal) = &self.terminal {
             let mut flags = PollFlags::empty();
             flags.set(PollFlags::IN, !self.must_wait());
-            flags.set(PollFlags::OUT, !self.input.is_empty());
+            flags.set(PollFlags::OUT, !(self.input.is_empty() && self.answers.is_empty()));
             // Without a wish it would be told of a hang-up again and again.
             if !flags.is_empty() {
                 add(Source::Terminal, terminal.master.as_fd(), flags);
@@ -163,7 +191,7 @@ impl Daemon {
             if !self.is_deaf() {
                 add(Source::Stdin, attachment.stdin.as_fd(), PollFlags::IN);
             }
-            let more = attachment.has_more(&self.ring, self.taken, self.exit);
+            let more = attachment.has_more(&self.now(Instant::now()));
             let flags = if more { PollFlags::OUT } else { PollFlags::empty() };
             add(Source::Stdout, attachment.stdout.as_fd(), flags);
         }
@@ -185,11 +213,15 @@ impl Daemon {
 
     /// The next time at which something is to be done though nothing happens.
     fn deadline(&self) -> Option<Instant> {
+        if !self.backlog.is_empty() {
+            return Some(self.began);
+        }
         let rest = self.rest.filter(|_| !self.must_wait()).map(|rest| rest.silent.min(rest.last));
         let guest = self.guest.as_ref().map(|(_, came)| *came + GREETING);
         let attachment = self.attachment.as_ref().filter(|_| !self.is_deaf()).map(Attachment::deadline);
         let linger = (self.exit.is_some() && self.attachment.is_none()).then(|| self.alone + LINGER);
-        [rest, guest, attachment, linger].into_iter().flatten().min()
+        let names = self.attachment.as_ref().and_then(|attachment| attachment.names_due(&self.emulator));
+        [rest, guest, attachment, names, linger].into_iter().flatten().min()
     }
 
     /// Does what the time asks for.
@@ -248,11 +280,33 @@ impl Daemon {
         }
     }
 
-    /// A broker that is there has too much before it.
+    /// A broker that is there has too much before it, or the emulator has.
     fn must_wait(&self) -> bool {
-        self.attachment
+        let behind = self
+            .attachment
             .as_ref()
-            .is_some_and(|attachment| attachment.behind(self.ring.end(), self.is_deaf()) > self.ring.size() / WINDOW)
+            .is_some_and(|attachment| attachment.behind(self.ring.end(), self.is_deaf()) > self.ring.size() / WINDOW);
+        behind || self.backlog.len() >= BACKLOG
+    }
+
+    /// What an attachment is told of.
+    fn now(&self, time: Instant) -> Now<'_> {
+        Now { ring: &self.ring, input: self.taken, emulator: &self.emulator, exit: self.exit, time }
+    }
+
+    /// The emulator takes output, up to some bytes.
+    fn digest(&mut self, most: usize) {
+        let length = self.backlog.len().min(most);
+        self.emulator.feed(&self.backlog[..length]);
+        self.backlog.drain(..length);
+        if self.backlog.is_empty() {
+            self.backlog.shrink_to(MAX_DATA);
+        }
+        let answers = self.emulator.take_answers();
+        if !answers.is_empty() && self.terminal.is_some() && self.answers.len() + answers.len() <= MAX_ANSWERS {
+            self.answers.extend_from_slice(&answers);
+            self.write_terminal();
+        }
     }
 
     /// The terminal does not take input, so no more is read.
@@ -286,6 +340,7 @@ impl Daemon {
             let (offset, bytes) = (self.ring.end(), &self.buffer[..length]);
             self.marks.output(&self.ring, offset, self.size, now - self.began);
             self.ring.append(bytes);
+            self.backlog.extend_from_slice(bytes);
             if let Some(attachment) = &mut self.attachment {
                 attachment.offer(offset, bytes);
             }
@@ -299,9 +354,21 @@ impl Daemon {
         length > 0
     }
 
+    /// Writes what waits for the terminal: answers between pieces of input, never within
+    /// one, as they may be pasted text.
     fn write_terminal(&mut self) {
         let Some(terminal) = &self.terminal else { return };
-        // At an error the terminal is about to end.
+        if !self.answers.is_empty() && (self.torn || self.input.is_empty()) {
+            // At an error the terminal is about to end.
+            if let Ok(count) = rustix::io::write(&terminal.master, &self.answers) {
+                self.answers.drain(..count);
+                self.torn |= count > 0;
+            }
+            self.torn &= !self.answers.is_empty();
+        }
+        if self.torn || self.input.is_empty() {
+            return;
+        }
         if let Ok(count) = rustix::io::write(&terminal.master, &self.input) {
             self.input.drain(..count);
             self.taken += count as u64;
@@ -330,7 +397,7 @@ impl Daemon {
             return;
         }
         self.rest = None;
-        self.input = Vec::new();
+        (self.input, self.answers) = (Vec::new(), Vec::new());
         self.exit = Exit::unpack(self.ring.page().exit.load(Ordering::Acquire));
         self.alone = now;
     }
@@ -354,31 +421,57 @@ impl Daemon {
             Begin::Since(offset) if offset > end => return refuse(&control, &request, offset, end),
             Begin::Since(offset) => offset,
             Begin::Tail(bytes) => end.saturating_sub(bytes).max(start),
+            Begin::Screen => return self.draw(&control, &request),
         };
         self.detach(Over::Replaced, now);
         let hello = Hello { pid: self.pid, start, end, input: self.taken, size: self.size };
         // Pipes that cannot even be asked are closed.
-        self.attachment = Attachment::new(control, request, since, hello, now).ok();
+        let mut sizes = history::sizes(&self.dir, &self.ring, since);
+        // HELLO tells it.
+        sizes.pop_front_if(|(_, size)| *size == self.size);
+        self.attachment = Attachment::new(control, request, since, hello, sizes, now).ok();
+    }
+
+    /// Draws the screen as all output made it. What asked for it gave a file that takes
+    /// it at once.
+    fn draw(&mut self, control: &OwnedFd, request: &Request) {
+        self.digest(usize::MAX);
+        let (offset, text) = self.emulator.draw();
+        let frames = crate::screen::frames(offset, self.emulator.size(), &text);
+        let mut rest = &frames[..];
+        while !rest.is_empty() {
+            match rustix::io::write(&request.stdout, rest) {
+                Ok(count) => rest = &rest[count..],
+                Err(Errno::INTR) => {}
+                // What is written is not whole, which is seen.
+                Err(_) => break,
+            }
+        }
+        control::answer(control, 0);
     }
 
     /// Reads what the broker says.
     fn listen(&mut self, now: Instant) {
         let Some(attachment) = &mut self.attachment else { return };
         let (terminal, shell) = (self.terminal.as_ref(), self.shell.as_ref());
-        let (input, size) = (&mut self.input, &mut self.size);
-        let (ring, marks, began) = (&self.ring, &mut self.marks, self.began);
+        let (input, emulator, mut resized) = (&mut self.input, &mut self.emulator, None);
         let heard = attachment.read(&mut self.buffer, now, |frame| match frame {
             // A terminal that is over takes nothing.
             ToRecorder::Input(bytes) if terminal.is_some() => input.extend_from_slice(bytes),
             ToRecorder::Resize(new) => {
-                if terminal.is_some_and(|terminal| terminal.resize(new).is_ok()) && *size != new {
-                    *size = new;
-                    marks.resized(ring, ring.end(), new, now - began);
+                if terminal.is_some_and(|terminal| terminal.resize(new).is_ok()) {
+                    resized = Some(new);
                 }
             }
+            ToRecorder::Colors { foreground, background, cursor } => {
+                emulator.set_colors(Colors { foreground, background, cursor });
+            }
             ToRecorder::Signal { number } => shell.into_iter().for_each(|shell| shell.signal(number)),
-            ToRecorder::Input(_) | ToRecorder::Ack { .. } | ToRecorder::Colors { .. } => {}
+            ToRecorder::Input(_) | ToRecorder::Ack { .. } => {}
         });
+        if let Some(size) = resized {
+            self.resized(size, now);
+        }
         // Mostly it takes it at once, and a round of polling is spared.
         if !self.input.is_empty() {
             self.write_terminal();
@@ -388,9 +481,25 @@ impl Daemon {
         }
     }
 
-    fn send(&mut self) {
-        let Some(attachment) = &mut self.attachment else { return };
-        if let Err(over) = attachment.send(&self.ring, self.taken, self.exit) {
+    /// The terminal has another size from here on.
+    fn resized(&mut self, size: Size, now: Instant) {
+        if size == std::mem::replace(&mut self.size, size) {
+            return;
+        }
+        self.digest(usize::MAX);
+        self.emulator.resize(size);
+        let end = self.ring.end();
+        self.marks.resized(&self.ring, end, size, now - self.began);
+        if let Some(attachment) = &mut self.attachment {
+            attachment.resized(end, size);
+        }
+    }
+
+    fn send(&mut self, time: Instant) {
+        let Some(mut attachment) = self.attachment.take() else { return };
+        let sent = attachment.send(&self.now(time));
+        self.attachment = Some(attachment);
+        if let Err(over) = sent {
             self.detach(over, Instant::now());
         }
     }

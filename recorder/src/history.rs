@@ -1,5 +1,6 @@
 //! What a recording holds, told in order: output with its times, and sizes.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 
@@ -52,4 +53,19 @@ pub(crate) fn tell(
         }
         now = mark;
     }
+}
+
+/// The size at an offset, where it is known, and each change after it.
+pub(crate) fn sizes(dir: &Path, ring: &Ring, from: u64) -> VecDeque<(u64, Size)> {
+    let mut sizes: VecDeque<(u64, Size)> = VecDeque::new();
+    for Mark { offset, size, .. } in Reader::open(dir, ring).into_iter().flatten() {
+        if offset <= from {
+            sizes.clear();
+        }
+        if sizes.back().is_none_or(|(_, last)| *last != size) {
+            // The oldest mark holds for what is older.
+            sizes.push_back((if sizes.is_empty() { from } else { offset }, size));
+        }
+    }
+    sizes
 }

@@ -11,24 +11,30 @@
 //! | `ring`, `marks` | output on disk, and when it came |
 //! | `control` | how `attach` hands its pipes to the daemon |
 //! | `attachment` | the frames of one broker |
-//! | `history` | what is held, told in order; for `screen` (with `modes`) and `cast` |
+//! | `emulator` | what the screen looks like, and what is answered to programs |
+//! | `history` | what is held, told in order; for `screen` and `cast` |
+//! | `plain` | output that only draws |
 
 use std::ffi::OsString;
-use std::io::{self, Write as _};
+use std::fs::File;
+use std::io::{self, Seek as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt as _};
+use rustix::fs::MemfdFlags;
 use sandbox_recorder::wire::{MAX_DATA, Size, ToBroker};
 
 mod attachment;
 mod cast;
 mod control;
 mod daemon;
+mod emulator;
 mod history;
 mod marks;
-mod modes;
+mod plain;
 mod pty;
 mod ring;
 mod run;
@@ -170,7 +176,7 @@ fn command() -> Result<u8, Failure> {
             };
             read(&dir, from, to)
         }
-        Some("screen") => screen(&dir),
+        Some("screen") => screen(&dir, patience),
         Some("cast") => {
             cast::write(&dir, io::stdout().lock()).context(|| format!("telling what {} holds", dir.display()))?;
             Ok(0)
@@ -180,7 +186,8 @@ fn command() -> Result<u8, Failure> {
 }
 
 fn attach(dir: &Path, begin: Begin, patience: Duration) -> Result<u8, Failure> {
-    control::ask(dir, begin, patience).context(|| format!("no recorder serves {}", dir.display()))
+    control::ask(dir, begin, patience, rustix::stdio::stdout())
+        .context(|| format!("no recorder serves {}", dir.display()))
 }
 
 /// Writes what is held between two offsets.
@@ -190,34 +197,46 @@ fn read(dir: &Path, from: u64, to: u64) -> Result<u8, Failure> {
         return Ok(status);
     }
     let mut out = io::stdout().lock();
-    let mut frame = Vec::new();
-    ring.walk(from, to, &mut vec![0; MAX_DATA], |piece| {
-        frame.clear();
-        match piece {
-            Piece::Bytes(offset, bytes) => ToBroker::Output { offset, bytes }.encode(&mut frame),
-            Piece::Gap(from, to) => ToBroker::Gap { from, to }.encode(&mut frame),
-        }
-        out.write_all(&frame)
-    })
-    .and_then(|()| out.flush())
-    .context(|| format!("reading what {} holds", dir.display()))?;
+    let mut tell = |frame: ToBroker<'_>| {
+        let mut bytes = Vec::new();
+        frame.encode(&mut bytes);
+        out.write_all(&bytes)
+    };
+    let mut buffer = vec![0; MAX_DATA];
+    let mut at = from;
+    history::sizes(dir, &ring, from)
+        .into_iter()
+        .map(|(offset, size)| (offset, Some(size)))
+        .take_while(|(offset, _)| *offset < to.max(from + 1))
+        .chain([(to, None)])
+        .try_for_each(|(offset, size)| {
+            ring.walk(at, offset.max(at), &mut buffer, |piece| match piece {
+                Piece::Bytes(offset, bytes) => tell(ToBroker::Output { offset, bytes }),
+                Piece::Gap(from, to) => tell(ToBroker::Gap { from, to }),
+            })?;
+            at = at.max(offset);
+            size.map_or(Ok(()), |size| tell(ToBroker::Size { offset: at, size }))
+        })
+        .and_then(|()| out.flush())
+        .context(|| format!("reading what {} holds", dir.display()))?;
     Ok(0)
 }
 
-/// Writes what draws the screen as it is now.
-fn screen(dir: &Path) -> Result<u8, Failure> {
-    let ring = Ring::open(dir).context(|| format!("opening what {} holds", dir.display()))?;
-    let at = ring.end();
-    let (size, text) = screen::draw(dir, &ring, at).context(|| format!("drawing what {} holds", dir.display()))?;
-    let mut frames = Vec::new();
-    let mut rest = text.as_str();
-    while !rest.is_empty() {
-        let (part, after) = rest.split_at(rest.floor_char_boundary(MAX_DATA));
-        ToBroker::Screen { offset: at, size, text: part }.encode(&mut frames);
-        rest = after;
+/// Writes what draws the screen as it is now: as the daemon has it, or where that is gone
+/// as the output that is held makes it.
+fn screen(dir: &Path, patience: Duration) -> Result<u8, Failure> {
+    let dir = dir.canonicalize().context(|| format!("finding {}", dir.display()))?;
+    let file =
+        rustix::fs::memfd_create("screen", MemfdFlags::CLOEXEC).context(|| "making a file in memory".to_owned())?;
+    if control::ask(&dir, Begin::Screen, patience, file.as_fd()).is_ok() {
+        let mut file = File::from(file);
+        let copied = file.rewind().and_then(|()| io::copy(&mut file, &mut io::stdout().lock()));
+        copied.context(|| "writing to the standard output".to_owned())?;
+        return Ok(0);
     }
-    ToBroker::Screen { offset: at, size, text: "" }.encode(&mut frames);
-    write(&frames)?;
+    let ring = Ring::open(&dir).context(|| format!("opening what {} holds", dir.display()))?;
+    let (offset, size, text) = screen::draw(&dir, &ring).context(|| format!("drawing what {} holds", dir.display()))?;
+    write(&screen::frames(offset, size, &text))?;
     Ok(0)
 }
 

@@ -280,7 +280,7 @@ impl Client {
                         return String::from_utf8_lossy(&seen).into_owned();
                     }
                 }
-                Some(Frame::Taken(_)) => {}
+                Some(Frame::Taken(_) | Frame::Size(..) | Frame::Title(_) | Frame::Directory(_)) => {}
                 other => panic!("{other:?} came in the place of {needle:?} after {:?}", String::from_utf8_lossy(&seen)),
             }
         }
@@ -295,7 +295,7 @@ impl Client {
                     output.extend_from_slice(&bytes);
                     self.send(ToRecorder::Ack { offset: offset + bytes.len() as u64 });
                 }
-                Some(Frame::Taken(_)) => {}
+                Some(Frame::Taken(_) | Frame::Size(..) | Frame::Title(_) | Frame::Directory(_)) => {}
                 Some(exit @ Frame::Exit { .. }) => return (output, exit),
                 other => panic!("{other:?} came in the place of output or EXIT"),
             }

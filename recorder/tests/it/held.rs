@@ -34,6 +34,7 @@ fn a_part_is_read_and_no_attachment_disturbed() {
                     at += bytes.len() as u64;
                     held.extend_from_slice(&bytes);
                 }
+                Frame::Size(offset, size) => assert_eq!((offset, size), (from, Size { cols: 80, rows: 24 })),
                 other => panic!("{other:?}"),
             }
         }

@@ -1,0 +1,271 @@
+//! One of the two screens of a terminal: its lines, those that scrolled out of it, its
+//! cursor and margins.
+//!
+//! Owns what moves lines. Knows no sequences, and of text only where a line ends. A new
+//! width lays long lines out anew; see [`super::reflow`].
+
+use std::collections::VecDeque;
+
+use super::cells::{Cell, Line};
+
+/// Lines that scrolled out and are kept, for the scrollback of whoever comes late.
+pub(crate) const HISTORY: usize = 2000;
+
+/// Cells of them that are kept: 8 MiB.
+const HISTORY_CELLS: usize = 512 * 1024;
+
+/// Lines that the page keeps. A saved cursor moves with the lines only until then.
+const PAGE_HISTORY: usize = 10_000;
+
+/// Columns between tab stops.
+const TAB: usize = 8;
+
+/// A cursor that was put aside.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Saved {
+    pub(super) x: usize,
+    /// From the first line of the screen; less than 0 once that line scrolled out.
+    pub(super) y: isize,
+    pub(super) fg: u32,
+    pub(super) bg: u32,
+    pub(super) charset: Option<u8>,
+}
+
+#[derive(Debug)]
+pub(super) struct Buffer {
+    pub(super) lines: VecDeque<Line>,
+    /// Lines above the screen.
+    pub(super) base: usize,
+    /// Lines above it, had none been dropped.
+    scrolled: usize,
+    /// Cells of the lines above the screen.
+    history_cells: usize,
+    keeps_history: bool,
+    pub(super) cols: usize,
+    pub(super) rows: usize,
+    /// As large as `cols` where the next character wraps.
+    pub(super) x: usize,
+    pub(super) y: usize,
+    pub(super) top: usize,
+    pub(super) bottom: usize,
+    pub(super) tabs: Vec<bool>,
+    pub(super) saved: Saved,
+}
+
+impl Buffer {
+    pub(super) fn new(cols: usize, rows: usize, keeps_history: bool) -> Self {
+        let mut buffer = Self {
+            lines: VecDeque::new(),
+            base: 0,
+            scrolled: 0,
+            history_cells: 0,
+            keeps_history,
+            cols,
+            rows,
+            x: 0,
+            y: 0,
+            top: 0,
+            bottom: rows - 1,
+            tabs: Vec::new(),
+            saved: Saved::default(),
+        };
+        buffer.default_tabs();
+        if keeps_history {
+            buffer.fill(0);
+        }
+        buffer
+    }
+
+    /// The alternate screen has no lines while it is not shown.
+    pub(super) fn fill(&mut self, bg: u32) {
+        if self.lines.is_empty() {
+            self.lines.extend((0..self.rows).map(|_| Line::new(self.cols, bg, false)));
+        }
+    }
+
+    /// As new, but for the saved cursor.
+    pub(super) fn clear(&mut self) {
+        *self =
+            Self { lines: VecDeque::new(), saved: self.saved, ..Self::new(self.cols, self.rows, self.keeps_history) };
+    }
+
+    fn default_tabs(&mut self) {
+        self.tabs = (0..=self.cols).map(|at| at % TAB == 0 && at < self.cols).collect();
+    }
+
+    pub(super) fn has_default_tabs(&self) -> bool {
+        (0..self.cols).all(|at| self.tabs.get(at).is_some_and(|set| *set) == (at % TAB == 0))
+    }
+
+    pub(super) fn set_tab(&mut self, at: usize, set: bool) {
+        if at >= self.tabs.len() {
+            self.tabs.resize(at + 1, false);
+        }
+        self.tabs[at] = set;
+    }
+
+    pub(super) fn next_tab(&self, from: usize) -> usize {
+        let stop = (from + 1..self.cols).find(|at| self.tabs.get(*at).is_some_and(|set| *set));
+        stop.unwrap_or(self.cols - 1)
+    }
+
+    pub(super) fn tab_before(&self, from: usize) -> usize {
+        let stop = (0..from).rev().find(|at| self.tabs.get(*at).is_some_and(|set| *set));
+        stop.unwrap_or(0).min(self.cols - 1)
+    }
+
+    /// A line of the screen.
+    pub(super) fn line(&mut self, y: usize) -> &mut Line {
+        let at = self.base + y;
+        while self.lines.len() <= at {
+            self.lines.push_back(Line::new(self.cols, 0, false));
+        }
+        &mut self.lines[at]
+    }
+
+    pub(super) fn cursor_line(&mut self) -> &mut Line {
+        self.line(self.y)
+    }
+
+    /// Everything between the margins moves up by one line, and out of the screen where
+    /// that begins at its top.
+    pub(super) fn scroll(&mut self, bg: u32, wrapped: bool) {
+        let (top, bottom) = (self.base + self.top, self.base + self.bottom);
+        if self.top > 0 {
+            self.lines.remove(top);
+            self.lines.insert(bottom, Line::new(self.cols, bg, wrapped));
+        } else if self.keeps_history {
+            let new = Line::new(self.cols, bg, wrapped);
+            if bottom + 1 == self.lines.len() {
+                self.lines.push_back(new);
+            } else {
+                self.lines.insert(bottom + 1, new);
+            }
+            self.line_left();
+        } else {
+            let mut new = self.lines.pop_front().unwrap_or_default();
+            new.cells.clear();
+            new.cells.resize(self.cols, Cell::erased(bg));
+            new.wrapped = wrapped;
+            self.lines.insert(bottom, new);
+        }
+    }
+
+    /// The first line of the screen is one of the history.
+    fn line_left(&mut self) {
+        let line = &mut self.lines[self.base];
+        line.trim();
+        self.history_cells += line.cells.len();
+        self.base += 1;
+        if self.scrolled < PAGE_HISTORY {
+            self.scrolled += 1;
+            self.saved.y -= 1;
+        }
+        self.bound_history();
+    }
+
+    fn bound_history(&mut self) {
+        while self.base > HISTORY || (self.base > 0 && self.history_cells > HISTORY_CELLS) {
+            if let Some(line) = self.lines.pop_front() {
+                self.history_cells -= line.cells.len().min(self.history_cells);
+            }
+            self.base -= 1;
+        }
+    }
+
+    pub(super) fn clear_history(&mut self) {
+        self.lines.drain(..self.base);
+        (self.saved.y, self.base) = (self.saved.y + self.base as isize, 0);
+        (self.scrolled, self.history_cells) = (0, 0);
+    }
+
+    /// Lines between two of the screen move down: `from` is empty, `to` is lost.
+    pub(super) fn move_down(&mut self, from: usize, to: usize, bg: u32) {
+        self.line(to);
+        self.lines.remove(self.base + to);
+        self.lines.insert(self.base + from, Line::new(self.cols, bg, false));
+    }
+
+    /// Lines between two of the screen move up: `to` is empty, `from` is lost.
+    pub(super) fn move_up(&mut self, from: usize, to: usize, bg: u32) {
+        self.line(to);
+        self.lines.remove(self.base + from);
+        self.lines.insert(self.base + to, Line::new(self.cols, bg, false));
+    }
+
+    /// Takes a new size, as the page's emulator does: lines below the cursor give way
+    /// first, then those above go into the history, from where they come back.
+    pub(super) fn resize(&mut self, cols: usize, rows: usize) {
+        if !self.lines.is_empty() {
+            if self.cols < cols {
+                self.lines.iter_mut().for_each(|line| line.resize(cols));
+            }
+            let saved = self.saved.y + self.base as isize;
+            let mut down = 0;
+            for _ in self.rows..rows {
+                if self.lines.len() < rows + self.base {
+                    if self.base > 0 && self.lines.len() <= self.base + self.y + down + 1 {
+                        self.base -= 1;
+                        down += 1;
+                    } else {
+                        self.lines.push_back(Line::new(cols, 0, false));
+                    }
+                }
+            }
+            for _ in rows..self.rows {
+                if self.lines.len() > rows + self.base {
+                    if self.lines.len() > self.base + self.y + 1 {
+                        self.lines.pop_back();
+                    } else {
+                        self.base += 1;
+                    }
+                }
+            }
+            self.x = self.x.min(cols - 1);
+            self.y = self.y.min(rows - 1) + down;
+            self.saved.x = self.saved.x.min(cols - 1);
+            if !self.keeps_history {
+                while self.lines.len() > rows {
+                    self.lines.pop_front();
+                    self.base = self.base.saturating_sub(1);
+                }
+            }
+            self.saved.y = saved - self.base as isize;
+            self.top = 0;
+        }
+        self.bottom = rows - 1;
+        if self.keeps_history && self.cols != cols {
+            self.reflow(cols, rows);
+        }
+        let before = std::mem::replace(&mut self.cols, cols);
+        self.rows = rows;
+        self.y = self.y.min(rows - 1);
+        // What a narrower alternate screen does not show comes back with a wider one.
+        if self.keeps_history {
+            self.lines.iter_mut().for_each(|line| line.resize(cols));
+        }
+        self.more_tabs(before);
+        self.history_cells = 0;
+        for line in self.lines.iter_mut().take(self.base) {
+            line.trim();
+            self.history_cells += line.cells.len();
+        }
+        self.bound_history();
+    }
+
+    /// Tab stops go on where the line became longer.
+    fn more_tabs(&mut self, before: usize) {
+        let (cols, has) = (self.cols, |tabs: &[bool], at: usize| tabs.get(at).is_some_and(|set| *set));
+        if cols == before {
+            return;
+        }
+        let mut at = cols;
+        if !has(&self.tabs, at) {
+            at = (0..at).rev().find(|at| has(&self.tabs, *at)).unwrap_or(0);
+        }
+        while at < cols {
+            self.set_tab(at, true);
+            at += TAB;
+        }
+    }
+}

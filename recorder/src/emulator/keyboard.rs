@@ -1,0 +1,68 @@
+//! How programs want keys told: kitty's protocol, for each screen, and xterm's
+//! modifyOtherKeys.
+
+/// States that are put aside for one screen; the oldest is dropped beyond.
+const MAX_STACK: usize = 16;
+
+/// All flags that kitty's protocol has.
+const FLAGS: u8 = 0x1f;
+
+/// Of one screen: what holds, last, and what was put aside.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Stack(Vec<u8>);
+
+impl Stack {
+    pub(super) fn flags(&self) -> u8 {
+        self.0.last().copied().unwrap_or(0)
+    }
+
+    pub(super) fn push(&mut self, flags: i32) {
+        if self.0.is_empty() {
+            self.0.push(0);
+        }
+        if self.0.len() > MAX_STACK {
+            self.0.remove(0);
+        }
+        self.0.push(flags as u8 & FLAGS);
+    }
+
+    pub(super) fn pop(&mut self, count: usize) {
+        self.0.truncate(self.0.len().saturating_sub(count));
+    }
+
+    /// How: 1 sets all, 2 adds, 3 takes away.
+    pub(super) fn set(&mut self, flags: i32, how: i32) {
+        let flags = flags as u8 & FLAGS;
+        if self.0.is_empty() {
+            self.0.push(0);
+        }
+        if let Some(last) = self.0.last_mut() {
+            match how {
+                0 | 1 => *last = flags,
+                2 => *last |= flags,
+                3 => *last &= !flags,
+                _ => {}
+            }
+        }
+    }
+
+    /// What brings a stack that is empty into this state.
+    pub(super) fn draw(&self, text: &mut String) {
+        use std::fmt::Write as _;
+        let mut flags = self.0.iter();
+        if let Some(first) = flags.next().filter(|first| **first != 0) {
+            let _ = write!(text, "\x1b[={first};1u");
+        }
+        for flags in flags {
+            let _ = write!(text, "\x1b[>{flags}u");
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Keyboard {
+    pub(super) normal: Stack,
+    pub(super) alternate: Stack,
+    /// 0 is off.
+    pub(super) modify_other: u8,
+}

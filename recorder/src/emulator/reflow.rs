@@ -1,0 +1,156 @@
+//! What a new width makes of lines that wrapped: the same line of text, broken at the new
+//! width, as the page's emulator does it. Where the cursor is, nothing is broken anew:
+//! the program there draws that line again.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use super::buffer::Buffer;
+use super::cells::{Cell, EMPTY, Line};
+
+impl Buffer {
+    pub(super) fn reflow(&mut self, cols: usize, rows: usize) {
+        self.lines.iter_mut().for_each(|line| line.resize(self.cols.max(cols)));
+        let base = self.base;
+        let saved = self.saved.y + base as isize;
+        let saved = if cols > self.cols { self.widen(cols, rows, saved) } else { self.narrow(cols, rows, saved) };
+        self.saved.y = saved - self.base as isize;
+    }
+
+    /// Text of lines that belong together, and nothing that only fills them up.
+    fn text(&self, group: Range<usize>) -> Vec<Cell> {
+        let mut text = Vec::new();
+        for at in group.clone() {
+            let line = &self.lines[at];
+            let length = if at + 1 == group.end {
+                line.text_length()
+            } else {
+                let last = line.get(self.cols - 1);
+                // A wide character did not fit there.
+                let gap = !last.has_text() && last.width() == 1 && self.lines[at + 1].get(0).width() == 2;
+                self.cols - usize::from(gap)
+            };
+            text.extend((0..length).map(|at| line.get(at)));
+        }
+        text
+    }
+
+    fn widen(&mut self, cols: usize, rows: usize, saved: isize) -> isize {
+        let cursor = self.base + self.y;
+        let mut kept = VecDeque::with_capacity(self.lines.len());
+        let (mut at, count, mut removed) = (0, self.lines.len(), 0);
+        while at < count {
+            let mut end = at + 1;
+            while end < count && self.lines[end].wrapped {
+                end += 1;
+            }
+            // Only lines after the first count as wrapped.
+            if end == at + 1 || (at..end).contains(&cursor) {
+                kept.extend((at..end).map(|at| std::mem::take(&mut self.lines[at])));
+            } else {
+                let mut lines = broken(&self.text(at..end), cols);
+                lines[0].wrapped = self.lines[at].wrapped;
+                removed += end - at - lines.len();
+                kept.extend(lines);
+            }
+            at = end;
+        }
+        self.lines = kept;
+        for _ in 0..removed {
+            if self.base > 0 {
+                self.base -= 1;
+                continue;
+            }
+            self.y = self.y.saturating_sub(1);
+            if self.lines.len() < rows {
+                self.lines.push_back(Line::new(cols, 0, false));
+            }
+        }
+        (saved - removed as isize).max(0)
+    }
+
+    fn narrow(&mut self, cols: usize, rows: usize, mut saved: isize) -> isize {
+        // Lines that come after a line, by its number. The last one is done first.
+        let mut inserted: Vec<(usize, Vec<Line>)> = Vec::new();
+        let mut more = 0;
+        let mut last = self.lines.len();
+        while last > 0 {
+            let mut first = last - 1;
+            if last > self.lines.len() {
+                last -= 1;
+                continue;
+            }
+            if !self.lines[first].wrapped && self.lines[first].text_length() <= cols {
+                last -= 1;
+                continue;
+            }
+            while first > 0 && self.lines[first].wrapped {
+                first -= 1;
+            }
+            let group = first..last;
+            last = first;
+            if group.contains(&(self.base + self.y)) {
+                continue;
+            }
+            let wrapped = self.lines[first].wrapped;
+            let mut lines = broken(&self.text(group.clone()), cols);
+            lines[0].wrapped = wrapped;
+            // Lines that became empty stay.
+            while lines.len() < group.len() {
+                lines.push(Line::new(cols, 0, true));
+            }
+            let new = lines.split_off(group.len());
+            let count = new.len();
+            for (at, line) in group.clone().zip(lines) {
+                self.lines[at] = line;
+            }
+            more += count;
+            if count > 0 {
+                inserted.push((group.end, new));
+            }
+            for _ in 0..count {
+                if self.base > 0 {
+                    if self.base + rows < self.lines.len() + more {
+                        self.base += 1;
+                    }
+                } else if self.y + 1 < rows {
+                    self.y += 1;
+                    self.lines.pop_back();
+                } else {
+                    self.base += 1;
+                }
+            }
+            saved = (saved + count as isize).min((self.base + rows) as isize - 1);
+        }
+        let mut all = VecDeque::with_capacity(self.lines.len() + more);
+        for (at, line) in std::mem::take(&mut self.lines).into_iter().enumerate() {
+            while inserted.last().is_some_and(|(after, _)| *after == at) {
+                all.extend(inserted.pop().map(|(_, lines)| lines).unwrap_or_default());
+            }
+            all.push_back(line);
+        }
+        while let Some((_, lines)) = inserted.pop() {
+            all.extend(lines);
+        }
+        self.lines = all;
+        saved
+    }
+}
+
+/// One line of text as lines of this width. A wide character is not cut.
+fn broken(text: &[Cell], cols: usize) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() || lines.is_empty() {
+        let mut length = rest.len().min(cols);
+        if length == cols && length > 1 && rest[length - 1].width() == 2 {
+            length -= 1;
+        }
+        let (cells, after) = rest.split_at(length);
+        let mut cells = cells.to_vec();
+        cells.resize(cols, EMPTY);
+        lines.push(Line { cells, wrapped: !lines.is_empty() });
+        rest = after;
+    }
+    lines
+}

@@ -1,0 +1,87 @@
+/**
+ * The recorder's emulator and the page's are one: output that goes into the recorder and comes back as a screen makes of a new terminal
+ * what a terminal has that saw all of it, cell by cell, with everything that output can set.
+ *
+ * Sequences are written after ECMA-48, the VT100 and VT220 manuals and xterm's ctlseqs.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { CORPUS, FAMILIES, QUERIES, fuzz } from "./corpus.mjs";
+import { difference, emulator, state } from "./emulators.mjs";
+import { Recorder } from "./recorder.mjs";
+
+/** Random histories, and their seed. */
+const HISTORIES = Number(process.env.AGREEMENT_HISTORIES ?? 40);
+const SEED = Number(process.env.AGREEMENT_SEED ?? 1);
+
+const SIZE = { cols: 40, rows: 10 };
+
+/** The screen that the recorder draws now, on a new terminal, with the output after it. */
+async function late(recorder, written) {
+  const { offset, cols, rows, text } = await recorder.screen();
+  const late = emulator({ cols, rows });
+  await late.write(text);
+  assert.equal(late.answers, "", `a screen asks nothing: ${JSON.stringify(text)}`);
+  await late.write(written.subarray(offset));
+  return { late, text };
+}
+
+/** Plays steps (output as text or bytes, or a size) to a recorder and to a terminal that stays, and compares after each. */
+async function agree(name, steps, size = SIZE) {
+  const recorder = new Recorder(size);
+  const stayed = emulator(size);
+  let written = Buffer.alloc(0);
+  try {
+    for (const [number, step] of steps.entries()) {
+      if (typeof step === "string" || Buffer.isBuffer(step)) {
+        const bytes = Buffer.from(step);
+        await recorder.write(bytes);
+        await stayed.write(bytes);
+        written = Buffer.concat([written, bytes]);
+      } else {
+        await recorder.resize(step);
+        stayed.terminal.resize(step.cols, step.rows);
+      }
+      const { late: drawn, text } = await late(recorder, written);
+      const found = difference(state(drawn), state(stayed));
+      assert.equal(found, undefined, `${name}, step ${number} ${JSON.stringify(step).slice(0, 400)}: ${found}\ndrawn by ${JSON.stringify(text).slice(0, 2000)}`);
+    }
+  } finally {
+    await recorder.end();
+  }
+}
+
+for (const [name, steps] of CORPUS) test(`a late window sees the same: ${name}`, () => agree(name, steps));
+
+test("every character has the same columns", async () => {
+  const steps = [];
+  for (let at = 0; at < FAMILIES.length; at += 400) {
+    steps.push(FAMILIES.slice(at, at + 400).map((text) => `${text}\x1b[20G#${text}|\r\n`).join(""));
+  }
+  await agree("families", steps, { cols: 60, rows: 20 });
+});
+
+test("random histories with changes of size", async () => {
+  for (let seed = SEED; seed < SEED + HISTORIES; seed++) {
+    const { size, steps } = fuzz(seed);
+    await agree(`history ${seed}`, steps, size);
+  }
+});
+
+test("programs are answered as the page would", async () => {
+  const recorder = new Recorder(SIZE);
+  const page = emulator(SIZE);
+  try {
+    for (const [query, answer] of QUERIES) {
+      const before = recorder.typed.length;
+      page.answers = "";
+      await page.write(query);
+      await recorder.write(Buffer.from(query));
+      const expected = answer ?? page.answers;
+      await recorder.until(`the answer to ${JSON.stringify(query)}`, () => recorder.typed.length >= before + expected.length);
+      assert.equal(recorder.typed.slice(before), expected, `the answer to ${JSON.stringify(query)}`);
+    }
+  } finally {
+    await recorder.end();
+  }
+});

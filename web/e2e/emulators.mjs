@@ -1,0 +1,107 @@
+/**
+ * The page's emulator without a page (xterm.js with its graphemes, as `src/terminal.ts` sets it up), and all of its state as a value that
+ * two of them can be compared by.
+ */
+import headless from "@xterm/headless";
+import graphemes from "@xterm/addon-unicode-graphemes";
+
+/** Lines of scrollback that the recorder keeps. */
+const HISTORY = 2000;
+
+export function emulator({ cols, rows }) {
+  const terminal = new headless.Terminal({ allowProposedApi: true, cols, rows, scrollback: 10_000, cursorBlink: true, windowOptions: { pushTitle: true, popTitle: true }, logLevel: "off" });
+  terminal.loadAddon(new graphemes.UnicodeGraphemesAddon());
+  const seen = { terminal, answers: "", title: "", colors: new Map() };
+  terminal.onData((text) => (seen.answers += text));
+  terminal.onTitleChange((title) => (seen.title = title));
+  terminal._core._inputHandler.onColor((events) => {
+    for (const { type, index, color } of events) {
+      if (type === 1) seen.colors.set(index, color.join());
+      if (type === 2 && index === undefined) [...seen.colors.keys()].filter((index) => index < 256).forEach((index) => seen.colors.delete(index));
+      if (type === 2) seen.colors.delete(index);
+    }
+  });
+  seen.write = (bytes) => new Promise((done) => terminal.write(bytes, done));
+  return seen;
+}
+
+/** Everything that output can set, as plain values. What a narrower alternate screen keeps out of sight is not seen. */
+export function state({ terminal, title, colors }) {
+  const core = terminal._core;
+  const { buffers, cols, rows } = core._bufferService;
+  const { decPrivateModes, modes, isCursorHidden } = core.coreService;
+  const pen = core._inputHandler._curAttrData;
+  const join = core._inputHandler._parser.precedingJoinState;
+  const buffer = buffers.active;
+  return {
+    size: [cols, rows],
+    shown: buffer === buffers.alt ? "alternate" : "normal",
+    cursor: [buffer.x, buffer.y],
+    normal: lines(core, buffers.normal),
+    alternate: lines(core, buffers.alt),
+    // A screen is never left half drawn.
+    modes: { ...decPrivateModes, synchronizedOutput: false, ...modes, isCursorHidden, convertEol: terminal.options.convertEol, blink: terminal.options.cursorBlink },
+    mouse: [core.coreMouseService.activeProtocol, core.coreMouseService.activeEncoding],
+    pen: look(core, pen.fg, pen.bg, pen.extended),
+    charset: charset(core._charsetService.charset),
+    charsets: [0, 1, 2, 3].map((level) => charset(core._charsetService._charsets[level])),
+    level: core._charsetService.glevel,
+    // In insert mode the last character cannot be written again, and what does not fit is not written at all.
+    join: modes.insertMode || !decPrivateModes.wraparound || join === 0 ? null : [(join >> 3) & 15, (join >> 1) & 3],
+    title,
+    colors: Object.fromEntries([...colors].sort()),
+  };
+}
+
+function charset(set) {
+  return set === undefined ? null : Object.entries(set).flat().join("");
+}
+
+function look(core, fg, bg, extended) {
+  const has = (bg & 0x10000000) !== 0;
+  const link = has ? core._oscLinkService.getLinkData(extended.urlId)?.uri : undefined;
+  const underlined = (fg & 0x10000000) !== 0;
+  return [
+    color(fg),
+    color(bg & ~0x10000000),
+    underlined ? (has ? (extended._ext >>> 26) & 7 : 1) || 1 : 0,
+    underlined && has ? color(extended.underlineColor) : 0,
+    link ?? "",
+  ].join("/");
+}
+
+/** Without what xterm.js leaves of an earlier colour of three parts beside a number of the palette. */
+function color(value) {
+  const kind = (value >>> 24) & 3;
+  return (kind === 1 || kind === 2 ? value & ~0x00ffff00 : value) >>> 0;
+}
+
+function lines(core, buffer) {
+  const first = Math.max(0, buffer.ybase - HISTORY);
+  const all = [];
+  for (let y = first; y < buffer.lines.length; y++) {
+    const line = buffer.lines.get(y);
+    const cells = [];
+    for (let x = 0; x < buffer._cols; x++) {
+      cells.push(`${line.getString(x) || " "}|${line.getWidth(x)}|${look(core, line.getFg(x), line.getBg(x), line._extendedAttrs[x] ?? {})}`);
+    }
+    all.push({ wrapped: y > first && line.isWrapped, cells });
+  }
+  if (buffer.lines.length === 0) return { lines: [] };
+  const tabs = Object.keys(buffer.tabs).map(Number).filter((x) => x < buffer._cols && buffer.tabs[x]);
+  const saved = [Math.min(buffer.savedX, buffer._cols - 1), Math.max(0, Math.min(buffer.savedY - buffer.ybase, buffer._rows - 1)), color(buffer.savedCurAttrData.fg), color(buffer.savedCurAttrData.bg & ~0x10000000), charset(buffer.savedCharset)];
+  return { above: buffer.ybase - first, lines: all, margins: [buffer.scrollTop, buffer.scrollBottom], tabs, saved };
+}
+
+/** Where two states differ, in words; nothing where they do not. */
+export function difference(one, other, path = "") {
+  if (Object.is(one, other)) return undefined;
+  if (typeof one !== "object" || typeof other !== "object" || one === null || other === null) {
+    return `${path}: ${JSON.stringify(one)} where ${JSON.stringify(other)} was expected`;
+  }
+  for (const key of new Set([...Object.keys(one), ...Object.keys(other)])) {
+    const found = difference(one[key], other[key], `${path}.${key}`);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}

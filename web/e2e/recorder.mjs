@@ -1,0 +1,180 @@
+/**
+ * The recorder of this build, driven over its own frames: a terminal whose output a test writes byte by byte, and the screen that the
+ * recorder draws of it. Knows nothing of the broker.
+ */
+import { execFile, spawn, spawnSync } from "node:child_process";
+import { createWriteStream, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const PROGRAM = process.env.BROKER_RECORDER ?? new URL("../../target/recorder/sandbox-recorder", import.meta.url).pathname;
+/** How long the recorder may take for anything, in milliseconds. */
+const DEADLINE_MS = Number(process.env.DL ?? 30_000);
+
+/** How often a file is looked at, in milliseconds. */
+const LOOK_MS = 5;
+
+const HELLO = 0x01;
+const OUTPUT = 0x02;
+const SCREEN = 0x06;
+const INPUT = 0x11;
+const RESIZE = 0x12;
+const ACK = 0x13;
+const COLORS = 0x15;
+
+/** Frames of a buffer, and what is left of it. */
+function frames(bytes) {
+  const all = [];
+  while (bytes.length >= 5) {
+    const length = bytes.readUInt32BE(1);
+    if (bytes.length < 5 + length) break;
+    all.push({ kind: bytes[0], payload: bytes.subarray(5, 5 + length) });
+    bytes = bytes.subarray(5 + length);
+  }
+  return { all, rest: bytes };
+}
+
+function frame(kind, payload) {
+  const head = Buffer.alloc(5);
+  head[0] = kind;
+  head.writeUInt32BE(payload.length, 1);
+  return Buffer.concat([head, payload]);
+}
+
+export class Recorder {
+  #dir = mkdtempSync(join(tmpdir(), "recorder-"));
+  #process;
+  #rest = Buffer.alloc(0);
+  #output = [];
+  #length = 0;
+  #size;
+  #pid;
+  #waiting = new Set();
+  #source;
+
+  /** A recording of `command`, or of a terminal whose program writes what the test gives `write`, and stores what it is sent. */
+  constructor({ cols, rows, command, env }) {
+    const fifo = join(this.#dir, "source");
+    if (command === undefined) {
+      spawnSync("mkfifo", [fifo]);
+      command = ["sh", "-c", `stty raw -echo; cat '${fifo}' & exec cat >'${this.#dir}/typed'`];
+    }
+    const args = ["run", "--dir", join(this.#dir, "recording"), "--cols", `${cols}`, "--rows", `${rows}`, "--", ...command];
+    this.#process = spawn(PROGRAM, args, { stdio: ["pipe", "pipe", "inherit"], env: { ...process.env, ...env } });
+    this.#process.stdin.on("error", () => {});
+    this.#process.stdout.on("data", (chunk) => this.#read(chunk));
+    this.#source = fifo;
+  }
+
+  #read(chunk) {
+    const { all, rest } = frames(Buffer.concat([this.#rest, chunk]));
+    this.#rest = rest;
+    for (const { kind, payload } of all) {
+      if (kind === HELLO) this.#pid = payload.readUInt32BE(1);
+      if (kind === 0x08) this.#size = { cols: payload.readUInt16BE(8), rows: payload.readUInt16BE(10), offset: Number(payload.readBigUInt64BE(0)) };
+      if (kind !== OUTPUT) continue;
+      this.#output.push(payload.subarray(8));
+      this.#length += payload.length - 8;
+      const offset = Buffer.alloc(8);
+      offset.writeBigUInt64BE(BigInt(this.#length));
+      this.#process.stdin.write(frame(ACK, offset));
+    }
+    for (const look of this.#waiting) look();
+  }
+
+  /** Waits until something holds. */
+  until(what, holds) {
+    return new Promise((resolve, reject) => {
+      const deadline = setTimeout(() => {
+        clearInterval(clock);
+        reject(new Error(`${what} did not come within ${DEADLINE_MS / 1000} s`));
+      }, DEADLINE_MS);
+      const clock = setInterval(() => look(), LOOK_MS);
+      const look = () => {
+        if (!holds()) return;
+        clearTimeout(deadline);
+        clearInterval(clock);
+        this.#waiting.delete(look);
+        resolve();
+      };
+      this.#waiting.add(look);
+      look();
+    });
+  }
+
+  get total() {
+    return this.#length;
+  }
+
+  /** All output so far. */
+  get output() {
+    return Buffer.concat(this.#output);
+  }
+
+  /** What the program was sent so far. */
+  get typed() {
+    const file = join(this.#dir, "typed");
+    return existsSync(file) ? readFileSync(file, "latin1") : "";
+  }
+
+  /** Output of the program, exactly these bytes. */
+  async write(bytes) {
+    if (bytes.length === 0) return;
+    this.writer ??= createWriteStream(this.#source);
+    const length = this.#length + bytes.length;
+    this.writer.write(bytes);
+    await this.until(`output up to ${length}`, () => this.#length >= length);
+  }
+
+  input(text) {
+    this.#process.stdin.write(frame(INPUT, Buffer.from(text)));
+  }
+
+  colors(bytes) {
+    this.#process.stdin.write(frame(COLORS, Buffer.from(bytes)));
+  }
+
+  async resize({ cols, rows }) {
+    const payload = Buffer.alloc(4);
+    payload.writeUInt16BE(cols, 0);
+    payload.writeUInt16BE(rows, 2);
+    this.#process.stdin.write(frame(RESIZE, payload));
+    await this.until(`the size ${cols}x${rows}`, () => this.#size?.cols === cols && this.#size?.rows === rows);
+  }
+
+  /** What draws the screen, the size there, and where output goes on. */
+  async screen() {
+    const args = ["screen", "--dir", join(this.#dir, "recording")];
+    const stdout = await new Promise((resolve, reject) => {
+      execFile(PROGRAM, args, { encoding: "buffer", maxBuffer: 1 << 26, timeout: DEADLINE_MS }, (error, out) => (error ? reject(error) : resolve(out)));
+    });
+    const parts = frames(stdout).all.filter(({ kind }) => kind === SCREEN).map(({ payload }) => payload);
+    const [first] = parts;
+    return {
+      offset: Number(first.readBigUInt64BE(0)),
+      cols: first.readUInt16BE(8),
+      rows: first.readUInt16BE(10),
+      text: Buffer.concat(parts.map((part) => part.subarray(12))).toString(),
+    };
+  }
+
+  cast() {
+    return spawnSync(PROGRAM, ["cast", "--dir", join(this.#dir, "recording")], { encoding: "utf8", maxBuffer: 1 << 26 }).stdout;
+  }
+
+  /** Ends the program, and the daemon with it. */
+  async end() {
+    this.writer?.destroy();
+    if (this.#pid !== undefined) {
+      const daemon = Number(readFileSync(`/proc/${this.#pid}/stat`, "utf8").split(") ")[1]?.split(" ")[1]);
+      try {
+        if (daemon > 1) process.kill(daemon, "SIGKILL");
+        process.kill(-this.#pid, "SIGKILL");
+      } catch {
+        // Gone by itself.
+      }
+    }
+    this.#process.kill("SIGKILL");
+    rmSync(this.#dir, { recursive: true, force: true });
+  }
+}

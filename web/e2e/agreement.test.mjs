@@ -11,7 +11,7 @@ import { difference, emulator, state } from "./emulators.mjs";
 import { Recorder } from "./recorder.mjs";
 
 /** Random histories, and their seed. */
-const HISTORIES = Number(process.env.AGREEMENT_HISTORIES ?? 40);
+const HISTORIES = Number(process.env.AGREEMENT_HISTORIES ?? 20);
 const SEED = Number(process.env.AGREEMENT_SEED ?? 1);
 
 const SIZE = { cols: 40, rows: 10 };

@@ -9,7 +9,7 @@ import { join } from "node:path";
 
 const PROGRAM = process.env.BROKER_RECORDER ?? new URL("../../target/recorder/sandbox-recorder", import.meta.url).pathname;
 /** How long the recorder may take for anything, in milliseconds. */
-const DEADLINE_MS = Number(process.env.DL ?? 30_000);
+const DEADLINE_MS = 30_000;
 
 /** How often a file is looked at, in milliseconds. */
 const LOOK_MS = 5;

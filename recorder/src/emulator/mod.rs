@@ -2,7 +2,7 @@
 //! answers to programs, its title and the shell's directory.
 //!
 //! It is to be one with the page's emulator (xterm.js with its graphemes), cell by cell;
-//! [decision 11](../../docs/decisions) says why it is written here. Knows no ring and no
+//! [decision 12](../../../docs/decisions/0012-the-recorders-emulator-is-the-pages.md) says why it is written here. Knows no ring and no
 //! broker.
 //!
 //! | part | what |

@@ -8,7 +8,7 @@
 //! | part | what |
 //! |---|---|
 //! | `parser` | bytes into text, controls and sequences |
-//! | `sequences`, `screen` | what they do |
+//! | `sequences`, `commands`, `screen` | what they do |
 //! | `answers` | what is answered to programs |
 //! | `buffer`, `reflow`, `cells` | lines, and what is on them |
 //! | `graphemes`, `widths`, `charsets`, `colors`, `keyboard` | what they are named for |
@@ -21,6 +21,7 @@ mod buffer;
 mod cells;
 mod charsets;
 mod colors;
+mod commands;
 mod draw;
 mod graphemes;
 mod keyboard;

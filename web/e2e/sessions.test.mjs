@@ -183,7 +183,7 @@ describe("a session", () => {
     await terminal.until(/^[^\n]*[$#][^\n]*$/);
     await page.locator("#session-button").click();
     await page.getByRole("menuitem", { name: "Play recording" }).click();
-    await page.locator("#player-speed").selectOption("8");
+    await page.locator("#player-speed").selectOption("2");
     await page.locator("#player-screen .xterm-rows").getByText("recorded-42").waitFor();
     await terminal.picture("recording");
     const [download] = await Promise.all([

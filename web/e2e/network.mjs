@@ -1,13 +1,19 @@
 /**
- * The network between a browser and the broker, which a test can break: a proxy for one browser context. Knows nothing of what it carries.
+ * The network between a browser and the broker, which a test can break or slow down: a proxy for one browser context. Knows nothing of what
+ * it carries.
  */
 import { createServer, request as ask } from "node:http";
 import { connect } from "node:net";
+import { Transform } from "node:stream";
 
 export class Network {
   /** @type {Set<import("node:stream").Duplex>} */
   #streams = new Set();
   #down = false;
+  /** @type {{ bits: number, roundTripMs: number } | undefined} */
+  #pace;
+  /** Bytes that came to the browser through tunnels. */
+  carried = 0;
   #server = createServer((request, response) => this.#pass(request, response));
   url = "";
 
@@ -49,6 +55,11 @@ export class Network {
     }
   }
 
+  /** Connections that are made from now on are this slow and this long. @param {{ bits: number, roundTripMs: number }} pace */
+  slow(pace) {
+    this.#pace = pace;
+  }
+
   /** @param {string} to @param {import("node:stream").Duplex} stream */
   #tunnel(to, stream) {
     if (this.#down) return void stream.destroy();
@@ -59,7 +70,9 @@ export class Network {
       [stream, server],
     ])) {
       this.#streams.add(from);
-      from.pipe(into);
+      if (from === server) server.on("data", (bytes) => void (this.carried += bytes.length));
+      if (this.#pace === undefined) from.pipe(into);
+      else from.pipe(new Line(this.#pace)).pipe(into);
       from.on("error", () => into.destroy());
       from.on("close", () => {
         this.#streams.delete(from);
@@ -78,5 +91,30 @@ export class Network {
     });
     onward.on("error", () => response.destroy());
     request.pipe(onward);
+  }
+}
+
+/** One direction of a slow, long line: bytes leave it at its rate, and arrive after its delay. */
+class Line extends Transform {
+  #free = 0;
+
+  /** @param {{ bits: number, roundTripMs: number }} pace */
+  constructor({ bits, roundTripMs }) {
+    super();
+    this.perMs = bits / 8 / 1000;
+    this.delayMs = roundTripMs / 2;
+  }
+
+  /** @override @param {Buffer} bytes @param {string} _ @param {() => void} next */
+  _transform(bytes, _, next) {
+    const now = performance.now();
+    this.#free = Math.max(this.#free, now) + bytes.length / this.perMs;
+    setTimeout(() => !this.destroyed && this.push(bytes), this.#free + this.delayMs - now);
+    setTimeout(next, this.#free - now);
+  }
+
+  /** @override @param {() => void} done */
+  _flush(done) {
+    setTimeout(done, Math.max(0, this.#free + this.delayMs - performance.now()) + 1);
   }
 }

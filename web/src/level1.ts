@@ -52,6 +52,8 @@ export interface JoinedFrame {
   readonly provider?: string;
   readonly isolation?: string;
   readonly durability?: "durable" | "best-effort";
+  /** Who answers what programs ask of the terminal. */
+  readonly answers: "recorder" | "client";
   /** How long the session lives without clients, in milliseconds. */
   readonly keepMs?: number;
   /** Lets others watch, who show it. */
@@ -80,6 +82,7 @@ export interface InputAckFrame {
   readonly seq: number;
 }
 
+/** The terminal has this size from the next byte of output on. */
 export interface SizeFrame extends Size {
   readonly type: "size";
 }
@@ -161,6 +164,17 @@ export function encodeNumberedInput(seq: number, input: string | Uint8Array): Ui
   return frame;
 }
 
+/** How this window's terminal looks; each color as `#rrggbb`. */
+export interface Colors {
+  readonly foreground: string;
+  readonly background: string;
+  readonly cursor: string;
+}
+
+export function encodeColors({ foreground, background, cursor }: Colors): string {
+  return JSON.stringify({ type: "colors", foreground, background, cursor });
+}
+
 /** All output below this offset is consumed. */
 export function encodeAck(offset: number): string {
   return JSON.stringify({ type: "ack", offset });
@@ -217,6 +231,7 @@ function decodeJoined(frame: Record<string, unknown>): JoinedFrame | undefined {
     ...optional("provider", string(frame["provider"], MAX_NAME)),
     ...optional("isolation", string(frame["isolation"], MAX_MESSAGE)),
     ...optional("durability", durability),
+    answers: frame["answers"] === "recorder" ? "recorder" : "client",
     ...optional("keepMs", whole(frame["keep_ms"])),
     ...optional("invitation", string(frame["invitation"], MAX_NAME)),
   };

@@ -9,9 +9,11 @@
  */
 import type { Connection, ConnectionEvents } from "./connection";
 import {
+  type Colors,
   decodeMessage,
   decodeOutput,
   encodeAck,
+  encodeColors,
   encodeNumberedInput,
   encodeWish,
   type GapFrame,
@@ -49,8 +51,8 @@ export interface LineEvents {
   text(data: string): void;
   /** Output at level 1. `replay`: it was written before this page came. `done` has to be called when all of it is parsed. */
   bytes(bytes: Uint8Array, replay: boolean, done: () => void): void;
-  /** What was drawn counts no longer: `screen` draws what there is now, on a terminal that is reset. */
-  redraw(screen: string): void;
+  /** What was drawn counts no longer: `screen` draws what there is now, on a terminal that is reset. `done` as for `bytes`. */
+  redraw(screen: string, done: () => void): void;
   /** This many bytes are missing here. `done` as for `bytes`. */
   gap(bytes: number, reason: string, done: () => void): void;
   /** The terminal's size, from the output on that comes next. */
@@ -102,6 +104,8 @@ export class Line {
   #toldSize: Size | undefined;
   /** What the address of this connection says. */
   #askedSize: Size | undefined;
+  #colors: Colors | undefined;
+  #drives = false;
   #opened = false;
   #over = false;
   #retryMs: number | undefined;
@@ -170,6 +174,12 @@ export class Line {
   resize(size: Size): void {
     this.#size = size;
     this.#tellSize();
+  }
+
+  /** Tells how this window's terminal looks, whenever it is this window that types. */
+  setColors(colors: Colors): void {
+    this.#colors = colors;
+    this.#tellColors();
   }
 
   /** Asks to be the one who types. */
@@ -310,6 +320,10 @@ export class Line {
     this.#send(encodeResize(this.#size.cols, this.#size.rows));
   }
 
+  #tellColors(): void {
+    if (this.#drives && this.#colors !== undefined && this.#link.phase === "up") this.#send(encodeColors(this.#colors));
+  }
+
   #heard(): void {
     this.#heardAt = performance.now();
     this.#trust();
@@ -346,7 +360,8 @@ export class Line {
       case "screen":
         if (frame.size !== undefined) this.events.size(frame.size);
         this.#begin(frame.offset);
-        return this.events.redraw(frame.data);
+        // The broker draws no other one before this one was seen.
+        return this.events.redraw(frame.data, this.#now(() => this.#acknowledge(true)));
       case "gap":
         return this.#skip(frame.from, frame.to, frame.reason);
       case "input-ack":
@@ -362,6 +377,7 @@ export class Line {
       case "clients":
         // A viewer's input is refused and never acknowledged.
         if (frame.clients.some(({ client, role }) => client === this.#target.client && role === "viewer")) this.#input.forget();
+        this.#setRole(frame.clients.find(({ client }) => client === this.#target.client)?.role ?? "viewer");
         return this.events.news(frame);
       case "status":
         // A sandbox that is being made takes its time.
@@ -383,16 +399,25 @@ export class Line {
     // Where the bytes go on after those that came, nothing on the screen changes.
     if (before === undefined || epoch !== frame.epoch || frame.offset < before) {
       this.#begin(frame.offset);
-      if (before !== undefined) this.events.redraw("");
+      if (before !== undefined) this.events.redraw("", () => {});
     } else this.#acknowledged = before;
     if (frame.size !== undefined) this.events.size(frame.size);
     this.events.news(frame);
     // Text that was typed after what may be lost would mean something else without it.
     const dropped = unknown > 0 ? this.outbox.drop() : 0;
     this.#advance({ kind: "ready" });
+    this.#drives = false;
+    this.#setRole(frame.role);
     if (unknown > 0) this.events.unknown(unknown, dropped);
     this.#tellSize();
     this.outbox.flush();
+  }
+
+  /** The colors are those of whoever types. */
+  #setRole(role: Role): void {
+    const drove = this.#drives;
+    this.#drives = role === "driver";
+    if (!drove) this.#tellColors();
   }
 
   /** Offsets are counted from here. */
@@ -426,19 +451,27 @@ export class Line {
   }
 
   #drawnTo(offset: number): () => void {
-    const generation = this.#generation;
-    return () => {
-      if (generation !== this.#generation || this.#over || offset <= this.#drawn) return;
+    return this.#now(() => {
+      if (offset <= this.#drawn) return;
       this.#drawn = offset;
       if (this.#drawn - this.#acknowledged >= ACK_BYTES) return this.#acknowledge();
       this.#ack ??= setTimeout(() => this.#acknowledge(), ACK_MS);
+    });
+  }
+
+  /** Does what is to be done once something is drawn, unless offsets are counted anew by then. */
+  #now(then: () => void): () => void {
+    const generation = this.#generation;
+    return () => {
+      if (generation === this.#generation && !this.#over) then();
     };
   }
 
-  #acknowledge(): void {
+  /** Tells how far the output is drawn; `anyway`: also what was told, or came with a screen. */
+  #acknowledge(anyway = false): void {
     clearTimeout(this.#ack);
     this.#ack = undefined;
-    if (!this.#isUp || this.#drawn <= this.#acknowledged) return;
+    if (!this.#isUp || (this.#drawn <= this.#acknowledged && !anyway)) return;
     this.#acknowledged = this.#drawn;
     this.#send(encodeAck(this.#drawn));
   }

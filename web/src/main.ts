@@ -97,6 +97,7 @@ const terminal = new Terminal(
     },
     bell: ring,
     said: (said) => board.said(said, preferences.systemNotices),
+    gap: () => view.notice("Output of this program did not arrive. Most programs draw all anew with Ctrl+L.", true),
     copied: (how, text) => {
       if (how === "done") return view.notice(copyWords(how, text));
       offer(copyWords(how, text), "Copy", () => void copy(text));
@@ -288,6 +289,7 @@ function connect(access: { provider?: string; version?: string }): void {
           const { create: _, ...joined } = target;
           target = { ...joined, session: frame.session, client: frame.client };
           remember({ session: frame.session, client: frame.client });
+          terminal.setRecorded(frame.answers === "recorder");
         }
         on({ kind: "frame", frame });
       },
@@ -299,11 +301,11 @@ function connect(access: { provider?: string; version?: string }): void {
         terminal.write(bytes, replay, done);
         if (!replay) files.stirred();
       },
-      redraw: (screen) => {
+      redraw: (screen, done) => {
         terminal.reset();
-        terminal.write(screen, true);
+        terminal.write(screen, true, done);
       },
-      gap: (bytes, reason, done) => terminal.write(leftOut(bytes, reason), true, done),
+      gap: (bytes, reason, done) => terminal.gap(leftOut(bytes, reason), done),
       size: (size) => {
         terminal.setSize(size);
         on({ kind: "frame", frame: { type: "size", cols: size.cols, rows: size.rows } });
@@ -333,6 +335,7 @@ function connect(access: { provider?: string; version?: string }): void {
     (url, level, events) => new Connection(url, level, events),
   );
   line = made;
+  line.setColors(terminal.colors);
 }
 
 /** The session that this tab showed is over: a new one takes its place, and the person is told. */
@@ -688,6 +691,7 @@ function applyPreferences(): void {
   const options = terminalOptions();
   document.documentElement.dataset["appearance"] = options.look.name;
   terminal.setOptions(options);
+  line?.setColors(terminal.colors);
 }
 
 function prefer(change: Partial<Record<keyof Preferences, unknown>>): void {

@@ -1,6 +1,7 @@
 /**
- * Keeps the terminal emulator from answering: within replay the program that asked has its answer since long, or is gone, and an answer
- * would be typed into whatever runs now; and where somebody else types, their terminal answers. Knows what in a program's output asks.
+ * Keeps the terminal emulator from answering: where the recorder answers; within replay, since the program that asked has its answer since
+ * long, or is gone, and an answer would be typed into whatever runs now; and where somebody else types, since their terminal answers.
+ * Knows what in a program's output asks.
  *
  * An answer is given while the question is parsed, before anything else happens in the page. So each question is let through to the emulator,
  * and what comes out of it is an answer until this piece of output is parsed: keys, mouse and focus come as events of their own, and never
@@ -27,8 +28,9 @@ const CSI: readonly IFunctionIdentifier[] = [
   { intermediates: "&", final: "u" }, // DECRQUPSS
   { prefix: "?", final: "m" }, // XTQMODKEYS
   { prefix: "?", final: "g" }, // XTQFMTKEYS
-  { prefix: "?", final: "h" }, // to switch on the reports of the focus asks for one
 ];
+/** To switch on the reports of the focus asks for one, which only a window can answer. */
+const FOCUS: IFunctionIdentifier = { prefix: "?", final: "h" };
 /** Questions by OSC: each of these sets something, and with `?` asks for it. */
 const OSC = [4, 5, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 21, 50];
 /** Questions by DCS. */
@@ -44,13 +46,16 @@ export class Silence {
   #replay = false;
   /** Somebody else types. */
   viewer = false;
+  /** The recorder answers. */
+  recorded = false;
   #answering = false;
 
   /** Has to be made after everything else that handles the same sequences. */
   constructor(parser: IParser) {
-    for (const id of CSI) parser.registerCsiHandler(id, () => this.#ask());
-    for (const id of OSC) parser.registerOscHandler(id, () => this.#ask());
-    for (const id of DCS) parser.registerDcsHandler(id, () => this.#ask());
+    for (const id of CSI) parser.registerCsiHandler(id, () => this.#ask(this.recorded));
+    for (const id of OSC) parser.registerOscHandler(id, () => this.#ask(this.recorded));
+    for (const id of DCS) parser.registerDcsHandler(id, () => this.#ask(this.recorded));
+    parser.registerCsiHandler(FOCUS, () => this.#ask(false));
     parser.registerOscHandler(CLIPBOARD, () => this.#replay || this.viewer);
   }
 
@@ -69,9 +74,9 @@ export class Silence {
     this.#answering = false;
   }
 
-  /** False: the emulator goes on with it. */
-  #ask(): false {
-    if (!this.#answering && (this.#replay || this.viewer)) {
+  /** Somebody else has `answered`, where it is so. False: the emulator goes on with it. */
+  #ask(answered: boolean): false {
+    if (!this.#answering && (answered || this.#replay || this.viewer)) {
       this.#answering = true;
       queueMicrotask(() => void (this.#answering = false));
     }

@@ -17,7 +17,7 @@ import { mendInverse } from "./inverse";
 import { Keyboard, type KeyboardOptions } from "./keyboard/keyboard";
 import { KeyboardModes } from "./keyboard/modes";
 import type { Modifiers } from "./keyboard/press";
-import type { Size } from "./level1";
+import type { Colors, Size } from "./level1";
 import { cleanPaste, takePastes } from "./paste";
 import { listen } from "./notices/listen";
 import type { Said } from "./notices/parse";
@@ -50,6 +50,8 @@ export interface TerminalHandlers {
   bell(): void;
   /** The program told of something beside its output. */
   said(said: Said): void;
+  /** Output of a full-screen program is missing, so that its picture may be torn. */
+  gap?(): void;
   /** The program put `text` on the clipboard; was kept from it, as nobody was working in this terminal; or the browser did not let this page. */
   copied(how: Copied, text: string): void;
   /** The pointer is on a link that leads to `url`, or no longer is. */
@@ -84,6 +86,8 @@ const FONTS =
 
 /** Ends any escape sequence (CAN), then full reset (RIS). */
 const RESET = "\x18\x1bc";
+/** Ends any escape sequence (CAN), and any colour. */
+const CUT = "\x18\x1b[0m";
 /** No cursor, no mouse reports, no bracketed paste: nobody is there to hear them, and text can be selected again. */
 const RETIRE = "\x1b[?25l\x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?2004l";
 
@@ -105,6 +109,8 @@ export class Terminal {
   /** Whether what was given to xterm.js last is replay. */
   #replay = false;
   #pasting = false;
+  /** What waits until it is known what a gap does. */
+  #held: (() => void)[] | undefined;
 
   constructor(
     host: HTMLElement,
@@ -157,6 +163,8 @@ export class Terminal {
 
     xterm.open(host);
     mendInverse(xterm);
+    // Who wants to read the terminal gets its cells, too.
+    if (options.renderer === "dom") Object.assign(host, { xterm });
     this.#useRenderer();
     takePastes(host, { text: (text) => handlers.pasted(text), files: (transfer) => handlers.pastedFiles(transfer) });
     this.#takeTouches(host);
@@ -180,6 +188,7 @@ export class Terminal {
    * what it copies have no effect.
    */
   write(output: string | Uint8Array, replay = false, done?: () => void): void {
+    if (this.#held !== undefined) return void this.#held.push(() => this.write(output, replay, done));
     if (replay !== this.#replay) {
       this.#replay = replay;
       // In its turn: what was written before is parsed as it was.
@@ -188,8 +197,25 @@ export class Terminal {
     this.#xterm.write(output, done);
   }
 
+  /**
+   * Draws `bar` in the place of output that is missing. Not into what a full-screen program has drawn: there only a sequence that was cut
+   * ends, and the handler is told.
+   */
+  gap(bar: string, done?: () => void): void {
+    if (this.#held !== undefined) return void this.#held.push(() => this.gap(bar, done));
+    const held: (() => void)[] = (this.#held = []);
+    this.#xterm.write("", () => {
+      const alternate = this.#xterm.buffer.active.type === "alternate";
+      this.#held = undefined;
+      this.write(alternate ? CUT : bar, true, done);
+      for (const write of held) write();
+      if (alternate) this.handlers.gap?.();
+    });
+  }
+
   /** An empty terminal for a new session, after all that is still being drawn. */
   reset(done?: () => void): void {
+    if (this.#held !== undefined) return void this.#held.push(() => this.reset(done));
     this.#xterm.write(RESET, () => {
       this.#xterm.options.disableStdin = false;
       done?.();
@@ -198,6 +224,7 @@ export class Terminal {
 
   /** The terminal has this size, after all that is still being drawn; without one it has the window's. */
   setSize(size: Size | undefined): void {
+    if (this.#held !== undefined) return void this.#held.push(() => this.setSize(size));
     this.#xterm.write("", () => {
       this.#size = size;
       clearTimeout(this.#settling);
@@ -208,6 +235,11 @@ export class Terminal {
   /** Somebody else types: what the program asks of the terminal is not answered here. */
   setViewer(viewer: boolean): void {
     this.#silence.viewer = viewer;
+  }
+
+  /** The recorder answers what programs ask of the terminal, so that nobody does here. */
+  setRecorded(recorded: boolean): void {
+    this.#silence.recorded = recorded;
   }
 
   /** The session is over: what is on the screen stays, to read and to copy. */
@@ -257,6 +289,12 @@ export class Terminal {
     this.#xterm.dispose();
   }
 
+  /** What programs are told of its colours. */
+  get colors(): Colors {
+    const { foreground, background, cursor } = this.#xterm.options.theme ?? {};
+    return { foreground: foreground ?? "#ffffff", background: background ?? "#000000", cursor: cursor ?? "#ffffff" };
+  }
+
   /** Looks and works like this from now on. */
   setOptions(options: TerminalOptions): void {
     this.#options = options;
@@ -286,7 +324,11 @@ export class Terminal {
 
   #draw(): void {
     const room = this.#measure(this.#options.fontSize);
-    if (room === undefined) return;
+    if (room === undefined) {
+      // Not laid out, and written to all the same.
+      if (this.#size !== undefined) this.#xterm.resize(this.#size.cols, this.#size.rows);
+      return;
+    }
     const size = this.#size ?? room;
     const larger = size.cols > room.cols || size.rows > room.rows;
     const fits = !larger || this.#shrink(size, room);

@@ -19,12 +19,14 @@ describe("text messages", () => {
     expect(decode({ ...READY, provider: "local", durability: "durable", size: { cols: 80, rows: 24 }, keep_ms: 60000, invitation: "code" })).toEqual({
       ...READY,
       type: "joined",
+      answers: "client",
       provider: "local",
       durability: "durable",
       size: { cols: 80, rows: 24 },
       keepMs: 60000,
       invitation: "code",
     });
+    expect(decode({ ...READY, answers: "recorder" })).toEqual({ ...READY, type: "joined", answers: "recorder" });
     expect(decode({ type: "screen", offset: 7, data: "\x1b[H", size: { cols: 2, rows: 1 } })).toEqual({ type: "screen", offset: 7, data: "\x1b[H", size: { cols: 2, rows: 1 } });
     expect(decode({ type: "gap", from: 1, to: 4, reason: "too old" })).toEqual({ type: "gap", from: 1, to: 4, reason: "too old" });
     expect(decode({ type: "input-ack", seq: 8 })).toEqual({ type: "input-ack", seq: 8 });

@@ -84,7 +84,10 @@ function setUp(target: Target = { session: "s1", create: true, client: "c1", rol
       heard.push(`${replay ? "replay" : "live"} ${new TextDecoder().decode(bytes)}`);
       parses.push(done);
     },
-    redraw: (screen) => void heard.push(`redraw ${screen}`),
+    redraw: (screen, done) => {
+      heard.push(`redraw ${screen}`);
+      parses.push(done);
+    },
     gap: (bytes, reason, done) => {
       heard.push(`gap ${bytes} ${reason}`);
       parses.push(done);
@@ -152,6 +155,26 @@ describe("output", () => {
     expect(take()).toEqual(["live ef"]);
   });
 
+  it("is in colours that the broker is told of whenever this window types, and only then", () => {
+    const { line, last } = setUp();
+    const told = () => last().messages.filter(({ type }) => type === "colors").map(({ background }) => background);
+    line.setColors({ foreground: "#ffffff", background: "#000001", cursor: "#ffffff" });
+    expect(told()).toEqual([]);
+    last().ready();
+    expect(told()).toEqual(["#000001"]);
+    last().say({ type: "clients", clients: [{ client: "c1", role: "viewer" }] });
+    line.setColors({ foreground: "#ffffff", background: "#000002", cursor: "#ffffff" });
+    expect(told()).toEqual(["#000001"]);
+    last().say({ type: "clients", clients: [{ client: "c1", role: "driver" }] });
+    last().say({ type: "clients", clients: [{ client: "c1", role: "driver" }, { client: "c2", role: "viewer" }] });
+    line.setColors({ foreground: "#ffffff", background: "#000003", cursor: "#ffffff" });
+    expect(told()).toEqual(["#000001", "#000002", "#000003"]);
+    last().close(1006);
+    vi.advanceTimersByTime(0);
+    last().ready();
+    expect(told()).toEqual(["#000003"]);
+  });
+
   it("is drawn anew in another epoch, and from a screen", () => {
     const { last, take, parse } = setUp();
     last().ready();
@@ -165,10 +188,11 @@ describe("output", () => {
     last().say({ type: "screen", offset: 100, data: "SCREEN", size: { cols: 9, rows: 3 } });
     last().write(100, "q");
     expect(take()).toEqual(["size 9x3", "redraw SCREEN", "live q"]);
-    // What was parsed of the old epoch acknowledges nothing of the new one.
+    // What was parsed of the old epoch acknowledges nothing of the new one. A screen is acknowledged at once.
     parse();
+    expect(last().acks).toEqual([100]);
     vi.advanceTimersByTime(1000);
-    expect(last().acks).toEqual([101]);
+    expect(last().acks).toEqual([100, 101]);
   });
 
   it("names what is missing, also where the broker does not", () => {

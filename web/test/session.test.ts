@@ -37,7 +37,7 @@ it("says of a storage that cannot be used that it was the storage", () => {
 
 // --- level 1 ---
 
-const joined: Event = { kind: "frame", frame: { type: "joined", session: "s1", client: "me", role: "driver", epoch: 1, offset: 0, live: 0, input: 0, durability: "durable", keepMs: 60_000 } };
+const joined: Event = { kind: "frame", frame: { type: "joined", session: "s1", client: "me", role: "driver", epoch: 1, offset: 0, live: 0, input: 0, durability: "durable", answers: "recorder", keepMs: 60_000 } };
 const there = (...roles: ["driver" | "viewer", "driver" | "viewer"]): Event => ({
   kind: "frame",
   frame: { type: "clients", clients: roles.map((role, n) => ({ client: n === 0 ? "me" : "other", role })) },

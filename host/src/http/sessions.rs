@@ -29,7 +29,7 @@ use super::files::{Refusal, Slot};
 use super::routes::seconds;
 use super::serve::{Connection, Transfer};
 use super::{Shared, body};
-use crate::sandbox::{self, Code, Exit, Fault, Process};
+use crate::sandbox::{self, Code, Exit, Fault, Process, Size};
 use crate::session::{Invitation, Outcome, Summary};
 use crate::words::misleads;
 
@@ -85,6 +85,9 @@ fn describe(session: &Summary) -> Value {
         "sandbox": session.sandbox,
         "kept": session.kept,
         "durability": session.durability.map(|durability| durability.as_str()),
+        "size": session.size.map(|Size { cols, rows }| json!({ "cols": cols, "rows": rows })),
+        "title": session.about.title,
+        "directory": session.about.directory,
         "user": session.user.as_deref(),
         "clients": clients,
     })

@@ -21,10 +21,12 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::age::{Age, Due};
+use super::event::Readiness;
 use super::handing::Handing;
 use super::handle::{Input, Phase, Shared, Wishes, Workspace};
 use super::ledger::Ledger;
-use super::log::{Appender, Readiness};
+use super::log::Appender;
+use super::looks::Colors;
 use super::mount::{News, Order, Storage};
 use super::opening::{Opened, Opening, Shell, find};
 use super::output::{Chunk, Output, append};
@@ -97,6 +99,8 @@ struct Live {
     taken: Option<watch::Receiver<u64>>,
     /// What the recorder's keeper tells clients.
     news: Option<mpsc::Receiver<Stage>>,
+    /// How the driver's terminal looks, for the recorder.
+    colors: Option<watch::Sender<Option<Colors>>>,
     _lifetime: Lifetime,
 }
 
@@ -250,6 +254,7 @@ impl Driver {
                 self.step(Event::Released);
             }
             Turn::Wishes => {
+                self.tell_colors();
                 let (size, presence, shutdown, kill, touched) = {
                     let wishes = self.wishes.borrow_and_update();
                     let presence = match &wishes.roster {
@@ -327,7 +332,8 @@ impl Driver {
             },
             Answer::Resized(size, result) => {
                 if result.is_ok() {
-                    self.shared.size.send_replace(size);
+                    self.log.resized(None, size);
+                    self.shared.set_size(size);
                 }
                 self.step(Event::Resized(result));
             }
@@ -361,21 +367,25 @@ impl Driver {
         if let Some(note) = note {
             self.step(Event::News(note));
         }
-        let (live, size, tape) = match shell {
+        let (live, size, recorded) = match shell {
             Shell::Plain(Terminal { output, done, control, lifetime, .. }, size) => {
                 let output = Some(Output::Plain(output));
-                (Live { output, done: Some(done), control, taken: None, news: None, _lifetime: lifetime }, size, None)
+                let done = Some(done);
+                let live = Live { output, done, control, taken: None, news: None, colors: None, _lifetime: lifetime };
+                (live, size, None)
             }
-            Shell::Recorded(Recorded { output, begins, old, size, taken, news, done, control, lifetime }, tape) => {
-                self.log.begin_at(begins, old);
+            Shell::Recorded(recorded, tape) => {
+                self.log.begin_at(recorded.begins, recorded.old);
+                let Recorded { output, size, about, colors, taken, news, done, control, lifetime, .. } = recorded;
                 let output = Some(Output::Recorded(output));
-                let (done, taken, news) = (Some(done), Some(taken), Some(news));
-                let live = Live { output, done, control, taken, news, _lifetime: lifetime };
-                (live, Some(size), Some(tape))
+                let (done, taken, news, colors) = (Some(done), Some(taken), Some(news), Some(colors));
+                let live = Live { output, done, control, taken, news, colors, _lifetime: lifetime };
+                (live, Some(size), Some((tape, about)))
             }
         };
         self.terminal = Some(live);
-        self.shared.set_running(|sandbox| self.workspace(sandbox, cwd), tape);
+        self.tell_colors();
+        self.shared.set_running(|sandbox| self.workspace(sandbox, cwd), recorded);
         if let Some(size) = size {
             let wanted = self.shared.has_size(size);
             self.step(Event::Resize(wanted));
@@ -383,16 +393,22 @@ impl Driver {
         self.step(Event::Opened(Ok(size)));
     }
 
+    fn tell_colors(&self) {
+        let Some(colors) = self.terminal.as_ref().and_then(|live| live.colors.as_ref()) else { return };
+        let wanted = self.wishes.borrow().colors;
+        colors.send_if_modified(|colors| std::mem::replace(colors, wanted) != wanted);
+    }
+
     /// Appends a chunk, and what else one filling of the pipe has brought.
     fn output(&mut self, chunk: Chunk) {
-        append(&self.log, chunk);
+        append(&self.log, &self.shared, chunk);
         if let Some(output) = self.terminal.as_mut().and_then(|live| live.output.as_mut()) {
             for _ in 1..PIPE_CHUNKS {
                 if !self.log.has_room() {
                     break;
                 }
                 let Some(chunk) = output.try_recv() else { break };
-                append(&self.log, chunk);
+                append(&self.log, &self.shared, chunk);
             }
         }
         self.step(Event::Output);
@@ -535,7 +551,7 @@ impl Driver {
         if let Some(mut output) = live.output {
             output.close();
             while let Some(chunk) = output.try_recv() {
-                append(&self.log, chunk);
+                append(&self.log, &self.shared, chunk);
             }
         }
     }

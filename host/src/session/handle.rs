@@ -9,11 +9,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
+use super::answers::Answered;
+use super::company::{Company, Receipt};
+use super::event::Durability;
 use super::invitation::Invitation;
 use super::ledger::{Ledger, Noted};
-use super::log::{Durability, Reader, Source};
+use super::log::{Reader, Source};
+use super::looks::{About, Colors};
 use super::roster::{Leaving, Presence, Progress, Role, Roster, Seat, SizeRule};
 use super::sessions::{Join, new_id};
 use super::state::CLOSED;
@@ -25,10 +29,6 @@ use crate::sandbox::{CHUNK_BYTES, Call, Provider, SandboxRef, Size};
 /// Beyond it [`Session::input`] waits. Small, because the pipe to the shell
 /// behind it queues too.
 const MAILBOX: usize = 4;
-
-/// Time between two lists of who is there. Each goes to everybody, and 64 of
-/// 64 would be a flood where two clients take control in turns.
-const TOLD_EVERY: Duration = Duration::from_millis(40);
 
 /// A guest's name where nobody signs in.
 const SOMEBODY: &str = "somebody";
@@ -100,6 +100,11 @@ pub struct Summary {
     pub kept: bool,
     /// What becomes of its output, once it runs.
     pub durability: Option<Durability>,
+    /// The terminal's size, once it runs.
+    pub size: Option<Size>,
+    /// What its programs say of themselves, as far as there is a recorder that
+    /// hears it.
+    pub about: About,
     /// Who is there.
     pub clients: Vec<Presence>,
 }
@@ -129,6 +134,8 @@ pub(super) struct Wishes {
     pub(super) roster: Roster,
     pub(super) shutdown: bool,
     pub(super) kill: bool,
+    /// How the driver's terminal looks, where it was told.
+    pub(super) colors: Option<Colors>,
     /// When somebody last used the session other than through its terminal.
     pub(super) touched: Instant,
 }
@@ -158,8 +165,12 @@ struct Status {
     /// While the shell runs.
     workspace: Option<Workspace>,
     durability: Option<Durability>,
+    /// That the terminal has, once the shell runs.
+    size: Option<Size>,
     /// Where the recorder keeps the output.
     tape: Option<Tape>,
+    /// What the recorder hears programs say of themselves.
+    about: Option<watch::Receiver<About>>,
     /// How it ended, and when that was told.
     ended: Option<(Outcome, Instant)>,
     /// No client may come any more.
@@ -184,8 +195,8 @@ pub(super) struct Shared {
     slow: SlowClient,
     keep: Duration,
     pub(super) wishes: watch::Sender<Wishes>,
-    /// The size that the terminal has.
-    pub(super) size: watch::Sender<Size>,
+    /// Where there is no recorder.
+    answered: Mutex<Answered>,
     mailbox: mpsc::Sender<Input>,
     output: Source,
     status: Mutex<Status>,
@@ -223,7 +234,9 @@ impl Shared {
             sandbox: None,
             workspace: None,
             durability: None,
+            size: None,
             tape: None,
+            about: None,
             ended: None,
             closed: false,
         };
@@ -239,8 +252,15 @@ impl Shared {
             rule,
             slow,
             keep,
-            wishes: watch::Sender::new(Wishes { size, roster, shutdown: false, kill: false, touched: now }),
-            size: watch::Sender::new(size),
+            wishes: watch::Sender::new(Wishes {
+                size,
+                roster,
+                shutdown: false,
+                kill: false,
+                colors: None,
+                touched: now,
+            }),
+            answered: Mutex::default(),
             mailbox,
             output,
             status: Mutex::new(status),
@@ -293,7 +313,7 @@ impl Shared {
     /// Tells which size the terminal has, and returns the one that is wanted:
     /// where no client has said any, that is the same.
     pub(super) fn has_size(&self, size: Size) -> Size {
-        self.size.send_replace(size);
+        self.set_size(size);
         let mut wanted = size;
         self.wishes.send_if_modified(|wishes| {
             wishes.size = wishes.roster.size(self.rule).unwrap_or(size);
@@ -301,6 +321,11 @@ impl Shared {
             false // who asks for it is told
         });
         wanted
+    }
+
+    /// The terminal has this size now.
+    pub(super) fn set_size(&self, size: Size) {
+        self.status().size = Some(size);
     }
 
     /// Changes who is there. What changes nothing wakes nobody.
@@ -343,12 +368,16 @@ impl Shared {
     }
 
     /// The shell runs. `workspace` makes what it takes to work beside it.
-    pub(super) fn set_running(&self, workspace: impl FnOnce(SandboxRef) -> Workspace, tape: Option<Tape>) {
+    pub(super) fn set_running(
+        &self,
+        workspace: impl FnOnce(SandboxRef) -> Workspace,
+        recorded: Option<(Tape, watch::Receiver<About>)>,
+    ) {
         let mut status = self.status();
         status.phase = Phase::Running;
         status.workspace = status.sandbox.clone().map(workspace);
-        status.durability = Some(if tape.is_some() { Durability::Durable } else { Durability::BestEffort });
-        status.tape = tape;
+        status.durability = Some(if recorded.is_some() { Durability::Durable } else { Durability::BestEffort });
+        (status.tape, status.about) = recorded.unzip();
     }
 
     pub(super) fn summary(&self) -> Summary {
@@ -371,6 +400,8 @@ impl Shared {
             name: self.ledger.name(),
             kept: self.kept,
             durability: status.durability,
+            size: status.size,
+            about: status.about.as_ref().map(|about| about.borrow().clone()).unwrap_or_default(),
             clients,
         }
     }
@@ -577,15 +608,34 @@ impl Client {
         self.progress.handed.subscribe()
     }
 
-    /// The size that the terminal has; changes with it.
-    pub fn size(&self) -> watch::Receiver<Size> {
-        self.session.0.size.subscribe()
+    /// This client, which drives, was sent the output before `offset`.
+    pub fn sent(&self, offset: u64) {
+        self.answered().sent(&self.name, offset);
+    }
+
+    /// From where on this client's terminal answers what programs ask, where no
+    /// recorder does: it has the output before `since`, which ends at `end`.
+    pub fn unanswered(&self, since: Option<u64>, end: u64) -> u64 {
+        self.answered().unanswered(&self.name, since, end)
+    }
+
+    /// A panic elsewhere must not spread to those who ask.
+    fn answered(&self) -> MutexGuard<'_, Answered> {
+        self.session.0.answered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells how this client's terminal looks. Of another one than the driver
+    /// it changes nothing. Never waits.
+    pub fn set_colors(&self, colors: Colors) {
+        self.session.0.wishes.send_if_modified(|wishes| {
+            let drives = wishes.roster.role(self.connection) == Some(Role::Driver);
+            drives && wishes.colors.replace(colors) != Some(colors)
+        });
     }
 
     /// Follows who is there.
     pub fn company(&self) -> Company {
-        let wishes = self.session.0.wishes.subscribe();
-        Company { wishes, version: None, connection: self.connection, rule: self.session.0.rule, next: None }
+        Company::of(self.session.0.wishes.subscribe(), self.connection, self.session.0.rule)
     }
 
     /// Tells numberings of the output apart that began anew: an offset counts
@@ -602,7 +652,7 @@ impl Client {
     /// What tells that this client has got the end, once it has left; none of a
     /// guest, for whom nothing is kept.
     pub fn receipt(&self) -> Option<Receipt> {
-        let receipt = || Receipt { shared: Arc::clone(&self.session.0), name: Arc::clone(&self.name) };
+        let receipt = || Receipt::of(Arc::clone(&self.session.0), Arc::clone(&self.name));
         (!self.guest).then(receipt)
     }
 
@@ -631,59 +681,5 @@ impl Drop for Client {
         let now = Instant::now();
         let how = self.leaving.get().copied().unwrap_or(Leaving::Lost);
         self.session.0.change(|roster| roster.leave(self.connection, how, now));
-    }
-}
-
-/// Says that a client has got the end of its session. Without it the end is
-/// kept for that client as long as it may come back.
-#[derive(Debug)]
-pub struct Receipt {
-    shared: Arc<Shared>,
-    name: Arc<str>,
-}
-
-impl Receipt {
-    /// The client has shown that it got all that it was sent.
-    pub fn confirm(self) {
-        let Receipt { shared, name } = self;
-        shared.wishes.send_modify(|wishes| wishes.roster.told(&name));
-    }
-}
-
-/// News of who is at a session.
-#[derive(Debug)]
-pub struct Company {
-    wishes: watch::Receiver<Wishes>,
-    version: Option<u64>,
-    connection: u64,
-    rule: SizeRule,
-    /// Nothing is told before.
-    next: Option<Instant>,
-}
-
-impl Company {
-    /// Waits for a change, the first time for nothing. Returns who is there
-    /// and what this client may do; no role when its place was taken. Changes
-    /// that follow each other fast are told together. Cancel-safe. Never
-    /// returns again once the session is gone.
-    pub async fn changed(&mut self) -> (Option<Role>, Vec<Presence>) {
-        loop {
-            if let Some(next) = self.next {
-                sleep_until(next).await;
-                self.next = None;
-            }
-            {
-                let wishes = self.wishes.borrow_and_update();
-                let version = Some(wishes.roster.version());
-                if self.version != version {
-                    self.version = version;
-                    self.next = Some(Instant::now() + TOLD_EVERY);
-                    return (wishes.roster.role(self.connection), wishes.roster.present(self.rule));
-                }
-            }
-            if self.wishes.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
     }
 }

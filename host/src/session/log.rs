@@ -27,6 +27,8 @@ use std::task::Poll;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::sync::Notify;
 
+use super::event::{Event, Readiness};
+use super::sizes::Sizes;
 use super::{Outcome, Stage};
 use crate::sandbox::{Code, Error, Fault, Size};
 
@@ -46,91 +48,6 @@ const JOINED: usize = 16 * 1024;
 /// live session is little and late news matters most: beyond it the oldest
 /// goes.
 const NEWS: usize = 64;
-
-/// What a reader is told. `Ready` comes before `Output`, that before `Ended`;
-/// each of `Ready` and `Ended` at most once. `Stage` may come at any time
-/// before `Ended`, after `Ready` at the place in the output at which it was
-/// told.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// News of a step on the way to the shell, or of a live session's storage.
-    Stage(Stage),
-    /// The shell runs.
-    Ready {
-        /// The session's id.
-        session: Arc<str>,
-        /// Offset of the first output byte that follows.
-        offset: u64,
-        /// The provider's name.
-        provider: Arc<str>,
-        /// What a person should know about its isolation.
-        isolation: Option<Arc<str>>,
-        /// The end of the output when this was told: what comes before it is
-        /// old.
-        live: u64,
-        /// The terminal's size at its start.
-        size: Size,
-        /// Whether the output outlives the broker.
-        durability: Durability,
-    },
-    /// What the shell printed. Never empty; follows the last without a gap,
-    /// but for [`Event::Gap`] and [`Reader::skip_to`].
-    Output {
-        /// Of the first byte, counted from the start of the shell.
-        offset: u64,
-        /// The bytes.
-        bytes: Bytes,
-    },
-    /// These bytes never reached the broker and are gone.
-    Gap {
-        /// Of the first byte that is missing.
-        from: u64,
-        /// Of the first byte that is there.
-        to: u64,
-    },
-    /// The reader has missed what comes before `to`, which the log no longer
-    /// holds. Told again until [`Reader::skip_to`] has moved the reader.
-    Behind {
-        /// The reader's offset.
-        from: u64,
-        /// Of the oldest byte that is held.
-        to: u64,
-        /// The end of the output now.
-        end: u64,
-    },
-    /// The session is over, and all output was told.
-    Ended(Outcome),
-}
-
-/// What `Ready` says of a session, the same for every reader.
-#[derive(Clone, Debug)]
-pub(super) struct Readiness {
-    pub(super) session: Arc<str>,
-    pub(super) provider: Arc<str>,
-    pub(super) isolation: Option<Arc<str>>,
-    pub(super) size: Size,
-    pub(super) durability: Durability,
-}
-
-/// What becomes of output that no client and no broker takes in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Durability {
-    /// A recorder in the sandbox keeps its last part; no byte of it is lost.
-    Durable,
-    /// It is lost: the terminal is the provider's own.
-    #[default]
-    BestEffort,
-}
-
-impl Durability {
-    /// Its name on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Durability::Durable => "durable",
-            Durability::BestEffort => "best-effort",
-        }
-    }
-}
 
 #[derive(Debug, Default)]
 struct Log {
@@ -160,6 +77,8 @@ struct Inner {
     news: VecDeque<(u64, Stage)>,
     /// How many news were let go.
     old_news: u64,
+    /// Empty until the shell runs.
+    sizes: Sizes,
     readers: Vec<Place>,
     next_reader: ReaderId,
 }
@@ -186,6 +105,8 @@ struct Place {
     offset: u64,
     /// News passed, counted from the first of the session.
     news: u64,
+    /// The size that it knows of, and the offset from which on it does.
+    size: (u64, Option<Size>),
     /// Whether the appender waits for it.
     holds: bool,
 }
@@ -245,6 +166,7 @@ impl Inner {
         while told.is_some_and(|told| self.old_news < told) && self.news.pop_front().is_some() {
             self.old_news += 1;
         }
+        self.sizes.forget(self.start());
     }
 
     /// Joins small neighbours. Each byte is copied a few times at most before
@@ -300,6 +222,16 @@ impl Inner {
         Some(stage)
     }
 
+    /// The size that the terminal has at the reader's offset, if the reader
+    /// knows of another one. What is not held has sizes that nobody here knows.
+    fn new_size(&self, reader: ReaderId) -> Option<(u64, Size)> {
+        let Place { offset, size: (since, known), .. } = self.readers.iter().find(|place| place.id == reader)?;
+        if *offset < self.start() {
+            return None;
+        }
+        self.sizes.between(*since, *offset).filter(|(_, size)| Some(*size) != *known)
+    }
+
     /// Where the output goes on at the reader's offset.
     fn stand(&mut self, reader: ReaderId) -> Stand {
         let offset = self.place(reader).offset;
@@ -320,15 +252,15 @@ impl Inner {
     }
 
     /// At most `max` bytes of the chunk at the reader's offset, as far as the
-    /// next news, if none stands before it.
+    /// next news or the next size, if none stands before it.
     fn take(&mut self, reader: ReaderId, max: usize) -> Option<(u64, Bytes)> {
-        if max == 0 || self.due(reader).is_some() {
+        if max == 0 || self.due(reader).is_some() || self.new_size(reader).is_some() {
             return None;
         }
         let Stand::At(index, skip) = self.stand(reader) else { return None };
         let offset = self.place(reader).offset;
         let news = self.news.iter().map(|(at, _)| *at).find(|at| *at > offset);
-        let max = news.map_or(max, |at| max.min((at - offset) as usize));
+        let max = news.into_iter().chain(self.sizes.next(offset)).fold(max, |max, at| max.min((at - offset) as usize));
         let chunk = &self.chunks[index].1;
         let bytes = chunk.slice(skip..chunk.len().min(skip.saturating_add(max)));
         self.place(reader).offset += bytes.len() as u64;
@@ -358,16 +290,21 @@ impl Inner {
             return Poll::Ready(Some(Event::Stage(stage.clone())));
         }
         if !cursor.ready
-            && let Some(Readiness { session, provider, isolation, size, durability }) = self.ready.clone()
+            && let Some(Readiness { session, provider, isolation, durability, .. }) = self.ready.clone()
         {
             cursor.ready = true;
             let (offset, live) = (self.place(cursor.id).offset, self.end.max(self.old));
-            let ready = Event::Ready { session, offset, live, provider, isolation, size, durability };
+            self.place(cursor.id).size = (offset, self.sizes.at(offset));
+            let ready = Event::Ready { session, offset, live, provider, isolation, durability };
             return Poll::Ready(Some(ready));
         }
         if cursor.ready {
             if let Some(stage) = self.take_news(cursor.id) {
                 return Poll::Ready(Some(Event::Stage(stage)));
+            }
+            if let Some((at, size)) = self.new_size(cursor.id) {
+                self.place(cursor.id).size = (at, Some(size));
+                return Poll::Ready(Some(Event::Size(size)));
             }
             if let Some((offset, bytes)) = self.take(cursor.id, usize::MAX) {
                 return Poll::Ready(Some(Event::Output { offset, bytes }));
@@ -423,7 +360,12 @@ impl Appender {
 
     /// Tells that the shell runs; once, before any output.
     pub(super) fn ready(&self, readiness: Readiness) {
-        self.0.lock().ready = Some(readiness);
+        {
+            let mut inner = self.0.lock();
+            let end = inner.end;
+            inner.sizes.change(end, readiness.size);
+            inner.ready = Some(readiness);
+        }
         self.0.grown.notify_waiters();
     }
 
@@ -453,6 +395,17 @@ impl Appender {
     /// out; what lies between its end and `offset` is missing for good.
     pub(super) fn append_at(&self, offset: u64, bytes: Bytes) {
         self.add(Some(offset), bytes);
+    }
+
+    /// The terminal has this size from `offset` on; without one, from all output
+    /// until now on.
+    pub(super) fn resized(&self, offset: Option<u64>, size: Size) {
+        {
+            let mut inner = self.0.lock();
+            let offset = offset.unwrap_or(inner.end);
+            inner.sizes.change(offset, size);
+        }
+        self.0.grown.notify_waiters();
     }
 
     fn add(&self, offset: Option<u64>, mut bytes: Bytes) {
@@ -549,7 +502,7 @@ impl Source {
         let news = inner.old_news + passed as u64;
         // Who comes to a session that runs is not told how it began.
         let stages = if since.is_some() && inner.ready.is_some() { inner.stages.len() } else { 0 };
-        inner.readers.push(Place { id, offset, news, holds });
+        inner.readers.push(Place { id, offset, news, size: (offset, None), holds });
         Reader { log: Arc::clone(&self.0), cursor: Cursor { id, stages, ready: false, ended: false } }
     }
 }
@@ -600,26 +553,25 @@ impl Reader {
         self.log.read(|inner| inner.take(self.cursor.id, max)).map(|(_, bytes)| bytes)
     }
 
-    /// The first offset from `offset` on at which no code point goes on, as
-    /// far as the log has the bytes: at most three later.
-    pub fn boundary(&self, offset: u64) -> u64 {
-        let inner = self.log.lock();
-        let byte = |at: u64| {
-            let (start, chunk) = inner.chunks.iter().find(|(start, chunk)| at < start + chunk.len() as u64)?;
-            chunk.get(usize::try_from(at.checked_sub(*start)?).ok()?).copied()
-        };
-        let goes_on = |at: &u64| byte(*at).is_some_and(|byte| byte & 0xC0 == 0x80);
-        (offset..offset + 3).find(|at| !goes_on(at)).unwrap_or(offset + 3)
-    }
-
-    /// Goes on at `offset`, forward only: what lies before it came from
-    /// elsewhere, or was told to be missing.
-    pub fn skip_to(&mut self, offset: u64) {
+    /// Goes on at `offset`: what lies before it came from elsewhere, or was told
+    /// to be missing. It may be what is still to come.
+    pub fn go_to(&mut self, offset: u64) {
         self.log.read(|inner| {
-            let place = inner.place(self.cursor.id);
-            place.offset = place.offset.max(offset);
+            inner.place(self.cursor.id).offset = offset;
             inner.trim();
         });
+    }
+
+    /// The terminal's size at `offset`, as far as that is known: once `Ready` was
+    /// told.
+    pub fn size_at(&self, offset: u64) -> Option<Size> {
+        self.log.lock().sizes.at(offset)
+    }
+
+    /// Who reads this knows from elsewhere that the terminal has this size from
+    /// `offset` on.
+    pub fn knows_size(&mut self, offset: u64, size: Size) {
+        self.log.read(|inner| inner.place(self.cursor.id).size = (offset, Some(size)));
     }
 
     /// Makes the appender wait for this reader, or no longer.

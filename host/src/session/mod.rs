@@ -9,16 +9,21 @@
 //! |---|---|
 //! | `sessions` | the table of live sessions: admits, lists, shuts down |
 //! | `handle` | what the rest of the broker holds of one session |
+//! | `company` | what a client hears of the others |
 //! | `handing` | who waits to be told that input was handed on |
 //! | `driver` | the one task that owns a session and does what `state` says |
 //! | `state` | the policy, pure, with the drawing of its states |
 //! | `output` | what the shell prints, on its way into the log |
 //! | `log` | what clients read, each from its own offset |
+//! | `event` | what they are told |
+//! | `sizes` | which size the terminal had where in the output |
 //! | `invitation` | lets others watch |
+//! | `answers` | what programs asked and nobody answered; pure |
 //! | `roster` | who is there, who drives, whose size counts; pure |
 //! | `tape` | the recorder in the sandbox: output that outlives the broker |
 //! | `said` | what the recorder says, checked |
 //! | `screens` | screens for clients that come late, drawn once for all who wait |
+//! | `looks` | a terminal's colors, title and directory |
 //! | `ledger` | the session's page in the journal |
 //! | `opening` | from a sandbox to a shell: a new one, or an earlier broker's |
 //! | `directory` | makes the directory that a shell starts in |
@@ -31,9 +36,12 @@
 //! | `reaper` | ends the sandboxes that no session knows |
 
 mod age;
+mod answers;
 mod cleanup;
+mod company;
 mod directory;
 mod driver;
+mod event;
 mod handing;
 mod handle;
 mod install;
@@ -41,6 +49,7 @@ mod invitation;
 mod lease;
 mod ledger;
 mod log;
+mod looks;
 mod mount;
 mod opening;
 mod output;
@@ -50,6 +59,7 @@ mod roster;
 mod said;
 mod screens;
 mod sessions;
+mod sizes;
 mod state;
 mod tape;
 #[cfg(test)]
@@ -67,9 +77,12 @@ use crate::journal::{self, Journal, Owner};
 use crate::sandbox::{Command, Error, Exit, Provider};
 use crate::storage::Mounter;
 
-pub use handle::{Client, Company, Denied, Ended, Phase, Receipt, Session, Summary, Workspace};
+pub use company::{Company, Receipt};
+pub use event::{Durability, Event};
+pub use handle::{Client, Denied, Ended, Phase, Session, Summary, Workspace};
 pub use invitation::{Invitation, Invitations};
-pub use log::{Durability, Event, Reader, WINDOW};
+pub use log::{Reader, WINDOW};
+pub use looks::{About, Colors};
 pub use mount::WORKSPACES;
 pub use reaper::reap;
 pub use roster::{Leaving, MAX_CLIENTS, Presence, Role, SizeRule};

@@ -4,29 +4,31 @@
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::handle::Shared;
 use super::log::Appender;
+use super::tape::Piece;
 
 /// Where output comes from.
 pub(super) enum Output {
     /// The provider's own terminal, which numbers nothing.
     Plain(mpsc::Receiver<Bytes>),
-    Recorded(mpsc::Receiver<(u64, Bytes)>),
+    Recorded(mpsc::Receiver<Piece>),
 }
 
 impl Output {
-    /// The next chunk, and its offset where that is known. Cancel-safe.
+    /// The next chunk. Cancel-safe.
     pub(super) async fn recv(&mut self) -> Option<Chunk> {
         match self {
-            Output::Plain(output) => output.recv().await.map(|bytes| Chunk(None, bytes)),
-            Output::Recorded(output) => output.recv().await.map(|(offset, bytes)| Chunk(Some(offset), bytes)),
+            Output::Plain(output) => output.recv().await.map(Chunk::Plain),
+            Output::Recorded(output) => output.recv().await.map(Chunk::Recorded),
         }
     }
 
     /// The next chunk, if it is there.
     pub(super) fn try_recv(&mut self) -> Option<Chunk> {
         match self {
-            Output::Plain(output) => output.try_recv().ok().map(|bytes| Chunk(None, bytes)),
-            Output::Recorded(output) => output.try_recv().ok().map(|(offset, bytes)| Chunk(Some(offset), bytes)),
+            Output::Plain(output) => output.try_recv().ok().map(Chunk::Plain),
+            Output::Recorded(output) => output.try_recv().ok().map(Chunk::Recorded),
         }
     }
 
@@ -39,13 +41,22 @@ impl Output {
     }
 }
 
-/// Output with its offset, where that is known.
-pub(super) struct Chunk(pub(super) Option<u64>, pub(super) Bytes);
+/// One piece of it.
+pub(super) enum Chunk {
+    Plain(Bytes),
+    Recorded(Piece),
+}
 
 /// Adds it to the log, in its place where that is known.
-pub(super) fn append(log: &Appender, Chunk(offset, bytes): Chunk) {
-    match offset {
-        Some(offset) => log.append_at(offset, bytes),
-        None => log.append(bytes),
+pub(super) fn append(log: &Appender, shared: &Shared, chunk: Chunk) {
+    match chunk {
+        Chunk::Plain(bytes) => log.append(bytes),
+        Chunk::Recorded(Piece::Output(offset, bytes)) => log.append_at(offset, bytes),
+        Chunk::Recorded(Piece::Size(offset, size)) => {
+            log.resized(Some(offset), size);
+            shared.set_size(size);
+        }
+        // The log finds by itself what is missing.
+        Chunk::Recorded(Piece::Gap(..)) => {}
     }
 }

@@ -123,13 +123,14 @@ impl Frames {
                     }
                 }
                 Some(Said::Gap(from, to)) => self.goes_on(*from, *to)?,
+                Some(Said::Size(offset, _)) => self.goes_on(*offset, *offset)?,
                 _ => {}
             }
             return Ok(said);
         }
     }
 
-    /// Output, or its absence, from one offset to another.
+    /// Output, its absence or its size, from one offset to another.
     fn goes_on(&mut self, from: u64, to: u64) -> Result<()> {
         if from < self.next {
             return Err(garbled(format_args!("output goes back from offset {} to {from}", self.next)));

@@ -4,7 +4,7 @@
 //! Deliberately knows neither sandbox nor recorder: the caller draws.
 //!
 //! ```text
-//!   waits ──▶ has the turn ──▶ draws, at the latest offset that anybody wants
+//!   waits ──▶ has the turn ──▶ draws the screen as it is then
 //!     ▲            │                 │
 //!     │            ▼                 ▼ the result is everybody's who waited
 //!     └── a guest steps back     has its picture
@@ -73,8 +73,6 @@ pub(super) struct Screens {
 struct Waiting {
     own: usize,
     guests: usize,
-    /// The latest offset that one of them wants.
-    offset: u64,
     /// Counts drawings that were begun.
     begun: u64,
     /// The last that came to an end, while there is somebody who may want it.
@@ -88,10 +86,10 @@ impl Default for Screens {
 }
 
 impl Screens {
-    /// A picture at `offset` or later. `draw` makes one; all who wait when it
-    /// begins get the same, or the same error. Cancel-safe: another one that
+    /// A picture at `offset` or later, or one that was begun from now on: who asks
+    /// knows no later offset. `draw` makes one; all who wait when it begins get the same, or the same error. Cancel-safe: another one that
     /// waits draws then.
-    pub(super) async fn get<F>(&self, offset: u64, asker: Asker, draw: impl FnOnce(u64) -> F) -> Result<Arc<Picture>>
+    pub(super) async fn get<F>(&self, offset: u64, asker: Asker, draw: impl FnOnce() -> F) -> Result<Arc<Picture>>
     where
         F: Future<Output = Result<Picture>>,
     {
@@ -106,17 +104,17 @@ impl Screens {
                 break turn;
             }
         };
-        let (number, offset) = self.begin();
-        let drawn = draw(offset).await.map(Arc::new);
+        let number = self.begin();
+        let drawn = draw().await.map(Arc::new);
         self.lock().last = Some((number, drawn.clone()));
         drop(turn);
         drawn
     }
 
-    fn begin(&self) -> (u64, u64) {
+    fn begin(&self) -> u64 {
         let mut waiting = self.lock();
         waiting.begun += 1;
-        (waiting.begun, waiting.offset)
+        waiting.begun
     }
 
     /// A panic elsewhere must not spread to those who wait.
@@ -147,7 +145,6 @@ impl<'a> Place<'a> {
     fn take(screens: &'a Screens, offset: u64, asker: Asker) -> Self {
         let mut waiting = screens.lock();
         *waiting.count(asker) += 1;
-        waiting.offset = waiting.offset.max(offset);
         Place { screens, offset, asker, before: waiting.begun }
     }
 
@@ -165,7 +162,7 @@ impl Drop for Place<'_> {
         let mut waiting = self.screens.lock();
         *waiting.count(self.asker) -= 1;
         if waiting.own + waiting.guests == 0 {
-            (waiting.offset, waiting.last) = (0, None);
+            waiting.last = None;
         }
     }
 }
@@ -183,7 +180,7 @@ mod tests {
         Picture::new(offset, Size { cols: 80, rows: 24 })
     }
 
-    /// Draws what it is asked for, after the others had their turn to come.
+    /// Draws at this offset, after the others had their turn to come.
     async fn draw(log: &RefCell<Vec<u64>>, offset: u64) -> Result<Picture> {
         log.borrow_mut().push(offset);
         for _ in 0..3 {
@@ -193,20 +190,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_who_wait_get_one_drawing_at_the_latest_offset() {
+    async fn all_who_wait_get_one_drawing() {
         let (screens, log) = (Screens::default(), RefCell::default());
-        let got = join_all((1..=64).map(|at| screens.get(at, Asker::Own, |offset| draw(&log, offset)))).await;
-        // The first one began before the others came.
-        assert_eq!(*log.borrow(), [1, 64]);
+        let next = || draw(&log, 50 + log.borrow().len() as u64);
+        let got = join_all((1..=64).map(|at| screens.get(at, Asker::Own, next))).await;
+        // The first one began before the others came, and is too early for some.
+        assert_eq!(*log.borrow(), [50, 51]);
         let got: Vec<_> = got.into_iter().map(Result::unwrap).collect();
-        assert!(got[1..].iter().all(|picture| Arc::ptr_eq(picture, &got[1]) && picture.offset == 64));
+        assert!(got[..50].iter().all(|picture| picture.offset == 50));
+        assert!(got[50..].iter().all(|picture| Arc::ptr_eq(picture, &got[50]) && picture.offset == 51));
         assert!(screens.lock().last.is_none(), "nobody wants it any more");
     }
 
     #[tokio::test]
     async fn all_who_wait_get_one_error() {
         let (screens, tries) = (Screens::default(), RefCell::new(0));
-        let fail = |_| async {
+        let fail = || async {
             *tries.borrow_mut() += 1;
             tokio::task::yield_now().await;
             Err(Error::new(Fault::Provider, Code::OutOfRange, "too large"))
@@ -221,9 +220,9 @@ mod tests {
         let (screens, order) = (&Screens::default(), &RefCell::new(Vec::new()));
         let turn = screens.turn.acquire().await.unwrap();
         let get = |name: &'static str, asker, offset| async move {
-            let draw = |offset| async move {
+            let draw = || async move {
                 order.borrow_mut().push(name);
-                Ok(picture(offset))
+                Ok(picture(2))
             };
             assert_eq!(screens.get(offset, asker, draw).await.unwrap().offset, 2);
         };
@@ -238,9 +237,9 @@ mod tests {
     #[tokio::test]
     async fn who_gives_up_leaves_the_drawing_to_the_next() {
         let (screens, log) = (Screens::default(), RefCell::default());
-        let mut first = Box::pin(screens.get(1, Asker::Own, |_| std::future::pending()));
+        let mut first = Box::pin(screens.get(1, Asker::Own, std::future::pending));
         assert!(futures_util::poll!(&mut first).is_pending());
-        let second = screens.get(2, Asker::Own, |offset| draw(&log, offset));
+        let second = screens.get(2, Asker::Own, || draw(&log, 2));
         let (second, ()) = tokio::join!(second, async { drop(first) });
         assert_eq!(second.unwrap().offset, 2);
     }

@@ -30,6 +30,7 @@ use tracing::{Instrument, debug, info, warn};
 use super::Stage;
 pub(super) use super::install::DIRECTORY;
 use super::install::argv;
+use super::looks::{About, Colors};
 use super::patience::{PATIENCE, Pauses, again, may_pass, patiently, pause_after};
 use super::said::{Frames, Said, WORDS, from_wire, garbled};
 use super::screens::{Asker, Picture, Screens};
@@ -83,7 +84,7 @@ const REPLACED: Exit = Exit::Code(4);
 /// once for all who wait for it.
 pub const MAX_SCREEN: usize = 8 << 20;
 
-/// Time for the recorder to draw a screen. It reads all of its ring for it.
+/// Time for the recorder to draw a screen.
 const DRAWN_WITHIN: Duration = Duration::from_secs(60);
 
 /// Connections in a row over which the recorder soon said what cannot be. A way
@@ -104,15 +105,19 @@ pub struct Tape {
 /// numbered output.
 #[derive(Debug)]
 pub(super) struct Recorded {
-    /// Chunks with the offset of their first byte. Where one does not begin at
-    /// the last one's end, the recorder no longer had what lies between.
-    pub(super) output: mpsc::Receiver<(u64, Bytes)>,
+    /// Output and sizes, never a gap: where output does not begin at the last
+    /// one's end, the recorder no longer had what lies between.
+    pub(super) output: mpsc::Receiver<Piece>,
     /// Offset of the first byte that comes.
     pub(super) begins: u64,
     /// The end of the output when the recorder was attached to.
     pub(super) old: u64,
     /// The size that the terminal had.
     pub(super) size: Size,
+    /// What programs say of themselves.
+    pub(super) about: watch::Receiver<About>,
+    /// How the driver's terminal looks.
+    pub(super) colors: watch::Sender<Option<Colors>>,
     /// Bytes of input that the shell's terminal has taken from this broker.
     pub(super) taken: watch::Receiver<u64>,
     /// What becomes of the connection to it.
@@ -129,6 +134,8 @@ pub enum Piece {
     Output(u64, Bytes),
     /// The bytes from here to there are gone.
     Gap(u64, u64),
+    /// From this offset on the terminal had this size.
+    Size(u64, Size),
 }
 
 impl Tape {
@@ -156,6 +163,8 @@ impl Tape {
         let (done, how) = oneshot::channel();
         let (control, requests) = Control::new();
         let (tell, news) = mpsc::channel(NEWS);
+        let (colors, looks) = watch::channel(None);
+        let (says, about) = watch::channel(About::default());
         let Attachment { hello, begins, .. } = attachment;
         let size = from_wire(hello.size);
         let keeper = Keeper {
@@ -166,6 +175,8 @@ impl Tape {
             untaken: Untaken { base: hello.input, ..Untaken::default() },
             before: hello.input,
             taken: told,
+            about: says,
+            colors: looks,
             output,
             end: begins,
             acked: begins,
@@ -174,7 +185,8 @@ impl Tape {
         };
         let task = tokio::spawn(async move { _ = done.send(keeper.run(attachment).await) }.in_current_span());
         let lifetime = AbortOnDropHandle::new(task);
-        Recorded { output: numbered, begins, old: hello.end, size, taken, news, done: how, control, lifetime }
+        let (output, old, done) = (numbered, hello.end, how);
+        Recorded { output, begins, old, size, about, colors, taken, news, done, control, lifetime }
     }
 
     /// What is left of the output between two offsets, as far as there is
@@ -194,10 +206,10 @@ impl Tape {
         .boxed()
     }
 
-    /// What draws the screen at `offset` or later. All who wait for one get the
-    /// same. Tries again while that may help, for a minute.
+    /// What draws the screen as it is now, which is at `offset` or later. All who
+    /// wait for one get the same. Tries again while that may help, for a minute.
     pub async fn screen(&self, offset: u64, asker: Asker) -> Result<Arc<Picture>> {
-        let draw = |_| async move {
+        let draw = || async move {
             let within = || async move {
                 let late =
                     |_| Err(Error::new(Fault::Provider, Code::DeadlineExceeded, "the screen was not drawn in time"));
@@ -283,7 +295,7 @@ impl Playback {
                     match &piece {
                         Some(Piece::Gap(_, end)) => self.from = *end,
                         Some(Piece::Output(offset, bytes)) => self.from = offset + bytes.len() as u64,
-                        None => {}
+                        Some(Piece::Size(..)) | None => {}
                     }
                     (self.pauses, self.broke) = (Pauses::new(PAUSE), None);
                     return Ok(piece);
@@ -317,10 +329,7 @@ impl Reading {
             match frames.next()? {
                 Some(Said::Output(offset, bytes)) => return Ok(Some(Piece::Output(offset, bytes))),
                 Some(Said::Gap(from, to)) => return Ok(Some(Piece::Gap(from, to))),
-                Some(Said::Size(offset, size)) => {
-                    debug!(offset, size.cols, size.rows, "the size of what is read");
-                    continue;
-                }
+                Some(Said::Size(offset, size)) => return Ok(Some(Piece::Size(offset, size))),
                 Some(said) => return Err(said.unexpected()),
                 None => {}
             }
@@ -336,6 +345,10 @@ fn encode(frame: ToRecorder<'_>) -> Bytes {
     let mut out = Vec::new();
     frame.encode(&mut out);
     out.into()
+}
+
+fn looks(Colors { foreground, background, cursor }: Colors) -> Bytes {
+    encode(ToRecorder::Colors { foreground, background, cursor })
 }
 
 /// One connection to the recorder.
@@ -431,7 +444,9 @@ struct Keeper {
     /// Input that came before this broker.
     before: u64,
     taken: watch::Sender<u64>,
-    output: mpsc::Sender<(u64, Bytes)>,
+    about: watch::Sender<About>,
+    colors: watch::Receiver<Option<Colors>>,
+    output: mpsc::Sender<Piece>,
     /// Offset after the last byte received.
     end: u64,
     /// What the recorder knows of it.
@@ -487,7 +502,8 @@ impl Keeper {
         let mut heartbeat = interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut exit = None;
-        let mut received: VecDeque<(u64, Bytes)> = VecDeque::new();
+        let mut received: VecDeque<Piece> = VecDeque::new();
+        outbox.extend(self.colors.borrow_and_update().map(looks));
         loop {
             if received.is_empty() {
                 if let Some(exit) = exit.take() {
@@ -495,14 +511,14 @@ impl Keeper {
                 }
                 while let Some(said) = frames.next()? {
                     match said {
-                        Said::Output(offset, bytes) => received.push_back((offset, bytes)),
+                        Said::Output(offset, bytes) => received.push_back(Piece::Output(offset, bytes)),
+                        Said::Size(offset, size) => received.push_back(Piece::Size(offset, size)),
                         // The next offset says the same.
                         Said::Gap(from, to) => warn!(from, to, "the recorder no longer has this output"),
                         Said::Taken(input) => self.taken(input),
                         Said::Exit(how) => exit = Some(how),
-                        Said::Size(offset, size) => debug!(offset, size.cols, size.rows, "the terminal's size"),
-                        Said::Title(title) => debug!(title, "the terminal's title"),
-                        Said::Directory(path) => debug!(path, "the shell's directory"),
+                        Said::Title(title) => self.about.send_modify(|about| about.title = Some(title)),
+                        Said::Directory(path) => self.about.send_modify(|about| about.directory = Some(path)),
                         said => return Err(said.unexpected()),
                     }
                 }
@@ -513,12 +529,14 @@ impl Keeper {
             let room = outbox.len() < OUTBOX;
             tokio::select! {
                 place = self.output.reserve(), if !received.is_empty() => {
-                    let (Ok(place), Some((offset, bytes))) = (place, received.pop_front()) else {
+                    let (Ok(place), Some(piece)) = (place, received.pop_front()) else {
                         // Nobody wants it; the lifetime is about to be dropped.
                         return std::future::pending().await;
                     };
-                    self.end = offset + bytes.len() as u64; // both are checked
-                    place.send((offset, bytes));
+                    if let Piece::Output(offset, bytes) = &piece {
+                        self.end = offset + bytes.len() as u64; // both are checked
+                    }
+                    place.send(piece);
                     if self.end - self.acked >= ACK_EVERY {
                         self.acked = self.end;
                         outbox.push_back(encode(ToRecorder::Ack { offset: self.end }));
@@ -549,6 +567,7 @@ impl Keeper {
                         let _ = reply.send(known.ok_or_else(|| Error::new(Fault::Caller, Code::Unimplemented, message)));
                     }
                 },
+                Ok(()) = self.colors.changed(), if room => outbox.extend(self.colors.borrow_and_update().map(looks)),
                 place = stdin.reserve(), if !outbox.is_empty() => match (place, outbox.pop_front()) {
                     (Ok(place), Some(frame)) => place.send(frame),
                     // Its output ends too, and says why.

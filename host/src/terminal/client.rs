@@ -86,6 +86,12 @@ pub enum Control {
         /// Highest number of this client's input that was handed on.
         #[serde(deserialize_with = "number")]
         input: u64,
+        /// Who answers what programs ask of the terminal: `recorder` or
+        /// `client`, which an older broker leaves unsaid.
+        #[serde(default)]
+        answers: String,
+        /// The terminal's size at `offset`.
+        size: Option<Cells>,
     },
     /// What draws the screen as it was at an offset, on a terminal that was
     /// reset.
@@ -95,7 +101,11 @@ pub enum Control {
         offset: u64,
         /// Text for the terminal.
         data: String,
+        /// The terminal's size there.
+        size: Option<Cells>,
     },
+    /// The terminal has this size from the next byte of output on.
+    Size(Cells),
     /// Bytes that this client does not get.
     Gap {
         /// Of the first one.
@@ -386,15 +396,29 @@ mod tests {
                     provider: "local",
                     isolation: None,
                     durability: "durable",
+                    answers: "recorder",
                     keep_ms: 60_000,
                     size,
                     invitation: Some("code"),
                 },
-                Control::Ready { session: "s".into(), role: "driver".into(), epoch: 1, offset: 2, live: 3, input: 4 },
+                Control::Ready {
+                    session: "s".into(),
+                    role: "driver".into(),
+                    epoch: 1,
+                    offset: 2,
+                    live: 3,
+                    input: 4,
+                    answers: "recorder".into(),
+                    size: Some(size),
+                },
             ),
-            (ServerFrame::Screen { offset: 5, data, size }, Control::Screen { offset: 5, data: data.into() }),
+            (
+                ServerFrame::Screen { offset: 5, data, size },
+                Control::Screen { offset: 5, data: data.into(), size: Some(size) },
+            ),
             (ServerFrame::InputAck { seq: 6 }, Control::InputAck { seq: 6 }),
-            (ServerFrame::Size(size), Control::Other),
+            (ServerFrame::Size { offset: 5, size }, Control::Size(size)),
+            (ServerFrame::Pong {}, Control::Other),
             (
                 ServerFrame::Clients { clients: people },
                 Control::Clients { clients: vec![Person { client: "w1".into(), role: "viewer".into() }] },

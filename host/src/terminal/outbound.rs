@@ -54,10 +54,12 @@ pub(super) async fn pump(
             },
             // The shell waits for this client, and nobody joins its session.
             Turn::Event(Some(Event::Gap { to, .. } | Event::Behind { to, .. })) => {
-                reader.skip_to(to);
+                reader.go_to(to);
                 output.end = to;
                 Ok(())
             }
+            // The only client has set it.
+            Turn::Event(Some(Event::Size(_))) => Ok(()),
             Turn::Event(None) => unreachable!("`Ended` comes first and returns"),
             Turn::Complaint(complaint) => output.frame(ServerFrame::Error { message: &complaint.to_string() }).await,
             Turn::Ping => output.sink.send(Message::Ping(Bytes::new())).await,

@@ -3,8 +3,10 @@
 #![allow(unreachable_pub, missing_docs, reason = "a test has no public interface")]
 #![allow(clippy::unwrap_used, reason = "a surprise fails the test")]
 
+mod answers;
 mod attach;
 mod azurite;
+mod catching_up;
 mod cleanup;
 mod control;
 mod credentials;

@@ -26,6 +26,7 @@ use super::tty;
 use crate::cli::remote::{Broker, Connection};
 use crate::terminal::CloseCode;
 use crate::terminal::client::{Control, Link, Lost, Person, Told};
+use crate::terminal::level1::Cells;
 
 /// First and longest pause before a lost connection is made again.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(8));
@@ -115,6 +116,10 @@ pub(super) struct Visit {
     drives: bool,
     /// Keys since the last Enter that went nowhere.
     blind_keys: usize,
+    /// Nobody but this terminal answers what programs ask of one.
+    answers: bool,
+    /// The session's size that was said to be more than this terminal has.
+    too_large: Option<Cells>,
     /// What comes before it is replay.
     live: u64,
     acked: u64,
@@ -147,6 +152,8 @@ impl Visit {
             seen: None,
             drives: false,
             blind_keys: 0,
+            answers: false,
+            too_large: None,
             live: 0,
             acked: 0,
             seq: 0,
@@ -275,7 +282,7 @@ impl Visit {
                         None => self.tell_error(),
                         Some(Told::Output(offset, bytes)) => {
                             self.tell_error();
-                            let live = if self.drives { self.live } else { u64::MAX };
+                            let live = if self.drives && self.answers { self.live } else { u64::MAX };
                             let missing = self.screen.output(offset, &bytes, live)?;
                             if missing > 0 {
                                 tty::say(&format!("{missing} bytes of output are missing"));
@@ -365,16 +372,22 @@ impl Visit {
                     tty::say(&message);
                 }
             }
-            Control::Ready { session, role, epoch, offset, live, input } => {
+            Control::Ready { session, role, epoch, offset, live, input, answers, size } => {
                 self.ready(session, epoch, offset, input);
                 (self.live, self.drives, self.failures) = (live, role == "driver", 0);
                 self.take &= !self.drives;
                 if !self.drives && !self.viewer && !self.take {
                     tty::say(WATCHES);
                 }
+                self.answers = answers != "recorder";
+                self.sized(size);
                 return true;
             }
-            Control::Screen { offset, data } => self.screen.draw(offset, &data),
+            Control::Screen { offset, data, size } => {
+                self.sized(size);
+                self.screen.draw(offset, &data);
+            }
+            Control::Size(size) => self.sized(Some(size)),
             Control::Gap { from, to, reason } => {
                 self.screen.goes_on_at(to);
                 tty::say(&format!("{} bytes of output are gone: {reason}", to.saturating_sub(from)));
@@ -389,6 +402,21 @@ impl Visit {
             Control::Other => {}
         }
         false
+    }
+
+    /// The session's terminal has this size. Who drives has asked for another
+    /// one where it does not fit.
+    fn sized(&mut self, size: Option<Cells>) {
+        let own = tty::size().filter(|_| tty::shows() && !self.drives);
+        let (Some(size), Some(own)) = (size, own) else { return };
+        let fits = size.cols <= own.cols && size.rows <= own.rows;
+        if !fits && self.too_large != Some(size) {
+            tty::say(&format!(
+                "the session's terminal is {} by {} and this one {} by {}: make it larger to see what was written where",
+                size.cols, size.rows, own.cols, own.rows
+            ));
+        }
+        self.too_large = (!fits).then_some(size);
     }
 
     fn tell_error(&mut self) {

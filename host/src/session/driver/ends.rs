@@ -14,9 +14,9 @@ use tracing::{info, warn};
 use super::{Answer, Driver, failed};
 use crate::journal;
 use crate::sandbox::SandboxRef;
+use crate::session::Durability;
 use crate::session::cleanup;
 use crate::session::ledger::Noted;
-use crate::session::log::Durability;
 
 /// Time for a sandbox's last lease before the broker goes; the one that it has
 /// lasts for some time, too.

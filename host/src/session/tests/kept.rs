@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use tokio::time::{Instant, advance, timeout};
 
 use super::fake::{Reply, Shell, error, unavailable};
@@ -260,6 +261,41 @@ async fn frozen_viewers_stop_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_size_stands_in_the_output_without_a_recorder_too() {
+    let bed = Bed::new();
+    let (client, mut shell) = kept(&bed).await;
+    let size = Size { cols: 100, rows: 30 };
+    let mut reader = client.reader_at(0, false);
+    ready(&mut reader).await;
+    shell.print("before").await;
+    assert!(matches!(soon(reader.next()).await, Some(Event::Output { .. })));
+    client.resize(size);
+    let (wanted, reply) = shell.resize().await;
+    assert_eq!(wanted, size);
+    assert!(reader.next().now_or_never().is_none(), "the terminal does not have it yet");
+    reply.send(Ok(())).unwrap();
+    assert!(matches!(soon(reader.next()).await, Some(Event::Size(told)) if told == size));
+    shell.print("after").await;
+    let mut late = client.reader_at(3, false);
+    ready(&mut late).await;
+    assert_ne!(late.size_at(3), Some(size));
+    for reader in [&mut reader, &mut late] {
+        let mut told = Vec::new();
+        while told.last() != Some(&"after".to_owned()) {
+            match soon(reader.next()).await.unwrap() {
+                Event::Output { bytes, .. } => told.push(String::from_utf8_lossy(&bytes).into_owned()),
+                Event::Size(size) => told.push(size.cols.to_string()),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(told == ["after"] || told == ["ore", "100", "after"], "{told:?}");
+    }
+    assert_eq!(client.summary().size, Some(size));
+    drop((reader, late, client));
+    bed.all_gone().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_shell_may_wait_for_its_driver() {
     let bed = Bed::new();
     bed.change(|blueprint| blueprint.slow = SlowClient::Pause);
@@ -475,7 +511,7 @@ async fn a_guest_watches_and_changes_nothing() {
     assert!(guest.is_guest() && !client.is_guest() && !guest.take_control());
     assert_eq!(soon(guest.typed(1, Bytes::from_static(b"no"))).await, Err(Denied::Viewer));
     soon(client.typed(1, Bytes::from_static(b"yes"))).await.unwrap();
-    assert_eq!(*client.size().borrow(), large, "a guest has no say in it");
+    assert_eq!(client.summary().size, Some(large), "a guest has no say in it");
     let reader = guest.reader_at(0, false);
 
     // A guest that goes leaves nothing that the user's next window would take for its own.

@@ -91,7 +91,7 @@ async fn old_output_is_what_was_asked_for() {
 
 /// How a session's connection to a recorder ends that says this each time, and
 /// the output until then.
-async fn attached(said: &[Bytes]) -> (Error, Vec<(u64, Bytes)>) {
+async fn attached(said: &[Bytes]) -> (Error, Vec<Piece>) {
     let fake = Fake::new("fake");
     for _ in 0..100 {
         fake.prints(SH, said.to_vec());
@@ -120,14 +120,15 @@ async fn a_recorder_that_lies_ends_its_own_session_in_words() {
         frame(ToBroker::Taken { input: u64::MAX }),
         frame(ToBroker::Exit { code: 0, signal: 0, end: u64::MAX }),
         frame(ToBroker::Gap { from: 11, to: 12 }),
+        frame(ToBroker::Size { offset: 13, size: SIZE }),
         hello(14),
         Bytes::from_static(b"\x00not a frame"),
     ] {
         let (error, got) = attached(&[hello(14), good.clone(), lie.clone()]).await;
         assert_eq!(error.code, Code::DataLoss, "{lie:?}");
         assert!(error.message.contains("says what it must not"), "{error}");
-        assert_eq!(got[0], (10, Bytes::from_static(b"abcd")), "what was good is told");
-        assert!(got.iter().all(|(offset, _)| *offset < 20), "{got:?}");
+        assert_eq!(got[0], Piece::Output(10, Bytes::from_static(b"abcd")), "what was good is told");
+        assert!(got.iter().all(|piece| matches!(piece, Piece::Output(..20, _))), "{got:?}");
     }
 }
 

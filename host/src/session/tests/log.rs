@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use tokio::time::timeout;
 
 use super::*;
 use crate::sandbox::{Exit, Size};
-use crate::session::log::{Appender, Readiness};
-use crate::session::{Durability, Stage, WINDOW};
+use crate::session::event::Readiness;
+use crate::session::log::Appender;
+use crate::session::{Durability, Reader, Stage, WINDOW};
 
 fn log() -> Appender {
     keeping(0)
@@ -40,7 +42,7 @@ async fn a_reader_that_does_not_hold_is_left_behind_and_told_what_it_missed() {
         let behind = soon(reader.next()).await;
         assert!(matches!(behind, Some(Event::Behind { from: 0, to: 9000, end: 10_000 })), "{behind:?}");
     }
-    reader.skip_to(9_950);
+    reader.go_to(9_950);
     let mut read = Vec::new();
     while read.len() < 50 {
         read.extend_from_slice(&reader.try_output(7).unwrap());
@@ -48,18 +50,91 @@ async fn a_reader_that_does_not_hold_is_left_behind_and_told_what_it_missed() {
     assert_eq!(read, pattern(9_950, 50));
 }
 
-#[test]
-fn a_boundary_lies_between_two_code_points() {
+/// What a reader is told until there is no more: sizes as columns, and output.
+async fn told(reader: &mut Reader) -> Vec<(Option<u16>, Vec<u8>)> {
+    let mut told = Vec::new();
+    while let Some(event) = reader.next().now_or_never() {
+        match event.unwrap() {
+            Event::Size(size) => told.push((Some(size.cols), Vec::new())),
+            Event::Output { bytes, .. } => told.push((None, bytes.to_vec())),
+            other => panic!("{other:?}"),
+        }
+    }
+    told
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_size_stands_between_what_was_written_for_it_and_what_was_not() {
     let log = keeping(1000);
-    log.append(Bytes::from_static(b"a\xe6"));
-    log.append(Bytes::from_static(b"\xbc"));
-    log.append(Bytes::from_static(b"\""));
-    log.append(Bytes::from_static("😀".as_bytes()));
-    log.append(Bytes::from_static(b"\x80\x80\x80\x80"));
-    let reader = log.source().reader_at(0, false);
-    let found: Vec<u64> = (0..14).map(|at| reader.boundary(at)).collect();
-    // Four that go on with nothing are no code point.
-    assert_eq!(found, [0, 1, 3, 3, 4, 8, 9, 10, 11, 12, 12, 12, 12, 13]);
+    let size = |cols| Size { cols, rows: 24 };
+    let mut live = log.source().reader_at(0, false);
+    ready(&mut live).await;
+    log.append(Bytes::from_static(b"eighty"));
+    log.resized(None, size(100));
+    log.resized(None, size(120));
+    log.append(Bytes::from_static(b"more"));
+    let all = [(None, b"eighty".to_vec()), (Some(120), vec![]), (None, b"more".to_vec())];
+    assert_eq!(told(&mut live).await, all);
+    // Told where it stands, though nothing follows yet.
+    log.resized(None, size(80));
+    assert_eq!(told(&mut live).await, [(Some(80), vec![])]);
+    log.append(Bytes::from_static(b"!"));
+    for (since, cols, rest) in [
+        (0, 80, &[(None, b"eighty".to_vec()), (Some(120), vec![]), (None, b"more".to_vec()), (Some(80), vec![])][..]),
+        (3, 80, &[(None, b"hty".to_vec()), (Some(120), vec![]), (None, b"more".to_vec()), (Some(80), vec![])]),
+        (6, 120, &[(None, b"more".to_vec()), (Some(80), vec![])]),
+        (10, 80, &[]),
+    ] {
+        let mut reader = log.source().reader_at(since, false);
+        ready(&mut reader).await;
+        assert_eq!(reader.size_at(since), Some(size(cols)), "at {since}");
+        let mut rest = rest.to_vec();
+        rest.push((None, b"!".to_vec()));
+        assert_eq!(told(&mut reader).await, rest, "from {since}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_a_screen_is_told_what_changed_after_it() {
+    let log = keeping(1000);
+    let size = |cols| Size { cols, rows: 24 };
+    log.append(pattern(0, 100).into());
+    let mut reader = log.source().reader_at(0, false);
+    ready(&mut reader).await;
+    // Of a screen that is ahead of the log, which has yet to hear of its size.
+    reader.go_to(110);
+    reader.knows_size(110, size(120));
+    assert!(reader.next().now_or_never().is_none());
+    log.append(pattern(100, 10).into());
+    assert!(reader.next().now_or_never().is_none(), "the size that the log knows is older");
+    log.resized(None, size(120));
+    log.append(pattern(110, 2).into());
+    log.resized(None, size(90));
+    assert_eq!(told(&mut reader).await, [(None, pattern(110, 2)), (Some(90), vec![])]);
+    // And who goes on after a gap is told the size that was set in it.
+    let mut reader = log.source().reader_at(0, false);
+    ready(&mut reader).await;
+    reader.go_to(112);
+    assert_eq!(told(&mut reader).await, [(Some(90), vec![])]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_size_at_the_start_of_what_is_held_outlives_what_came_before() {
+    let log = keeping(1000);
+    let size = |cols| Size { cols, rows: 24 };
+    for i in 0..50 {
+        log.resized(None, size(80 + i));
+        log.append(pattern(u64::from(i) * 100, 100).into());
+    }
+    let mut reader = log.source().reader_at(4_050, false);
+    ready(&mut reader).await;
+    assert_eq!(reader.size_at(4_050), Some(size(120)));
+    let mut late = log.source().reader_at(0, false);
+    ready(&mut late).await;
+    assert!(matches!(soon(late.next()).await, Some(Event::Behind { to: 4000, .. })), "no size of what is gone");
+    late.go_to(4_000);
+    assert_eq!(late.size_at(0), Some(size(120)), "the oldest that is known");
+    assert!(matches!(soon(late.next()).await, Some(Event::Output { offset: 4000, .. })));
 }
 
 #[tokio::test(start_paused = true)]

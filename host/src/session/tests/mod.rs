@@ -195,6 +195,7 @@ impl Told {
                 assert_eq!(offset, self.output.len() as u64, "offsets have no gap");
                 self.output.extend_from_slice(&bytes);
             }
+            Event::Size(_) => {}
             Event::Gap { .. } | Event::Behind { .. } => panic!("{event:?}, and nothing was lost"),
             Event::Ended(outcome) => self.outcome = Some(outcome),
         }

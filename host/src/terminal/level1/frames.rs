@@ -5,10 +5,11 @@
 //! hash.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::sandbox::Size;
+use crate::session::Colors;
 use crate::terminal::frames::{BadFrame, CloseCode, bad, members, size, unknown_type};
 
 /// Name of the subprotocol, as offered and chosen in `Sec-WebSocket-Protocol`.
@@ -33,6 +34,12 @@ const INPUT: u8 = 0x02;
 /// Bytes before the terminal's own in a binary frame.
 const HEADER: usize = 9;
 
+/// What a message of a client may be.
+const KINDS: &str = "\"ack\", \"resize\", \"detach\", \"kill\", \"take-control\", \"colors\" or \"ping\"";
+
+/// How a color is written.
+const COLOR: &str = "a color as \"#rrggbb\"";
+
 /// A client's message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientFrame {
@@ -53,6 +60,8 @@ pub enum ClientFrame {
     Kill,
     /// The client wants to drive.
     TakeControl,
+    /// How the client's terminal looks.
+    Colors(Colors),
     /// The client asks whether somebody is there. A page sees no pings of
     /// WebSocket's own.
     Ping,
@@ -75,7 +84,15 @@ impl ClientFrame {
             Some("kill") => Ok(ClientFrame::Kill),
             Some("take-control") => Ok(ClientFrame::TakeControl),
             Some("ping") => Ok(ClientFrame::Ping),
-            _ => Err(unknown_type("\"ack\", \"resize\", \"detach\", \"kill\", \"take-control\" or \"ping\"", kind)),
+            Some("colors") => {
+                let color = |name: &'static str| match members.get(name) {
+                    Some(Value::String(text)) => color(text).ok_or_else(|| bad(name, COLOR, members.get(name))),
+                    other => Err(bad(name, COLOR, other)),
+                };
+                let (foreground, background, cursor) = (color("foreground")?, color("background")?, color("cursor")?);
+                Ok(ClientFrame::Colors(Colors { foreground, background, cursor }))
+            }
+            _ => Err(unknown_type(KINDS, kind)),
         }
     }
 
@@ -90,6 +107,14 @@ impl ClientFrame {
             seq => Ok(ClientFrame::Input { seq, bytes: message }),
         }
     }
+}
+
+/// Red, green and blue of `#rrggbb`.
+fn color(text: &str) -> Option<[u8; 3]> {
+    let digits = text.strip_prefix('#').filter(|digits| digits.len() == 6)?;
+    let number = digits.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok())??;
+    let [_, rgb @ ..] = number.to_be_bytes();
+    Some(rgb)
 }
 
 /// A binary frame of output that begins at `offset`.
@@ -120,7 +145,7 @@ pub(super) fn screen_tail(size: Cells, json: &mut String) {
 }
 
 /// A terminal's size on the wire.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cells {
     /// Columns.
     pub cols: u16,
@@ -195,9 +220,11 @@ pub enum ServerFrame<'a> {
         isolation: Option<&'a str>,
         /// `durable` or `best-effort`.
         durability: &'a str,
+        /// Who answers what programs ask of the terminal: `recorder` or `client`.
+        answers: &'a str,
         /// How long the session lives on without a client, in milliseconds.
         keep_ms: u64,
-        /// The terminal's size.
+        /// The terminal's size at `offset`.
         size: Cells,
         /// Lets others watch; not told to those who came by one.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -226,8 +253,14 @@ pub enum ServerFrame<'a> {
         /// The number.
         seq: u64,
     },
-    /// The terminal has this size now.
-    Size(Cells),
+    /// The terminal has this size from an offset on: in its place in the output.
+    Size {
+        /// Of the first byte that was written for it.
+        offset: u64,
+        /// The size.
+        #[serde(flatten)]
+        size: Cells,
+    },
     /// Who is there.
     Clients {
         /// All of them, this client included.
@@ -301,6 +334,14 @@ mod tests {
         assert_eq!(text(r#"{"type":"kill"}"#), Ok(ClientFrame::Kill));
         assert_eq!(text(r#"{"type":"take-control"}"#), Ok(ClientFrame::TakeControl));
         assert_eq!(text(r#"{"type":"ping"}"#), Ok(ClientFrame::Ping));
+        assert_eq!(
+            text(r##"{"type":"colors","foreground":"#ffffff","background":"#102030","cursor":"#0aF00f"}"##),
+            Ok(ClientFrame::Colors(Colors {
+                foreground: [255; 3],
+                background: [0x10, 0x20, 0x30],
+                cursor: [0x0a, 0xf0, 0x0f]
+            }))
+        );
         let input = Bytes::from_static(b"\x02\0\0\0\0\0\0\0\x07ls\n");
         let expected = ClientFrame::Input { seq: 7, bytes: Bytes::from_static(b"ls\n") };
         assert_eq!(ClientFrame::decode_binary(input), Ok(expected));
@@ -315,8 +356,9 @@ mod tests {
             (r#"{"type":"resize","cols":"0","rows":1}"#, "`cols` must be a number, found \"0\""),
             (
                 r#"{"type":"input","data":"ls"}"#,
-                "`type` must be \"ack\", \"resize\", \"detach\", \"kill\", \"take-control\" or \"ping\", found \"input\"",
+                "`type` must be \"ack\", \"resize\", \"detach\", \"kill\", \"take-control\", \"colors\" or \"ping\", found \"input\"",
             ),
+            (r#"{"type":"colors","foreground":"red"}"#, "`foreground` must be a color as \"#rrggbb\", found \"red\""),
             ("[]", "a message must be a JSON object, found an array"),
         ] {
             assert_eq!(ClientFrame::decode_text(frame).unwrap_err().to_string(), words, "{frame}");
@@ -340,7 +382,7 @@ mod tests {
                 ServerFrame::Clients { clients: vec![person, silent] },
                 r#"{"type":"clients","clients":[{"client":"w1","role":"driver","cols":80,"rows":24,"sets_size":true},{"client":"w2","role":"viewer","guest":"bob"}]}"#,
             ),
-            (ServerFrame::Size(size), r#"{"type":"size","cols":80,"rows":24}"#),
+            (ServerFrame::Size { offset: 7, size }, r#"{"type":"size","offset":7,"cols":80,"rows":24}"#),
             (ServerFrame::Pong {}, r#"{"type":"pong"}"#),
             (ServerFrame::InputAck { seq: 3 }, r#"{"type":"input-ack","seq":3}"#),
             (

@@ -84,6 +84,7 @@ pub(super) async fn pump(
             }
             Ok(ClientFrame::Ack(offset)) => _ = ack.send_replace(offset),
             Ok(ClientFrame::Resize(size)) => size.into_iter().for_each(|size| client.resize(size)),
+            Ok(ClientFrame::Colors(colors)) => client.set_colors(colors),
             Ok(ClientFrame::Ping) => _ = answer.try_send(Answer::Pong),
             Ok(ClientFrame::Detach) => {
                 client.leaves(Leaving::Detached);

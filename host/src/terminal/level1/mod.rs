@@ -49,7 +49,7 @@ pub(super) async fn serve(
         Ok(query) => query,
         Err(wrong) => return (Ending::closed(CloseCode::Policy, wrong.to_string()), None),
     };
-    let (since, epoch) = (query.since, query.epoch);
+    let (since, epoch, catch_up) = (query.since, query.epoch, query.catch_up);
     let client = match enter(sessions, query, user.clone()) {
         Ok(client) => client,
         Err(refused) => return (refused.into(), None),
@@ -60,7 +60,7 @@ pub(super) async fn serve(
     let since = since.filter(|_| !client.is_guest() && epoch.is_none_or(|epoch| epoch == client.epoch()));
     let (answer, answers) = mpsc::channel(BAD_FRAMES as usize);
     let (ack, acked) = watch::channel(0);
-    let outbound = outbound::Outbound::new(sink, &client, since, acked);
+    let outbound = outbound::Outbound::new(sink, &client, since, catch_up, acked);
     let ending = tokio::select! {
         ending = inbound::pump(stream, &client, answer, ack, limits) => ending,
         ending = outbound.pump(answers, limits) => ending,

@@ -6,12 +6,13 @@
 //! drives a session whose shell is to wait for it.
 //!
 //! ```text
-//!         Behind                read to its end
+//!         wants bytes           read to its end
 //!   Live ────────────▶ Playing ─────────────────▶ Live
-//!    │                    │ the recorder does not have it: a gap is told
-//!    │ with nothing       ▼
-//!    └─────────────▶ Fetching ──▶ Drawing ─────▶ Live
-//!                      the screen, in parts
+//!    │ Behind             │ the recorder does not have it: a gap is told
+//!    │ wants screens      ▼
+//!    ├──▶ Settling ──▶ Fetching ──▶ Drawing ─────▶ Live
+//!    │ with nothing       ▲    the screen, in parts
+//!    └────────────────────┘
 //! ```
 
 use std::future::pending;
@@ -27,9 +28,11 @@ use tracing::warn;
 
 use super::Answer;
 use super::frames::{self, Cells, Person, ServerFrame, WINDOW};
+use super::query::CatchUp;
 use crate::sandbox::{CHUNK_BYTES, Exit, Result as SandboxResult, Size};
 use crate::session::{
-    Asker, Client, Company, Event, Invitation, Outcome, Picture, Piece, Playback, Presence, Reader, Role, Stage,
+    Asker, Client, Company, Durability, Event, Invitation, KEPT, Outcome, Picture, Piece, Playback, Presence, Reader,
+    Role, Stage,
 };
 use crate::terminal::ending::Ending;
 use crate::terminal::frames::CloseCode;
@@ -45,11 +48,21 @@ const LOST: &str = "this output was lost before it reached the broker";
 /// the time in which a client must answer.
 const PARTS_PER_PING: usize = 4;
 
+/// Whether the recorder answers what programs ask of the terminal.
+const RECORDER_ANSWERS: bool = false;
+
+/// Output that a client may have yet to acknowledge when a screen is drawn for
+/// it: as much as a client draws before it says so, and as much again.
+const SETTLED: u64 = 128 * 1024;
+
 /// Where output comes from.
 enum Source {
     /// The session itself.
     Live,
-    /// The recorder was asked for the screen at this offset.
+    /// The client is behind, and has yet to draw what it was sent. A screen that
+    /// was drawn now would be old when the line is free for it.
+    Settling,
+    /// The recorder was asked for the screen.
     Fetching(BoxFuture<'static, SandboxResult<Arc<Picture>>>),
     /// The screen is being sent: one message in many frames, between which no
     /// other message can go.
@@ -104,6 +117,12 @@ pub(super) struct Outbound<'a> {
     /// The client has nothing, or may have nothing old: a picture of the screen
     /// will do.
     fresh: bool,
+    /// A client that is behind wants the screen, not what it has missed.
+    screens: bool,
+    /// Offset of the last screen that was sent.
+    drawn: u64,
+    /// The terminal's size, as far as the client was told.
+    size: Option<Size>,
     /// The recorder did not give what it was asked for.
     unrecorded: bool,
     /// Offset after the last byte sent.
@@ -113,6 +132,9 @@ pub(super) struct Outbound<'a> {
     /// What comes before this need not be acknowledged: it was not sent.
     floor: u64,
     ready: bool,
+    /// This client's terminal answers what programs ask: it drives, and there is
+    /// no recorder.
+    answers: bool,
 }
 
 enum Turn {
@@ -122,7 +144,6 @@ enum Turn {
     Acked,
     Company(Option<Role>, Vec<Presence>),
     Handed(u64),
-    Size(Size),
     Answer(Answer),
     Ping,
 }
@@ -133,6 +154,7 @@ impl<'a> Outbound<'a> {
         sink: &'a mut Writer,
         client: &'a Client,
         since: Option<u64>,
+        catch_up: CatchUp,
         acked: watch::Receiver<u64>,
     ) -> Self {
         let sent = since.unwrap_or(0);
@@ -143,11 +165,15 @@ impl<'a> Outbound<'a> {
             company: client.company(),
             source: Source::Live,
             fresh: since.is_none(),
+            screens: catch_up == CatchUp::Screen,
+            drawn: 0,
+            size: None,
             unrecorded: false,
             sent,
             acked,
             floor: sent,
             ready: false,
+            answers: false,
         }
     }
 
@@ -155,7 +181,7 @@ impl<'a> Outbound<'a> {
     pub(super) async fn pump(mut self, mut answers: mpsc::Receiver<Answer>, limits: &Limits) -> Ending {
         let mut ping = interval_at(Instant::now() + limits.ping_every, limits.ping_every);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut handed, mut size) = (self.client.handed(), self.client.size());
+        let mut handed = self.client.handed();
         loop {
             if matches!(self.source, Source::Drawing(_)) {
                 let now = ping.tick().now_or_never().is_some();
@@ -164,12 +190,17 @@ impl<'a> Outbound<'a> {
                 }
                 continue;
             }
-            let acked = self.floor.max(*self.acked.borrow_and_update()).min(self.sent);
+            let acked = *self.acked.borrow_and_update();
+            let unacked = self.sent.saturating_sub(self.floor.max(acked));
+            if matches!(self.source, Source::Settling) && unacked <= SETTLED && acked >= self.drawn {
+                self.fetch();
+            }
             // A chunk is sent whole.
-            let open = self.sent - acked + CHUNK_BYTES as u64 <= WINDOW;
+            let open = unacked + CHUNK_BYTES as u64 <= WINDOW;
+            let settling = matches!(self.source, Source::Settling);
             let (live, fetching, playing) = match &mut self.source {
                 Source::Live => (true, None, None),
-                Source::Drawing(_) => (false, None, None),
+                Source::Settling | Source::Drawing(_) => (false, None, None),
                 Source::Fetching(fetch) => (false, Some(fetch), None),
                 Source::Playing(playback, _) => (false, None, Some(playback)),
             };
@@ -178,10 +209,9 @@ impl<'a> Outbound<'a> {
                 event = self.reader.next(), if live && open => Turn::Event(event),
                 fetched = async { fetching.expect("guarded").await }, if fetching.is_some() => Turn::Fetched(fetched),
                 piece = async { playing.expect("guarded").next().await }, if playing.is_some() && open => Turn::Piece(piece),
-                () = told(&mut self.acked), if !open => Turn::Acked,
+                () = told(&mut self.acked), if !open || settling => Turn::Acked,
                 (role, present) = self.company.changed(), if self.ready => Turn::Company(role, present),
                 Ok(()) = handed.changed(), if self.ready => Turn::Handed(*handed.borrow_and_update()),
-                Ok(()) = size.changed(), if self.ready => Turn::Size(*size.borrow_and_update()),
                 Some(answer) = answers.recv() => Turn::Answer(answer),
                 _ = ping.tick() => Turn::Ping,
             };
@@ -204,10 +234,11 @@ impl<'a> Outbound<'a> {
                 }
                 Turn::Company(Some(role), present) => {
                     self.reader.hold(role == Role::Driver && self.client.shell_waits());
+                    let recorded = RECORDER_ANSWERS && self.client.tape().is_some();
+                    self.answers = role == Role::Driver && !recorded;
                     self.clients(&present).await
                 }
                 Turn::Handed(seq) => self.control(ServerFrame::InputAck { seq }).await,
-                Turn::Size(size) => self.control(ServerFrame::Size(size.into())).await,
                 Turn::Answer(Answer::Pong) => self.control(ServerFrame::Pong {}).await,
                 Turn::Answer(Answer::Complaint { code, message }) => {
                     self.control(ServerFrame::Error { code, message: &message, retry_ms: None }).await
@@ -227,18 +258,32 @@ impl<'a> Outbound<'a> {
     async fn event(&mut self, event: Event) -> Sent {
         match event {
             Event::Stage(stage) => self.stage(&stage).await,
-            Event::Ready { session, mut offset, live, provider, isolation, durability, .. } => {
+            Event::Ready { session, mut offset, mut live, provider, isolation, durability, .. } => {
                 self.ready = true;
+                let mut now = offset;
                 if self.client.is_guest() {
                     self.begin_at(live);
-                    offset = live;
+                    (offset, now) = (live, live);
+                } else if self.fresh && live - offset > KEPT {
+                    now = live;
+                    self.fetch();
+                }
+                let size = self.reader.size_at(now).unwrap_or(Size::DEFAULT);
+                self.reader.knows_size(offset, size);
+                self.size = Some(size);
+                let role = self.client.role().unwrap_or_default();
+                let recorded = durability == Durability::Durable;
+                self.answers = role == Role::Driver && !(recorded && RECORDER_ANSWERS);
+                if self.answers && !recorded {
+                    live = self.client.unanswered(Some(self.sent).filter(|_| !self.fresh), live);
+                    self.client.sent(self.sent);
                 }
                 let invitation = self.client.invitation().filter(|_| !self.client.is_guest());
-                let (size, input) = (*self.client.size().borrow(), *self.client.handed().borrow());
+                let input = *self.client.handed().borrow();
                 self.control(ServerFrame::Ready {
                     session: &session,
                     client: self.client.name(),
-                    role: self.client.role().unwrap_or_default().as_str(),
+                    role: role.as_str(),
                     epoch: self.client.epoch(),
                     offset,
                     live,
@@ -246,6 +291,7 @@ impl<'a> Outbound<'a> {
                     provider: &provider,
                     isolation: isolation.as_deref(),
                     durability: durability.as_str(),
+                    answers: if recorded && RECORDER_ANSWERS { "recorder" } else { "client" },
                     keep_ms: self.client.keep().as_millis() as u64,
                     size: size.into(),
                     invitation: invitation.map(Invitation::expose),
@@ -253,6 +299,7 @@ impl<'a> Outbound<'a> {
                 .await
             }
             Event::Output { offset, bytes } => self.output(offset, bytes, true).await,
+            Event::Size(size) => self.resized(size).await,
             Event::Gap { from, to } => self.gap(from, to, LOST).await,
             Event::Behind { to, end, .. } => self.behind(to, end).await,
             Event::Ended(_) => unreachable!("the caller has taken it"),
@@ -278,6 +325,14 @@ impl<'a> Outbound<'a> {
         self.control(ServerFrame::Clients { clients }).await
     }
 
+    /// From the next byte on the terminal has this size.
+    async fn resized(&mut self, size: Size) -> Sent {
+        if self.size.replace(size) == Some(size) {
+            return Ok(());
+        }
+        self.control(ServerFrame::Size { offset: self.sent, size: size.into() }).await
+    }
+
     /// Sends a chunk, of the session's own with as many more as are there and
     /// fit, or in parts.
     async fn output(&mut self, offset: u64, chunk: Bytes, join: bool) -> Sent {
@@ -292,6 +347,9 @@ impl<'a> Outbound<'a> {
             parts.push(more);
         }
         self.sent = offset;
+        if self.answers {
+            self.client.sent(offset + len as u64);
+        }
         if len <= MAX_JOINED {
             self.sent += len as u64;
             return self.sink.send(Message::Binary(frames::output(offset, parts.iter()))).await;
@@ -317,13 +375,15 @@ impl<'a> Outbound<'a> {
     /// `end` now.
     async fn behind(&mut self, to: u64, end: u64) -> Sent {
         let Some(tape) = self.client.tape().filter(|_| !self.unrecorded) else {
-            self.reader.skip_to(to);
+            self.reader.go_to(to);
             let reason = if std::mem::take(&mut self.unrecorded) { NOT_RECORDED } else { NOT_KEPT };
             return self.gap(self.sent, to, reason).await;
         };
         let from = self.sent;
-        if self.fresh {
-            self.fetch(to);
+        if self.screens {
+            self.source = Source::Settling;
+        } else if self.fresh {
+            self.fetch();
         } else {
             // To the end: what is older than that is held for long enough.
             self.source = Source::Playing(Box::new(tape.read(from, end)), end);
@@ -331,31 +391,36 @@ impl<'a> Outbound<'a> {
         Ok(())
     }
 
-    /// A guest gets nothing of what comes before `offset` but how the screen
-    /// looks there.
+    /// The client gets nothing of what comes before `offset` but how the screen
+    /// looks.
     fn begin_at(&mut self, offset: u64) {
-        self.reader.skip_to(offset);
+        self.reader.go_to(offset);
         (self.sent, self.floor) = (offset, offset);
         if offset > 0 {
-            self.fetch(offset);
+            self.fetch();
         }
     }
 
-    /// Asks for the screen at `offset` or later, where there is a recorder.
-    fn fetch(&mut self, offset: u64) {
-        let Some(tape) = self.client.tape() else { return };
-        // A code point is on the screen or in the output, not torn.
-        let offset = self.reader.boundary(offset);
-        let asker = if self.client.is_guest() { Asker::Guest } else { Asker::Own };
-        self.source = Source::Fetching(async move { tape.screen(offset, asker).await }.boxed());
+    /// Asks for the screen, where there is a recorder.
+    fn fetch(&mut self) {
+        let Some(tape) = self.client.tape() else {
+            self.source = Source::Live;
+            return;
+        };
+        let (sent, asker) = (self.sent, if self.client.is_guest() { Asker::Guest } else { Asker::Own });
+        self.source = Source::Fetching(async move { tape.screen(sent, asker).await }.boxed());
     }
 
     fn fetched(&mut self, fetched: SandboxResult<Arc<Picture>>) {
         match fetched {
             Ok(picture) => {
+                // What is to come may be behind the picture, and begins a little
+                // before what was asked for where a sequence was unfinished there.
                 let to = picture.offset;
-                self.reader.skip_to(to);
+                self.reader.go_to(to);
+                self.reader.knows_size(to, picture.size);
                 (self.fresh, self.sent, self.floor) = (false, to, self.floor.max(to));
+                (self.drawn, self.size) = (to, Some(picture.size));
                 self.source = Source::Drawing(Drawing { picture, part: 0, done: 0, frames: 0 });
             }
             Err(error) => {
@@ -382,7 +447,7 @@ impl<'a> Outbound<'a> {
     /// Goes on with what the session holds; what it does not is a gap.
     fn give_up(&mut self) {
         (self.source, self.unrecorded) = (Source::Live, true);
-        self.reader.skip_to(self.sent);
+        self.reader.go_to(self.sent);
     }
 
     async fn piece(&mut self, piece: SandboxResult<Option<Piece>>) -> Sent {
@@ -394,10 +459,14 @@ impl<'a> Outbound<'a> {
                 }
                 self.output(offset, bytes, false).await
             }
+            Ok(Some(Piece::Size(offset, size))) => {
+                self.reader.knows_size(offset, size);
+                self.resized(size).await
+            }
             Ok(Some(Piece::Gap(from, to))) => self.gap(from, to, NOT_RECORDED).await,
             Ok(None) if self.sent >= to => {
                 self.source = Source::Live;
-                self.reader.skip_to(self.sent);
+                self.reader.go_to(self.sent);
                 Ok(())
             }
             Ok(None) => {

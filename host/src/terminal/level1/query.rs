@@ -23,6 +23,17 @@ pub(in crate::terminal) struct Query {
     role: Role,
     size: Option<Size>,
     invitation: Option<Invitation>,
+    pub(in crate::terminal) catch_up: CatchUp,
+}
+
+/// What a client wants in the place of output that it has missed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::terminal) enum CatchUp {
+    /// Every byte, as far as there is a recorder that has it.
+    #[default]
+    Bytes,
+    /// The screen with what was scrolled out of it, once that is less.
+    Screen,
 }
 
 /// A member that is not what it must be.
@@ -74,6 +85,13 @@ impl Query {
                     let shown = Invitation::shown(&value);
                     found.invitation =
                         Some(shown.ok_or_else(|| wrong("invitation", "as long as in the link that was copied"))?);
+                }
+                "catch_up" => {
+                    found.catch_up = match &*value {
+                        "bytes" => CatchUp::Bytes,
+                        "screen" => CatchUp::Screen,
+                        _ => return Err(wrong("catch_up", "bytes or screen")),
+                    }
                 }
                 "cols" => cols = Some(number("cols", &value)?),
                 "rows" => rows = Some(number("rows", &value)?),
@@ -153,6 +171,7 @@ mod tests {
             ("role=root", "role"),
             ("create=1", "create"),
             ("create=yes&session=0123456789abcdef0123456789abcdef", "create"),
+            ("catch_up=all", "catch_up"),
             ("session=0123456789abcdef0123456789abcdef&invitation=short", "invitation"),
             ("invitation=0123456789abcdef0123456789abcdef01234567890", "session"),
             ("cols=80", "rows"),

@@ -10,6 +10,9 @@ use super::{Client, eventually, plugin, program, recorder};
 /// A user without rights.
 pub const NOBODY: u32 = 65534;
 
+/// Where a broker finds its recorder.
+const RECORDER: &str = "BROKER_RECORDER";
+
 /// A running broker; killed with the test.
 pub struct Broker {
     child: Child,
@@ -31,6 +34,13 @@ impl Broker {
     /// The same in a directory that may hold the state of an earlier one.
     pub async fn start_in(directory: tempfile::TempDir, config: &str) -> Self {
         Self::start_with(directory, config, "info").await
+    }
+
+    /// Starts a broker whose recorder runs in no sandbox.
+    pub async fn start_without_recorder(config: &str) -> Self {
+        let mut command = Command::new(program());
+        command.env(RECORDER, "/dev/null");
+        Self::start_of(command, tempfile::tempdir().unwrap(), config, "info").await
     }
 
     /// Starts this program instead, which was installed elsewhere.
@@ -73,6 +83,9 @@ impl Broker {
         let at = |name: &str| directory.path().join(name);
         let _ = std::fs::remove_file(at("announce.json"));
         std::fs::write(at("broker.toml"), config).unwrap();
+        if !command.get_envs().any(|(name, _)| name == RECORDER) {
+            command.env(RECORDER, recorder());
+        }
         let log = std::fs::File::options().create(true).append(true).open(at("log")).unwrap();
         let child = command
             .arg("--config")
@@ -81,7 +94,6 @@ impl Broker {
             .arg(at("state"))
             .arg("--announce")
             .arg(at("announce.json"))
-            .env("BROKER_RECORDER", recorder())
             .env("RUST_LOG", level)
             .env_remove("RUST_BACKTRACE")
             .stdin(Stdio::null())

@@ -27,6 +27,8 @@ pub struct Visit {
     pub role: Option<&'static str>,
     pub size: Option<(u16, u16)>,
     pub invitation: Option<String>,
+    /// In the place of output that it missed it wants a screen.
+    pub screens: bool,
     /// A token of `[auth]`.
     pub token: Option<String>,
     /// Acknowledges only what [`Window::ack`] says.
@@ -59,6 +61,11 @@ impl Visit {
         self
     }
 
+    pub fn screens(mut self) -> Self {
+        self.screens = true;
+        self
+    }
+
     pub fn token(mut self, token: &str) -> Self {
         self.token = Some(token.to_owned());
         self
@@ -87,6 +94,7 @@ impl Visit {
             ("client", self.client.clone()),
             ("role", self.role.map(str::to_owned)),
             ("invitation", self.invitation.clone()),
+            ("catch_up", self.screens.then(|| "screen".to_owned())),
             ("cols", cols),
             ("rows", rows),
         ] {
@@ -110,6 +118,7 @@ pub struct Ready {
     pub input: u64,
     pub provider: String,
     pub durability: String,
+    pub answers: String,
     pub size: Value,
     pub invitation: Option<String>,
 }
@@ -254,7 +263,13 @@ impl Window {
                             let offset = value["offset"].as_u64().unwrap();
                             self.end = Some(self.end.unwrap_or(offset));
                         }
-                        "screen" => self.jump(None, value["offset"].as_u64().unwrap()),
+                        "screen" => {
+                            let offset = value["offset"].as_u64().unwrap();
+                            self.jump(None, offset);
+                            if !self.by_hand {
+                                self.ack(offset).await;
+                            }
+                        }
                         "gap" => self.jump(value["from"].as_u64(), value["to"].as_u64().unwrap()),
                         "exit" if self.end.is_some() => assert_eq!(value["offset"].as_u64(), self.end, "{value}"),
                         _ => {}

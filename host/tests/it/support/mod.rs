@@ -7,6 +7,7 @@ mod broker;
 mod client;
 pub mod faults;
 pub mod level1;
+pub mod line;
 pub mod proxy;
 mod sandboxd;
 pub mod store;

@@ -161,10 +161,12 @@ impl Front {
                     (format!("{}/", directory.path().display()), format!("listen 127.0.0.1:{port} ssl http2"));
                 places.extend([("127.0.0.1:3000", behind), ("/etc/ssl/", &tls), ("listen 443 ssl http2", &listen)]);
                 fs::write(at("site.conf"), document(file, &places)).unwrap();
+                // A goodbye of HTTP/2 after some requests is between the proxy and its client.
                 let main = format!(
                     "daemon off; master_process off; pid {0}/pid; error_log stderr info;\n\
                      events {{ worker_connections 1024; }}\n\
-                     http {{ access_log {0}/access; client_body_temp_path {0}/body; proxy_temp_path {0}/proxy; \
+                     http {{ access_log {0}/access; keepalive_requests 1000000; client_body_temp_path {0}/body; \
+                     proxy_temp_path {0}/proxy; \
                      include {0}/site.conf; }}\n",
                     directory.path().display()
                 );

@@ -201,6 +201,7 @@ export function joiningUrl(endpoint: URL, { session, client, role, invitation, s
   const url = new URL(endpoint);
   if (session !== undefined) url.searchParams.set("session", session);
   url.searchParams.set("client", client);
+  url.searchParams.set("catch_up", "screen");
   if (role === "viewer") url.searchParams.set("role", role);
   if (invitation !== undefined) url.searchParams.set("invitation", invitation);
   if (since !== undefined) {

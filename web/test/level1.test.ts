@@ -111,9 +111,9 @@ it("encodes what else a client says", () => {
 it("says in the query who joins what, and nothing that does not apply", () => {
   const endpoint = new URL("ws://broker/terminal");
   const first = joiningUrl(endpoint, { client: "c1", role: "driver", cols: 80, rows: 24 });
-  expect(first.search).toBe("?client=c1&cols=80&rows=24");
+  expect(first.search).toBe("?client=c1&catch_up=screen&cols=80&rows=24");
   const again = joiningUrl(endpoint, { client: "c1", role: "viewer", session: "s/1", since: { offset: 9, epoch: 2 }, cols: 4000, rows: 24 });
-  expect(again.search).toBe("?session=s%2F1&client=c1&role=viewer&since=9&epoch=2&cols=1000&rows=24");
+  expect(again.search).toBe("?session=s%2F1&client=c1&catch_up=screen&role=viewer&since=9&epoch=2&cols=1000&rows=24");
   const guest = joiningUrl(endpoint, { client: "c1", role: "viewer", session: "s1", invitation: "code", cols: 80, rows: 24 });
-  expect(guest.search).toBe("?session=s1&client=c1&role=viewer&invitation=code&cols=80&rows=24");
+  expect(guest.search).toBe("?session=s1&client=c1&catch_up=screen&role=viewer&invitation=code&cols=80&rows=24");
 });

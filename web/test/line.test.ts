@@ -139,7 +139,7 @@ describe("output", () => {
     vi.advanceTimersByTime(0);
     expect(take()).toEqual(["pausing", "opening"]);
     expect(sockets.length).toBe(2);
-    expect(last().url.search).toBe("?session=s1&client=c1&since=8&epoch=1&cols=80&rows=24");
+    expect(last().url.search).toBe("?session=s1&client=c1&catch_up=screen&since=8&epoch=1&cols=80&rows=24");
     last().ready({ offset: 8, live: 14 });
     last().write(8, "three four");
     expect(take()).toEqual(["up", "replay three ", "live four"]);

@@ -1,5 +1,5 @@
-//! What programs ask of the terminal is answered once, by the terminal of
-//! whoever drives.
+//! What programs ask of the terminal is answered once: by the recorder, or
+//! where it cannot run by the terminal of whoever drives.
 
 use futures_util::future::join_all;
 
@@ -23,6 +23,11 @@ const TOGETHER: usize = 20;
 fn config(server: &Sandboxd) -> String {
     let sections = server.section("box");
     format!("[server]\nlisten = \"127.0.0.1:0\"\n[sandbox]\nprovider = \"box\"\n{ASKS}\n{sections}")
+}
+
+/// How many sessions ask in all: `ANSWERS_SESSIONS`, or few.
+fn sessions() -> usize {
+    std::env::var("ANSWERS_SESSIONS").map_or(2 * TOGETHER, |count| count.parse().expect("a number"))
 }
 
 /// A window with a terminal that keeps to the protocol.
@@ -64,6 +69,24 @@ fn told(text: &str) -> Option<String> {
 /// Whether it is one answer to DA1.
 fn is_one(answers: &str) -> bool {
     answers.starts_with("E[?") && answers.ends_with('c') && answers.matches('E').count() == 1
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_recorder_answers_each_session_once() {
+    let server = Sandboxd::start().await;
+    let broker = Broker::start_quiet(&config(&server)).await;
+    for _ in 0..sessions().div_ceil(TOGETHER) {
+        let all = (0..TOGETHER).map(|_| async {
+            let mut terminal = Terminal::open(&broker.url, Visit::default()).await;
+            assert_eq!(terminal.ready.answers, "recorder");
+            let answers = terminal.answers().await;
+            assert!(is_one(&answers), "{answers:?}");
+            assert_eq!(terminal.answered, 0);
+            terminal.window.send(serde_json::json!({"type": "kill"})).await;
+            terminal.window.closed().await;
+        });
+        join_all(all).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -236,6 +236,10 @@ impl Visit {
             (None, Some(session)) => _ = query.append_pair("session", session),
             (None, None) => {}
         }
+        // A person wants to see what is there; a file wants every byte.
+        if tty::shows() {
+            query.append_pair("catch_up", "screen");
+        }
         if let Some(invitation) = &self.invitation {
             query.append_pair("invitation", invitation);
         }

@@ -48,9 +48,6 @@ const LOST: &str = "this output was lost before it reached the broker";
 /// the time in which a client must answer.
 const PARTS_PER_PING: usize = 4;
 
-/// Whether the recorder answers what programs ask of the terminal.
-const RECORDER_ANSWERS: bool = false;
-
 /// Output that a client may have yet to acknowledge when a screen is drawn for
 /// it: as much as a client draws before it says so, and as much again.
 const SETTLED: u64 = 128 * 1024;
@@ -234,8 +231,7 @@ impl<'a> Outbound<'a> {
                 }
                 Turn::Company(Some(role), present) => {
                     self.reader.hold(role == Role::Driver && self.client.shell_waits());
-                    let recorded = RECORDER_ANSWERS && self.client.tape().is_some();
-                    self.answers = role == Role::Driver && !recorded;
+                    self.answers = role == Role::Driver && self.client.tape().is_none();
                     self.clients(&present).await
                 }
                 Turn::Handed(seq) => self.control(ServerFrame::InputAck { seq }).await,
@@ -273,8 +269,8 @@ impl<'a> Outbound<'a> {
                 self.size = Some(size);
                 let role = self.client.role().unwrap_or_default();
                 let recorded = durability == Durability::Durable;
-                self.answers = role == Role::Driver && !(recorded && RECORDER_ANSWERS);
-                if self.answers && !recorded {
+                self.answers = role == Role::Driver && !recorded;
+                if self.answers {
                     live = self.client.unanswered(Some(self.sent).filter(|_| !self.fresh), live);
                     self.client.sent(self.sent);
                 }
@@ -291,7 +287,7 @@ impl<'a> Outbound<'a> {
                     provider: &provider,
                     isolation: isolation.as_deref(),
                     durability: durability.as_str(),
-                    answers: if recorded && RECORDER_ANSWERS { "recorder" } else { "client" },
+                    answers: if recorded { "recorder" } else { "client" },
                     keep_ms: self.client.keep().as_millis() as u64,
                     size: size.into(),
                     invitation: invitation.map(Invitation::expose),

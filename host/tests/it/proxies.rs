@@ -192,6 +192,8 @@ impl Front {
             Kind::Caddy => {
                 tls = format!("{}/", directory.path().display());
                 let (own, shared) = (format!("\n{OWN}:{port} {{"), format!("\n{SHARED}:{port} {{"));
+                // Both names are in one certificate, which Caddy takes from one file only.
+                places.push(("/etc/ssl/www.example.com", "/etc/ssl/term.example.com"));
                 places.extend([("127.0.0.1:3000", behind), ("/etc/ssl/", &tls)]);
                 places.extend([("\nterm.example.com {", own.as_str()), ("\nwww.example.com {", &shared)]);
                 // Its other ports are those of the machine.

@@ -152,7 +152,8 @@ impl Daemon {
             let now = Instant::now();
             self.keep_time(before, now);
             before = now;
-            if ready.is_empty() {
+            // Where it is full it must not wait for a moment without anything else.
+            if ready.is_empty() || self.backlog.len() >= BACKLOG {
                 self.digest(SLICE);
             }
             for source in ready {

@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a surprise fails the test")]
 
+mod answers;
 mod client;
 mod held;
 mod history;

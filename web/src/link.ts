@@ -35,7 +35,7 @@ export const OPENING: Link = { phase: "opening", tries: 0 };
 
 /** Pause before the second try, in milliseconds; it doubles with each further one. */
 const FIRST_PAUSE_MS = 500;
-/** The longest pause, in milliseconds: a quarter of the time for which a session is kept by default. */
+/** The longest pause, in milliseconds: half of the time for which the broker keeps control for who drives. */
 export const MAX_PAUSE_MS = 15_000;
 /** A connection that was up for this long was a good one, in milliseconds. */
 const STEADY_MS = 5_000;

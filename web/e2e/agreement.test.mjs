@@ -1,3 +1,4 @@
+// @ts-nocheck
 /**
  * The recorder's emulator and the page's are one: output that goes into the recorder and comes back as a screen makes of a new terminal
  * what a terminal has that saw all of it, cell by cell, with everything that output can set.

@@ -1,3 +1,4 @@
+// @ts-nocheck
 /** What programs write: a corpus for comparing emulators. Knows neither of them. */
 const E = "\x1b";
 const C = "\x1b[";
@@ -15,6 +16,9 @@ export const CORPUS = [
   ["colours of the palette", [`${E}]4;1;rgb:12/34/56;300;#fff;2;#abc${E}\\`, `${E}]10;#112233\x07${E}]11;rgb:ffff/0000/8080;#445566\x07`, `${E}]104;1\x07${E}]110\x07`, `${E}]104\x07${E}]111\x07${E}]112\x07`]],
   ["graphemes at the margin", ["a".repeat(38) + "👨‍👩‍👧‍👦x", "\r\n" + "a".repeat(39) + "☁", "\ufe0f", "y", "\r\n" + "a".repeat(40) + "\u0301", "\u0302z"]],
   ["a character in pieces", [Buffer.from("👨‍👩").subarray(0, 2), Buffer.from("👨‍👩").subarray(2, 5), Buffer.from("👨‍👩").subarray(5), "\u0301", "\x1b[3", "1mred\x1b]2;ti", "tle\x1b", "\\x\x9b".slice(0, 3)]],
+  ["a character in pieces of which one ends in the byte 0x80", ["a👨\u200d👩b\u2000c", "é\u{1f000}"].flatMap((text) => [...Buffer.from(text)].map((byte) => Buffer.of(byte)))],
+  ["titles put aside", [`${E}]2;one\x07${C}22;0;0t${E}]2;two\x07${C}22;2t${E}]2;three\x07`, `${C}23;0;0t`, `${C}23;2t${C}23t`]],
+  ["an alternate screen after a smaller window", ["$ vi\r\n", { cols: 40, rows: 4 }, `${C}?1049h` + "line\r\n".repeat(12), { cols: 40, rows: 9 }, `${C}?1049l`]],
   ["bytes that are no text", [Buffer.from([0x61, 0xff, 0xc3, 0x28, 0xe2, 0x82, 0x62, 0xf0, 0x9f, 0x98, 0x0d, 0x0a, 0xed, 0xa0, 0x80, 0xef, 0xbb, 0xbf, 0x7f, 0x63])]],
   ["joined and not", ["e\u0301e", `${C}C\u0301`, "\u0600a🇩", "🇪🇫", "\r\nกำนี้ ที่ 각 각 ", "\u1100\u1161\u11a8\u11a8", "👍🏽👍", "🏽 ☁︎☁️ 1️⃣ #️⃣ 🏴‍☠️", "\r\u0301x\u200dy"]],
   ["repeat", [`a${C}5b`, `漢${C}3b`, `e\u0301${C}2b`, `${C}2;1Hx${C}C${C}4b`, "-" + `${C}100b`]],

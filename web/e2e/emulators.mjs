@@ -1,15 +1,32 @@
+// @ts-nocheck: reaches into the emulator, whose inside has no types.
 /**
  * The page's emulator without a page (xterm.js with its graphemes, as `src/terminal.ts` sets it up), and all of its state as a value that
  * two of them can be compared by.
  */
+import { fileURLToPath } from "node:url";
 import headless from "@xterm/headless";
 import graphemes from "@xterm/addon-unicode-graphemes";
+
+// Not statically: loaded together with the addon, it keeps node 20 from starting.
+const { build } = await import("vite");
+
+/** A module of the page. */
+async function ofPage(name) {
+  const entry = fileURLToPath(new URL(`../src/${name}.ts`, import.meta.url));
+  const [{ output }] = await build({ configFile: false, logLevel: "error", build: { write: false, lib: { entry, formats: ["es"] } } });
+  return import(`data:text/javascript,${encodeURIComponent(output[0].code)}`);
+}
+
+const { EMULATION, mendAlternate } = await ofPage("emulation");
+const { WholeCodePoints } = await ofPage("utf8");
+const { KeyboardModes } = await ofPage("keyboard/modes");
 
 /** Lines of scrollback that the recorder keeps. */
 const HISTORY = 2000;
 
 export function emulator({ cols, rows }) {
-  const terminal = new headless.Terminal({ allowProposedApi: true, cols, rows, scrollback: 10_000, cursorBlink: true, windowOptions: { pushTitle: true, popTitle: true }, logLevel: "off" });
+  const terminal = new headless.Terminal({ ...EMULATION, cols, rows, scrollback: 10_000, cursorBlink: true, logLevel: "off" });
+  mendAlternate(terminal);
   terminal.loadAddon(new graphemes.UnicodeGraphemesAddon());
   const seen = { terminal, answers: "", title: "", colors: new Map() };
   terminal.onData((text) => (seen.answers += text));
@@ -21,7 +38,11 @@ export function emulator({ cols, rows }) {
       if (type === 2) seen.colors.delete(index);
     }
   });
-  seen.write = (bytes) => new Promise((done) => terminal.write(bytes, done));
+  const { parser } = terminal;
+  const isAlternate = () => terminal.buffer.active.type === "alternate";
+  seen.keyboard = new KeyboardModes({ parser, isAlternate, answer: (text) => (seen.answers += text) });
+  const whole = new WholeCodePoints();
+  seen.write = (output) => new Promise((done) => terminal.write(typeof output === "string" ? output : whole.take(output), done));
   return seen;
 }
 

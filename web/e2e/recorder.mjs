@@ -1,3 +1,4 @@
+// @ts-nocheck
 /**
  * The recorder of this build, driven over its own frames: a terminal whose output a test writes byte by byte, and the screen that the
  * recorder draws of it. Knows nothing of the broker.

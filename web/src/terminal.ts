@@ -13,6 +13,7 @@ import { WebLinksAddon } from "@xterm/addon-web-links";
 import { WebglAddon } from "@xterm/addon-webgl";
 import { type ITerminalAddon, type ITerminalOptions, Terminal as Xterm } from "@xterm/xterm";
 import { copyText } from "./clipboard";
+import { EMULATION, mendAlternate } from "./emulation";
 import { mendInverse } from "./inverse";
 import { Keyboard, type KeyboardOptions } from "./keyboard/keyboard";
 import { KeyboardModes } from "./keyboard/modes";
@@ -27,6 +28,7 @@ import { Selecting } from "./selecting";
 import { Silence } from "./silence";
 import type { Look } from "./theme";
 import { type Point, takeTouches } from "./touch";
+import { WholeCodePoints } from "./utf8";
 
 export type Copied = "done" | "unattended" | "refused";
 
@@ -95,6 +97,7 @@ export class Terminal {
   readonly #xterm: Xterm;
   readonly #fit = new FitAddon();
   readonly #silence: Silence;
+  readonly #bytes = new WholeCodePoints();
   readonly #keyboard: Keyboard;
   readonly #observer = new ResizeObserver(() => this.#queueFit());
   #fitQueued = false;
@@ -119,7 +122,7 @@ export class Terminal {
   ) {
     const openLink = (_: MouseEvent, url: string) => void (isWeb(url) && window.open(url, "_blank", "noopener,noreferrer"));
     const xterm = new Xterm({
-      allowProposedApi: true, // unicode-graphemes needs it
+      ...EMULATION,
       ...xtermOptions(options),
       fontSize: options.fontSize,
       linkHandler: {
@@ -132,6 +135,7 @@ export class Terminal {
     });
     this.#xterm = xterm;
     this.#options = options;
+    mendAlternate(xterm);
     xterm.loadAddon(this.#fit);
     xterm.loadAddon(new WebLinksAddon(openLink));
     xterm.loadAddon(new UnicodeGraphemesAddon());
@@ -194,7 +198,7 @@ export class Terminal {
       // In its turn: what was written before is parsed as it was.
       this.#xterm.write("", () => void (this.#silence.replay = replay));
     }
-    this.#xterm.write(output, done);
+    this.#xterm.write(typeof output === "string" ? output : this.#bytes.take(output), done);
   }
 
   /**
@@ -207,6 +211,7 @@ export class Terminal {
     this.#xterm.write("", () => {
       const alternate = this.#xterm.buffer.active.type === "alternate";
       this.#held = undefined;
+      this.#bytes.drop();
       this.write(alternate ? CUT : bar, true, done);
       for (const write of held) write();
       if (alternate) this.handlers.gap?.();
@@ -216,6 +221,7 @@ export class Terminal {
   /** An empty terminal for a new session, after all that is still being drawn. */
   reset(done?: () => void): void {
     if (this.#held !== undefined) return void this.#held.push(() => this.reset(done));
+    this.#bytes.drop();
     this.#xterm.write(RESET, () => {
       this.#xterm.options.disableStdin = false;
       done?.();

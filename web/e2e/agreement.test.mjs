@@ -54,6 +54,12 @@ async function agree(name, steps, size = SIZE) {
 
 for (const [name, steps] of CORPUS) test(`a late window sees the same: ${name}`, () => agree(name, steps));
 
+test("the emulator without a page has the columns that it has in a browser", async () => {
+  const page = emulator(SIZE);
+  await page.write("\u4f60\u{1f44d}\u{1f468}\u200d\u{1f469}\u200d\u{1f467}\u{20000}x");
+  assert.equal(page.terminal.buffer.active.cursorX, 2 + 2 + 2 + 2 + 1);
+});
+
 test("every character has the same columns", async () => {
   const steps = [];
   for (let at = 0; at < FAMILIES.length; at += 400) {

@@ -5,10 +5,16 @@
  */
 import { fileURLToPath } from "node:url";
 import headless from "@xterm/headless";
-import graphemes from "@xterm/addon-unicode-graphemes";
 
 // Not statically: loaded together with the addon, it keeps node 20 from starting.
 const { build } = await import("vite");
+
+// Node puts small buffers into one pool. The addon reads the head of its table from the beginning of that, and would take all beyond U+FFFF
+// for narrow, as it does in no browser.
+const { poolSize } = Buffer;
+Buffer.poolSize = 0;
+const { default: graphemes } = await import("@xterm/addon-unicode-graphemes");
+Buffer.poolSize = poolSize;
 
 /** A module of the page. */
 async function ofPage(name) {

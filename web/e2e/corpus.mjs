@@ -47,6 +47,7 @@ export const CORPUS = [
   ["inserted and deleted characters", [`abc漢字def${C}4G`, `${C}44m${C}2@`, `${C}P`, `${C}6G${C}P`, `${C}5G${C}3X`, `${C}4h${C}2;38Habc漢xyz${C}2;3Hnew`, `${C}4l${C}3;40H漢${C}3;40Hx${C}3;1H漢${C}3;2Hy`]],
   ["columns that move", [`abcdef\r\nghijkl\r\nmnopqr${C}2;3H${C}2'}`, `${C}'~`, `${C}3 @${C}1 A`]],
   ["erasing", [("x".repeat(40) + "\r\n").repeat(9), `${C}45m${C}5;5H${C}K${C}6;5H${C}1K${C}7;5H${C}2K`, `${C}3;3H${C}1J`, `${C}8;8H${C}J`, `${C}2J`, `${C}3J`]],
+  ["erasing up to the last cell", ["x".repeat(400) + `${C}1J`, "abc\r\n" + "y".repeat(405) + `${C}10;40H${C}?1J`, `${C}?1049h` + "z".repeat(400) + `${C}1J!`]],
   ["erasing what wrapped", ["x".repeat(95), `${C}2;1H${C}K`, `${C}1;35H${C}K`, { cols: 20, rows: 10 }, { cols: 50, rows: 10 }, `${C}H${C}J`]],
   ["lines that wrap without text", ["x".repeat(85) + `${C}2;1H${C}40X${C}3;1H`, `${C}1;30H${C}42m${C}11X`, `${C}2;5H${C}m${C}X${C}8;1H` + "y".repeat(41) + `${C}8;40H${C}X`, { cols: 30, rows: 10 }]],
   ["protected text", [`${C}1"qkept${C}0"qlost${C}?2K`, `\r\n${C}1"qA${C}2"qB${C}?J${C}4Gz`, `${C}1"q`]],

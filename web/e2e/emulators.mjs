@@ -23,7 +23,7 @@ async function ofPage(name) {
   return import(`data:text/javascript,${encodeURIComponent(output[0].code)}`);
 }
 
-const { EMULATION, mendAlternate } = await ofPage("emulation");
+const { EMULATION, mend } = await ofPage("emulation");
 const { WholeCodePoints } = await ofPage("utf8");
 const { KeyboardModes } = await ofPage("keyboard/modes");
 
@@ -32,7 +32,7 @@ const HISTORY = 2000;
 
 export function emulator({ cols, rows }) {
   const terminal = new headless.Terminal({ ...EMULATION, cols, rows, scrollback: 10_000, cursorBlink: true, logLevel: "off" });
-  mendAlternate(terminal);
+  mend(terminal);
   terminal.loadAddon(new graphemes.UnicodeGraphemesAddon());
   const seen = { terminal, answers: "", title: "", colors: new Map() };
   terminal.onData((text) => (seen.answers += text));
@@ -52,8 +52,11 @@ export function emulator({ cols, rows }) {
   return seen;
 }
 
+/** Of the keyboard's modes. */
+const KEYS = ["flags", "otherKeys", "otherFormat"];
+
 /** Everything that output can set, as plain values. What a narrower alternate screen keeps out of sight is not seen. */
-export function state({ terminal, title, colors }) {
+export function state({ terminal, title, colors, keyboard }) {
   const core = terminal._core;
   const { buffers, cols, rows } = core._bufferService;
   const { decPrivateModes, modes, isCursorHidden } = core.coreService;
@@ -73,8 +76,10 @@ export function state({ terminal, title, colors }) {
     charset: charset(core._charsetService.charset),
     charsets: [0, 1, 2, 3].map((level) => charset(core._charsetService._charsets[level])),
     level: core._charsetService.glevel,
-    // In insert mode the last character cannot be written again, and what does not fit is not written at all.
-    join: modes.insertMode || !decPrivateModes.wraparound || join === 0 ? null : [(join >> 3) & 15, (join >> 1) & 3],
+    // In insert mode the last character cannot be written again, and what does not fit is not written at all. Nor can it within itself, where a
+    // new size may have put the cursor.
+    join: modes.insertMode || buffer.lines.get(buffer.ybase + buffer.y)?.getWidth(buffer.x - 1) === 2 || !decPrivateModes.wraparound || join === 0 ? null : [(join >> 3) & 15, (join >> 1) & 3],
+    keyboard: KEYS.map((key) => keyboard[key]),
     title,
     colors: Object.fromEntries([...colors].sort()),
   };
@@ -103,6 +108,12 @@ function color(value) {
   return (kind === 1 || kind === 2 ? value & ~0x00ffff00 : value) >>> 0;
 }
 
+/** Half of a wide character, without the other. A new width and columns that are moved leave those, but no text draws them. */
+function isHalf(line, x, cols) {
+  const width = line.getWidth(x);
+  return width === 2 ? x + 1 >= cols || line.getWidth(x + 1) !== 0 : width === 0 && (x === 0 || line.getWidth(x - 1) !== 2);
+}
+
 function lines(core, buffer) {
   const first = Math.max(0, buffer.ybase - HISTORY);
   const all = [];
@@ -110,7 +121,8 @@ function lines(core, buffer) {
     const line = buffer.lines.get(y);
     const cells = [];
     for (let x = 0; x < buffer._cols; x++) {
-      cells.push(`${line.getString(x) || " "}|${line.getWidth(x)}|${look(core, line.getFg(x), line.getBg(x), line._extendedAttrs[x] ?? {})}`);
+      const text = isHalf(line, x, buffer._cols) ? " |1" : `${line.getString(x) || " "}|${line.getWidth(x)}`;
+      cells.push(`${text}|${look(core, line.getFg(x), line.getBg(x), line._extendedAttrs[x] ?? {})}`);
     }
     all.push({ wrapped: y > first && line.isWrapped, cells });
   }
@@ -120,8 +132,15 @@ function lines(core, buffer) {
   return { above: buffer.ybase - first, lines: all, margins: [buffer.scrollTop, buffer.scrollBottom], tabs, saved };
 }
 
-/** Where two states differ, in words; nothing where they do not. */
-export function difference(one, other, path = "") {
+/** Where a screen that was drawn differs from one that stayed, in words; nothing where it does not. */
+export function differs(drawn, stayed) {
+  // A restored cursor brings back the characters' set without the level that it had. No text makes the two contradict each other so.
+  const contradicts = stayed.charset !== stayed.charsets[stayed.level];
+  return difference(contradicts ? { ...drawn, charset: stayed.charset } : drawn, stayed);
+}
+
+/** Where two values differ, in words. */
+function difference(one, other, path = "") {
   if (Object.is(one, other)) return undefined;
   if (typeof one !== "object" || typeof other !== "object" || one === null || other === null) {
     return `${path}: ${JSON.stringify(one)} where ${JSON.stringify(other)} was expected`;

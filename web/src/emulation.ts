@@ -10,19 +10,65 @@ export const EMULATION = {
   windowOptions: { pushTitle: true, popTitle: true },
 };
 
-/** What is used of the emulator's inside. */
-interface Inside {
-  readonly _core?: { readonly _bufferService?: { readonly buffers?: { readonly alt?: { readonly lines?: { length: number; maxLength: number } } } } };
+/** What is used of the emulator, and of its inside. */
+interface Emulator {
+  readonly rows: number;
+  readonly cols: number;
+  readonly parser: { registerCsiHandler(id: { prefix?: string; final: string }, handler: (params: (number | number[])[]) => boolean): unknown };
+  onResize(listener: () => void): unknown;
+}
+interface Lines {
+  length: number;
+  maxLength: number;
+  get(at: number): { isWrapped: boolean } | undefined;
+}
+interface Buffer {
+  readonly x: number;
+  readonly y: number;
+  readonly ybase: number;
+  readonly lines: Lines;
+}
+interface Core {
+  readonly _bufferService: { readonly buffers: { readonly active: Buffer; readonly alt: Buffer } };
+  readonly _inputHandler: {
+    readonly _parser: { precedingJoinState: number };
+    readonly _dirtyRowTracker: { markDirty(row: number): void };
+    _restrictCursor(most: number): void;
+    _eraseInBufferLine(row: number, from: number, to: number, clearsWrap: boolean, protects: boolean): void;
+    _resetBufferLine(row: number, protects: boolean): void;
+  };
+}
+
+/** Mends xterm.js 6.0 where no screen could draw what it does. Reaches into the emulator, since nothing public does; to be called once. */
+export function mend(xterm: Emulator): void {
+  const core = (xterm as unknown as { readonly _core: Core })._core;
+  xterm.onResize(() => {
+    // Made smaller while it is not shown, the alternate screen keeps room for the lines of before. What scrolls out then is kept above it, and
+    // comes back into the picture once the terminal is larger.
+    const { lines } = core._bufferService.buffers.alt;
+    if (lines.length === 0) lines.maxLength = xterm.rows;
+    // The cursor may not be behind what was written last any more, so that nothing joins that.
+    core._inputHandler._parser.precedingJoinState = 0;
+  });
+  for (const protects of [false, true]) {
+    const id = { ...(protects && { prefix: "?" }), final: "J" };
+    xterm.parser.registerCsiHandler(id, ([what]) => what === 1 && eraseAbove(xterm, core, protects));
+  }
 }
 
 /**
- * Mends the alternate screen of xterm.js 6.0. Made smaller while it is not shown, it keeps room for the lines of before. What scrolls out
- * then is kept above it, and comes back into the picture once the terminal is larger. To be called before the first resize.
+ * Erases all up to the cursor where that is at the end of its line. The emulator would look for the next line in the wrong place, and stop for
+ * ever where there is none.
  */
-export function mendAlternate(xterm: { readonly rows: number; onResize(listener: () => void): unknown }): void {
-  const inside = xterm as unknown as Inside;
-  xterm.onResize(() => {
-    const lines = inside._core?._bufferService?.buffers?.alt?.lines;
-    if (lines?.length === 0) lines.maxLength = xterm.rows;
-  });
+function eraseAbove({ cols }: Emulator, { _bufferService, _inputHandler }: Core, protects: boolean): boolean {
+  const { active } = _bufferService.buffers;
+  if (active.x + 1 < cols) return false;
+  _inputHandler._restrictCursor(cols);
+  _inputHandler._eraseInBufferLine(active.y, 0, cols, true, protects);
+  const next = active.lines.get(active.ybase + active.y + 1);
+  if (next !== undefined && active.ybase + active.y + 1 < active.lines.length) next.isWrapped = false;
+  for (let row = 0; row < active.y; row++) _inputHandler._resetBufferLine(row, protects);
+  _inputHandler._dirtyRowTracker.markDirty(0);
+  _inputHandler._dirtyRowTracker.markDirty(active.y);
+  return true;
 }

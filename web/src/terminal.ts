@@ -13,7 +13,7 @@ import { WebLinksAddon } from "@xterm/addon-web-links";
 import { WebglAddon } from "@xterm/addon-webgl";
 import { type ITerminalAddon, type ITerminalOptions, Terminal as Xterm } from "@xterm/xterm";
 import { copyText } from "./clipboard";
-import { EMULATION, mendAlternate } from "./emulation";
+import { EMULATION, mend } from "./emulation";
 import { mendInverse } from "./inverse";
 import { Keyboard, type KeyboardOptions } from "./keyboard/keyboard";
 import { KeyboardModes } from "./keyboard/modes";
@@ -135,7 +135,7 @@ export class Terminal {
     });
     this.#xterm = xterm;
     this.#options = options;
-    mendAlternate(xterm);
+    mend(xterm);
     xterm.loadAddon(this.#fit);
     xterm.loadAddon(new WebLinksAddon(openLink));
     xterm.loadAddon(new UnicodeGraphemesAddon());

@@ -40,7 +40,7 @@ pub(super) struct Buffer {
     scrolled: usize,
     /// Cells of the lines above the screen.
     history_cells: usize,
-    keeps_history: bool,
+    pub(super) keeps_history: bool,
     pub(super) cols: usize,
     pub(super) rows: usize,
     /// As large as `cols` where the next character wraps.
@@ -200,7 +200,7 @@ impl Buffer {
             if self.cols < cols {
                 self.lines.iter_mut().for_each(|line| line.resize(cols));
             }
-            let saved = self.saved.y + self.base as isize;
+            let mut saved = self.saved.y + self.base as isize;
             let mut down = 0;
             for _ in self.rows..rows {
                 if self.lines.len() < rows + self.base {
@@ -228,6 +228,7 @@ impl Buffer {
                 while self.lines.len() > rows {
                     self.lines.pop_front();
                     self.base = self.base.saturating_sub(1);
+                    saved = (saved - 1).max(0);
                 }
             }
             self.saved.y = saved - self.base as isize;
@@ -237,14 +238,14 @@ impl Buffer {
         if self.keeps_history && self.cols != cols {
             self.reflow(cols, rows);
         }
-        let before = std::mem::replace(&mut self.cols, cols);
+        self.cols = cols;
         self.rows = rows;
         self.y = self.y.min(rows - 1);
         // What a narrower alternate screen does not show comes back with a wider one.
         if self.keeps_history {
             self.lines.iter_mut().for_each(|line| line.resize(cols));
         }
-        self.more_tabs(before);
+        self.more_tabs();
         self.history_cells = 0;
         for line in self.lines.iter_mut().take(self.base) {
             line.trim();
@@ -253,12 +254,9 @@ impl Buffer {
         self.bound_history();
     }
 
-    /// Tab stops go on where the line became longer.
-    fn more_tabs(&mut self, before: usize) {
+    /// Tab stops go on from the last one.
+    fn more_tabs(&mut self) {
         let (cols, has) = (self.cols, |tabs: &[bool], at: usize| tabs.get(at).is_some_and(|set| *set));
-        if cols == before {
-            return;
-        }
         let mut at = cols;
         if !has(&self.tabs, at) {
             at = (0..at).rev().find(|at| has(&self.tabs, *at)).unwrap_or(0);

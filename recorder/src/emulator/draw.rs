@@ -4,6 +4,7 @@
 //! Written for the page's emulator, and understood by others. Lines are printed and wrap
 //! where they wrapped, so that a later change of the width breaks them as it would have.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::buffer::{Buffer, Saved};
@@ -11,7 +12,7 @@ use super::cells::{
     BLINK, BOLD, COLOR, Cell, DIM, EMPTY, EXTENDED, Extra, INDEXED_16, INDEXED_256, INVERSE, INVISIBLE, ITALIC, KIND,
     Line, Look, OVERLINE, PROTECTED, STRIKETHROUGH, UNDERLINE,
 };
-use super::graphemes::{Join, place};
+use super::graphemes::{Join, PLAIN, place};
 use super::screen::Screen;
 use super::sequences::NO_UNDERLINE_COLOR;
 
@@ -54,6 +55,8 @@ impl Drawing<'_> {
         if screen.on_alternate {
             let Buffer { x, y, .. } = screen.normal;
             let _ = write!(self.text, "\x1b[{};{}H", y + 1, x.min(screen.normal.cols - 1) + 1);
+            // The screen comes up in the colour that erasing leaves.
+            self.wear(Look::default(), Extra::default());
             self.text.push_str("\x1b[?1047h\x1b[H");
             self.buffer(&screen.alternate);
             screen.keyboard.alternate.draw(&mut self.text);
@@ -100,13 +103,13 @@ impl Drawing<'_> {
 
     fn lines(&mut self, buffer: &Buffer) {
         let cols = buffer.cols;
-        let mut lines = buffer.lines.iter().peekable();
+        let mut lines = buffer.lines.iter().map(|line| whole(line, cols)).peekable();
         // Columns of the line that its first character already took.
         let mut begun = 0;
         while let Some(line) = lines.next() {
             let mut x = std::mem::take(&mut begun);
             let end = line.cells.iter().rposition(|cell| *cell != EMPTY).map_or(0, |at| at + 1).min(cols);
-            self.cells(line, &mut x, end);
+            self.cells(&line, &mut x, end);
             let Some(next) = lines.peek() else { break };
             if !next.wrapped {
                 self.wear_no_color();
@@ -114,7 +117,7 @@ impl Drawing<'_> {
                 self.join = None;
                 continue;
             }
-            begun = self.wrap(line, next, x, cols, buffer.rows > 1);
+            begun = self.wrap(&line, next, x, cols, buffer.rows > 1);
         }
     }
 
@@ -181,7 +184,7 @@ impl Drawing<'_> {
         if short {
             self.wear(Look::default(), Extra::default());
             self.text.push_str(&" ".repeat(cols - x));
-            self.join = None;
+            self.join = Some(PLAIN);
         }
         let empty = !first.has_text();
         if empty {
@@ -308,12 +311,14 @@ impl Drawing<'_> {
         let pen = screen.pen;
         let buffer = screen.shown();
         let (x, y) = (buffer.x, buffer.y.saturating_sub(if screen.modes.origin { buffer.top } else { 0 }));
-        let line = buffer.lines.get(buffer.base + buffer.y);
-        let before = |at: usize| line.map_or(EMPTY, |line| line.get(at));
+        let line = buffer.lines.get(buffer.base + buffer.y).map(|line| whole(line, buffer.cols));
+        let before = |at: usize| line.as_ref().map_or(EMPTY, |line| line.get(at));
         // The character that ends where the cursor is.
         let width = if x >= 2 && before(x - 1).width() == 0 { 2 } else { 1 };
         let joins = screen.join.is_some() && !screen.modes.insert;
-        let again = x >= width && (joins || x >= buffer.cols);
+        // A new size may have put the cursor on the second half of a character.
+        let inside = x >= 1 && before(x - 1).width() == 2;
+        let again = x >= width && !inside && (joins || x >= buffer.cols);
         let from = if again { x - width } else { x.min(buffer.cols - 1) };
         let look = Look { fg: pen.fg, bg: pen.bg, extra: 0 };
         let place = format!("\x1b[{};{}H", y + 1, from + 1);
@@ -399,6 +404,22 @@ impl Drawing<'_> {
             text.push_str("\x1b[1\"q");
         }
     }
+}
+
+/// A line with blanks instead of halves of wide characters. A new width and columns that
+/// are moved leave those, but no text draws them.
+fn whole(line: &Line, cols: usize) -> Cow<'_, Line> {
+    let is_half = |at: usize| match line.get(at).width() {
+        2 => at + 1 >= cols || line.get(at + 1).width() != 0,
+        0 => at == 0 || line.get(at - 1).width() != 2,
+        _ => false,
+    };
+    let mut whole = Cow::Borrowed(line);
+    for at in (0..line.cells.len().min(cols)).filter(|at| is_half(*at)) {
+        let Cell { fg, bg, extra, .. } = line.get(at);
+        whole.to_mut().set(at, Cell::new(0, 1, Look { fg, bg, extra }));
+    }
+    whole
 }
 
 /// A colour as SGR has it; `base` is 30, 40 or, of underlines, 50.

@@ -73,13 +73,12 @@ impl Buffer {
         // Lines that come after a line, by its number. The last one is done first.
         let mut inserted: Vec<(usize, Vec<Line>)> = Vec::new();
         let mut more = 0;
-        let mut last = self.lines.len();
+        // Lines that are given up for others still come to be broken: what follows of
+        // them is kept, as in the page.
+        let mut length = self.lines.len();
+        let mut last = length;
         while last > 0 {
             let mut first = last - 1;
-            if last > self.lines.len() {
-                last -= 1;
-                continue;
-            }
             if !self.lines[first].wrapped && self.lines[first].text_length() <= cols {
                 last -= 1;
                 continue;
@@ -110,19 +109,20 @@ impl Buffer {
             }
             for _ in 0..count {
                 if self.base > 0 {
-                    if self.base + rows < self.lines.len() + more {
+                    if self.base + rows < length + more {
                         self.base += 1;
                     }
                 } else if self.y + 1 < rows {
                     self.y += 1;
-                    self.lines.pop_back();
+                    length -= 1;
                 } else {
                     self.base += 1;
                 }
             }
             saved = (saved + count as isize).min((self.base + rows) as isize - 1);
         }
-        let mut all = VecDeque::with_capacity(self.lines.len() + more);
+        self.lines.truncate(length);
+        let mut all = VecDeque::with_capacity(length + more);
         for (at, line) in std::mem::take(&mut self.lines).into_iter().enumerate() {
             while inserted.last().is_some_and(|(after, _)| *after == at) {
                 all.extend(inserted.pop().map(|(_, lines)| lines).unwrap_or_default());

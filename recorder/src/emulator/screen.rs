@@ -158,6 +158,8 @@ impl Screen {
         let (cols, rows) = (size.cols.max(MIN_COLS).into(), size.rows.into());
         self.normal.resize(cols, rows);
         self.alternate.resize(cols, rows);
+        // The cursor may not be behind it any more.
+        self.join = None;
     }
 
     pub(super) fn buffer(&mut self) -> &mut Buffer {
@@ -351,8 +353,10 @@ impl Screen {
         let buffer = self.buffer();
         let at = buffer.base + buffer.y;
         if let Some(old) = (if moved { at.checked_sub(1) } else { Some(at) }).and_then(|at| buffer.lines.get_mut(at)) {
-            // In the history it is shorter.
-            old.resize(cols);
+            // In the history it is shorter, and longer on an alternate screen that was wider.
+            if old.cells.len() < cols {
+                old.resize(cols);
+            }
             for at in from..cols {
                 old.set(at, blank);
             }

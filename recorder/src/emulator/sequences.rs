@@ -333,8 +333,7 @@ impl Screen {
                 let line = buffer.cursor_line();
                 line.replace(0, x + 1, fill, protect);
                 line.wrapped = false;
-                // With a history, the page's emulator takes another line for it.
-                if x + 1 >= cols && y + 1 < rows && buffer.base == 0 {
+                if x + 1 >= cols && y + 1 < rows {
                     buffer.line(y + 1).wrapped = false;
                 }
                 self.erase_lines(0..y, protect);
@@ -539,8 +538,10 @@ impl Screen {
         let Pen { fg, bg, .. } = self.pen;
         let cell = Cell::new(u32::from(b'E'), 1, Look { fg, bg: bg & !EXTENDED, extra: 0 });
         let buffer = self.buffer();
-        for y in 0..buffer.rows - buffer.y {
-            let line = buffer.line(buffer.y + y);
+        // On the alternate screen the page's emulator goes on above the margin.
+        let first = if buffer.keeps_history { buffer.y } else { 0 };
+        for y in first..buffer.rows {
+            let line = buffer.line(y);
             line.cells.fill(cell);
             line.wrapped = false;
         }

@@ -316,7 +316,10 @@ async fn a_late_window_gets_the_screen() {
     late.ready().await;
     let screen = late.told("screen").await;
     assert!(screen["offset"].as_u64().unwrap() > 0);
-    late.expect("\u{1b}[5;7Hhere").await;
+    let drawn = screen["data"].as_str().unwrap();
+    for part in ["here", "\u{1b}]2;title\u{1b}\\"] {
+        assert!(drawn.contains(part), "{part:?} is not in {drawn:?}");
+    }
     window.send(serde_json::json!({"type": "kill"})).await;
     window.told("exit").await;
     server.has(0).await;

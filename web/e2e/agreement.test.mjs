@@ -6,13 +6,14 @@
  * Sequences are written after ECMA-48, the VT100 and VT220 manuals and xterm's ctlseqs.
  */
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { CORPUS, FAMILIES, QUERIES, fuzz } from "./corpus.mjs";
-import { differs, emulator, state } from "./emulators.mjs";
+import { charProperties, differs, emulator, state } from "./emulators.mjs";
 import { Recorder } from "./recorder.mjs";
 
 /** Seeds of the random histories: from the first to the last. */
-const [FIRST_SEED, LAST_SEED] = (process.env.AGREEMENT_SEEDS ?? "1-60").split("-").map(Number);
+const [FIRST_SEED, LAST_SEED] = (process.env.AGREEMENT_SEEDS ?? "1-40").split("-").map(Number);
 
 const SIZE = { cols: 40, rows: 10 };
 
@@ -65,6 +66,21 @@ test("every character has the same columns", async () => {
     steps.push(FAMILIES.slice(at, at + 400).map((text) => `${text}\x1b[20G#${text}|\r\n`).join(""));
   }
   await agree("families", steps, { cols: 60, rows: 20 });
+});
+
+test("every code point has the addon's width and class", () => {
+  const source = readFileSync(new URL("../../recorder/src/emulator/widths.rs", import.meta.url), "utf8");
+  const ranges = [...source.matchAll(/\((0x\w+), (0x\w+), (\d+), (true|false)\)/g)].map(([, ...range]) => range);
+  const expected = new Map();
+  for (const [first, last, of, wide] of ranges) {
+    for (let code = Number(first); code <= Number(last); code++) expected.set(code, `${of} ${wide === "true" ? 2 : 1}`);
+  }
+  for (let code = 0x20; code <= 0x10ffff; code++) {
+    // What is computed, and what is no character.
+    if ((code >= 0x7f && code < 0xa0) || (code >= 0xac00 && code <= 0xd7a3) || (code >= 0xd800 && code <= 0xdfff) || code === 0xfe0f) continue;
+    const found = charProperties(code);
+    if (found !== (expected.get(code) ?? "0 1")) assert.equal(expected.get(code) ?? "0 1", found, `class and width of U+${code.toString(16)}`);
+  }
 });
 
 test("random histories with changes of size", async () => {

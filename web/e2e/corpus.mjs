@@ -39,6 +39,7 @@ export const CORPUS = [
       `${C}?2004l${C}?1004l${C}?1l${E}>${C}10;1H${C}K${C}?1049l${C}23;2t${C} q$ `,
     ],
   ],
+  ["stacks of the keyboard", [`${C}>1u${C}>5u${C}>4;2m${C}?1049h${C}>3u${C}=8;2u`, `${C}<u`, `${C}>4;1f${C}?1049l${C}<u`, `${C}<2u${C}>m${C}>4;9f`, `${C}>f${C}>4;3m`, `${C}>4n`, ...Array.from({ length: 20 }, (_, flags) => `${C}>${flags}u`), ...Array.from({ length: 16 }, () => `${C}<u`), `${C}>31u${E}c`]],
   ["modes of the mouse and keys", [`${C}?1000h${C}?1002h${C}?1006h`, `${C}?1003h${C}?1003l${C}?1016h${C}?9h${C}?66h${C}?45h${C}?2026h`, `${C}?1016l${C}=5u${C}>1u${C}>31u`]],
   ["no wrapping", [`${C}?7l` + "0123456789".repeat(5) + "漢", "x", `${C}?7h` + "abc"]],
   ["a scroll region and origin mode", [`${C}2;4r${C}?6h${C}1;1Htop\r\n\r\n\r\n\r\nbottom`, `${C}2A${C}3Gx${C}d`, `${C}?6l${C}10;1Hstatus${C}s`, { cols: 40, rows: 6 }, "after"]],
@@ -77,10 +78,14 @@ function inkFrames(cols) {
   return Array.from({ length: 20 }, (_, frame) => (frame > 0 ? up : "") + [0, 1, 2].map((row) => line(frame, row) + "\r\n").join("")).join("");
 }
 
+/** One of each class of characters that join or do not. */
+const CLASSES = ["a", "漢", "\u0600", "\u0301", "\ufe0f", "🇩", "\u0903", "\u1100", "\u1161", "\u11a8", "가", "각", "\u200d", "👍"];
+
 /** Families, flags, skin tones, presentation, scripts that join, and one of everything else. */
 export const FAMILIES = [
   ...["👨‍👩‍👧‍👦", "👩🏽‍🚀", "🏳️‍🌈", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "👁️‍🗨️", "🧑🏿‍❤️‍💋‍🧑🏻", "🇩🇪", "🇩🇪🇫", "👍", "👍🏽", "☝🏽", "❤", "❤️", "❤︎", "☁️", "☁︎", "1️⃣", "#️⃣", "©️", "™️", "⌚︎", "🀄︎"],
   ...["é", "é̂̃̄", "ñ", "Å", "Å", "각", "각", "ᄀ각ᆨ", "กำ", "ที่", "นี้", "ກຳ", "நி", "क्षि", "ক্ষ", "ಕ್ಷ", "မြန်မာ", "ཧྐྵ", "عربي", "שָׁלוֹם", "‮abc", "a‍b", "​", "­", "﻿x", " "],
+  ...CLASSES.flatMap((a) => CLASSES.flatMap((b) => CLASSES.map((c) => a + b + c))),
   ...Array.from({ length: 0x2f00 }, (_, n) => String.fromCodePoint(0xa1 + n * 11)).filter((c) => !/[\ud800-\udfff]/.test(c)),
   ...Array.from({ length: 0x400 }, (_, n) => String.fromCodePoint(0x1f000 + n * 2)),
   ...Array.from({ length: 200 }, (_, n) => String.fromCodePoint(0x10000 + n * 4999)),
@@ -105,6 +110,8 @@ export const QUERIES = [
   [`${C}<u${C}?u`, `${C}?0u`],
   [`${C}?4m`, `${C}>4;0m`],
   [`${C}>4;2m${C}?4m`, `${C}>4;2m`],
+  [`${C}?4g`, `${C}>4;0f`],
+  [`${C}>4;1f${C}?4g`, `${C}>4;1f`],
   [`${E}]10;?\x07`, `${E}]10;rgb:d7d7/dcdc/e5e5${E}\\`],
   [`${E}]11;?${E}\\`, `${E}]11;rgb:1111/1414/1a1a${E}\\`],
   [`${E}]12;?\x07`, `${E}]12;rgb:8a8a/b4b4/ffff${E}\\`],

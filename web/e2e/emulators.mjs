@@ -52,6 +52,12 @@ export function emulator({ cols, rows }) {
   return seen;
 }
 
+/** Class and width of a code point that comes after nothing, as the addon has them. */
+export function charProperties(code) {
+  const found = judge.terminal._core.unicodeService.charProperties(code, 0);
+  return `${(found >> 3) & 15} ${(found >> 1) & 3}`;
+}
+
 /** Of the keyboard's modes. */
 const KEYS = ["flags", "otherKeys", "otherFormat"];
 
@@ -84,6 +90,8 @@ export function state({ terminal, title, colors, keyboard }) {
     colors: Object.fromEntries([...colors].sort()),
   };
 }
+
+const judge = emulator({ cols: 2, rows: 1 });
 
 function charset(set) {
   return set === undefined ? null : Object.entries(set).flat().join("");

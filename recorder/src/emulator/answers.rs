@@ -39,6 +39,7 @@ impl Screen {
         const XTVERSION: u32 = name(b">q");
         const KITTY_KEYS: u32 = name(b"?u");
         const OTHER_KEYS: u32 = name(b"?m");
+        const OTHER_FORMAT: u32 = name(b"?g");
         let first = params.get(0);
         match sequence {
             DA1 if first == 0 => self.answer("\x1b[?1;2c"),
@@ -69,6 +70,7 @@ impl Screen {
                 self.answer(&format!("\x1b[?{}u", keys.flags()));
             }
             OTHER_KEYS if first == 4 => self.answer(&format!("\x1b[>4;{}m", self.keyboard.modify_other)),
+            OTHER_FORMAT if first == 4 => self.answer(&format!("\x1b[>4;{}f", self.keyboard.format_other)),
             _ => {}
         }
     }

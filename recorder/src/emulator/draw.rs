@@ -268,6 +268,9 @@ impl Drawing<'_> {
         if self.screen.keyboard.modify_other != 0 {
             let _ = write!(self.text, "\x1b[>4;{}m", self.screen.keyboard.modify_other);
         }
+        if self.screen.keyboard.format_other != 0 {
+            let _ = write!(self.text, "\x1b[>4;{}f", self.screen.keyboard.format_other);
+        }
         if modes.newline {
             self.text.push_str("\x1b[20h");
         }

@@ -1,5 +1,7 @@
 //! How programs want keys told: kitty's protocol, for each screen, and xterm's
-//! modifyOtherKeys.
+//! modifyOtherKeys and formatOtherKeys.
+
+use super::parser::Params;
 
 /// States that are put aside for one screen; the oldest is dropped beyond.
 const MAX_STACK: usize = 16;
@@ -20,10 +22,10 @@ impl Stack {
         if self.0.is_empty() {
             self.0.push(0);
         }
+        self.0.push(flags as u8 & FLAGS);
         if self.0.len() > MAX_STACK {
             self.0.remove(0);
         }
-        self.0.push(flags as u8 & FLAGS);
     }
 
     pub(super) fn pop(&mut self, count: usize) {
@@ -65,4 +67,18 @@ pub(super) struct Keyboard {
     pub(super) alternate: Stack,
     /// 0 is off.
     pub(super) modify_other: u8,
+    pub(super) format_other: u8,
+}
+
+/// The number of modifyOtherKeys and formatOtherKeys among xterm's key resources.
+pub(super) const OTHER: i32 = 4;
+
+/// What a resource is set to: `most` at most, and nothing where the parameters are of
+/// others. Without parameters all resources are as they were.
+pub(super) fn resource(params: &Params, most: i32) -> Option<u8> {
+    match params.get(0) {
+        OTHER => Some(params.get(1).clamp(0, most) as u8),
+        0 if params.len() <= 1 => Some(0),
+        _ => None,
+    }
 }

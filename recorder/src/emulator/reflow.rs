@@ -50,6 +50,7 @@ impl Buffer {
             } else {
                 let mut lines = broken(&self.text(at..end), cols);
                 lines[0].wrapped = self.lines[at].wrapped;
+                lines.iter_mut().for_each(|line| line.resize(cols));
                 removed += end - at - lines.len();
                 kept.extend(lines);
             }
@@ -91,17 +92,18 @@ impl Buffer {
             if group.contains(&(self.base + self.y)) {
                 continue;
             }
-            let wrapped = self.lines[first].wrapped;
             let mut lines = broken(&self.text(group.clone()), cols);
-            lines[0].wrapped = wrapped;
-            // Lines that became empty stay.
-            while lines.len() < group.len() {
-                lines.push(Line::new(cols, 0, true));
-            }
-            let new = lines.split_off(group.len());
+            let mut new = lines.split_off(lines.len().min(group.len()));
+            new.iter_mut().for_each(|line| line.resize(cols));
             let count = new.len();
+            // What is behind the text stays, and so do lines without any.
             for (at, line) in group.clone().zip(lines) {
-                self.lines[at] = line;
+                let length = line.cells.len();
+                let old = &mut self.lines[at];
+                old.cells[..length].copy_from_slice(&line.cells);
+                if length < cols {
+                    old.set(length, EMPTY);
+                }
             }
             more += count;
             if count > 0 {
@@ -137,7 +139,7 @@ impl Buffer {
     }
 }
 
-/// One line of text as lines of this width. A wide character is not cut.
+/// One line of text as lines of at most this width. A wide character is not cut.
 fn broken(text: &[Cell], cols: usize) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut rest = text;
@@ -147,9 +149,7 @@ fn broken(text: &[Cell], cols: usize) -> Vec<Line> {
             length -= 1;
         }
         let (cells, after) = rest.split_at(length);
-        let mut cells = cells.to_vec();
-        cells.resize(cols, EMPTY);
-        lines.push(Line { cells, wrapped: !lines.is_empty() });
+        lines.push(Line { cells: cells.to_vec(), wrapped: !lines.is_empty() });
         rest = after;
     }
     lines

@@ -9,6 +9,7 @@ use super::cells::{
     OVERLINE, PROTECTED, RGB, STRIKETHROUGH, UNDERLINE,
 };
 use super::charsets;
+use super::keyboard;
 use super::parser::{Act, Params, name};
 use super::screen::{Modes, Pen, Screen};
 
@@ -178,7 +179,13 @@ impl Act for Screen {
             }),
             [0, b'?', b'h' | b'l'] => params.iter().for_each(|mode| self.set_mode(mode, sequence as u8 == b'h')),
             [0, 0, b'm'] => self.attributes(params),
-            [0, b'>', b'm'] if params.get(0) == 4 => self.keyboard.modify_other = params.get(1).clamp(0, 3) as u8,
+            [0, b'>', b'm'] => {
+                self.keyboard.modify_other = keyboard::resource(params, 2).unwrap_or(self.keyboard.modify_other);
+            }
+            [0, b'>', b'n'] if params.get(0) == keyboard::OTHER => self.keyboard.modify_other = 0,
+            [0, b'>', b'f'] => {
+                self.keyboard.format_other = keyboard::resource(params, 1).unwrap_or(self.keyboard.format_other);
+            }
             [0, b'!', b'p'] => self.soft_reset(),
             [0, b' ', b'q'] => self.modes.shape = params.get(0).clamp(0, 6) as u16,
             [0, b'"', b'q'] => match params.get(0) {
@@ -242,7 +249,7 @@ impl Screen {
         self.buffer().x
     }
 
-    fn keys(&mut self) -> &mut super::keyboard::Stack {
+    fn keys(&mut self) -> &mut keyboard::Stack {
         if self.on_alternate { &mut self.keyboard.alternate } else { &mut self.keyboard.normal }
     }
 

@@ -18,7 +18,7 @@ use tracing::warn;
 
 use super::origin::{Origin, is_loopback_name};
 use super::serve::Connection;
-use super::{Settings, Shared, proxy, refuse_as, routes};
+use super::{Settings, Shared, page, proxy, refuse_as, routes};
 
 /// Characters of a foreign `Host` or `Origin` that an answer repeats, at most.
 const MAX_QUOTED: usize = 100;
@@ -147,6 +147,12 @@ impl Ours<'_> {
             if !self.is_host(host) {
                 return Err(Foreign::Host(shortened(host)));
             }
+        }
+        // The page's files are the same for everybody, and a browser tells the
+        // page's origin with some of them. They must come where a proxy hides
+        // the address: without them the page cannot say what is wrong.
+        if super::matched(request) == Some(page::ASSETS) {
+            return Ok(Page::Quiet);
         }
         if headers.contains_key(ORIGIN) {
             let origin = only(headers, &ORIGIN).unwrap_or("(several)");

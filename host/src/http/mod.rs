@@ -146,7 +146,7 @@ impl State {
 fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
     let mut routes = vec![
         ("/", get(page::index)),
-        ("/assets/{*path}", get(page::asset)),
+        (page::ASSETS, get(page::asset)),
         (routes::HEALTH, get(routes::health)),
         ("/sign-in", post(auth::sign_in)),
         ("/sign-out", post(auth::sign_out)),
@@ -165,7 +165,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
 /// answer 401 itself, in a form that the page reads.
 const OPEN: [(Method, &str); 6] = [
     (Method::GET, "/"),
-    (Method::GET, "/assets/{*path}"),
+    (Method::GET, page::ASSETS),
     (Method::GET, routes::HEALTH),
     (Method::GET, routes::SESSION),
     (Method::GET, notice::SIGNED_IN),

@@ -51,6 +51,9 @@ pub(super) async fn index(Extension(page): Extension<Page>, headers: HeaderMap) 
     (kept, [(CONTENT_TYPE, content_type(&file))], file.data).into_response()
 }
 
+/// The page's files but the page itself: scripts, styles, the icon.
+pub(super) const ASSETS: &str = "/assets/{*path}";
+
 /// `GET /assets/*`
 pub(super) async fn asset(Path(path): Path<String>) -> Response {
     match Dist::get(&format!("assets/{path}")) {

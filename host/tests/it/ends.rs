@@ -200,6 +200,7 @@ async fn what_an_earlier_broker_has_shown_is_old_also_before_it_is_found_again()
     let again = fresh.ready().await;
     assert!(again.live >= end, "{} of {end} bytes are old", again.live);
     assert_eq!(faults.met().values().sum::<u64>(), TROUBLE.len() as u64);
+    fresh.send(json!({"type": "take-control"})).await;
     fresh.send(json!({"type": "kill"})).await;
     fresh.told("exit").await;
     server.has(0).await;

@@ -92,6 +92,21 @@ async fn an_origin_counts_at_its_own_host_only() {
     assert_eq!(status("term.example.com", "https://lab.example.com").await, 403);
 }
 
+/// A browser tells the page's origin with its scripts and styles. Behind a
+/// proxy that names another host the page has to come up to say so.
+#[tokio::test]
+async fn the_pages_files_are_for_every_origin_and_only_for_known_hosts() {
+    let broker = broker().await;
+    let status = async |host: &str| {
+        let request = format!(
+            "GET /assets/none.js HTTP/1.1\r\nHost: {host}\r\nOrigin: https://other.example.com\r\nConnection: close\r\n\r\n"
+        );
+        broker.send(&request).await.status
+    };
+    assert_eq!(status(&broker.address.to_string()).await, 404);
+    assert_eq!(status("other.example.com").await, 403);
+}
+
 /// A browser that was to show a page shows why there is none; a program gets
 /// JSON.
 #[tokio::test]

@@ -1,10 +1,21 @@
 //! Clients that are behind: far on a slow line, and at another size than what
 //! they get was written for.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
-use crate::support::level1::{Visit, Window};
+use crate::support::level1::{Told, Visit, Window};
+use crate::support::line::Line;
 use crate::support::{Broker, Sandboxd};
+
+/// Of a line at home, far from the broker.
+const BITS: u64 = 20_000_000;
+const ROUND_TRIP: Duration = Duration::from_millis(150);
+
+/// What that line carries in two seconds. A machine under load is slower than
+/// the line, so that this and not the time is what can be promised of it.
+const TWO_SECONDS: u64 = BITS / 8 * 2;
 
 async fn broker(server: &Sandboxd) -> Broker {
     let sections = server.section("box");
@@ -23,6 +34,79 @@ async fn stty(window: &mut Window) -> String {
     let text = window.text();
     let (_, told) = text.rsplit_once("size=").unwrap();
     told.split_once(';').unwrap().0.to_owned()
+}
+
+/// Reads until `text` was printed or is on a screen.
+async fn sees(window: &mut Window, text: &str) {
+    let mut at = window.output.len();
+    loop {
+        match window.next().await.unwrap() {
+            Told::Said(said) => {
+                at = window.output.len();
+                if said["data"].as_str().is_some_and(|screen| screen.contains(text)) {
+                    return;
+                }
+            }
+            Told::Output(..) => {
+                let from = at.max(window.output.len().saturating_sub(64 * 1024));
+                if String::from_utf8_lossy(&window.output[from..]).contains(text) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixty_megabytes_behind_the_first_key_is_echoed_soon() {
+    let server = Sandboxd::start().await;
+    let broker = broker(&server).await;
+    let line = Line::start(&broker.url, BITS, ROUND_TRIP).await;
+    let mut desk = Window::open(&broker.url, Visit::default().client("desk").size(100, 30).viewer()).await;
+    let ready = desk.ready().await;
+    let visit = || Visit::to(&ready.session).client("away").size(100, 30).screens();
+    let mut away = Window::open(line.url(), visit()).await;
+    let epoch = away.ready().await.epoch;
+    away.input("seq -f '%050.0f' 1200000; echo all-of-$((30+30))\n").await;
+    away.expect("0001\r\n").await;
+    let end = away.end.unwrap();
+    away.cut();
+    desk.expect("all-of-60").await;
+    assert!(desk.end.unwrap() - end > 60_000_000);
+
+    let (before, began) = (line.carried(), Instant::now());
+    let mut away = Window::open(line.url(), visit().since(end, epoch)).await;
+    away.seq = away.ready().await.input;
+    away.input("echo the-first-key-$((6*7))\n").await;
+    sees(&mut away, "the-first-key-42").await;
+    let (took, carried) = (began.elapsed(), line.carried() - before);
+    println!("60 MB behind: {took:?} from the connection to the echo, {carried} bytes");
+    assert!(carried < TWO_SECONDS, "{carried} bytes came before the echo, which is {took:?} after the connection");
+    // And what follows is whole.
+    away.input("seq -s, 2000; echo do''ne\n").await;
+    away.expect("1999,2000\r\ndone").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_falls_behind_gets_screens_and_its_keys_are_echoed() {
+    let server = Sandboxd::start().await;
+    let broker = broker(&server).await;
+    let line = Line::start(&broker.url, BITS, ROUND_TRIP).await;
+    let mut away = Window::open(line.url(), Visit::default().size(100, 30).screens()).await;
+    away.ready().await;
+    away.input("yes \"$(seq -s, 25)\"\n").await;
+    for _ in 0..3 {
+        away.told("screen").await;
+    }
+    let (before, began) = (line.carried(), Instant::now());
+    away.input("\x03").await;
+    away.input("echo the-first-key-$((6*7))\n").await;
+    sees(&mut away, "the-first-key-42").await;
+    let (took, carried) = (began.elapsed(), line.carried() - before);
+    println!("in a flood: {took:?} from the key to its echo, {carried} bytes");
+    assert!(carried < TWO_SECONDS, "{carried} bytes came before the echo, which took {took:?}");
+    away.input("seq -s, 2000; echo do''ne\n").await;
+    away.expect("1999,2000\r\ndone").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

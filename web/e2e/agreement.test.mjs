@@ -107,3 +107,47 @@ test("programs are answered as the page would", async () => {
     await recorder.end();
   }
 });
+
+test("answers come between pieces of input, and never within one", async () => {
+  const recorder = new Recorder(SIZE);
+  try {
+    // The terminal takes all bytes as they are by then.
+    recorder.input("!");
+    await recorder.until("a first byte", () => recorder.typed === "!");
+    // Larger than what a terminal takes at once.
+    const pieces = Array.from({ length: 20 }, (_, number) => String.fromCharCode(97 + number).repeat(20_000));
+    const answer = "\x1b[?1;2c";
+    await Promise.all(
+      pieces.map((piece) => {
+        recorder.input(piece);
+        return recorder.write(Buffer.from("\x1b[c"));
+      }),
+    );
+    const length = 1 + pieces.length * (20_000 + answer.length);
+    await recorder.until("all input and all answers", () => recorder.typed.length >= length);
+    const typed = recorder.typed.slice(1);
+    assert.equal(typed.replaceAll(answer, ""), pieces.join(""));
+    const around = typed.split(answer).join("|");
+    assert.match(around, /^\|*(?:([a-t])\1{19999}\|*)*$/, "an answer within a piece of input");
+  } finally {
+    await recorder.end();
+  }
+});
+
+test("title, directory and colours go over the wire", async () => {
+  const recorder = new Recorder(SIZE);
+  try {
+    await recorder.write(Buffer.from("\x1b]2;make: büild\x07\x1b]7;file://host/home/me\x07"));
+    await recorder.until("the title", () => recorder.title === "make: büild");
+    await recorder.until("the directory", () => recorder.directory?.endsWith("/home/me"));
+    recorder.colors([1, 2, 3, 0xa1, 0xa2, 0xa3, 7, 8, 9]);
+    recorder.input("!");
+    await recorder.until("what was sent after the colours", () => recorder.typed === "!");
+    await recorder.write(Buffer.from("\x1b]11;?\x07"));
+    const answer = "!\x1b]11;rgb:a1a1/a2a2/a3a3\x1b\\";
+    await recorder.until("the colour", () => recorder.typed.length >= answer.length);
+    assert.equal(recorder.typed, answer);
+  } finally {
+    await recorder.end();
+  }
+});

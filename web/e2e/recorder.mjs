@@ -18,6 +18,8 @@ const LOOK_MS = 5;
 const HELLO = 0x01;
 const OUTPUT = 0x02;
 const SCREEN = 0x06;
+const TITLE = 0x09;
+const DIRECTORY = 0x0a;
 const INPUT = 0x11;
 const RESIZE = 0x12;
 const ACK = 0x13;
@@ -73,6 +75,8 @@ export class Recorder {
     for (const { kind, payload } of all) {
       if (kind === HELLO) this.#pid = payload.readUInt32BE(1);
       if (kind === 0x08) this.#size = { cols: payload.readUInt16BE(8), rows: payload.readUInt16BE(10), offset: Number(payload.readBigUInt64BE(0)) };
+      if (kind === TITLE) this.title = payload.toString();
+      if (kind === DIRECTORY) this.directory = payload.toString();
       if (kind !== OUTPUT) continue;
       this.#output.push(payload.subarray(8));
       this.#length += payload.length - 8;

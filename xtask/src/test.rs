@@ -28,7 +28,7 @@ pub(crate) const STEPS: [&str; 7] = ["setup", "plugins", "recorder", "page", "we
 /// A debug build with a cold cache compiles its plugins first.
 const START_DEADLINE: Duration = Duration::from_secs(120);
 
-const BROWSER_DEADLINE: Duration = Duration::from_secs(600);
+const BROWSER_DEADLINE: Duration = Duration::from_secs(1200);
 
 /// Installs what is missing and runs all tests, or with a `filter` only Rust
 /// tests whose name contains it.

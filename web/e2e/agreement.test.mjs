@@ -60,6 +60,33 @@ test("the emulator without a page has the columns that it has in a browser", asy
   assert.equal(page.terminal.buffer.active.cursorX, 2 + 2 + 2 + 2 + 1);
 });
 
+test("a recording whose daemon is gone draws the same", async () => {
+  for (const seed of [3, 5, 8]) {
+    const { size, steps } = fuzz(seed);
+    const recorder = new Recorder(size);
+    const stayed = emulator(size);
+    let written = Buffer.alloc(0);
+    try {
+      for (const step of steps) {
+        if (typeof step === "string") {
+          const bytes = Buffer.from(step);
+          await recorder.write(bytes);
+          await stayed.write(bytes);
+          written = Buffer.concat([written, bytes]);
+        } else {
+          await recorder.resize(step);
+          stayed.terminal.resize(step.cols, step.rows);
+        }
+      }
+      await recorder.kill();
+      const { late: drawn } = await late(recorder, written);
+      assert.equal(differs(state(drawn), state(stayed)), undefined, `history ${seed}`);
+    } finally {
+      await recorder.end();
+    }
+  }
+});
+
 test("every character has the same columns", async () => {
   const steps = [];
   for (let at = 0; at < FAMILIES.length; at += 400) {

@@ -167,19 +167,36 @@ export class Recorder {
     return spawnSync(PROGRAM, ["cast", "--dir", join(this.#dir, "recording")], { encoding: "utf8", maxBuffer: 1 << 26 }).stdout;
   }
 
-  /** Ends the program, and the daemon with it. */
-  async end() {
+  /** Ends the daemon at once, and the program. What was recorded stays. */
+  async kill() {
+    const pid = this.#pid;
+    this.#pid = undefined;
     this.writer?.destroy();
-    if (this.#pid !== undefined) {
-      const daemon = Number(readFileSync(`/proc/${this.#pid}/stat`, "utf8").split(") ")[1]?.split(" ")[1]);
-      try {
-        if (daemon > 1) process.kill(daemon, "SIGKILL");
-        process.kill(-this.#pid, "SIGKILL");
-      } catch {
-        // Gone by itself.
-      }
-    }
     this.#process.kill("SIGKILL");
+    if (pid === undefined) return;
+    const daemon = Number(status(pid)?.[1]);
+    if (!(daemon > 1)) return;
+    process.kill(daemon, "SIGKILL");
+    await this.until("the daemon's end", () => (status(daemon)?.[0] ?? "Z") === "Z");
+    try {
+      process.kill(-pid, "SIGKILL");
+    } catch {
+      // Gone by itself.
+    }
+  }
+
+  /** Ends the program, and forgets the recording. */
+  async end() {
+    await this.kill();
     rmSync(this.#dir, { recursive: true, force: true });
+  }
+}
+
+/** State and parent of a process; nothing once it is gone. */
+function status(pid) {
+  try {
+    return readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ");
+  } catch {
+    return undefined;
   }
 }

@@ -148,10 +148,7 @@ impl Ours<'_> {
                 return Err(Foreign::Host(shortened(host)));
             }
         }
-        // The page's files are the same for everybody, and a browser tells the
-        // page's origin with some of them. They must come where a proxy hides
-        // the address: without them the page cannot say what is wrong.
-        if super::matched(request) == Some(page::ASSETS) {
+        if is_asset(request) {
             return Ok(Page::Quiet);
         }
         if headers.contains_key(ORIGIN) {
@@ -203,6 +200,17 @@ impl Ours<'_> {
     fn own(&self) -> impl Iterator<Item = Origin> {
         Origin::of_connection(self.connection.local).chain(self.settings.public_urls.iter().cloned())
     }
+}
+
+/// Whether it is for one of the page's files, which are the same for everybody,
+/// and its browser does not say that a page of another site wants it. A browser
+/// tells the page's origin with some of them. They must come where a proxy hides
+/// the page's address: without them the page cannot say what is wrong.
+fn is_asset(request: &Request) -> bool {
+    let site = request.headers().get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
+    super::matched(request) == Some(page::ASSETS)
+        && matches!(*request.method(), Method::GET | Method::HEAD)
+        && matches!(site, None | Some(b"same-origin"))
 }
 
 /// Whether a person followed a link to show it in a tab of its own.

@@ -384,6 +384,8 @@ describe("what programs asked of a terminal", () => {
     await terminal.until(/^asked-2$/m);
     const other = await TerminalPage.open(browser, { query: { session: await sessionOf(terminal) } });
     await other.until(/^asked-2$/m);
+    await other.page.locator("#take-control").click();
+    await other.page.locator("#viewing").waitFor({ state: "hidden" });
     await other.page.locator("#terminal .xterm-helper-textarea").focus();
     await other.enter("typed");
     await other.until(/^typed\ntyped$/m);

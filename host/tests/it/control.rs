@@ -44,7 +44,7 @@ async fn control_stays_through_reconnects_and_a_killed_broker() {
     let mut desk = Window::open(&broker.url, at_desk).await;
     let ready = desk.ready().await;
     assert_eq!(ready.role, "viewer", "nor the first one after a restart");
-    assert_eq!(ready.size, json!({"cols": 48, "rows": 20}));
+    desk.until_size(&ready, 48, 20).await;
     let mut phone = Window::open(&broker.url, Visit { since: end, ..on_phone }).await;
     let ready = phone.ready().await;
     assert_eq!(ready.role, "driver", "the journal knows who drives");

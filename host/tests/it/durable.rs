@@ -187,7 +187,8 @@ async fn a_terminal_keeps_its_size_until_a_client_asks_for_another() {
 
     let broker = Broker::start_in(broker.into_directory().await, &config).await;
     let mut viewer = Window::open(&broker.url, Visit::to(&ready.session).viewer()).await;
-    assert_eq!(viewer.ready().await.size, serde_json::json!({ "cols": 120, "rows": 40 }));
+    let joined = viewer.ready().await;
+    viewer.until_size(&joined, 120, 40).await;
     let mut window = Window::open(&broker.url, Visit::to(&ready.session).client("w").size(100, 30)).await;
     window.ready().await;
     window.input("has '30 100' shrank\n").await;

@@ -300,6 +300,15 @@ impl Window {
         self.stretches.push((self.output.len(), to));
     }
 
+    /// Waits until the terminal has this size, as it was told with `ready` or
+    /// after it: a size stands where it was set in the output.
+    pub async fn until_size(&mut self, ready: &Ready, cols: u16, rows: u16) {
+        let mut size = ready.size.clone();
+        while (size["cols"].as_u64(), size["rows"].as_u64()) != (Some(cols.into()), Some(rows.into())) {
+            size = self.told("size").await;
+        }
+    }
+
     /// Reads until control of this type that `fits`, and returns it.
     pub async fn told_that(&mut self, kind: &str, fits: impl Fn(&Value) -> bool) -> Value {
         loop {

@@ -134,6 +134,7 @@ async fn whoever_joins_late_is_told_the_size_that_programs_are_told() {
     // A phone takes control, is told what it asked for, and the desk comes back to what that is.
     let mut phone = Window::open(&broker.url, Visit::to(&ready.session).client("phone").size(48, 30).screens()).await;
     phone.ready().await;
+    phone.send(serde_json::json!({"type": "take-control"})).await;
     let has = |said: &Value| said["cols"] == 48 || said["size"]["cols"] == 48;
     while !phone.said.iter().any(has) {
         phone.next().await.unwrap();

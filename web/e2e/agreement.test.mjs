@@ -27,22 +27,27 @@ async function late(recorder, written) {
   return { late, text };
 }
 
-/** Plays steps (output as text or bytes, or a size) to a recorder and to a terminal that stays, and compares after each. */
+/** Plays a step (output as text or bytes, or a size) to a recorder and to a terminal that stays. Returns the output. */
+async function play(recorder, stayed, step) {
+  if (typeof step === "string" || Buffer.isBuffer(step)) {
+    const bytes = Buffer.from(step);
+    await recorder.write(bytes);
+    await stayed.write(bytes);
+    return bytes;
+  }
+  await recorder.resize(step);
+  stayed.terminal.resize(step.cols, step.rows);
+  return Buffer.alloc(0);
+}
+
+/** Plays steps and compares after each. */
 async function agree(name, steps, size = SIZE) {
   const recorder = new Recorder(size);
   const stayed = emulator(size);
   let written = Buffer.alloc(0);
   try {
     for (const [number, step] of steps.entries()) {
-      if (typeof step === "string" || Buffer.isBuffer(step)) {
-        const bytes = Buffer.from(step);
-        await recorder.write(bytes);
-        await stayed.write(bytes);
-        written = Buffer.concat([written, bytes]);
-      } else {
-        await recorder.resize(step);
-        stayed.terminal.resize(step.cols, step.rows);
-      }
+      written = Buffer.concat([written, await play(recorder, stayed, step)]);
       const { late: drawn, text } = await late(recorder, written);
       const found = differs(state(drawn), state(stayed));
       assert.equal(found, undefined, `${name}, step ${number} ${JSON.stringify(step).slice(0, 400)}: ${found}\ndrawn by ${JSON.stringify(text).slice(0, 2000)}`);
@@ -67,17 +72,7 @@ test("a recording whose daemon is gone draws the same", async () => {
     const stayed = emulator(size);
     let written = Buffer.alloc(0);
     try {
-      for (const step of steps) {
-        if (typeof step === "string") {
-          const bytes = Buffer.from(step);
-          await recorder.write(bytes);
-          await stayed.write(bytes);
-          written = Buffer.concat([written, bytes]);
-        } else {
-          await recorder.resize(step);
-          stayed.terminal.resize(step.cols, step.rows);
-        }
-      }
+      for (const step of steps) written = Buffer.concat([written, await play(recorder, stayed, step)]);
       await recorder.kill();
       const { late: drawn } = await late(recorder, written);
       assert.equal(differs(state(drawn), state(stayed)), undefined, `history ${seed}`);

@@ -127,8 +127,11 @@ export class Recorder {
     if (bytes.length === 0) return;
     this.writer ??= createWriteStream(this.#source);
     const length = this.#length + bytes.length;
-    this.writer.write(bytes);
-    await this.until(`output up to ${length}`, () => this.#length >= length);
+    // The output may come before the stream learns that it was written; a stream that ends before that has an error.
+    const written = new Promise((resolve, reject) => {
+      this.writer.write(bytes, (error) => (error ? reject(error) : resolve()));
+    });
+    await Promise.all([written, this.until(`output up to ${length}`, () => this.#length >= length)]);
   }
 
   input(text) {

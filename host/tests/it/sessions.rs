@@ -159,6 +159,8 @@ async fn who_is_invited_watches_and_no_more() {
     broker = Broker::start_in(broker.into_directory().await, &for_two()).await;
     let mut bob = Window::open(&broker.url, visit.invited(&invitation)).await;
     assert_eq!(bob.ready().await.role, "viewer");
+    // A guest is shown the screen first. What comes after it is output.
+    bob.told("screen").await;
     let mut ada = Window::open(&broker.url, Visit::to(&id).token("ada").client("desk")).await;
     ada.ready().await;
     ada.input("echo $((40+4))\n").await;

@@ -1,9 +1,13 @@
-// @ts-nocheck
 /** What programs write: a corpus for comparing emulators. Knows neither of them. */
 const E = "\x1b";
 const C = "\x1b[";
 
-/** Each a name and steps: output, or a new size. */
+/** @typedef {string | Buffer | { cols: number, rows: number }} Step Output, or a new size. */
+
+/**
+ * Each a name and steps.
+ * @type {[string, Step[]][]}
+ */
 export const CORPUS = [
   ["plain lines that scroll", ["one\r\ntwo\r\nthree\r\n".repeat(6) + "$ "]],
   ["a line that wraps, and is made narrower and wider", ["0123456789".repeat(7) + "\r\nnext\r\n$ ", { cols: 25, rows: 10 }, { cols: 60, rows: 10 }, { cols: 40, rows: 10 }]],
@@ -58,6 +62,7 @@ export const CORPUS = [
   ["a saved cursor on each screen", [`${C}2;2H${C}31m${E}7${C}?1047h${C}4;4H${C}44m${E}(0${E}7${C}1;1Hq`, `${E}8x${E}(B`, `${C}?1047l${E}8y`]],
   ["the alternate screen in every way", [`a${C}?47hb`, `${C}?47lc${C}?1048h${C}5;5H${C}?1049h${C}3;3Hd`, `${C}?1049l`, `${C}?1048le`, `${C}41m${C}?1049h`, "filled"]],
   ["both screens change their size", [("line " + "x".repeat(50) + "\r\n").repeat(8) + `$ ${C}?1049h${C}H` + "y".repeat(80), { cols: 25, rows: 6 }, { cols: 60, rows: 14 }, `${C}?1049l`]],
+  ["an alternate screen that hides columns, and shows them again", [`${C}?1049h${"x".repeat(40)}${C}2;1H${"y".repeat(40)}`, { cols: 20, rows: 10 }, `${C}2;1H${C}2P`, `${C}H${C}J`, { cols: 50, rows: 10 }]],
   ["a reset", [`${E}]2;old\x07${C}?1000;1006;2004h${E}=${C}4 q${C}31mx${C}3;4r${C}20h${C}?5h`, `${E}cy\n`, `${C}20l${C}?1h${C}4h`, `${C}!px`]],
   ["alignment", [`${C}3;4r${C}31;1m${E}#8`, `${C}5;5Hx`]],
   ["new lines", [`${C}20ha\nb\nc${C}20l\nd`, `\x0b\x0c\x84\x85\x88e`.replace(/[\x80-\x9f]/g, (c) => c)]],
@@ -71,8 +76,12 @@ export const CORPUS = [
   ["full lines with colours", [`${C}44m` + "x".repeat(40) + `${C}m\r\n${C}41m${C}K\r\n${C}0m` + `${C}7m` + " ".repeat(40) + `${C}m` + "y".repeat(40), "\r\n".repeat(12), `${C}42m\n\n`]],
 ];
 
-/** Frames that are drawn over each other, as by Ink: up by the lines before, each erased. */
+/**
+ * Frames that are drawn over each other, as by Ink: up by the lines before, each erased.
+ * @param {number} cols
+ */
 function inkFrames(cols) {
+  /** @param {number} frame @param {number} row */
   const line = (frame, row) => `frame ${frame} row ${row} `.padEnd(cols - 2, "·");
   const up = `${C}2K${C}1A`.repeat(3) + `${C}2K${C}G`;
   return Array.from({ length: 20 }, (_, frame) => (frame > 0 ? up : "") + [0, 1, 2].map((row) => line(frame, row) + "\r\n").join("")).join("");
@@ -91,7 +100,10 @@ export const FAMILIES = [
   ...Array.from({ length: 200 }, (_, n) => String.fromCodePoint(0x10000 + n * 4999)),
 ];
 
-/** What programs ask, and what they are told where the page's emulator says nothing or something else. */
+/**
+ * What programs ask, and what they are told where the page's emulator says nothing or something else.
+ * @type {string[][]}
+ */
 export const QUERIES = [
   [`${C}c`],
   [`${C}0c`],
@@ -125,9 +137,13 @@ export const QUERIES = [
   [`${C}?1;1000;1006;2004h${C}4h${C}?1$p${C}?1000$p${C}?1006$p${C}?2004$p${C}4$p`],
 ];
 
-/** Random output and sizes from a seed. */
+/**
+ * Random output and sizes from a seed.
+ * @param {number} seed
+ */
 export function fuzz(seed) {
   let state = (seed * 0x9e3779b1) >>> 0 || 1;
+  /** @param {number} bound */
   const below = (bound) => {
     state ^= state << 13;
     state >>>= 0;
@@ -136,7 +152,8 @@ export function fuzz(seed) {
     state >>>= 0;
     return state % bound;
   };
-  const of = (all) => all[below(all.length)];
+  /** @template T @param {T[]} all */
+  const of = (all) => /** @type {T} */ (all[below(all.length)]);
   const size = () => ({ cols: 2 + below(50), rows: 1 + below(14) });
   const number = () => of(["", "0", "1", "2", "3", "5", "9", "20", "99"]);
   const parts = [
@@ -159,6 +176,7 @@ export function fuzz(seed) {
     () => `${C}${number()}${of([" @", " A", "'}", "'~"])}`,
     () => of([`${C}!p`, `${E}#8`, `${C}3g`, `${C}1"q`, `${C}0"q`, "漢"]),
   ];
+  /** @type {Step[]} */
   const steps = Array.from({ length: 8 }, () => (below(4) === 0 ? size() : Array.from({ length: 1 + below(30) }, () => of(parts)()).join("")));
   return { size: size(), steps };
 }

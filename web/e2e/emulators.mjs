@@ -1,4 +1,3 @@
-// @ts-nocheck: reaches into the emulator, whose inside has no types.
 /**
  * The page's emulator without a page (xterm.js with its graphemes, as `src/terminal.ts` sets it up), and all of its state as a value that
  * two of them can be compared by.
@@ -16,10 +15,29 @@ Buffer.poolSize = 0;
 const { default: graphemes } = await import("@xterm/addon-unicode-graphemes");
 Buffer.poolSize = poolSize;
 
-/** A module of the page. */
+/** @typedef {any} Inside What is inside of the emulator, which has no types. */
+
+/**
+ * @typedef {object} Emulator
+ * @property {headless.Terminal} terminal
+ * @property {string} answers What it told programs.
+ * @property {string} title
+ * @property {Map<number, string>} colors
+ * @property {Record<string, unknown>} keyboard
+ * @property {(output: string | Uint8Array) => Promise<void>} write
+ */
+
+/** @param {headless.Terminal} terminal @returns {Inside} */
+const inside = (terminal) => /** @type {Inside} */ (terminal)._core;
+
+/**
+ * A module of the page.
+ * @param {string} name
+ */
 async function ofPage(name) {
   const entry = fileURLToPath(new URL(`../src/${name}.ts`, import.meta.url));
-  const [{ output }] = await build({ configFile: false, logLevel: "error", build: { write: false, lib: { entry, formats: ["es"] } } });
+  const built = await build({ configFile: false, logLevel: "error", build: { write: false, lib: { entry, formats: ["es"] } } });
+  const [{ output }] = /** @type {[import("vite").Rolldown.RolldownOutput]} */ (built);
   return import(`data:text/javascript,${encodeURIComponent(output[0].code)}`);
 }
 
@@ -30,40 +48,53 @@ const { KeyboardModes } = await ofPage("keyboard/modes");
 /** Lines of scrollback that the recorder keeps. */
 const HISTORY = 2000;
 
+/** @param {{ cols: number, rows: number }} size @returns {Emulator} */
 export function emulator({ cols, rows }) {
   const terminal = new headless.Terminal({ ...EMULATION, cols, rows, scrollback: 10_000, cursorBlink: true, logLevel: "off" });
   mend(terminal);
   terminal.loadAddon(new graphemes.UnicodeGraphemesAddon());
-  const seen = { terminal, answers: "", title: "", colors: new Map() };
-  terminal.onData((text) => (seen.answers += text));
-  terminal.onTitleChange((title) => (seen.title = title));
-  terminal._core._inputHandler.onColor((events) => {
-    for (const { type, index, color } of events) {
-      if (type === 1) seen.colors.set(index, color.join());
-      if (type === 2 && index === undefined) [...seen.colors.keys()].filter((index) => index < 256).forEach((index) => seen.colors.delete(index));
-      if (type === 2) seen.colors.delete(index);
-    }
-  });
   const { parser } = terminal;
   const isAlternate = () => terminal.buffer.active.type === "alternate";
-  seen.keyboard = new KeyboardModes({ parser, isAlternate, answer: (text) => (seen.answers += text) });
   const whole = new WholeCodePoints();
-  seen.write = (output) => new Promise((done) => terminal.write(typeof output === "string" ? output : whole.take(output), done));
+  /** @type {Emulator} */
+  const seen = {
+    terminal,
+    answers: "",
+    title: "",
+    colors: new Map(),
+    keyboard: new KeyboardModes({ parser, isAlternate, answer: (/** @type {string} */ text) => (seen.answers += text) }),
+    write: (output) => new Promise((done) => terminal.write(typeof output === "string" ? output : whole.take(output), done)),
+  };
+  terminal.onData((text) => (seen.answers += text));
+  terminal.onTitleChange((title) => (seen.title = title));
+  inside(terminal)._inputHandler.onColor((/** @type {{ type: number, index?: number, color: number[] }[]} */ events) => {
+    for (const { type, index, color } of events) {
+      if (type === 1 && index !== undefined) seen.colors.set(index, color.join());
+      if (type === 2 && index === undefined) [...seen.colors.keys()].filter((index) => index < 256).forEach((index) => seen.colors.delete(index));
+      if (type === 2 && index !== undefined) seen.colors.delete(index);
+    }
+  });
   return seen;
 }
 
-/** Class and width of a code point that comes after nothing, as the addon has them. */
+/**
+ * Class and width of a code point that comes after nothing, as the addon has them.
+ * @param {number} code
+ */
 export function charProperties(code) {
-  const found = judge.terminal._core.unicodeService.charProperties(code, 0);
+  const found = inside(judge.terminal).unicodeService.charProperties(code, 0);
   return `${(found >> 3) & 15} ${(found >> 1) & 3}`;
 }
 
 /** Of the keyboard's modes. */
 const KEYS = ["flags", "otherKeys", "otherFormat"];
 
-/** Everything that output can set, as plain values. What a narrower alternate screen keeps out of sight is not seen. */
+/**
+ * Everything that output can set, as plain values.
+ * @param {Emulator} emulator
+ */
 export function state({ terminal, title, colors, keyboard }) {
-  const core = terminal._core;
+  const core = inside(terminal);
   const { buffers, cols, rows } = core._bufferService;
   const { decPrivateModes, modes, isCursorHidden } = core.coreService;
   const pen = core._inputHandler._curAttrData;
@@ -93,10 +124,17 @@ export function state({ terminal, title, colors, keyboard }) {
 
 const judge = emulator({ cols: 2, rows: 1 });
 
+/** @param {Record<string, string> | undefined} set */
 function charset(set) {
   return set === undefined ? null : Object.entries(set).flat().join("");
 }
 
+/**
+ * @param {Inside} core
+ * @param {number} fg
+ * @param {number} bg
+ * @param {Inside} extended
+ */
 function look(core, fg, bg, extended) {
   const has = (bg & 0x10000000) !== 0;
   const link = has ? core._oscLinkService.getLinkData(extended.urlId)?.uri : undefined;
@@ -110,18 +148,30 @@ function look(core, fg, bg, extended) {
   ].join("/");
 }
 
-/** Without what xterm.js leaves of an earlier colour of three parts beside a number of the palette. */
+/**
+ * Without what xterm.js leaves of an earlier colour of three parts beside a number of the palette.
+ * @param {number} value
+ */
 function color(value) {
   const kind = (value >>> 24) & 3;
   return (kind === 1 || kind === 2 ? value & ~0x00ffff00 : value) >>> 0;
 }
 
-/** Half of a wide character, without the other. A new width and columns that are moved leave those, but no text draws them. */
+/**
+ * Half of a wide character, without the other. A new width and columns that are moved leave those, but no text draws them.
+ * @param {Inside} line
+ * @param {number} x
+ * @param {number} cols
+ */
 function isHalf(line, x, cols) {
   const width = line.getWidth(x);
   return width === 2 ? x + 1 >= cols || line.getWidth(x + 1) !== 0 : width === 0 && (x === 0 || line.getWidth(x - 1) !== 2);
 }
 
+/**
+ * @param {Inside} core
+ * @param {Inside} buffer
+ */
 function lines(core, buffer) {
   const first = Math.max(0, buffer.ybase - HISTORY);
   const all = [];
@@ -140,14 +190,25 @@ function lines(core, buffer) {
   return { above: buffer.ybase - first, lines: all, margins: [buffer.scrollTop, buffer.scrollBottom], tabs, saved };
 }
 
-/** Where a screen that was drawn differs from one that stayed, in words; nothing where it does not. */
+/** @typedef {ReturnType<typeof state>} State */
+
+/**
+ * Where a screen that was drawn differs from one that stayed, in words; nothing where it does not.
+ * @param {State} drawn
+ * @param {State} stayed
+ */
 export function differs(drawn, stayed) {
   // A restored cursor brings back the characters' set without the level that it had. No text makes the two contradict each other so.
   const contradicts = stayed.charset !== stayed.charsets[stayed.level];
   return difference(contradicts ? { ...drawn, charset: stayed.charset } : drawn, stayed);
 }
 
-/** Where two values differ, in words. */
+/**
+ * Where two values differ, in words.
+ * @param {any} one
+ * @param {any} other
+ * @returns {string | undefined}
+ */
 function difference(one, other, path = "") {
   if (Object.is(one, other)) return undefined;
   if (typeof one !== "object" || typeof other !== "object" || one === null || other === null) {

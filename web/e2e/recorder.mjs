@@ -1,4 +1,3 @@
-// @ts-nocheck
 /**
  * The recorder of this build, driven over its own frames: a terminal whose output a test writes byte by byte, and the screen that the
  * recorder draws of it. Knows nothing of the broker.
@@ -10,7 +9,7 @@ import { join } from "node:path";
 
 const PROGRAM = process.env.BROKER_RECORDER ?? new URL("../../target/recorder/sandbox-recorder", import.meta.url).pathname;
 /** How long the recorder may take for anything, in milliseconds. */
-const DEADLINE_MS = 30_000;
+export const DEADLINE_MS = 30_000;
 
 /** How often a file is looked at, in milliseconds. */
 const LOOK_MS = 5;
@@ -25,8 +24,12 @@ const RESIZE = 0x12;
 const ACK = 0x13;
 const COLORS = 0x15;
 
-/** Frames of a buffer, and what is left of it. */
+/**
+ * Frames of a buffer, and what is left of it.
+ * @param {Buffer} bytes
+ */
 function frames(bytes) {
+  /** @type {{ kind: number | undefined, payload: Buffer }[]} */
   const all = [];
   while (bytes.length >= 5) {
     const length = bytes.readUInt32BE(1);
@@ -37,6 +40,10 @@ function frames(bytes) {
   return { all, rest: bytes };
 }
 
+/**
+ * @param {number} kind
+ * @param {Buffer} payload
+ */
 function frame(kind, payload) {
   const head = Buffer.alloc(5);
   head[0] = kind;
@@ -47,15 +54,32 @@ function frame(kind, payload) {
 export class Recorder {
   #dir = mkdtempSync(join(tmpdir(), "recorder-"));
   #process;
+  /** @type {Buffer} */
   #rest = Buffer.alloc(0);
+  /** @type {Buffer[]} */
   #output = [];
   #length = 0;
-  #size;
+  /**
+   * Sizes that the terminal took, each from an offset of the output on.
+   * @type {{ cols: number, rows: number, offset: number }[]}
+   */
+  sizes = [];
+  /** @type {number | undefined} */
   #pid;
+  /** @type {Set<() => void>} */
   #waiting = new Set();
+  /** @type {import("node:fs").WriteStream | undefined} */
+  #writer;
+  /** @type {string | undefined} */
+  title;
+  /** @type {string | undefined} */
+  directory;
   #source;
 
-  /** A recording of `command`, or of a terminal whose program writes what the test gives `write`, and stores what it is sent. */
+  /**
+   * A recording of `command`, or of a terminal whose program writes what the test gives `write`, and stores what it is sent.
+   * @param {{ cols: number, rows: number, command?: string[], env?: Record<string, string | undefined> }} program
+   */
   constructor({ cols, rows, command, env }) {
     const fifo = join(this.#dir, "source");
     if (command === undefined) {
@@ -69,12 +93,13 @@ export class Recorder {
     this.#source = fifo;
   }
 
+  /** @param {Buffer} chunk */
   #read(chunk) {
     const { all, rest } = frames(Buffer.concat([this.#rest, chunk]));
     this.#rest = rest;
     for (const { kind, payload } of all) {
       if (kind === HELLO) this.#pid = payload.readUInt32BE(1);
-      if (kind === 0x08) this.#size = { cols: payload.readUInt16BE(8), rows: payload.readUInt16BE(10), offset: Number(payload.readBigUInt64BE(0)) };
+      if (kind === 0x08) this.sizes.push({ cols: payload.readUInt16BE(8), rows: payload.readUInt16BE(10), offset: Number(payload.readBigUInt64BE(0)) });
       if (kind === TITLE) this.title = payload.toString();
       if (kind === DIRECTORY) this.directory = payload.toString();
       if (kind !== OUTPUT) continue;
@@ -87,7 +112,12 @@ export class Recorder {
     for (const look of this.#waiting) look();
   }
 
-  /** Waits until something holds. */
+  /**
+   * Waits until something holds.
+   * @param {string} what
+   * @param {() => boolean} holds
+   * @returns {Promise<void>}
+   */
   until(what, holds) {
     return new Promise((resolve, reject) => {
       const deadline = setTimeout(() => {
@@ -122,42 +152,50 @@ export class Recorder {
     return existsSync(file) ? readFileSync(file, "latin1") : "";
   }
 
-  /** Output of the program, exactly these bytes. */
+  /**
+   * Output of the program, exactly these bytes.
+   * @param {Buffer} bytes
+   */
   async write(bytes) {
     if (bytes.length === 0) return;
-    this.writer ??= createWriteStream(this.#source);
+    const writer = (this.#writer ??= createWriteStream(this.#source));
     const length = this.#length + bytes.length;
     // The output may come before the stream learns that it was written; a stream that ends before that has an error.
     const written = new Promise((resolve, reject) => {
-      this.writer.write(bytes, (error) => (error ? reject(error) : resolve()));
+      writer.write(bytes, (error) => (error ? reject(error) : resolve(undefined)));
     });
     await Promise.all([written, this.until(`output up to ${length}`, () => this.#length >= length)]);
   }
 
+  /** @param {string} text */
   input(text) {
     this.#process.stdin.write(frame(INPUT, Buffer.from(text)));
   }
 
+  /** @param {number[]} bytes */
   colors(bytes) {
     this.#process.stdin.write(frame(COLORS, Buffer.from(bytes)));
   }
 
+  /** @param {{ cols: number, rows: number }} size */
   async resize({ cols, rows }) {
     const payload = Buffer.alloc(4);
     payload.writeUInt16BE(cols, 0);
     payload.writeUInt16BE(rows, 2);
     this.#process.stdin.write(frame(RESIZE, payload));
-    await this.until(`the size ${cols}x${rows}`, () => this.#size?.cols === cols && this.#size?.rows === rows);
+    await this.until(`the size ${cols}x${rows}`, () => this.sizes.at(-1)?.cols === cols && this.sizes.at(-1)?.rows === rows);
   }
 
   /** What draws the screen, the size there, and where output goes on. */
   async screen() {
     const args = ["screen", "--dir", join(this.#dir, "recording")];
+    /** @type {Buffer} */
     const stdout = await new Promise((resolve, reject) => {
       execFile(PROGRAM, args, { encoding: "buffer", maxBuffer: 1 << 26, timeout: DEADLINE_MS }, (error, out) => (error ? reject(error) : resolve(out)));
     });
     const parts = frames(stdout).all.filter(({ kind }) => kind === SCREEN).map(({ payload }) => payload);
     const [first] = parts;
+    if (first === undefined) throw new Error("the recorder drew no screen");
     return {
       offset: Number(first.readBigUInt64BE(0)),
       cols: first.readUInt16BE(8),
@@ -174,7 +212,7 @@ export class Recorder {
   async kill() {
     const pid = this.#pid;
     this.#pid = undefined;
-    this.writer?.destroy();
+    this.#writer?.destroy();
     this.#process.kill("SIGKILL");
     if (pid === undefined) return;
     const daemon = Number(status(pid)?.[1]);
@@ -195,7 +233,10 @@ export class Recorder {
   }
 }
 
-/** State and parent of a process; nothing once it is gone. */
+/**
+ * State and parent of a process; nothing once it is gone.
+ * @param {number} pid
+ */
 function status(pid) {
   try {
     return readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ");

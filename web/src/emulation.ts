@@ -17,12 +17,18 @@ interface Emulator {
   readonly parser: { registerCsiHandler(id: { prefix?: string; final: string }, handler: (params: (number | number[])[]) => boolean): unknown };
   onResize(listener: () => void): unknown;
 }
+interface Line {
+  isWrapped: boolean;
+  readonly length: number;
+  resize(cols: number, fill: unknown): void;
+}
 interface Lines {
   length: number;
   maxLength: number;
-  get(at: number): { isWrapped: boolean } | undefined;
+  get(at: number): Line | undefined;
 }
 interface Buffer {
+  getNullCell(): unknown;
   readonly x: number;
   readonly y: number;
   readonly ybase: number;
@@ -45,8 +51,14 @@ export function mend(xterm: Emulator): void {
   xterm.onResize(() => {
     // Made smaller while it is not shown, the alternate screen keeps room for the lines of before. What scrolls out then is kept above it, and
     // comes back into the picture once the terminal is larger.
-    const { lines } = core._bufferService.buffers.alt;
+    const { alt } = core._bufferService.buffers;
+    const { lines } = alt;
     if (lines.length === 0) lines.maxLength = xterm.rows;
+    // Made narrower, it keeps the columns that are out of sight, and a wider window brings back what a program has since erased, or not.
+    for (let at = 0; at < lines.length; at++) {
+      const line = lines.get(at);
+      if (line !== undefined && line.length > xterm.cols) line.resize(xterm.cols, alt.getNullCell());
+    }
     // The cursor may not be behind what was written last any more, so that nothing joins that.
     core._inputHandler._parser.precedingJoinState = 0;
   });

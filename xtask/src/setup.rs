@@ -56,7 +56,13 @@ const SYSTEM_PYTHON: Program = Program {
 /// Programs that tests run inside terminals.
 const IN_TERMINALS: &[Program] = &[
     Program { any_of: &["less"], package: "less", needed_for: "tests of full-screen programs" },
-    Program { any_of: &["vim", "vim.tiny", "vi"], package: "vim-tiny", needed_for: "tests of full-screen programs" },
+    // Not vim-tiny, which has no colours of syntax.
+    Program { any_of: &["vim"], package: "vim", needed_for: "tests of full-screen programs" },
+    Program { any_of: &["htop"], package: "htop", needed_for: "tests of full-screen programs" },
+    Program { any_of: &["mc"], package: "mc", needed_for: "tests of full-screen programs" },
+    Program { any_of: &["tmux"], package: "tmux", needed_for: "tests of full-screen programs" },
+    Program { any_of: &["git"], package: "git", needed_for: "tests of full-screen programs" },
+    Program { any_of: &["vttest"], package: "vttest", needed_for: "tests of the recorder's emulator" },
     Program { any_of: &["tput"], package: "ncurses-bin", needed_for: "tests of the window's size" },
     Program { any_of: &["ps"], package: "procps", needed_for: "tests of process trees" },
     Program { any_of: &["/usr/bin/busybox"], package: "busybox-static", needed_for: "tests of files with its tools" },

@@ -241,10 +241,7 @@ impl Buffer {
         self.cols = cols;
         self.rows = rows;
         self.y = self.y.min(rows - 1);
-        // What a narrower alternate screen does not show comes back with a wider one.
-        if self.keeps_history {
-            self.lines.iter_mut().for_each(|line| line.resize(cols));
-        }
+        self.lines.iter_mut().for_each(|line| line.resize(cols));
         self.more_tabs();
         self.history_cells = 0;
         for line in self.lines.iter_mut().take(self.base) {

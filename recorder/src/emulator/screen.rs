@@ -353,7 +353,7 @@ impl Screen {
         let buffer = self.buffer();
         let at = buffer.base + buffer.y;
         if let Some(old) = (if moved { at.checked_sub(1) } else { Some(at) }).and_then(|at| buffer.lines.get_mut(at)) {
-            // In the history it is shorter, and longer on an alternate screen that was wider.
+            // In the history it is shorter.
             if old.cells.len() < cols {
                 old.resize(cols);
             }

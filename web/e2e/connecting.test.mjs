@@ -110,6 +110,30 @@ describe("a connection that breaks while the sandbox is made", () => {
   });
 });
 
+describe("a connection that the broker ends in the moment it opens", () => {
+  test("counts as one that was open: nobody in between is suspected", async () => {
+    const broker = await fake();
+    broker.ends = [1001, "the broker restarts"];
+    const { page } = await open(broker.url);
+    // Several, as Firefox loses some openings and not others. A way in that did not open is followed by the other one.
+    for (let n = 0; n < 4; n++) assert.equal((await broker.socket(n)).query.get("protocol"), null, `connection ${n}`);
+    const tried = broker.sockets.length;
+    broker.ends = undefined;
+    (await broker.socket(tried)).ready();
+    await page.locator('#app[data-phase="live"]').waitFor();
+  });
+
+  test("leaves its words, also where the message before it is lost", async () => {
+    const broker = await fake();
+    broker.ends = [4404, "the broker was restarted while it made this sandbox"];
+    const { page } = await open(broker.url);
+    await broker.socket();
+    broker.ends = undefined;
+    (await broker.socket(1)).ready();
+    await page.locator("#notice", { hasText: "restarted while it made this sandbox. This is a new one." }).waitFor();
+  });
+});
+
 describe("somebody else who answers in the broker's place", () => {
   for (const [what, answer] of /** @type {const} */ ([
     ["sends the request on", { status: 302, headers: { location: "/login" } }],

@@ -20,6 +20,8 @@ export class FakeBroker {
   level = 1;
   /** Whether WebSockets are cut before they open. */
   refuses = false;
+  /** The code and the reason with which WebSockets are closed in the moment they open, and their connections with them. @type {[code: number, reason: string] | undefined} */
+  ends;
   /** Further answers, by `METHOD /path`. @type {Record<string, { status?: number, body?: string, headers?: Record<string, string> }>} */
   routes = {};
   #server = createServer((request, response) => void this.#answer(request, response));
@@ -68,8 +70,14 @@ export class FakeBroker {
     const accept = createHash("sha1").update(`${request.headers["sec-websocket-key"]}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
     const offered = request.headers["sec-websocket-protocol"];
     const chosen = this.level === 1 && offered === SUBPROTOCOL ? `Sec-WebSocket-Protocol: ${SUBPROTOCOL}\r\n` : "";
+    const socket = new Socket(new URL(request.url ?? "/", this.url).searchParams, stream);
+    // What is written now leaves in one packet.
+    stream.cork();
     stream.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n${chosen}\r\n`);
-    this.sockets.push(new Socket(new URL(request.url ?? "/", this.url).searchParams, stream));
+    if (this.ends) socket.close(...this.ends);
+    stream.uncork();
+    if (this.ends) stream.end();
+    this.sockets.push(socket);
   }
 }
 
@@ -123,12 +131,11 @@ class Socket {
     this.#send(2, Buffer.concat([head, Buffer.from(text)]));
   }
 
-  /** @param {number} code */
-  close(code) {
-    const body = Buffer.alloc(2);
-    body.writeUInt16BE(code);
-    this.#send(8, body);
-    this.stream.end();
+  /** Closes the WebSocket; the connection ends when the page has answered. @param {number} code @param {string} [reason] */
+  close(code, reason = "") {
+    const status = Buffer.alloc(2);
+    status.writeUInt16BE(code);
+    this.#send(8, Buffer.concat([status, Buffer.from(reason)]));
   }
 
   /** The network goes, without a word. */

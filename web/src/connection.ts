@@ -4,12 +4,18 @@
  */
 import { SUBPROTOCOL } from "./level1";
 
+/** The code of a socket that ended without a Close frame, and of one that never opened (RFC 6455, 7.1.5). */
+const NO_CLOSE_FRAME = 1006;
+
 export interface ConnectionEvents {
   /** The socket is open. `chosen`: the server has chosen level 1; where it has not, or could not, what it says tells the level. */
   opened(chosen: boolean): void;
   text(message: string): void;
   bytes(message: ArrayBuffer): void;
-  /** Called exactly once, unless `dispose` came first. */
+  /**
+   * Called exactly once, unless `dispose` came first. `opened`: whether the server had accepted the socket, also where the browser told
+   * nothing of it: Firefox drops `open` and all messages where the end of the TCP connection arrives right after them.
+   */
   closed(how: { code: number; reason: string; opened: boolean }): void;
 }
 
@@ -35,7 +41,7 @@ export class Connection {
     };
     const onClose = ({ code, reason }: CloseEvent) => {
       this.dispose();
-      events.closed({ code, reason, opened: this.#opened });
+      events.closed({ code, reason, opened: this.#opened || code !== NO_CLOSE_FRAME });
     };
     socket.addEventListener("open", onOpen, { signal });
     socket.addEventListener("message", onMessage, { signal });

@@ -327,7 +327,7 @@ function connect(access: { provider?: string; version?: string }): void {
         view.notice(words, true);
       },
       closed: (how) => {
-        if (how.code === 4404 && (fromMemory || target.create === true) && session.phase === "starting") return void replaceLost();
+        if (how.code === 4404 && (fromMemory || target.create === true) && session.phase === "starting") return void replaceLost(how.reason);
         on({ kind: "closed", ...how });
       },
       waiting: (chars) => view.notice(chars === 0 ? "" : `Sending pasted text, ${(chars / 1e6).toFixed(1)} MB to go. Ctrl+C drops the rest.`, true),
@@ -338,10 +338,13 @@ function connect(access: { provider?: string; version?: string }): void {
   line.setColors(terminal.colors);
 }
 
-/** The session that this tab showed is over: a new one takes its place, and the person is told. */
-async function replaceLost(): Promise<void> {
+/**
+ * The session that this tab showed is over: a new one takes its place, and the person is told. `reason`: of the close, where the broker's
+ * error did not arrive.
+ */
+async function replaceLost(reason: string): Promise<void> {
   if (wasLed) return on({ kind: "failed", ending: led() });
-  const before = target.create === true ? `What was being made is gone: ${session.lastError ?? "the broker does not know it"}.` : "The session that this window showed is over.";
+  const before = target.create === true ? `What was being made is gone: ${session.lastError ?? (reason || "the broker does not know it")}.` : "The session that this window showed is over.";
   await startNew();
   view.notice(`${before} This is a new one.`, true);
 }

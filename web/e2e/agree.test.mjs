@@ -96,6 +96,7 @@ describe("windows on one session", () => {
         await stayed.page.keyboard.type(leave);
         await stayed.until(/[$#] *$/);
       }
+      assert.ok(network.carried > 0, "the other window's network is the one that was cut");
       await own.end("SIGKILL");
       await own.again();
       for (const window of all) await hurry(window);

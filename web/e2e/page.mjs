@@ -4,7 +4,8 @@
  */
 import assert from "node:assert/strict";
 import { mkdir } from "node:fs/promises";
-import { chromium } from "playwright-core";
+import { chromium, firefox } from "playwright-core";
+import { cells } from "./cells.mjs";
 
 /** How long anything may take to be seen, in milliseconds: much more than a busy machine needs. */
 export const PATIENCE_MS = 15_000;
@@ -12,8 +13,21 @@ export const PATIENCE_MS = 15_000;
 const FIRST_MS = 90_000;
 const OUT = new URL("out/", import.meta.url);
 
+/** Whether the browser is Firefox, driven by the protocol that all browsers share, and not Chromium with its own. */
+export const inFirefox = process.env["BROWSER"] === "firefox";
+
+/** Why a test is skipped in Firefox: it needs what only Chromium's protocol can do, such as fingers, input methods and a slow network. */
+export const onlyChromium = inFirefox && "only Chromium can be driven so";
+
+/**
+ * As Chromium is under Playwright: the clipboard is granted, which Firefox does for all pages or none, and a test's proxy is used for this
+ * machine as well.
+ */
+const FIREFOX = { "dom.events.testing.asyncClipboard": true, "network.proxy.allow_hijacking_localhost": true };
+
 /** A browser, to be closed by whoever asked for it. @param {string[]} args */
 export function launch(...args) {
+  if (inFirefox) return firefox.launch({ channel: "moz-firefox", executablePath: process.env["FIREFOX"] || "/usr/bin/firefox-esr", args, firefoxUserPrefs: FIREFOX });
   return chromium.launch({ executablePath: process.env["CHROMIUM"] || "/usr/bin/chromium", args: ["--no-sandbox", ...args] });
 }
 
@@ -32,6 +46,26 @@ export async function eventually(what, look) {
     if (Date.now() > deadline) assert.fail(`never happened: ${what}`);
     await new Promise((later) => setImmediate(later));
   }
+}
+
+/**
+ * Pastes text and files into the terminal or drops them on it, as the browser tells of it.
+ * @param {import("playwright-core").Page} page
+ * @param {{ how?: "paste" | "drop", text?: string, files?: Record<string, string> }} what `files`: each with its content
+ */
+export function give(page, { how = "paste", text, files = {} }) {
+  return page.locator("#terminal .xterm-helper-textarea").evaluate(
+    (area, { how, text, files }) => {
+      const data = new DataTransfer();
+      if (text !== undefined) data.setData("text/plain", text);
+      for (const [name, content] of Object.entries(files)) data.items.add(new File([content], name));
+      const event = how === "paste" ? new ClipboardEvent("paste", { bubbles: true, cancelable: true }) : new DragEvent("drop", { bubbles: true, cancelable: true });
+      // Firefox lets nobody say in the constructor what is pasted.
+      Object.defineProperty(event, how === "paste" ? "clipboardData" : "dataTransfer", { value: data });
+      area.dispatchEvent(event);
+    },
+    { how, text, files },
+  );
 }
 
 /** A terminal page in its own browser context, as a person uses it. */
@@ -53,6 +87,7 @@ export class TerminalPage {
    * @param {import("playwright-core").BrowserContextOptions & { renderer?: "dom" | "auto", at?: string, query?: Record<string, string> }} [options]
    */
   static async open(browser, { renderer = "dom", at = process.env["BROKER_URL"], query = {}, ...options } = {}) {
+    if (inFirefox) delete options.permissions;
     const context = await browser.newContext({ viewport: { width: 1100, height: 680 }, ...options });
     context.setDefaultTimeout(PATIENCE_MS);
     const page = await context.newPage();
@@ -122,6 +157,23 @@ export class TerminalPage {
       await this.page.keyboard.press("Shift+PageUp");
       await eventually("the history moves", async () => (await this.text()) !== text);
     }
+  }
+
+  /**
+   * Selects with the mouse in the first row of the screen: columns from one to another, the last excluded. Not by a double click, which is
+   * one only where the machine is quick.
+   * @param {number} from
+   * @param {number} to
+   */
+  async select(from, to) {
+    const screen = await this.page.locator("#terminal .xterm-screen").boundingBox();
+    assert.ok(screen, "the terminal is there");
+    const { cols } = await cells(this);
+    const x = (/** @type {number} */ col) => screen.x + (screen.width * col) / cols + 1;
+    await this.page.mouse.move(x(from), screen.y + 8);
+    await this.page.mouse.down();
+    await this.page.mouse.move(x(to), screen.y + 8);
+    await this.page.mouse.up();
   }
 
   /**

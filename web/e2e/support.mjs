@@ -25,10 +25,10 @@ after(() => browser?.close());
  * A test with its own live terminal; one that fails leaves a picture.
  * @param {string} promise
  * @param {(terminal: TerminalPage) => Promise<void>} body
- * @param {import("playwright-core").BrowserContextOptions} [options]
+ * @param {import("playwright-core").BrowserContextOptions & { skip?: string | false }} [options] `skip`: why it is not run here
  */
-export function onTerminal(promise, body, options) {
-  test(promise, async () => {
+export function onTerminal(promise, body, { skip = false, ...options } = {}) {
+  test(promise, { skip }, async () => {
     const terminal = await TerminalPage.live(browser, options);
     let passed = false;
     try {

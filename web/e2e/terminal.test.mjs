@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { after, before, describe, test } from "node:test";
+import { give } from "./page.mjs";
 import { browser, brokerUrl, onTerminal, TerminalPage } from "./support.mjs";
 
 describe("a terminal", () => {
@@ -66,11 +67,7 @@ describe("a terminal", () => {
     // Until then the shell has bracketed paste on, and the brackets would be counted too.
     await terminal.until(/^go-2$/m);
     const lines = "0123456789abcde\n".repeat(20_000);
-    await terminal.page.locator(".xterm-helper-textarea").evaluate((area, text) => {
-      const data = new DataTransfer();
-      data.setData("text/plain", text);
-      area.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true }));
-    }, lines);
+    await give(terminal.page, { text: lines });
     await terminal.page.getByText("Paste 20001 lines?").waitFor();
     await terminal.page.keyboard.press("Enter");
     await terminal.page.keyboard.press("Control+d");

@@ -42,6 +42,12 @@ const CHROMIUM: Program = Program {
     needed_for: "tests of the page in a browser",
 };
 
+const FIREFOX: Program = Program {
+    any_of: &["firefox-esr", "firefox"],
+    package: "firefox-esr",
+    needed_for: "tests of the page in another browser than Chromium",
+};
+
 /// Mounts and unmounts file systems in user space, inside sandboxes.
 pub(crate) const FUSE: Program =
     Program { any_of: &["fusermount3"], package: "fuse3", needed_for: "sandboxes that mount storage" };
@@ -98,6 +104,11 @@ pub(crate) struct TestParts {
 }
 
 impl TestParts {
+    /// Whether the part that this variable names is there.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.vars.iter().any(|(var, _)| *var == name)
+    }
+
     /// Under CI an error when a part is missing that could be there; elsewhere a
     /// line for each.
     pub(crate) fn check(&self, ws: &Workspace) -> Result<()> {
@@ -139,14 +150,16 @@ pub(crate) fn install(ws: &Workspace) -> TestParts {
         }
     };
 
-    let programs: Vec<&Program> = [&BUBBLEWRAP, &SLIRP4NETNS, &IP, &CHROMIUM, &FUSE, &SYSTEM_PYTHON]
+    let programs: Vec<&Program> = [&BUBBLEWRAP, &SLIRP4NETNS, &IP, &CHROMIUM, &FIREFOX, &FUSE, &SYSTEM_PYTHON]
         .into_iter()
         .chain(IN_TERMINALS)
         .chain(PROXIES)
         .collect();
     note(debian::ensure(ws, &programs));
-    if let Some(chromium) = find_program(CHROMIUM.any_of) {
-        vars.push(("CHROMIUM", chromium.into()));
+    for (name, browser) in [("CHROMIUM", &CHROMIUM), ("FIREFOX", &FIREFOX)] {
+        if let Some(program) = find_program(browser.any_of) {
+            vars.push((name, program.into()));
+        }
     }
 
     note(python::test_venv(ws).map(|venv| {

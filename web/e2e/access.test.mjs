@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { FakeBroker } from "./fake.mjs";
-import { launch, TerminalPage } from "./page.mjs";
+import { eventually, launch, TerminalPage } from "./page.mjs";
 
 const AXE = await readFile(fileURLToPath(new URL("../node_modules/axe-core/axe.min.js", import.meta.url)), "utf8");
 const SESSIONS = [
@@ -166,6 +166,40 @@ describe("the page", () => {
     assert.ok(whole.wide <= 1 && whole.row < read.row, JSON.stringify(whole));
     await page.getByRole("button", { name: "Fit" }).click();
     assert.deepEqual(await look(), read);
+    await terminal.close();
+  });
+
+  test("keeps the cursor of a larger terminal in sight on a phone, until the person looks elsewhere", async () => {
+    const terminal = await TerminalPage.open(browser, { at: broker.url, viewport: { width: 390, height: 520 }, hasTouch: true, isMobile: true, query: { session: "s1", role: "viewer" } });
+    const { page } = terminal;
+    const socket = await broker.socket();
+    socket.ready({ role: "viewer", size: { cols: 176, rows: 90 } });
+    let sent = 0;
+    const print = (/** @type {string} */ text) => {
+      socket.write(sent, text);
+      sent += text.length;
+      return eventually("it is parsed", () => socket.acknowledged >= sent);
+    };
+    /** Whether the row with this text lies within what is seen of the terminal. @param {string} text */
+    const sees = (text) =>
+      page.evaluate((text) => {
+        const row = [...document.querySelectorAll("#terminal .xterm-rows > div")].find((row) => row.textContent?.includes(text))?.getBoundingClientRect();
+        const shown = document.querySelector("#terminal .xterm")?.getBoundingClientRect();
+        return row !== undefined && shown !== undefined && row.top >= shown.top - 1 && row.bottom <= shown.bottom + 1;
+      }, text);
+    await print("prompt$ ");
+    await eventually("a prompt in the upper half is seen", () => sees("prompt$"));
+    await print(`${"\r\nline".repeat(80)}\r\nbelow$ `);
+    await eventually("and one in the lower half", () => sees("below$"));
+    await page.setViewportSize({ width: 844, height: 390 });
+    await eventually("and where the phone is turned", () => sees("below$"));
+    // The person scrolls to the top.
+    await page.locator("#terminal .xterm").evaluate((shown) => shown.scrollTo(0, 0));
+    await page.getByRole("button", { name: "To the end" }).waitFor();
+    await print("more");
+    assert.ok(await sees("prompt$"), "what the person looks at stays");
+    await page.getByRole("button", { name: "To the end" }).click();
+    await eventually("the cursor is back", () => sees("below$"));
     await terminal.close();
   });
 });

@@ -177,6 +177,41 @@ describe("output", () => {
     acks.forEach((offset, n) => assert.ok(offset > (acks[n - 1] ?? -1) && offset - (acks[n - 1] ?? 0) <= 96 * 1024, String(acks)));
   });
 
+  test("of the past takes its old sizes without fitting each into the window, and the bar says that it is old", async () => {
+    const terminal = await open();
+    const { page } = terminal;
+    const socket = await broker.socket();
+    const old = "old line\r\n".repeat(20);
+    socket.ready({ live: old.length + 3, size: { cols: 80, rows: 24 } });
+    const row = async () => (await page.locator("#terminal .xterm-rows > div").first().boundingBox())?.height ?? 0;
+    socket.write(0, old);
+    socket.say({ type: "size", offset: old.length, cols: 300, rows: 90 });
+    await page.locator("#terminal .xterm-rows > div").nth(89).waitFor({ state: "attached" });
+    assert.equal(await page.locator("#state").textContent(), "Catching up");
+    const before = await row();
+    socket.write(old.length, "now$ ");
+    await page.locator("#state", { hasText: "Live" }).waitFor();
+    await eventually("it is fitted once it is the present", async () => (await row()) < before);
+    await terminal.until(/now\$/);
+  });
+
+  test("that the person scrolled away from is a button away", async () => {
+    const terminal = await open();
+    const { page } = terminal;
+    const socket = await broker.socket();
+    socket.ready();
+    socket.write(0, Array.from({ length: 200 }, (_, n) => `\r\nline ${n}`).join(""));
+    await terminal.until(/line 199/);
+    const button = page.getByRole("button", { name: "To the end" });
+    assert.equal(await button.isVisible(), false);
+    await page.mouse.move(300, 300);
+    await page.mouse.wheel(0, -900);
+    await button.click();
+    await terminal.until(/line 199/);
+    await button.waitFor({ state: "hidden" });
+    await page.locator("#terminal .xterm-helper-textarea:focus").waitFor({ state: "attached" });
+  });
+
   test("that is gone is named in its place, whatever its reason holds", async () => {
     const terminal = await open();
     const socket = await broker.socket();

@@ -55,8 +55,10 @@ export interface LineEvents {
   redraw(screen: string, done: () => void): void;
   /** This many bytes are missing here. `done` as for `bytes`. */
   gap(bytes: number, reason: string, done: () => void): void;
-  /** The terminal's size, from the output on that comes next. */
-  size(size: Size): void;
+  /** The terminal's size, from the output on that comes next. `old`: output that was written before this page came, or came back, follows. */
+  size(size: Size, old: boolean): void;
+  /** All output is drawn that was there when this page came, or came back. */
+  caughtUp(): void;
   /** This is a server that speaks level 0: the session is as lasting as the connection. */
   fragile(): void;
   /** The connection is lost and will be tried again (`pausing`), is being tried again (`opening`), or is back (`up`). */
@@ -116,6 +118,7 @@ export class Line {
   #drawn = 0;
   #acknowledged = 0;
   #live = 0;
+  #catchingUp = false;
   /** Counts what offsets are relative to, so that an answer of the terminal to something older moves nothing. */
   #generation = 0;
 
@@ -358,17 +361,23 @@ export class Line {
       case "joined":
         return this.#join(frame);
       case "screen":
-        if (frame.size !== undefined) this.events.size(frame.size);
+        if (frame.size !== undefined) this.events.size(frame.size, frame.offset < this.#live);
         this.#begin(frame.offset);
         // The broker draws no other one before this one was seen.
-        return this.events.redraw(frame.data, this.#now(() => this.#acknowledge(true)));
+        return this.events.redraw(
+          frame.data,
+          this.#now(() => {
+            this.#acknowledge(true);
+            this.#checkLive();
+          }),
+        );
       case "gap":
         return this.#skip(frame.from, frame.to, frame.reason);
       case "input-ack":
         this.#input.acknowledge(frame.seq);
         return this.outbox.flush();
       case "size":
-        return this.events.size(frame);
+        return this.events.size(frame, (this.#received ?? 0) < this.#live);
       case "error":
         this.#retryMs = frame.retryMs ?? this.#retryMs;
         // A broker that does not know the question has answered it.
@@ -401,8 +410,11 @@ export class Line {
       this.#begin(frame.offset);
       if (before !== undefined) this.events.redraw("", () => {});
     } else this.#acknowledged = before;
-    if (frame.size !== undefined) this.events.size(frame.size);
+    const wasBehind = this.#catchingUp;
+    this.#catchingUp = frame.offset < frame.live;
+    if (frame.size !== undefined) this.events.size(frame.size, this.#catchingUp);
     this.events.news(frame);
+    if (wasBehind && !this.#catchingUp) this.events.caughtUp();
     // Text that was typed after what may be lost would mean something else without it.
     const dropped = unknown > 0 ? this.outbox.drop() : 0;
     this.#advance({ kind: "ready" });
@@ -454,9 +466,16 @@ export class Line {
     return this.#now(() => {
       if (offset <= this.#drawn) return;
       this.#drawn = offset;
+      this.#checkLive();
       if (this.#drawn - this.#acknowledged >= ACK_BYTES) return this.#acknowledge();
       this.#ack ??= setTimeout(() => this.#acknowledge(), ACK_MS);
     });
+  }
+
+  #checkLive(): void {
+    if (!this.#catchingUp || this.#drawn < this.#live) return;
+    this.#catchingUp = false;
+    this.events.caughtUp();
   }
 
   /** Does what is to be done once something is drawn, unless offsets are counted anew by then. */

@@ -34,7 +34,7 @@ import { rename } from "./sessions/naming";
 import { type Act, SessionMenu } from "./sessions/menu";
 import { Player } from "./sessions/player";
 import { Settings } from "./settings";
-import { Terminal, type TerminalOptions } from "./terminal";
+import { isReport, Terminal, type TerminalOptions } from "./terminal";
 import { lookOf } from "./theme";
 import { element, View } from "./view";
 
@@ -102,6 +102,7 @@ const terminal = new Terminal(
       if (how === "done") return view.notice(copyWords(how, text));
       offer(copyWords(how, text), "Copy", () => void copy(text));
     },
+    awayFromEnd: (away) => view.awayFromEnd(away),
     link: (url) => view.link(url),
     pasteWanted,
     pageKey,
@@ -306,9 +307,13 @@ function connect(access: { provider?: string; version?: string }): void {
         terminal.write(screen, true, done);
       },
       gap: (bytes, reason, done) => terminal.gap(leftOut(bytes, reason), done),
-      size: (size) => {
-        terminal.setSize(size);
+      size: (size, old) => {
+        terminal.setSize(size, old);
         on({ kind: "frame", frame: { type: "size", cols: size.cols, rows: size.rows } });
+      },
+      caughtUp: () => {
+        terminal.caughtUp();
+        on({ kind: "caught-up" });
       },
       fragile: () => {
         forget();
@@ -392,8 +397,7 @@ function ring(): void {
 function send(text: string): void {
   if (line === undefined || session.phase === "ended") return;
   if (isViewing(session)) {
-    // The mouse and the focus report by themselves.
-    if (!/^\x1b\[[IOM<]/.test(text)) typedWatching(text);
+    if (!isReport(text)) typedWatching(text);
     return;
   }
   hasTyped = true;
@@ -571,6 +575,10 @@ function takeControl(): void {
   terminal.focus();
 }
 
+element("to-end").addEventListener("click", () => {
+  terminal.scrollToEnd();
+  terminal.focus();
+});
 element("take-control").addEventListener("click", takeControl);
 element("fragile-again").addEventListener("click", () => void askForNew());
 element("whole").addEventListener("click", ({ currentTarget }) => {

@@ -46,6 +46,8 @@ export interface Session {
   readonly window?: Membership;
   /** The session was there before this page came to it. */
   readonly attaching?: true;
+  /** Old output is still being drawn: what the screen shows is not the present. */
+  readonly catchingUp?: true;
   /** Since when it is `away`, as long as it is; milliseconds of the page's clock. */
   readonly awaySince?: number;
   /** What keeps this page from its broker, while it tries to reach it. */
@@ -89,6 +91,8 @@ export type Event =
   /** What is in the way, or that nothing is. */
   | { readonly kind: "obstacle"; readonly obstacle?: Obstacle }
   | { readonly kind: "fragile" }
+  /** All output is drawn that was there when this page came. */
+  | { readonly kind: "caught-up" }
   | { readonly kind: "detached" }
   | { readonly kind: "closed"; readonly code: number; readonly reason: string; readonly opened: boolean }
   | { readonly kind: "failed"; readonly ending: Ending };
@@ -130,6 +134,11 @@ export function advance(session: Session, event: Event, now: number): Session {
     }
     case "fragile":
       return session.phase === "starting" ? { ...session, fragile: true } : session;
+    case "caught-up": {
+      if (session.catchingUp === undefined) return session;
+      const { catchingUp: _, ...present } = session;
+      return present;
+    }
     case "detached":
       return isRunning(session) ? over(session, detached(session.window?.keepMs), now) : session;
     case "closed":
@@ -197,11 +206,12 @@ function ready(session: Session, frame: ReadyFrame, now: number): Session {
 }
 
 function join(session: Session, frame: JoinedFrame, now: number): Session {
-  const { nextTryAt: _, lastError: __, awaySince: ___, obstacle: ____, ...rest } = session;
+  const { nextTryAt: _, lastError: __, awaySince: ___, obstacle: ____, catchingUp: _____, ...rest } = session;
   const { provider, isolation, size, durability, keepMs, invitation } = frame;
   const live = ready(rest, { type: "ready", session: frame.session, ...(provider && { provider }), ...(isolation && { isolation }) }, now);
   return {
     ...live,
+    ...(frame.offset < frame.live && { catchingUp: true as const }),
     window: {
       client: frame.client,
       role: frame.role,
@@ -252,6 +262,6 @@ function close(session: Session, event: Extract<Event, { kind: "closed" }>, now:
 }
 
 function over(session: Session, ending: Ending, now: number): Session {
-  const { nextTryAt: _, awaySince: __, obstacle: ___, ...rest } = withoutWords(session);
+  const { nextTryAt: _, awaySince: __, obstacle: ___, catchingUp: ____, ...rest } = withoutWords(session);
   return { ...rest, phase: "ended", steps: settle(session.steps, "failed", now), endedAt: now, ending };
 }

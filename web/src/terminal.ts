@@ -56,6 +56,8 @@ export interface TerminalHandlers {
   gap?(): void;
   /** The program put `text` on the clipboard; was kept from it, as nobody was working in this terminal; or the browser did not let this page. */
   copied(how: Copied, text: string): void;
+  /** The newest output is out of sight, because the person scrolled away from it; or it is in sight again. */
+  awayFromEnd(away: boolean): void;
   /** The pointer is on a link that leads to `url`, or no longer is. */
   link(url: string | undefined): void;
   /** The person wants what is on the clipboard pasted here. */
@@ -109,6 +111,13 @@ export class Terminal {
   /** The person wants to see all of a terminal that is larger than its window. */
   #whole = false;
   #settling: ReturnType<typeof setTimeout> | undefined;
+  /** What is drawn is an old picture: it gets its size, and is not fitted into the window. */
+  #old = false;
+  /** A terminal that is larger than its window is scrolled along with its cursor. */
+  #follows = true;
+  /** Where the page scrolled it last: any other place is where the person did. */
+  #followedTo = { left: 0, top: 0 };
+  #isAway = false;
   /** Whether what was given to xterm.js last is replay. */
   #replay = false;
   #pasting = false;
@@ -157,10 +166,17 @@ export class Terminal {
       options,
     );
 
-    xterm.onData((text) => !silence.isAnswering && handlers.input(text, this.#pasting));
+    xterm.onData((text) => {
+      if (silence.isAnswering) return;
+      // Who types looks at the cursor.
+      if (!isReport(text)) this.#follows = true;
+      handlers.input(text, this.#pasting);
+    });
     xterm.onBinary((text) => handlers.binary(text));
     xterm.onSelectionChange(() => !xterm.hasSelection() && handlers.selected(undefined));
     xterm.onTitleChange((text) => handlers.title(text));
+    xterm.onWriteParsed(() => this.#follow());
+    xterm.onRender(() => this.#tellEnd());
     listen(xterm.parser, (said) => !silence.replay && handlers.said(said));
     xterm.onBell(() => !silence.replay && handlers.bell());
     xterm.attachCustomKeyEventHandler((event) => this.#key(event));
@@ -170,6 +186,7 @@ export class Terminal {
     // Who wants to read the terminal gets its cells, too.
     if (options.renderer === "dom") Object.assign(host, { xterm });
     this.#useRenderer();
+    xterm.element?.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     takePastes(host, { text: (text) => handlers.pasted(text), files: (transfer) => handlers.pastedFiles(transfer) });
     this.#takeTouches(host);
     host.addEventListener("mouseup", ({ button }) => button === 0 && this.#options.copyOnSelect && xterm.hasSelection() && void this.#copySelection(false));
@@ -228,14 +245,36 @@ export class Terminal {
     });
   }
 
-  /** The terminal has this size, after all that is still being drawn; without one it has the window's. */
-  setSize(size: Size | undefined): void {
-    if (this.#held !== undefined) return void this.#held.push(() => this.setSize(size));
+  /**
+   * The terminal has this size, after all that is still being drawn; without one it has the window's. `old`: it had it once, and more output
+   * that was printed before follows, up to `caughtUp`. Fitting each of a hundred old sizes into the window would take seconds.
+   */
+  setSize(size: Size | undefined, old = false): void {
+    if (this.#held !== undefined) return void this.#held.push(() => this.setSize(size, old));
     this.#xterm.write("", () => {
       this.#size = size;
+      this.#old = old;
       clearTimeout(this.#settling);
       this.#draw();
     });
+  }
+
+  /** After all that is still being drawn, what is shown is the present. */
+  caughtUp(): void {
+    if (this.#held !== undefined) return void this.#held.push(() => this.caughtUp());
+    this.#xterm.write("", () => {
+      if (!this.#old) return;
+      this.#old = false;
+      this.#draw();
+    });
+  }
+
+  /** Shows the newest output, wherever the person scrolled to. */
+  scrollToEnd(): void {
+    this.#xterm.scrollToBottom();
+    this.#follows = true;
+    this.#follow();
+    this.#tellEnd();
   }
 
   /** Somebody else types: what the program asks of the terminal is not answered here. */
@@ -329,27 +368,83 @@ export class Terminal {
   }
 
   #draw(): void {
+    this.#xterm.element?.classList.toggle("old", this.#old);
+    if (this.#old) {
+      if (this.#size !== undefined) this.#resize(this.#size);
+      return;
+    }
     const room = this.#measure(this.#options.fontSize);
     if (room === undefined) {
       // Not laid out, and written to all the same.
-      if (this.#size !== undefined) this.#xterm.resize(this.#size.cols, this.#size.rows);
+      if (this.#size !== undefined) this.#resize(this.#size);
       return;
     }
     const size = this.#size ?? room;
     const larger = size.cols > room.cols || size.rows > room.rows;
     const fits = !larger || this.#shrink(size, room);
-    if (size.cols !== this.#xterm.cols || size.rows !== this.#xterm.rows) this.#xterm.resize(size.cols, size.rows);
+    this.#resize(size);
     this.#xterm.element?.classList.toggle("boxed", size.cols < room.cols - 1 || size.rows < room.rows - 1 || this.#xterm.options.fontSize !== this.#options.fontSize);
     this.#pan(!fits);
     this.handlers.oversized(!fits || (larger && this.#whole));
   }
 
-  /** Whether the terminal is larger than its window and can be scrolled in it. What was printed last is in sight first. */
+  #resize({ cols, rows }: Size): void {
+    if (cols !== this.#xterm.cols || rows !== this.#xterm.rows) this.#xterm.resize(cols, rows);
+  }
+
+  /** Whether the terminal is larger than its window and can be scrolled in it. */
   #pan(on: boolean): void {
     const shown = this.#xterm.element;
-    if (shown === undefined || shown.classList.contains("panned") === on) return;
-    shown.classList.toggle("panned", on);
-    shown.scrollTo(0, on ? shown.scrollHeight : 0);
+    if (shown === undefined) return;
+    if (shown.classList.contains("panned") !== on) {
+      shown.classList.toggle("panned", on);
+      this.#follows = true;
+      this.#followedTo = { left: 0, top: 0 };
+      shown.scrollTo(0, 0);
+    }
+    this.#follow();
+  }
+
+  /** Brings the cursor into sight in a terminal that is larger than its window, unless the person looks elsewhere. */
+  #follow(): void {
+    const [shown, cursor] = [this.#xterm.element, this.#cursor()];
+    if (shown === undefined || cursor === undefined || !this.#follows) return;
+    const { left, top, right, bottom } = cursor;
+    const { clientWidth, clientHeight } = shown;
+    // The beginning of the line stays in sight where the cursor is, too.
+    const from = right <= clientWidth ? 0 : shown.scrollLeft;
+    shown.scrollTo(Math.min(left, Math.max(from, right - clientWidth)), Math.min(top, Math.max(shown.scrollTop, bottom - clientHeight)));
+    this.#followedTo = { left: shown.scrollLeft, top: shown.scrollTop };
+  }
+
+  /** Who scrolls back to the cursor follows it again. */
+  #scrolled(): void {
+    const [shown, cursor] = [this.#xterm.element, this.#cursor()];
+    if (shown === undefined || cursor === undefined) return;
+    const { scrollLeft, scrollTop, clientWidth, clientHeight } = shown;
+    if (scrollLeft === this.#followedTo.left && scrollTop === this.#followedTo.top) return;
+    const { left, top, right, bottom } = cursor;
+    this.#follows = left >= scrollLeft && right <= scrollLeft + clientWidth && top >= scrollTop && bottom <= scrollTop + clientHeight;
+    this.#tellEnd();
+  }
+
+  /** The cell with the cursor, in CSS pixels of a terminal that is larger than its window; none where it is not, or shows its history. */
+  #cursor(): { left: number; top: number; right: number; bottom: number } | undefined {
+    const { element: shown, cols, rows, buffer } = this.#xterm;
+    const { cursorX, cursorY, viewportY, baseY } = buffer.active;
+    const screen = shown?.querySelector(".xterm-screen");
+    if (screen == null || shown?.classList.contains("panned") !== true || viewportY < baseY) return undefined;
+    const [width, height] = [screen.clientWidth / cols, screen.clientHeight / rows];
+    const column = Math.min(cursorX, cols - 1);
+    return { left: Math.floor(column * width), top: Math.floor(cursorY * height), right: Math.ceil((column + 1) * width), bottom: Math.ceil((cursorY + 1) * height) };
+  }
+
+  #tellEnd(): void {
+    const { viewportY, baseY } = this.#xterm.buffer.active;
+    const away = viewportY < baseY || (!this.#follows && this.#xterm.element?.classList.contains("panned") === true);
+    if (away === this.#isAway) return;
+    this.#isAway = away;
+    this.handlers.awayFromEnd(away);
   }
 
   /** Shows all of a terminal that is larger than its window, however small its text gets then; or text that can be read. */
@@ -368,22 +463,31 @@ export class Terminal {
 
   /**
    * Makes the text as large as it can be with `size` still fitting; false where it does not fit. Cells have whole device pixels, so a rule of
-   * three only comes close.
+   * three only comes close, and each size that is tried lays out the whole terminal.
    */
   #shrink(size: Size, room: Size): boolean {
     const least = this.#whole ? MIN_WHOLE_FONT : Math.min(MIN_READ_FONT, this.#options.fontSize);
     const scale = Math.min((room.cols + 1) / size.cols, (room.rows + 1) / size.rows, 1);
-    for (let font = Math.floor((this.#options.fontSize * scale) / FONT_STEP) * FONT_STEP; font >= least; font -= FONT_STEP) {
-      const fits = this.#measure(font);
-      if (fits === undefined || (fits.cols >= size.cols && fits.rows >= size.rows)) return true;
-    }
+    if (this.#largest(least, this.#options.fontSize * scale, ({ cols, rows }) => cols >= size.cols && rows >= size.rows)) return true;
     // Sideways it is scrolled anyway: what fits up and down can be larger.
-    for (let font = this.#options.fontSize; font > least; font -= FONT_STEP) {
-      const fits = this.#measure(font);
-      if (fits === undefined || fits.rows >= size.rows) return false;
-    }
-    this.#measure(least);
+    this.#largest(least, this.#options.fontSize, ({ rows }) => rows >= size.rows);
     return false;
+  }
+
+  /** Gives the text the largest size from `least` to `most` with which `fits` holds of the room; false where that is none, with the least. */
+  #largest(least: number, most: number, fits: (room: Size) => boolean): boolean {
+    const tries = (step: number) => {
+      const room = this.#measure(least + step * FONT_STEP);
+      return room === undefined || fits(room);
+    };
+    let [good, bad] = [-1, Math.floor((most - least) / FONT_STEP) + 1];
+    while (bad - good > 1) {
+      const middle = Math.ceil((good + bad) / 2);
+      if (tries(middle)) good = middle;
+      else bad = middle;
+    }
+    this.#measure(least + Math.max(0, good) * FONT_STEP);
+    return good >= 0;
   }
 
   #queueFit(): void {
@@ -506,6 +610,11 @@ function xtermOptions(options: TerminalOptions): ITerminalOptions {
     scrollback,
     theme: look.colors,
   };
+}
+
+/** What the mouse and the focus tell the program by themselves, without a key. */
+export function isReport(text: string): boolean {
+  return /^\x1b\[[IOM<]/.test(text);
 }
 
 /** A link that a terminal may open: nothing but the web. */

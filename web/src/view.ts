@@ -57,7 +57,7 @@ export class View {
     if (this.#app.dataset["next"] !== next) this.#app.dataset["next"] = next;
     this.#app.toggleAttribute("data-viewing", running && viewing);
 
-    text("state", failedStart ? "Not started" : phase === "live" && viewing ? "Viewing" : STATES[phase]);
+    text("state", stateWord(session));
     text("provider", session.provider ?? "");
     text("isolation", session.isolation ?? "");
     const { name, title } = heading;
@@ -123,6 +123,11 @@ export class View {
     show("link", url !== undefined);
   }
 
+  /** The newest output is out of sight, and there is a way back to it. */
+  awayFromEnd(away: boolean): void {
+    show("to-end", away);
+  }
+
   bell(): void {
     clearTimeout(this.#bellTimer);
     this.#app.classList.add("bell");
@@ -144,6 +149,16 @@ export class View {
     const { ending } = session;
     text("alarm", ending ? [ending.title, ending.detail, ending.advice].filter(Boolean).join(". ") : "");
   }
+}
+
+/** One word for where the session is. */
+function stateWord(session: Session): string {
+  const { phase, ending, readyAt, catchingUp } = session;
+  if (phase === "ended" && readyAt === undefined) return "Not started";
+  // The session goes on, and only this window has left it.
+  if (phase === "ended" && ending?.next === "attach") return "Detached";
+  if (phase === "live" && catchingUp === true) return "Catching up";
+  return phase === "live" && isViewing(session) ? "Viewing" : STATES[phase];
 }
 
 function progressWords(progress: Progress | undefined): string | undefined {

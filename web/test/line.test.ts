@@ -92,7 +92,8 @@ function setUp(target: Target = { session: "s1", create: true, client: "c1", rol
       heard.push(`gap ${bytes} ${reason}`);
       parses.push(done);
     },
-    size: ({ cols, rows }) => void heard.push(`size ${cols}x${rows}`),
+    size: ({ cols, rows }, old) => void heard.push(`${old ? "old " : ""}size ${cols}x${rows}`),
+    caughtUp: () => void heard.push("caught up"),
     fragile: () => void heard.push("fragile"),
     link: (link) => void heard.push(link.phase),
     unknown: (chars, dropped) => void heard.push(`unknown ${chars} dropped ${dropped}`),
@@ -143,6 +144,24 @@ describe("output", () => {
     last().ready({ offset: 8, live: 14 });
     last().write(8, "three four");
     expect(take()).toEqual(["up", "replay three ", "live four"]);
+  });
+
+  it("below its end at ready has old sizes, and is caught up with once it is drawn", () => {
+    const { last, take, parse } = setUp();
+    last().ready({ live: 4, size: { cols: 80, rows: 24 } });
+    last().write(0, "ab");
+    last().say({ type: "size", offset: 2, cols: 90, rows: 24 });
+    last().write(2, "cd");
+    last().say({ type: "size", offset: 4, cols: 100, rows: 24 });
+    expect(take().filter((what) => /size|caught/.test(what))).toEqual(["old size 80x24", "old size 90x24", "size 100x24"]);
+    parse();
+    expect(take()).toEqual(["caught up"]);
+    last().write(4, "e");
+    parse();
+    last().close(1006);
+    vi.advanceTimersByTime(0);
+    last().ready({ offset: 5, live: 5, size: { cols: 100, rows: 24 } });
+    expect(take().filter((what) => /size|caught/.test(what))).toEqual(["size 100x24"]);
   });
 
   it("is drawn once where the broker sends again what has come", () => {

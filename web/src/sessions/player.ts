@@ -56,7 +56,7 @@ export class Player {
     const host = document.createElement("div");
     host.className = "screen";
     element("player-screen").replaceChildren(host);
-    const terminal = new Terminal(host, { input() {}, binary() {}, pasted() {}, pastedFiles() {}, selected() {}, room() {}, oversized() {}, title() {}, bell() {}, said() {}, copied() {}, link() {}, pasteWanted() {}, pageKey: () => true }, this.options());
+    const terminal = new Terminal(host, { input() {}, binary() {}, pasted() {}, pastedFiles() {}, selected() {}, room() {}, oversized() {}, title() {}, bell() {}, said() {}, copied() {}, awayFromEnd() {}, link() {}, pasteWanted() {}, pageKey: () => true }, this.options());
     this.#terminal = terminal;
     this.#duration = cast.duration;
     this.#playback = new Playback(cast, {

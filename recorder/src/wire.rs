@@ -28,6 +28,10 @@ pub const MAX_PAYLOAD: usize = MAX_DATA + 16;
 /// A bound, because an emulator allocates their product.
 pub const MAX_SIDE: u16 = 1000;
 
+/// Bytes of text that draws a screen, at most. A cell with two colours of its own takes
+/// 41: it is 640 by 300 of them, or half of that on both buffers.
+pub const MAX_SCREEN: usize = 8 << 20;
+
 /// Bytes of a title, at most. More than any window shows.
 pub const MAX_TITLE: usize = 1024;
 

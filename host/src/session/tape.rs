@@ -20,8 +20,8 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-pub use sandbox_recorder::wire::CAST_END;
 use sandbox_recorder::wire::{self, ToRecorder};
+pub use sandbox_recorder::wire::{CAST_END, MAX_SCREEN};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
@@ -78,11 +78,6 @@ const NEWS: usize = 2;
 /// is served.
 const IN_USE: Exit = Exit::Code(3);
 const REPLACED: Exit = Exit::Code(4);
-
-/// Bytes of one screen, at most. A cell with two colours of its own takes 41: it
-/// is 640 by 300 of them, or half of that on both buffers. The broker holds it
-/// once for all who wait for it.
-pub const MAX_SCREEN: usize = 8 << 20;
 
 /// Time for the recorder to draw a screen.
 const DRAWN_WITHIN: Duration = Duration::from_secs(60);

@@ -7,6 +7,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use sandbox_recorder::wire::MAX_SCREEN;
+
 use super::buffer::{Buffer, Saved};
 use super::cells::{
     BLINK, BOLD, COLOR, Cell, DIM, EMPTY, EXTENDED, Extra, INDEXED_16, INDEXED_256, INVERSE, INVISIBLE, ITALIC, KIND,
@@ -16,21 +18,55 @@ use super::graphemes::{Join, PLAIN, place};
 use super::screen::Screen;
 use super::sequences::NO_UNDERLINE_COLOR;
 
+/// Makes what it joins two columns wide: the emoji presentation (VS16).
+const WIDE: char = '\u{fe0f}';
+
 /// Ends what text could join, and does nothing else: a string terminator (ST).
 const NO_JOIN: &str = "\x1b\\";
 
+/// Bytes of a cluster where there is little room: a family of four fits, with its skin
+/// tones.
+const SHORT_CLUSTER: usize = 48;
+
+/// How much is drawn. A link is written again wherever it begins anew, and a cluster for
+/// every cell, so a program can make a drawing hundreds of times as large as what it
+/// printed.
+#[derive(Clone, Copy)]
+struct Detail {
+    links: bool,
+    history: bool,
+    /// Bytes of a cluster, at most.
+    cluster: usize,
+}
+
+/// The next is drawn where the one before takes more than [`MAX_SCREEN`].
+const DETAILS: [Detail; 3] = [
+    Detail { links: true, history: true, cluster: usize::MAX },
+    Detail { links: false, history: true, cluster: usize::MAX },
+    Detail { links: false, history: false, cluster: SHORT_CLUSTER },
+];
+
 impl Screen {
-    /// What draws this state.
+    /// What draws this state, as far as [`MAX_SCREEN`] bytes can; a little more where
+    /// not even the least of it fits.
     pub(super) fn draw(&self) -> String {
-        let mut drawing =
-            Drawing { screen: self, text: String::new(), look: Look::default(), extra: Extra::default(), join: None };
-        drawing.all();
-        drawing.text
+        let mut text = String::new();
+        for detail in DETAILS {
+            let (look, extra) = <_>::default();
+            let mut drawing = Drawing { screen: self, detail, text: String::new(), look, extra, join: None };
+            drawing.all();
+            text = drawing.text;
+            if text.len() <= MAX_SCREEN {
+                break;
+            }
+        }
+        text
     }
 }
 
 struct Drawing<'a> {
     screen: &'a Screen,
+    detail: Detail,
     text: String,
     /// How the next text will look.
     look: Look,
@@ -62,6 +98,8 @@ impl Drawing<'_> {
             screen.keyboard.alternate.draw(&mut self.text);
         }
         self.modes();
+        // The text that comes next has its link in any case.
+        self.detail.links = true;
         self.cursor();
         // Last, so that nothing is moved by what is written here.
         if screen.modes.insert {
@@ -103,10 +141,14 @@ impl Drawing<'_> {
 
     fn lines(&mut self, buffer: &Buffer) {
         let cols = buffer.cols;
-        let mut lines = buffer.lines.iter().map(|line| whole(line, cols)).peekable();
+        let first = if self.detail.history { 0 } else { buffer.base };
+        let mut lines = buffer.lines.iter().skip(first).map(|line| whole(line, cols)).peekable();
         // Columns of the line that its first character already took.
         let mut begun = 0;
         while let Some(line) = lines.next() {
+            if self.text.len() > MAX_SCREEN {
+                return;
+            }
             let mut x = std::mem::take(&mut begun);
             let end = line.cells.iter().rposition(|cell| *cell != EMPTY).map_or(0, |at| at + 1).min(cols);
             self.cells(&line, &mut x, end);
@@ -160,6 +202,7 @@ impl Drawing<'_> {
         let code = cell.code().and_then(char::from_u32).filter(|character| *character != '\0').unwrap_or(' ');
         let cluster = cell.cluster().and_then(|number| screen.clusters.get(number));
         let text = cluster.map_or(&*code.encode_utf8(&mut buffer), |text| text);
+        let text = &text[..text.floor_char_boundary(self.detail.cluster)];
         let first = text.chars().next().map_or(0, u32::from);
         if place(first, self.join).joins {
             self.text.push_str(NO_JOIN);
@@ -168,6 +211,11 @@ impl Drawing<'_> {
         self.text.push_str(text);
         for character in text.chars() {
             self.join = Some(place(character.into(), self.join).state);
+        }
+        // What made it wide may have been cut.
+        if cluster.is_some() && self.join.is_some_and(|join| join.width < cell.width()) {
+            self.text.push(WIDE);
+            self.join = Some(place(WIDE.into(), self.join).state);
         }
         usize::from(cell.width().max(1))
     }
@@ -359,7 +407,7 @@ impl Drawing<'_> {
     fn wear(&mut self, look: Look, extra: Extra) {
         let extra = if look.bg & EXTENDED == 0 { Extra { underline: 0, link: 0, ..extra } } else { extra };
         let underlined = |look: Look, extra: Extra| if look.fg & UNDERLINE == 0 { 0 } else { extra.underline.max(1) };
-        let link = |extra: Extra| self.screen.links.get(extra.link);
+        let link = |extra: Extra| self.screen.links.get(extra.link).filter(|_| self.detail.links);
         if link(extra) != link(self.extra) {
             let (params, address) = link(extra).map_or(("", ""), |(params, address)| (params, address));
             let _ = write!(self.text, "\x1b]8;{params};{address}\x1b\\");

@@ -29,6 +29,8 @@ pub(crate) mod parser;
 mod reflow;
 mod screen;
 mod sequences;
+#[cfg(test)]
+mod tests;
 mod widths;
 
 pub(crate) use colors::Colors;
@@ -72,9 +74,11 @@ impl Emulator {
     }
 
     /// What draws the state, and the offset from which output goes on: where an
-    /// unfinished sequence or code point begins, or the end of the output.
+    /// unfinished sequence or code point begins, or the end of the output. That of a
+    /// sequence without end is drawn, so it is never far back.
     pub(crate) fn draw(&self) -> (u64, String) {
-        (self.parser.whole(), self.screen.draw())
+        let (offset, unfinished) = self.parser.whole();
+        (offset, self.screen.draw() + unfinished)
     }
 
     /// What programs asked is answered with this; the next call has what came after.

@@ -4,9 +4,9 @@
 //! Knows no meaning. Holds what is unfinished, with bounds, and where it began; a parser
 //! that tells both is why none of the crates for it is used.
 
-/// Bytes of a string (OSC, DCS) that are kept. A longer one is read to its end and has
-/// no meaning.
-const MAX_STRING: usize = 256 * 1024;
+/// Bytes of a sequence. One that is longer is read to its end and has no meaning, so that
+/// whoever comes in the middle of it need not be told its beginning.
+pub(super) const MAX_STRING: usize = 256 * 1024;
 
 /// Parameters of a sequence that are kept, and as many parts of them (`4:3`).
 const MAX_PARAMS: usize = 32;
@@ -200,8 +200,6 @@ pub(crate) struct Parser {
     params: Params,
     /// Of an OSC or DCS.
     text: String,
-    /// There was more than is kept.
-    overflown: bool,
     /// Bytes read so far.
     read: u64,
     /// Where the code point began that is being read,
@@ -219,7 +217,6 @@ impl Parser {
             name: 0,
             params: Params::new(),
             text: String::new(),
-            overflown: false,
             read: at,
             point: at,
             began: at,
@@ -231,13 +228,26 @@ impl Parser {
         *self = Self::new(at);
     }
 
-    /// Where what is unfinished began, or the end of what was read.
-    pub(crate) fn whole(&self) -> u64 {
-        match (self.state, self.utf8.missing) {
-            (State::Ground, 0) => self.read,
-            (State::Ground, _) => self.point,
-            _ => self.began,
+    /// Where what is unfinished began, or the end of what was read. Of a sequence that is
+    /// too long this is its end so far, and the text brings another parser there.
+    pub(crate) fn whole(&self) -> (u64, &'static str) {
+        use State::{
+            Command, ControlEntry, ControlIgnore, ControlIntermediate, ControlParam, Escape, EscapeIntermediate, Ground,
+        };
+        let end = if self.utf8.missing > 0 { self.point } else { self.read };
+        match self.state {
+            Ground => (end, ""),
+            _ if !self.is_too_long() => (self.began, ""),
+            // Each begins what has no meaning, and ends as the state does.
+            Escape | EscapeIntermediate => (end, "\x1b     "),
+            ControlEntry | ControlParam | ControlIntermediate | ControlIgnore => (end, "\x1b[0<"),
+            Command => (end, "\x1b]x"),
+            _ => (end, "\x1bX"),
         }
+    }
+
+    fn is_too_long(&self) -> bool {
+        self.read - self.began > MAX_STRING as u64
     }
 
     pub(crate) fn feed(&mut self, bytes: &[u8], act: &mut impl Act) {
@@ -273,7 +283,6 @@ impl Parser {
         self.name = 0;
         self.params.clear();
         self.text.clear();
-        self.overflown = false;
     }
 
     fn collect(&mut self, code: u32, state: State) {
@@ -291,9 +300,7 @@ impl Parser {
     }
 
     fn put(&mut self, code: u32) {
-        if self.text.len() >= MAX_STRING {
-            self.overflown = true;
-        } else if let Some(character) = char::from_u32(code) {
+        if let Some(character) = char::from_u32(code).filter(|_| !self.is_too_long()) {
             self.text.push(character);
         }
     }
@@ -301,7 +308,7 @@ impl Parser {
     /// The end of an OSC or DCS; `good` unless it was cancelled.
     fn end(&mut self, good: bool, act: &mut impl Act) {
         let string = std::mem::replace(&mut self.state, State::Ground);
-        if !good || self.overflown {
+        if !good || self.is_too_long() {
             return;
         }
         if string == State::Device {
@@ -374,7 +381,9 @@ impl Parser {
             (ControlParam, 0x3c..=0x3f) | (ControlIntermediate, 0x30..=0x3f) => self.state = ControlIgnore,
             (ControlEntry | ControlParam | ControlIntermediate, 0x40..=0x7e) => {
                 self.state = Ground;
-                act.control(self.name << 8 | code, &self.params);
+                if !self.is_too_long() {
+                    act.control(self.name << 8 | code, &self.params);
+                }
             }
             (ControlIgnore, 0x40..=0x7e) => self.state = Ground,
             (ControlIgnore, _) => {}

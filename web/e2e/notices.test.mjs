@@ -81,6 +81,37 @@ describe("what a program tells", () => {
     await shows(/same.*50 times/);
   });
 
+  test("by the thousand holds up neither the output nor the page, and the last of it counts", async () => {
+    await open(undefined, { permissions: ["clipboard-read", "clipboard-write"] });
+    const { page } = terminal;
+    await page.evaluate(() => {
+      const told = /** @type {any} */ (window);
+      told.drawn = told.copied = 0;
+      new MutationObserver((changes) => (told.drawn += changes.length)).observe(/** @type {Node} */ (document.querySelector("title")), { childList: true });
+      const write = navigator.clipboard.writeText.bind(navigator.clipboard);
+      navigator.clipboard.writeText = (text) => (told.copied++, write(text));
+    });
+    const [many, began] = [5000, Date.now()];
+    const copied = (/** @type {number} */ n) => Buffer.from(`text ${n}`).toString("base64");
+    await print(Array.from({ length: many }, (_, n) => `\x1b]0;title ${n}\x07\x1b]9;4;1;${n % 90}\x07\x1b]52;c;${copied(n)}\x07`).join(""));
+    await eventually("the last title", async () => (await page.title()).includes(`title ${many - 1}`));
+    await eventually("the last copy", () => page.evaluate((text) => navigator.clipboard.readText().then((held) => held === text), `text ${many - 1}`));
+    const { drawn, copies } = await page.evaluate(() => ({ drawn: /** @type {any} */ (window).drawn, copies: /** @type {any} */ (window).copied }));
+    const took = Date.now() - began;
+    assert.ok(drawn <= took / 50 + 2 && copies <= took / 100 + 2, `${drawn} titles and ${copies} copies in ${took} ms`);
+  });
+
+  test("its title and the address of its links cannot mislead", async () => {
+    await open();
+    const { page } = terminal;
+    await print("\x1b]0;a\u202egnp\u2066.sh\x07");
+    await eventually("the title", async () => (await page.title()).startsWith("agnp.sh · "));
+    assert.equal(await page.locator("#title").textContent(), "agnp.sh");
+    await print("\x1b[H\x1b]8;;https://b\u0430nk.example/\u202e/moc.doog\x1b\\a link to somewhere\x1b]8;;\x1b\\");
+    await page.locator("#terminal .xterm-screen").hover({ position: { x: 30, y: 5 } });
+    await page.locator("#link", { hasText: "https://xn--bnk-6cd.example/%E2%80%AE/moc.doog" }).waitFor();
+  });
+
   test("in what was printed before, or on a screen that is drawn again, is no news", async () => {
     const old = "\x07\x1b]9;old\x07\x1b]9;4;1;50\x07";
     await open({ live: old.length + 2, offset: 0 });

@@ -17,11 +17,13 @@ import { keySequence, type SoftKey, softPress, withCtrl } from "./keys";
 import { Line, type Target } from "./line";
 import { forget, isAlone, newName, newSession, recall, remember } from "./memory";
 import { Board } from "./notices/board";
+import { clean, MAX_TITLE } from "./notices/parse";
 import { beep } from "./notices/sound";
 import { allowNotices } from "./notices/system";
 import { describeAccess, look, type Obstacle } from "./obstacle";
 import { offer, takeBack, wireOffers } from "./offer";
 import { MAX_WAITING } from "./outbox";
+import { paced } from "./paced";
 import { cleanPaste, lineCount } from "./paste";
 import { checked, loadPreferences, onStored, type Preferences, savePreferences } from "./preferences";
 import { confirmEnd, confirmPaste, withdraw } from "./questions";
@@ -44,8 +46,8 @@ const ENTER_GRACE_MS = 400;
 const CONFIRM_MS = 700;
 /** How often a broker that could not be asked for a session is asked again, in milliseconds. */
 const ASK_AGAIN_MS = 3000;
-/** Longest title taken from a program, in UTF-16 units. */
-const MAX_TITLE = 120;
+/** How often the page is drawn anew for what programs say beside their output, at most, in milliseconds. */
+const SAID_MS = 50;
 const WATCHES = "This window only watches: what is typed here goes nowhere.";
 const PHONE_FONT = 13;
 const DESKTOP_FONT = 14;
@@ -79,6 +81,9 @@ let failures = 0;
 /** Counts sessions asked for, so that an answer for an older one is not taken for the newest. */
 let attempt = 0;
 
+/** Draws the page for what a program said, which may come thousands of times a second. */
+const drawSaid = paced(SAID_MS, draw);
+
 const terminal = new Terminal(
   element("terminal"),
   {
@@ -92,8 +97,8 @@ const terminal = new Terminal(
       if (element("whole").hidden === on) element("whole").hidden = !on;
     },
     title: (text) => {
-      title = text.slice(0, MAX_TITLE).toWellFormed();
-      draw();
+      title = clean(text, MAX_TITLE);
+      drawSaid();
     },
     bell: ring,
     said: (said) => board.said(said, preferences.systemNotices),
@@ -132,7 +137,7 @@ const files = new FilesPanel({
 
 const search = new Search({ look: () => terminalOptions().look, leave: () => terminal.focus(), selection: () => terminal.selection });
 terminal.load(search.addon);
-const board = new Board({ changed: draw, allow: () => prefer({ systemNotices: true }), called: () => name ?? (title || "Sandbox") });
+const board = new Board({ changed: drawSaid, allow: () => prefer({ systemNotices: true }), called: () => name ?? (title || "Sandbox") });
 const menu = new SessionMenu(choose);
 const player = new Player(terminalOptions);
 const list = new SessionList({

@@ -19,6 +19,7 @@ import { Keyboard, type KeyboardOptions } from "./keyboard/keyboard";
 import { KeyboardModes } from "./keyboard/modes";
 import type { Modifiers } from "./keyboard/press";
 import type { Colors, Size } from "./level1";
+import { paced } from "./paced";
 import { cleanPaste, takePastes } from "./paste";
 import { listen } from "./notices/listen";
 import type { Said } from "./notices/parse";
@@ -83,6 +84,8 @@ const MIN_READ_FONT = 9;
 const MIN_WHOLE_FONT = 2;
 /** By how much text is made smaller at a time, in CSS pixels, until it fits. */
 const FONT_STEP = 0.25;
+/** How often programs can put something on the clipboard, in milliseconds. Of what comes faster the latest counts. */
+const COPY_MS = 100;
 /** How long a window waits for the terminal to take its new size before it makes the text smaller, in milliseconds. */
 const SETTLE_MS = 400;
 const FONTS =
@@ -136,7 +139,7 @@ export class Terminal {
       fontSize: options.fontSize,
       linkHandler: {
         activate: openLink,
-        hover: (_, url) => handlers.link(url),
+        hover: (_, url) => handlers.link(address(url)),
         leave: () => handlers.link(undefined),
       },
       macOptionClickForcesSelection: true,
@@ -148,7 +151,9 @@ export class Terminal {
     xterm.loadAddon(this.#fit);
     xterm.loadAddon(new WebLinksAddon(openLink));
     xterm.loadAddon(new UnicodeGraphemesAddon());
-    xterm.loadAddon(new ClipboardAddon(undefined, { readText: () => "", writeText: (_, text) => this.#copyForProgram(text) }));
+    // The emulator would wait for each before it goes on.
+    const copy = paced(COPY_MS, (text: string) => void this.#copyForProgram(text));
+    xterm.loadAddon(new ClipboardAddon(undefined, { readText: () => "", writeText: (_, text) => copy(text) }));
     // Handlers run newest first: a program's question for the clipboard ends here, unanswered. It may write, never read.
     xterm.parser.registerOscHandler(52, (data) => data.slice(data.indexOf(";") + 1) === "?");
     const modes = new KeyboardModes({ parser: xterm.parser, isAlternate: () => this.#isAlternate, answer: (text) => xterm.input(text, false) });
@@ -615,6 +620,11 @@ function xtermOptions(options: TerminalOptions): ITerminalOptions {
 /** What the mouse and the focus tell the program by themselves, without a key. */
 export function isReport(text: string): boolean {
   return /^\x1b\[[IOM<]/.test(text);
+}
+
+/** Where a link leads, as browsers show it: with whatever could mislead encoded, such as marks of direction and letters like others in a name. */
+function address(url: string): string {
+  return URL.canParse(url) ? new URL(url).href : "";
 }
 
 /** A link that a terminal may open: nothing but the web. */

@@ -29,7 +29,7 @@ export type Said =
   | { readonly kind: "close"; readonly id: string };
 
 /** Characters that are shown of a title and of a body. */
-const MAX_TITLE = 120;
+export const MAX_TITLE = 120;
 const MAX_BODY = 500;
 /** Bytes of a title or a body that come in pieces, in UTF-16 units; what comes after is dropped. */
 const MAX_PIECES = 8192;

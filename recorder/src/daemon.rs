@@ -20,6 +20,7 @@ use crate::control::{self, Begin, Request};
 use crate::emulator::{Colors, Emulator};
 use crate::history;
 use crate::marks::Marks;
+use crate::picture::Picture;
 use crate::pty::{Exit, Shell, Terminal};
 use crate::ring::Ring;
 
@@ -37,14 +38,6 @@ const LAST_OUTPUT: Duration = Duration::from_secs(2);
 /// After the shell's end the daemon is there for this long without an attachment, so
 /// that a broker that was away learns how it ended.
 const LINGER: Duration = Duration::from_secs(600);
-
-/// Output that the emulator has not taken yet, in bytes. With more the shell waits, as
-/// for every terminal.
-const BACKLOG: usize = 1024 * 1024;
-
-/// Bytes that it takes at a time, when nothing else is to be done: well below a
-/// millisecond.
-const SLICE: usize = 32 * 1024;
 
 /// Bytes of answers to programs that the terminal did not take. What does not fit is not
 /// answered: nobody reads.
@@ -74,9 +67,8 @@ pub(crate) struct Daemon {
     input: Vec<u8>,
     /// Bytes of input that it took.
     taken: u64,
-    /// What the screen looks like, but for the backlog.
-    emulator: Emulator,
-    backlog: Vec<u8>,
+    /// What the screen looks like, for those that ask.
+    picture: Picture<(OwnedFd, Request)>,
     /// To programs that asked, which the terminal did not take. Each is whole, but that
     /// the first may be `torn`: then nothing else is written before its rest.
     answers: Vec<u8>,
@@ -132,8 +124,7 @@ impl Daemon {
             rest: None,
             input: Vec::new(),
             taken: 0,
-            emulator: Emulator::new(size, 0),
-            backlog: Vec::new(),
+            picture: Picture::new(size),
             answers: Vec::new(),
             torn: false,
             guest: None,
@@ -152,9 +143,8 @@ impl Daemon {
             let now = Instant::now();
             self.keep_time(before, now);
             before = now;
-            // Where it is full it must not wait for a moment without anything else.
-            if ready.is_empty() || self.backlog.len() >= BACKLOG {
-                self.digest(SLICE);
+            if ready.is_empty() || self.picture.is_urgent() {
+                self.digest();
             }
             for source in ready {
                 self.serve(source, now);
@@ -214,14 +204,14 @@ impl Daemon {
 
     /// The next time at which something is to be done though nothing happens.
     fn deadline(&self) -> Option<Instant> {
-        if !self.backlog.is_empty() {
+        if !self.picture.is_idle() {
             return Some(self.began);
         }
         let rest = self.rest.filter(|_| !self.must_wait()).map(|rest| rest.silent.min(rest.last));
         let guest = self.guest.as_ref().map(|(_, came)| *came + GREETING);
         let attachment = self.attachment.as_ref().filter(|_| !self.is_deaf()).map(Attachment::deadline);
         let linger = (self.exit.is_some() && self.attachment.is_none()).then(|| self.alone + LINGER);
-        let names = self.attachment.as_ref().and_then(|attachment| attachment.names_due(&self.emulator));
+        let names = self.attachment.as_ref().and_then(|attachment| attachment.names_due(self.picture.emulator()));
         [rest, guest, attachment, names, linger].into_iter().flatten().min()
     }
 
@@ -287,23 +277,18 @@ impl Daemon {
             .attachment
             .as_ref()
             .is_some_and(|attachment| attachment.behind(self.ring.end(), self.is_deaf()) > self.ring.size() / WINDOW);
-        behind || self.backlog.len() >= BACKLOG
+        behind || self.picture.is_full()
     }
 
     /// What an attachment is told of.
     fn now(&self, time: Instant) -> Now<'_> {
-        Now { ring: &self.ring, input: self.taken, emulator: &self.emulator, exit: self.exit, time }
+        Now { ring: &self.ring, input: self.taken, emulator: self.picture.emulator(), exit: self.exit, time }
     }
 
-    /// The emulator takes output, up to some bytes.
-    fn digest(&mut self, most: usize) {
-        let length = self.backlog.len().min(most);
-        self.emulator.feed(&self.backlog[..length]);
-        self.backlog.drain(..length);
-        if self.backlog.is_empty() {
-            self.backlog.shrink_to(MAX_DATA);
-        }
-        let answers = self.emulator.take_answers();
+    /// The emulator takes output, for a moment.
+    fn digest(&mut self) {
+        self.picture.turn(|(control, request), emulator| draw(&control, &request, emulator));
+        let answers = self.picture.emulator_mut().take_answers();
         if !answers.is_empty() && self.terminal.is_some() && self.answers.len() + answers.len() <= MAX_ANSWERS {
             self.answers.extend_from_slice(&answers);
             self.write_terminal();
@@ -341,7 +326,7 @@ impl Daemon {
             let (offset, bytes) = (self.ring.end(), &self.buffer[..length]);
             self.marks.output(&self.ring, offset, self.size, now - self.began);
             self.ring.append(bytes);
-            self.backlog.extend_from_slice(bytes);
+            self.picture.push(bytes);
             if let Some(attachment) = &mut self.attachment {
                 attachment.offer(offset, bytes);
             }
@@ -422,7 +407,10 @@ impl Daemon {
             Begin::Since(offset) if offset > end => return refuse(&control, &request, offset, end),
             Begin::Since(offset) => offset,
             Begin::Tail(bytes) => end.saturating_sub(bytes).max(start),
-            Begin::Screen => return self.draw(&control, &request),
+            Begin::Screen => {
+                self.picture.want((control, request));
+                return self.digest();
+            }
         };
         self.detach(Over::Replaced, now);
         let hello = Hello { pid: self.pid, start, end, input: self.taken, size: self.size };
@@ -433,29 +421,11 @@ impl Daemon {
         self.attachment = Attachment::new(control, request, since, hello, sizes, now).ok();
     }
 
-    /// Draws the screen as all output made it. What asked for it gave a file that takes
-    /// it at once.
-    fn draw(&mut self, control: &OwnedFd, request: &Request) {
-        self.digest(usize::MAX);
-        let (offset, text) = self.emulator.draw();
-        let frames = crate::screen::frames(offset, self.emulator.size(), &text);
-        let mut rest = &frames[..];
-        while !rest.is_empty() {
-            match rustix::io::write(&request.stdout, rest) {
-                Ok(count) => rest = &rest[count..],
-                Err(Errno::INTR) => {}
-                // What is written is not whole, which is seen.
-                Err(_) => break,
-            }
-        }
-        control::answer(control, 0);
-    }
-
     /// Reads what the broker says.
     fn listen(&mut self, now: Instant) {
         let Some(attachment) = &mut self.attachment else { return };
         let (terminal, shell) = (self.terminal.as_ref(), self.shell.as_ref());
-        let (input, emulator, mut resized) = (&mut self.input, &mut self.emulator, None);
+        let (input, emulator, mut resized) = (&mut self.input, self.picture.emulator_mut(), None);
         let heard = attachment.read(&mut self.buffer, now, |frame| match frame {
             // A terminal that is over takes nothing.
             ToRecorder::Input(bytes) if terminal.is_some() => input.extend_from_slice(bytes),
@@ -487,8 +457,7 @@ impl Daemon {
         if size == std::mem::replace(&mut self.size, size) {
             return;
         }
-        self.digest(usize::MAX);
-        self.emulator.resize(size);
+        self.picture.resize(size);
         let end = self.ring.end();
         self.marks.resized(&self.ring, end, size, now - self.began);
         if let Some(attachment) = &mut self.attachment {
@@ -514,6 +483,22 @@ impl Daemon {
             self.alone = now;
         }
     }
+}
+
+/// Draws the screen for what asked for it, which gave a file that takes it at once.
+fn draw(control: &OwnedFd, request: &Request, emulator: &Emulator) {
+    let (offset, text) = emulator.draw();
+    let frames = crate::screen::frames(offset, emulator.size(), &text);
+    let mut rest = &frames[..];
+    while !rest.is_empty() {
+        match rustix::io::write(&request.stdout, rest) {
+            Ok(count) => rest = &rest[count..],
+            Err(Errno::INTR) => {}
+            // What is written is not whole, which is seen.
+            Err(_) => break,
+        }
+    }
+    control::answer(control, 0);
 }
 
 /// Says that there is no such offset. The pipe of a process that just began is empty.

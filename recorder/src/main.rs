@@ -11,6 +11,7 @@
 //! | `ring`, `marks` | output on disk, and when it came |
 //! | `control` | how `attach` hands its pipes to the daemon |
 //! | `attachment` | the frames of one broker |
+//! | `picture` | the emulator and what it has yet to take, a little at a time |
 //! | `emulator` | what the screen looks like, and what is answered to programs |
 //! | `history` | what is held, told in order; for `screen` and `cast` |
 //! | `plain` | output that only draws |
@@ -34,6 +35,7 @@ mod daemon;
 mod emulator;
 mod history;
 mod marks;
+mod picture;
 mod plain;
 mod pty;
 mod ring;

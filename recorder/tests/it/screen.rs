@@ -94,3 +94,23 @@ fn a_screen_has_the_size_that_it_had() {
     client.expect("second\r\n");
     assert_eq!(screen(&recording).1, Size { cols: 30, rows: 10 });
 }
+
+#[test]
+fn output_that_costs_the_emulator_minutes_holds_up_no_key() {
+    let recording = Recording::new();
+    // The last character again, as often as there are cells: nine bytes that cost a fraction of a millisecond.
+    let file = recording.file("costly", &b"x\x1b[99999b".repeat(110_000));
+    let script =
+        format!("stty -echo; cat '{}'; echo printed; read -r line; echo \"got $line\"; read -r line", file.display());
+    let mut client = recording.run(&script);
+    client.hello();
+    client.send(ToRecorder::Resize(Size { cols: 200, rows: 50 }));
+    client.expect("printed");
+    let mut late = recording.begin("screen");
+    client.send(ToRecorder::Resize(Size { cols: 201, rows: 50 }));
+    client.send(ToRecorder::Input(b"key\n"));
+    client.expect("got key");
+    assert!(late.try_wait().unwrap().is_none(), "the emulator has come to its end already: the test proves nothing");
+    late.kill().unwrap();
+    late.wait().unwrap();
+}

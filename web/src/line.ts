@@ -89,6 +89,10 @@ const RESUME_MS = 20_000;
 const SILENCE_MS = 5_000;
 /** How long the answer to such a doubt may take, in milliseconds. */
 const ANSWER_MS = 5_000;
+/** How often a silent connection is doubted though nobody types or looks, */
+const PULSE_MS = 30_000;
+/** and how long it may be silent then, in milliseconds: a screen of 8 MiB is one message, of which nothing is seen before its end. */
+const PATIENCE_MS = 60_000;
 /** A network that goes away closes no socket: this is what the page calls it. */
 const LOST = { code: 1006, reason: "" };
 
@@ -126,6 +130,9 @@ export class Line {
   #deadline: ReturnType<typeof setTimeout> | undefined;
   #ack: ReturnType<typeof setTimeout> | undefined;
   #doubt: ReturnType<typeof setTimeout> | undefined;
+  readonly #pulse = setInterval(() => this.verify(PATIENCE_MS), PULSE_MS);
+  /** When the doubt ends the connection, in milliseconds of the page's clock. */
+  #doubtEnds = 0;
   #heardAt = 0;
   #doubted = false;
 
@@ -213,19 +220,22 @@ export class Line {
     this.#advance({ kind: "hurry" });
   }
 
-  /** Finds out whether a connection that is silent is alive, and takes the place of a dead one. */
-  verify(): void {
-    if (this.#level !== 1 || !this.#opened || this.#doubted || performance.now() - this.#heardAt < SILENCE_MS) return;
-    this.#doubted = true;
-    this.#send(encodeWish("ping"));
+  /** Finds out within `patience` milliseconds whether a connection that is silent is alive, and takes the place of a dead one. */
+  verify(patience = ANSWER_MS): void {
+    const ends = performance.now() + patience;
+    if (this.#level !== 1 || !this.#opened || performance.now() - this.#heardAt < SILENCE_MS) return;
+    if (this.#doubted && ends >= this.#doubtEnds) return;
+    if (!this.#doubted) this.#send(encodeWish("ping"));
+    [this.#doubted, this.#doubtEnds] = [true, ends];
     clearTimeout(this.#doubt);
-    this.#doubt = setTimeout(() => this.#lose({ ...LOST, opened: true }), ANSWER_MS);
+    this.#doubt = setTimeout(() => this.#lose({ ...LOST, opened: true }), patience);
   }
 
   /** Ends the line, and at level 0 the session with it. No event follows. */
   dispose(): void {
     this.#over = true;
     for (const timer of [this.#retry, this.#deadline, this.#ack, this.#doubt]) clearTimeout(timer);
+    clearInterval(this.#pulse);
     this.outbox.dispose();
     this.#connection?.dispose();
     this.#connection = undefined;
@@ -503,6 +513,8 @@ export class Line {
     this.#input.sent(text.length, frame.length);
     this.#send(frame);
     // Typing into silence asks the same question as `verify`, and the answer is the input's acknowledgement.
-    if (performance.now() - this.#heardAt >= SILENCE_MS) this.#doubt ??= setTimeout(() => this.verify(), ANSWER_MS);
+    if (performance.now() - this.#heardAt < SILENCE_MS) return;
+    if (this.#doubted) this.verify();
+    else this.#doubt ??= setTimeout(() => this.verify(), ANSWER_MS);
   }
 }

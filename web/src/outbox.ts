@@ -97,7 +97,8 @@ export class Outbox {
   /** Drops the text that waits, but not the end mark of a bracketed paste that has begun. Returns how much was dropped. */
   drop(): number {
     const dropped = this.#waiting;
-    const endsPaste = this.#queue.some(({ text }) => text.endsWith(PASTE_END));
+    // Of one that has not begun no program may see the end.
+    const endsPaste = this.#offset > 0 && this.#queue[0]?.text.endsWith(PASTE_END) === true;
     this.#clear();
     if (endsPaste) this.push(PASTE_END);
     this.onWaiting(this.#waiting);

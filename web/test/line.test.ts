@@ -242,7 +242,8 @@ describe("output", () => {
     expect(last().acks.length).toBe(2);
     vi.advanceTimersByTime(250);
     expect(last().acks.at(-1)).toBe(4 * frame.length + 1);
-    expect(vi.getTimerCount()).toBe(0);
+    // The one that asks whether somebody is there.
+    expect(vi.getTimerCount()).toBe(1);
   });
 
   it("survives random cuts without a byte lost, doubled or reordered", () => {
@@ -364,7 +365,10 @@ describe("a lost connection", () => {
     const { last, sockets } = setUp();
     last().open();
     last().say({ type: "stage", name: "create", state: "begin", message: "m" });
-    vi.advanceTimersByTime(600_000);
+    for (let seconds = 0; seconds < 600; seconds += 30) {
+      vi.advanceTimersByTime(30_000);
+      last().say({ type: "pong" });
+    }
     expect(sockets.length).toBe(1);
   });
 
@@ -431,6 +435,39 @@ describe("a lost connection", () => {
     expect(sockets[0]?.isDisposed).toBe(true);
     vi.advanceTimersByTime(1);
     expect(sockets.length).toBe(2);
+  });
+
+  it("is noticed though nobody types or looks, also while a sandbox is made", () => {
+    const { last, sockets } = setUp();
+    last().open();
+    last().say({ type: "stage", name: "create", state: "begin", message: "Creating" });
+    for (let times = 0; times < 5; times++) {
+      vi.advanceTimersByTime(30_000);
+      expect(last().messages.at(-1)).toEqual({ type: "ping" });
+      // A large screen may be on its way.
+      vi.advanceTimersByTime(29_000);
+      last().say({ type: "pong" });
+      vi.advanceTimersByTime(1000);
+      expect(sockets.length).toBe(1);
+    }
+    vi.advanceTimersByTime(30_000);
+    vi.advanceTimersByTime(61_000);
+    expect(sockets[0]?.isDisposed).toBe(true);
+    expect(sockets[1]?.url.searchParams.get("create")).toBe("1");
+  });
+
+  it("is noticed sooner where somebody types or looks while it is doubted", () => {
+    for (const act of ["type", "look"]) {
+      const { line, last, sockets } = setUp();
+      last().ready();
+      vi.advanceTimersByTime(30_000);
+      if (act === "type") line.type("a");
+      else line.hurry();
+      vi.advanceTimersByTime(5001);
+      expect(sockets[0]?.isDisposed).toBe(true);
+      line.dispose();
+    }
+    expect(vi.getTimerCount()).toBe(0);
   });
 
   it("is none where the broker does not know the question, and that is no news", () => {

@@ -101,6 +101,18 @@ it("drops the rest of a paste, but tells the program that the paste is over", ()
   expect(socket.text.length).toBeLessThan(1_000_000);
 });
 
+it("drops a paste that has not begun as if it had never been", () => {
+  const socket = new Socket();
+  const outbox = new Outbox(socket);
+  outbox.push("x".repeat(2_000_000));
+  outbox.push("\x1b[200~echo\x1b[201~");
+  outbox.drop();
+  outbox.push("\x03");
+  socket.drain();
+  vi.runOnlyPendingTimers();
+  expect(socket.text).toMatch(/^x+\x03$/);
+});
+
 it("leaves no timer behind when its socket is gone", () => {
   const socket = new Socket();
   const outbox = new Outbox(socket);

@@ -126,10 +126,10 @@ describe("the page", () => {
     /** @type {string[]} */
     const found = [];
     const look = async (/** @type {string} */ part) => {
-      for (const theme of ["light", "dark", "contrast-dark"]) {
+      for (const theme of ["light", "dark", "contrast-light", "contrast-dark"]) {
         await page.evaluate((theme) => document.documentElement.setAttribute("data-appearance", theme), theme);
         found.push(...(await wrong(page)).map((what) => `${part}, ${theme}: ${what}`));
-        if (theme !== "contrast-dark") await terminal.picture(`access-${part}-${theme}`);
+        if (!theme.startsWith("contrast")) await terminal.picture(`access-${part}-${theme}`);
       }
     };
     for (const [part, show] of Object.entries(PARTS)) {

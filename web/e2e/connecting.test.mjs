@@ -218,24 +218,51 @@ describe("a proxy that is set up wrongly", () => {
   });
 });
 
-test("in a window that watches keys go nowhere, and Enter takes control", async () => {
-  const broker = await fake();
-  const { page } = await open(broker.url);
-  const socket = await broker.socket();
-  const me = socket.query.get("client") ?? "";
-  const clients = (/** @type {string} */ mine, /** @type {string} */ other) =>
-    socket.say({ type: "clients", clients: [{ client: me, role: mine, cols: 80, rows: 24 }, { client: "other", role: other, cols: 80, rows: 24, sets_size: true }] });
-  socket.ready();
-  clients("viewer", "driver");
-  await page.locator("#viewing").waitFor();
-  await page.locator("#terminal .xterm-helper-textarea").focus();
-  await page.keyboard.press("l");
-  await page.locator("#offer", { hasText: "nothing was typed" }).waitFor();
-  assert.equal(socket.typed, "");
-  await page.locator("#offer-act:not([aria-disabled])").click();
-  await eventually("the wish", () => socket.messages.some(({ type }) => type === "take-control"));
-  clients("driver", "viewer");
-  await page.locator("#viewing").waitFor({ state: "hidden" });
-  await page.keyboard.press("x");
-  await eventually("the key", () => socket.typed === "x");
+describe("in a window that watches", () => {
+  /** A window on a session that another one drives, with the keyboard in its terminal. */
+  async function watch() {
+    const broker = await fake();
+    const { page } = await open(broker.url);
+    const socket = await broker.socket();
+    const me = socket.query.get("client") ?? "";
+    const clients = (/** @type {string} */ mine, /** @type {string} */ other) =>
+      socket.say({ type: "clients", clients: [{ client: me, role: mine, cols: 80, rows: 24 }, { client: "other", role: other, cols: 80, rows: 24, sets_size: true }] });
+    socket.ready();
+    clients("viewer", "driver");
+    await page.locator("#viewing").waitFor();
+    await page.locator("#terminal .xterm-helper-textarea").focus();
+    const wishes = () => socket.messages.filter(({ type }) => type === "take-control").length;
+    return { page, socket, clients, wishes };
+  }
+
+  test("keys go nowhere, and the button that is offered takes control", async () => {
+    const { page, socket, clients, wishes } = await watch();
+    await page.keyboard.press("l");
+    await page.locator("#offer", { hasText: "nothing was typed" }).waitFor();
+    assert.equal(socket.typed, "");
+    await page.locator("#offer-act:not([aria-disabled])").click();
+    await eventually("the wish", () => wishes() === 1);
+    clients("driver", "viewer");
+    await page.locator("#viewing").waitFor({ state: "hidden" });
+    await page.keyboard.press("x");
+    await eventually("the key", () => socket.typed === "x");
+  });
+
+  test("Enter takes control, but not at the end of a line that was typed blindly", async () => {
+    const { page, socket, clients, wishes } = await watch();
+    // The page's clock stands still, so that the typing is quick on every machine.
+    const clock = (/** @type {number} */ ms) => page.evaluate((ms) => void (performance.now = () => ms), ms);
+    await clock(100_000);
+    await page.keyboard.type("ls");
+    await page.keyboard.press("Enter");
+    await page.locator("#offer", { hasText: "Enter takes control" }).waitFor();
+    await clock(101_000);
+    await page.keyboard.press("Enter");
+    await eventually("the wish", () => wishes() > 0);
+    clients("driver", "viewer");
+    await page.locator("#viewing").waitFor({ state: "hidden" });
+    await page.keyboard.press("x");
+    await eventually("the key", () => socket.typed === "x");
+    assert.equal(wishes(), 1, "the Enter after the line was none");
+  });
 });

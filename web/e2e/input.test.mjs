@@ -3,7 +3,7 @@
  * every byte counts.
  */
 import assert from "node:assert/strict";
-import { afterEach, beforeEach, describe, test } from "node:test";
+import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { FakeBroker } from "./fake.mjs";
 import { eventually, give, launch, onlyChromium, TerminalPage } from "./page.mjs";
 import { browser, onTerminal } from "./support.mjs";
@@ -92,6 +92,21 @@ describe("pasted text", () => {
       const { page } = wire;
       assert.equal(await sent(wire, () => page.keyboard.insertText("one\necho two\n")), "\x1b[200~one\recho two\r\x1b[201~");
       assert.equal(await sent(wire, () => page.keyboard.insertText("plain wörds")), "plain wörds");
+    });
+
+    test("comes by the middle button as well, and is as harmless", async () => {
+      const wire = await atWire("\x1b[?2004h");
+      const { page } = wire;
+      // What is selected in any program is what the middle button pastes.
+      await page.evaluate(() => {
+        const elsewhere = document.body.appendChild(document.createElement("textarea"));
+        elsewhere.value = "one\x1b[201~\ntwo";
+        elsewhere.style.cssText = "position: fixed; inset: 100px auto auto 300px";
+        elsewhere.focus();
+      });
+      await page.keyboard.press("Control+a");
+      await page.locator("#terminal .xterm-screen").click({ button: "middle", position: { x: 100, y: 50 } });
+      await eventually("the paste", () => wire.socket.typed === "\x1b[200~one[201~\rtwo\x1b[201~");
     });
 
     test("of several lines is shown first, where the program would run each", async () => {
@@ -468,16 +483,26 @@ describe("copying at the wire", () => {
     assert.equal(wire.socket.typed, "");
   });
 
-  test("works on plain http, where the browser has no clipboard for a page", { skip: onlyChromium }, async () => {
-    // A name of the local network, so that the browser finds the page insecure.
-    const other = await launch("--host-resolver-rules=MAP broker.lan 127.0.0.1");
-    try {
+  describe("on plain http, where the browser has no clipboard for a page,", () => {
+    /** @type {import("playwright-core").Browser} */
+    let other;
+    before(async () => void (other = await launch("broker.lan")));
+    after(() => other?.close());
+    /** With a name of the local network, so that the browser finds the page insecure. */
+    async function insecure() {
       const wire = await atWire("selected text ", { on: other, at: broker.url.replace("127.0.0.1", "broker.lan") });
-      const { page, socket } = wire;
-      assert.equal(await page.evaluate(() => isSecureContext || "clipboard" in navigator), false);
+      assert.equal(await wire.page.evaluate(() => isSecureContext || "clipboard" in navigator), false);
       await select(wire);
-      assert.equal(await sent(wire, () => page.keyboard.press("Control+c")), "");
-      assert.equal(await sent(wire, () => page.keyboard.press("Control+Shift+V")), "selected");
+      assert.equal(await sent(wire, () => wire.page.keyboard.press("Control+c")), "");
+      assert.equal(await sent(wire, () => wire.page.keyboard.press("Control+Shift+V")), "selected");
+      return wire;
+    }
+
+    test("the keys copy and paste", async () => void (await insecure()));
+
+    test("a program's copy takes a click, or the person's own hand", { skip: onlyChromium }, async () => {
+      const wire = await insecure();
+      const { page, socket } = wire;
       // A program's copy, long after the last key: the browser wants a click. Playwright's own questions would count as one.
       const devtools = await page.context().newCDPSession(page);
       const quietly = async (/** @type {string} */ expression) => (await devtools.send("Runtime.evaluate", { expression, userGesture: false })).result.value;
@@ -497,9 +522,7 @@ describe("copying at the wire", () => {
       const shown = page.getByRole("textbox", { name: "Copy this text" });
       assert.equal(await shown.inputValue(), "by hand");
       assert.deepEqual(await shown.evaluate((field) => [/** @type {HTMLTextAreaElement} */ (field).selectionStart, /** @type {HTMLTextAreaElement} */ (field).selectionEnd]), [0, 7]);
-    } finally {
-      await other.close();
-    }
+    });
   });
 });
 

@@ -25,10 +25,14 @@ export const onlyChromium = inFirefox && "only Chromium can be driven so";
  */
 const FIREFOX = { "dom.events.testing.asyncClipboard": true, "network.proxy.allow_hijacking_localhost": true };
 
-/** A browser, to be closed by whoever asked for it. @param {string[]} args */
-export function launch(...args) {
-  if (inFirefox) return firefox.launch({ channel: "moz-firefox", executablePath: process.env["FIREFOX"] || "/usr/bin/firefox-esr", args, firefoxUserPrefs: FIREFOX });
-  return chromium.launch({ executablePath: process.env["CHROMIUM"] || "/usr/bin/chromium", args: ["--no-sandbox", ...args] });
+/** A browser, to be closed by whoever asked for it. `name`: a host that it takes for this machine. @param {string} [name] */
+export function launch(name) {
+  if (inFirefox) {
+    const firefoxUserPrefs = name === undefined ? FIREFOX : { ...FIREFOX, "network.dns.localDomains": name };
+    return firefox.launch({ channel: "moz-firefox", executablePath: process.env["FIREFOX"] || "/usr/bin/firefox-esr", firefoxUserPrefs });
+  }
+  const args = ["--no-sandbox", ...(name === undefined ? [] : [`--host-resolver-rules=MAP ${name} 127.0.0.1`])];
+  return chromium.launch({ executablePath: process.env["CHROMIUM"] || "/usr/bin/chromium", args });
 }
 
 /**

@@ -7,6 +7,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
+import { CLASSES } from "./classes.mjs";
 import { CORPUS, FAMILIES, QUERIES, fuzz } from "./corpus.mjs";
 import { charProperties, emulator } from "./emulators.mjs";
 import { Followed } from "./followed.mjs";
@@ -45,6 +46,8 @@ async function agree(name, steps, size = SIZE) {
 }
 
 for (const [name, steps] of CORPUS) test(`a late window sees the same: ${name}`, () => agree(name, steps));
+
+for (const [name, steps] of CLASSES) test(`in every situation: ${name}`, () => agree(name, steps));
 
 test("the emulator without a page has the columns that it has in a browser", async () => {
   const page = emulator(SIZE);

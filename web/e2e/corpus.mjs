@@ -166,13 +166,12 @@ export function fuzz(seed) {
     () => `${C}${number()};${number()}H`,
     () => `${C}${below(6)};${below(12)}r`,
     () => `${C}${of(["0", "1", "7", "31", "44", "4:3", "38;5;99", "48;2;9;8;7", "58:5:3", "59", "39", "49", "22", "24", "27", "53", "9", "8"])}m`,
-    // Not without wrapping: at the margin, the page's emulator then leaves halves of wide characters, which no text draws.
-    () => C + of(["?7h", "?6h", "?6l", "?6l", "4h", "4l", "4l", "?45h", "?45l", "20h", "20l", "?1h", "?25l", "?2004h"]),
+    () => C + of(["?7h", "?7h", "?7l", "?6h", "?6l", "?6l", "4h", "4l", "4l", "?45h", "?45l", "20h", "20l", "?1h", "?25l", "?2004h"]),
     () => of([`${E}7`, `${E}8`, `${E}M`, `${E}D`, `${E}E`, `${E}H`, `${C}s`, `${C}u`]),
     () => of([`${C}?1049h`, `${C}?1049l`, `${C}?1047h`, `${C}?1047l`, `${C}?1049l`]),
     () => of([`${E}(0`, `${E}(B`, `${E}(B`, "\x0e", "\x0f", `${E})0`]),
-    // No links: the page's emulator forgets where one leads once the line is gone on which it began.
     () => of([`${E}]2;title\x07`, `${E}]4;3;#123\x07`]),
+    () => of([`${E}]8;;https://a.example\x07`, `${E}]8;id=1;https://b.example\x07`, `${E}]8;;\x07`]),
     () => `${C}${number()}${of([" @", " A", "'}", "'~"])}`,
     () => of([`${C}!p`, `${E}#8`, `${C}3g`, `${C}1"q`, `${C}0"q`, "漢"]),
   ];

@@ -113,9 +113,9 @@ export function state({ terminal, title, colors, keyboard }) {
     charset: charset(core._charsetService.charset),
     charsets: [0, 1, 2, 3].map((level) => charset(core._charsetService._charsets[level])),
     level: core._charsetService.glevel,
-    // In insert mode the last character cannot be written again, and what does not fit is not written at all. Nor can it within itself, where a
+    // In insert mode the last character cannot be written again. Nor can it within itself, where a
     // new size may have put the cursor.
-    join: modes.insertMode || buffer.lines.get(buffer.ybase + buffer.y)?.getWidth(buffer.x - 1) === 2 || !decPrivateModes.wraparound || join === 0 ? null : [(join >> 3) & 15, (join >> 1) & 3],
+    join: modes.insertMode || buffer.lines.get(buffer.ybase + buffer.y)?.getWidth(buffer.x - 1) === 2 || join === 0 ? null : [(join >> 3) & 15, (join >> 1) & 3],
     keyboard: KEYS.map((key) => keyboard[key]),
     title,
     colors: Object.fromEntries([...colors].sort()),

@@ -14,12 +14,21 @@ export const EMULATION = {
 interface Emulator {
   readonly rows: number;
   readonly cols: number;
-  readonly parser: { registerCsiHandler(id: { prefix?: string; final: string }, handler: (params: (number | number[])[]) => boolean): unknown };
+  readonly parser: {
+    registerCsiHandler(id: { prefix?: string; final: string }, handler: (params: (number | number[])[]) => boolean): unknown;
+    registerEscHandler(id: { intermediates?: string; final: string }, handler: () => boolean): unknown;
+  };
   onResize(listener: () => void): unknown;
+}
+interface Attributes {
+  fg: number;
+  extended: { readonly urlId: number; underlineStyle: number; clone(): Attributes["extended"] };
+  updateExtended(): void;
 }
 interface Line {
   isWrapped: boolean;
   readonly length: number;
+  readonly _extendedAttrs: Record<number, Attributes["extended"] | undefined>;
   resize(cols: number, fill: unknown): void;
 }
 interface Lines {
@@ -28,24 +37,66 @@ interface Lines {
   get(at: number): Line | undefined;
 }
 interface Buffer {
-  getNullCell(): unknown;
-  readonly x: number;
+  x: number;
   readonly y: number;
   readonly ybase: number;
   readonly lines: Lines;
+  scrollTop: number;
+  scrollBottom: number;
+  getNullCell(): unknown;
+}
+interface Link {
+  readonly id?: string | undefined;
+  readonly uri: string;
+}
+interface Counts {
+  readonly params: Int32Array;
 }
 interface Core {
-  readonly _bufferService: { readonly buffers: { readonly active: Buffer; readonly alt: Buffer } };
+  readonly _bufferService: { readonly buffers: { readonly active: Buffer; readonly alt: Buffer; readonly normal: Buffer } };
+  readonly coreService: { readonly decPrivateModes: { origin: boolean; readonly wraparound: boolean } };
+  readonly unicodeService: { charProperties(code: number, before: number): number };
+  readonly _oscLinkService: {
+    registerLink(link: Link): number;
+    addLineToLink(): void;
+    getLinkData(number: number): Link | undefined;
+  };
   readonly _inputHandler: {
+    readonly _curAttrData: Attributes;
     readonly _parser: { precedingJoinState: number };
     readonly _dirtyRowTracker: { markDirty(row: number): void };
-    _restrictCursor(most: number): void;
+    print(text: Uint32Array, from: number, to: number): void;
+    restoreCursor(): boolean;
+    cursorForwardTab(params: Counts): boolean;
+    cursorBackwardTab(params: Counts): boolean;
+    insertLines(params: Counts): boolean;
+    deleteLines(params: Counts): boolean;
+    scrollUp(params: Counts): boolean;
+    scrollDown(params: Counts): boolean;
+    repeatPrecedingCharacter(params: Counts): boolean;
+    cursorCharAbsolute(params: Counts): boolean;
+    charPosAbsolute(params: Counts): boolean;
+    _setCursor(x: number, y: number): void;
+    _moveCursor(x: number, y: number): void;
+    _restrictCursor(most?: number): void;
     _eraseInBufferLine(row: number, from: number, to: number, clearsWrap: boolean, protects: boolean): void;
     _resetBufferLine(row: number, protects: boolean): void;
   };
 }
 
-/** Mends xterm.js 6.0 where no screen could draw what it does. Reaches into the emulator, since nothing public does; to be called once. */
+/** Bytes of a link's address. What is longer is no link, as in the recorder. */
+const MAX_ADDRESS = 4096;
+
+/** Links that are kept before those are looked for that no cell has any more. */
+const COLLECT_LINKS = 1024;
+
+/** `fg` of attributes has it where text is underlined. */
+const UNDERLINED = 0x10000000;
+
+/**
+ * Mends xterm.js 6.0 where no screen could draw what it does, and where it is at odds with the terminal that it is named for. Reaches into the
+ * emulator, since nothing public does; to be called once.
+ */
 export function mend(xterm: Emulator): void {
   const core = (xterm as unknown as { readonly _core: Core })._core;
   xterm.onResize(() => {
@@ -66,6 +117,124 @@ export function mend(xterm: Emulator): void {
     const id = { ...(protects && { prefix: "?" }), final: "J" };
     xterm.parser.registerCsiHandler(id, ([what]) => what === 1 && eraseAbove(xterm, core, protects));
   }
+  xterm.parser.registerEscHandler({ intermediates: "#", final: "8" }, () => {
+    // The pattern (DECALN) fills all of the screen, and ends margins and origin mode.
+    const { active } = core._bufferService.buffers;
+    [active.scrollTop, active.scrollBottom] = [0, xterm.rows - 1];
+    core.coreService.decPrivateModes.origin = false;
+    return false;
+  });
+  moveInOriginMode(core);
+  boundCounts(xterm, core);
+  keepLinks(core);
+  restoreWhole(core);
+  printWithoutWrapping(xterm, core);
+}
+
+/** In origin mode the emulator counts the row from the margin a second time with each move, so that moving to the right moves down. */
+function moveInOriginMode({ _bufferService: { buffers }, _inputHandler: input, coreService }: Core): void {
+  input._moveCursor = (x, y) => {
+    input._restrictCursor();
+    const { active } = buffers;
+    input._setCursor(active.x + x, active.y + y - (coreService.decPrivateModes.origin ? active.scrollTop : 0));
+  };
+  input.cursorCharAbsolute = input.charPosAbsolute = ({ params }) => {
+    input._restrictCursor();
+    input._moveCursor((params[0] || 1) - 1 - buffers.active.x, 0);
+    return true;
+  };
+}
+
+/** Repeats nothing more often than the screen has cells. The emulator counts to two thousand million if it is told to, and the page stands still. */
+function boundCounts(xterm: Emulator, { _inputHandler: input }: Core): void {
+  const counted = ["cursorForwardTab", "cursorBackwardTab", "insertLines", "deleteLines", "scrollUp", "scrollDown", "repeatPrecedingCharacter"] as const;
+  for (const name of counted) {
+    const original = input[name].bind(input);
+    input[name] = (counts) => {
+      counts.params[0] = Math.min(counts.params[0] ?? 0, xterm.cols * xterm.rows);
+      return original(counts);
+    };
+  }
+}
+
+/**
+ * Keeps what links lead to as long as a cell or the pen has them. The emulator forgets it once the lines are gone on which they were written
+ * first, also where text was moved since, or where a program erases the line and then writes.
+ */
+function keepLinks({ _bufferService: { buffers }, _inputHandler: input, _oscLinkService: service }: Core): void {
+  const links = new Map<number, Link>();
+  const numbers = new Map<string, number>();
+  const encoder = new TextEncoder();
+  const keyOf = ({ id, uri }: Link) => `${id};;${uri}`;
+  let next = 1;
+  let collectAt = COLLECT_LINKS;
+
+  const collect = () => {
+    const used = new Set([input._curAttrData.extended.urlId]);
+    for (const { lines } of [buffers.normal, buffers.alt]) {
+      for (let at = 0; at < lines.length; at++) {
+        for (const extended of Object.values(lines.get(at)?._extendedAttrs ?? {})) if (extended !== undefined) used.add(extended.urlId);
+      }
+    }
+    for (const [number, link] of links) {
+      if (used.has(number)) continue;
+      links.delete(number);
+      if (link.id !== undefined) numbers.delete(keyOf(link));
+    }
+    collectAt = Math.max(COLLECT_LINKS, 2 * links.size);
+  };
+
+  service.registerLink = (link) => {
+    if (encoder.encode(link.uri).length > MAX_ADDRESS) return 0;
+    const known = link.id === undefined ? undefined : numbers.get(keyOf(link));
+    if (known !== undefined) return known;
+    if (links.size >= collectAt) collect();
+    links.set(next, link);
+    if (link.id !== undefined) numbers.set(keyOf(link), next);
+    return next++;
+  };
+  service.addLineToLink = () => {};
+  service.getLinkData = (number) => links.get(number);
+}
+
+/** A saved cursor has no link and no kind of underline. Restoring it leaves the link that is open, and whether text is underlined is as it was. */
+function restoreWhole({ _inputHandler: input }: Core): void {
+  const restore = input.restoreCursor.bind(input);
+  input.restoreCursor = () => {
+    restore();
+    const pen = input._curAttrData;
+    pen.extended = pen.extended.clone();
+    pen.extended.underlineStyle = (pen.fg & UNDERLINED) === 0 ? 0 : pen.extended.underlineStyle || 1;
+    pen.updateExtended();
+    return true;
+  };
+}
+
+/**
+ * Without wrapping, text at the margin replaces the last column. The emulator leaves half of a wide character there, and lets what comes join
+ * characters that were never written.
+ */
+function printWithoutWrapping(xterm: Emulator, { _bufferService: { buffers }, _inputHandler: input, coreService, unicodeService }: Core): void {
+  const print = input.print.bind(input);
+  input.print = (text, from, to) => {
+    if (coreService.decPrivateModes.wraparound) return print(text, from, to);
+    for (let at = from; at < to; at++) {
+      const { active } = buffers;
+      const before = input._parser.precedingJoinState;
+      const properties = unicodeService.charProperties(text[at] ?? 0, before);
+      const joins = (properties & 1) !== 0;
+      const width = (properties >> 1) & 3;
+      if (active.x + width - (joins ? (before >> 1) & 3 : 0) > xterm.cols) {
+        if (joins) continue;
+        active.x = xterm.cols - 1;
+        if (width === 2) {
+          input._parser.precedingJoinState = 0;
+          continue;
+        }
+      }
+      print(text, at, at + 1);
+    }
+  };
 }
 
 /**

@@ -283,25 +283,30 @@ impl Screen {
         let (wraparound, insert) = (self.modes.wraparound, self.modes.insert);
         let placed = place(code, self.join);
         let old = if placed.joins { self.join.map_or(0, |join| join.width.into()) } else { 0 };
-        self.join = Some(placed.state);
         let width = usize::from(placed.width);
+        let buffer = self.buffer();
+        let fits = buffer.x + width - old.min(width) <= buffer.cols;
+        if !fits && !wraparound {
+            // It replaces the last column, or has no room.
+            if placed.joins {
+                return;
+            }
+            buffer.x = buffer.cols - 1;
+            if width == 2 {
+                self.join = None;
+                return;
+            }
+        }
+        self.join = Some(placed.state);
 
         let buffer = self.buffer();
-        let cols = buffer.cols;
         let x = buffer.x;
         let line = buffer.cursor_line();
         if x > 0 && line.get(x - 1).width() == 2 {
             line.set(x - 1, blank);
         }
-        if x + width - old.min(width) > cols {
-            if wraparound {
-                self.wrap(old, blank);
-            } else {
-                buffer.x = cols - 1;
-                if width == 2 {
-                    return;
-                }
-            }
+        if !fits && wraparound {
+            self.wrap(old, blank);
         }
         let buffer = self.buffer();
         let mut x = buffer.x;

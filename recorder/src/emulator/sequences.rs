@@ -133,9 +133,9 @@ impl Act for Screen {
                 self.buffer().x = 0;
             }
             [0, 0, b'G' | b'`'] => {
-                // Not from the margin: the row is counted twice in origin mode.
-                let y = self.buffer().y;
-                self.set_cursor(params.count(0) - 1, y);
+                self.restrict_cursor();
+                self.buffer().x = params.count(0) - 1;
+                self.restrict_cursor();
             }
             [0, 0, b'H' | b'f'] => self.set_cursor(params.count(1) - 1, params.count(0) - 1),
             [0, 0, b'I'] => self.tabs(params.count(0), true),
@@ -294,10 +294,9 @@ impl Screen {
     fn move_cursor(&mut self, x: isize, y: isize) {
         self.restrict_cursor();
         let buffer = self.buffer();
-        let x = buffer.x.saturating_add_signed(x);
-        // In origin mode the page's emulator counts the row from the margin twice.
-        let y = buffer.y.saturating_add_signed(y);
-        self.set_cursor(x, y);
+        buffer.x = buffer.x.saturating_add_signed(x);
+        buffer.y = buffer.y.saturating_add_signed(y);
+        self.restrict_cursor();
     }
 
     fn cursor_up(&mut self, count: usize) {
@@ -505,6 +504,11 @@ impl Screen {
         (buffer.x, buffer.y) = (x, y.max(0) as usize);
         (self.pen.fg, self.pen.bg) = (fg, bg);
         self.charset = charset;
+        // A link that is open stays so, and of underlines only that there is one was put aside.
+        let Extra { underline, .. } = self.pen.extra;
+        let underline = if fg & UNDERLINE == 0 { 0 } else { underline.max(1) };
+        self.pen.set_extra(Extra { underline, ..self.pen.extra });
+        self.pen.update();
         self.restrict_cursor();
     }
 
@@ -540,14 +544,15 @@ impl Screen {
         }
     }
 
+    /// DECALN: the pattern fills the screen, and ends margins and origin mode.
     fn align(&mut self) {
-        self.set_cursor(0, 0);
+        self.modes.origin = false;
+        let buffer = self.buffer();
+        (buffer.top, buffer.bottom) = (0, buffer.rows - 1);
         let Pen { fg, bg, .. } = self.pen;
         let cell = Cell::new(u32::from(b'E'), 1, Look { fg, bg: bg & !EXTENDED, extra: 0 });
         let buffer = self.buffer();
-        // On the alternate screen the page's emulator goes on above the margin.
-        let first = if buffer.keeps_history { buffer.y } else { 0 };
-        for y in first..buffer.rows {
+        for y in 0..buffer.rows {
             let line = buffer.line(y);
             line.cells.fill(cell);
             line.wrapped = false;

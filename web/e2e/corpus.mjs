@@ -59,6 +59,7 @@ export const CORPUS = [
   ["line drawing", [`${E}(0lqqk${E}(B\r\nabc${C}4h${C}2;1Hxy${C}4l\x0e${E})0q\x0fq`, `${E}(0`, "qqq\x0e", `${E}(K[]{}~${E}n${E}*0x${E}o`, `${E}%@abc`]],
   ["tab stops", [`${C}3g${C}5G${E}H${C}9G${E}H\ra\tb\tc\td`, `${C}g${C}2Z*${C}2I+`, { cols: 60, rows: 10 }, "\r\t\t\t!"]],
   ["a saved cursor", [`${C}3;5H${C}31m${E}7${C}1;1H${C}32mgreen`, `${E}8red`, `${C}9;1H${E}7` + "\r\n".repeat(3), `${E}8x`]],
+  ["a saved cursor while a link is open", [`${C}4:3m${E}]8;;https://a.example\x07${E}7${E}8a${E}]8;;\x07b`, `${C}4:3m${E}]8;;https://a.example\x07${C}24m${E}8c`]],
   ["a saved cursor on each screen", [`${C}2;2H${C}31m${E}7${C}?1047h${C}4;4H${C}44m${E}(0${E}7${C}1;1Hq`, `${E}8x${E}(B`, `${C}?1047l${E}8y`]],
   ["the alternate screen in every way", [`a${C}?47hb`, `${C}?47lc${C}?1048h${C}5;5H${C}?1049h${C}3;3Hd`, `${C}?1049l`, `${C}?1048le`, `${C}41m${C}?1049h`, "filled"]],
   ["both screens change their size", [("line " + "x".repeat(50) + "\r\n").repeat(8) + `$ ${C}?1049h${C}H` + "y".repeat(80), { cols: 25, rows: 6 }, { cols: 60, rows: 14 }, `${C}?1049l`]],

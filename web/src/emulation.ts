@@ -22,7 +22,7 @@ interface Emulator {
 }
 interface Attributes {
   fg: number;
-  extended: { readonly urlId: number; underlineStyle: number; clone(): Attributes["extended"] };
+  extended: { readonly urlId: number; readonly _ext: number; underlineStyle: number; clone(): Attributes["extended"] };
   updateExtended(): void;
 }
 interface Line {
@@ -204,7 +204,9 @@ function restoreWhole({ _inputHandler: input }: Core): void {
     restore();
     const pen = input._curAttrData;
     pen.extended = pen.extended.clone();
-    pen.extended.underlineStyle = (pen.fg & UNDERLINED) === 0 ? 0 : pen.extended.underlineStyle || 1;
+    // Not `underlineStyle`, which is a link's own while one is open.
+    const style = (pen.extended._ext >>> 26) & 7;
+    pen.extended.underlineStyle = (pen.fg & UNDERLINED) === 0 ? 0 : style || 1;
     pen.updateExtended();
     return true;
   };

@@ -84,7 +84,7 @@ const PARTS = {
     await page.locator("#sessions-list li").nth(1).waitFor();
   },
   name: (page) => choose(page, "rename"),
-  question: (page) => page.locator("#new-button").click(),
+  question: (page) => choose(page, "kill"),
   files: async (page) => {
     await page.locator("#files-button").click();
     await page.locator("#files-rows [role=row]").nth(1).waitFor();

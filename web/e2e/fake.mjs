@@ -52,7 +52,7 @@ export class FakeBroker {
     const { pathname } = new URL(request.url ?? "/", this.url);
     const [, session] = /^\/api\/sessions\/(\w+)$/.exec(pathname) ?? [];
     /** @type {{ status?: number, body?: string, headers?: Record<string, string> } | undefined} */
-    const usual = pathname === "/api/session" ? { body: '{"provider":"fake"}' } : session !== undefined ? { body: JSON.stringify({ id: session }) } : undefined;
+    const usual = pathname === "/api/session" ? { body: '{"provider":"fake"}' } : pathname === "/api/sessions" ? { body: '{"sessions":[]}' } : session !== undefined ? { body: JSON.stringify({ id: session }) } : undefined;
     const route = this.routes[`${request.method} ${pathname}`] ?? usual;
     if (route !== undefined) return void response.writeHead(route.status ?? 200, { "content-type": "application/json", ...route.headers }).end(route.body ?? "");
     const path = join(DIST, pathname === "/" ? "index.html" : pathname);

@@ -280,13 +280,28 @@ describe("a connection that breaks", () => {
     assert.equal(await page.locator("#state").textContent(), "Reconnecting");
     assert.match(await terminal.text(), /building/);
     await terminal.picture("away");
+    await page.locator("#terminal .xterm-helper-textarea").focus();
+    await page.keyboard.type("ls");
+    await page.locator("#away-words", { hasText: "2 characters that you typed wait to be sent" }).waitFor();
     const before = broker.sockets.length;
     await page.getByRole("button", { name: "Reconnect now" }).click();
     const socket = await broker.socket(before);
     socket.ready({ offset: 16, live: 16 });
     await away.waitFor({ state: "hidden" });
     assert.equal(await page.locator("#state").textContent(), "Live");
-    assert.equal(await settle(terminal, socket), "#", "the keyboard is the terminal's again");
+    assert.equal(await settle(terminal, socket), "ls#", "the keyboard is the terminal's again");
+  });
+
+  test("because the broker is not well: the banner says so, and no card lies over what can be read", async () => {
+    const { page } = await open();
+    const first = await broker.socket();
+    first.ready();
+    await page.locator("#state", { hasText: "Live" }).waitFor();
+    broker.routes["GET /api/session"] = { status: 503 };
+    broker.refuses = true;
+    first.cut();
+    await page.locator("#away-words", { hasText: "Connection lost. The broker is not well." }).waitFor();
+    assert.equal(await page.locator("#obstacle").isVisible(), false);
   });
 
   test("does not send unknown input again, and says so", async () => {
@@ -396,6 +411,7 @@ describe("a page that is loaded again", () => {
     first.close(4404);
     await terminal.page.locator("#trouble").waitFor();
     assert.match((await terminal.page.locator("#starting").textContent()) ?? "", /There is no such session/);
+    assert.equal(await terminal.page.locator("#trouble-detail").isVisible(), false, "nothing is said twice");
     await terminal.page.locator("#trouble-again:not([aria-disabled])").click();
     assert.equal((await broker.socket(1)).query.get("create"), "1");
     assert.equal(new URL(terminal.page.url()).searchParams.get("session"), null);
@@ -505,7 +521,7 @@ describe("the session's menu", () => {
     broker.routes[`DELETE /api/sessions/${other}`] = { status: 204 };
     await choose("My sessions…");
     await page.locator("#sessions-list li").nth(1).waitFor();
-    assert.match((await page.locator("#sessions-list").textContent()) ?? "", /s1this windowfake · live · 1:15 · 1 window/);
+    assert.match((await page.locator("#sessions-list").textContent()) ?? "", /s1this windowfake · live · 1 min · 1 window/);
     await terminal.picture("my-sessions");
     broker.routes["GET /api/sessions"] = listed(["s1"]);
     await page.getByRole("button", { name: "End 0f0f0f0f" }).click();
@@ -513,7 +529,7 @@ describe("the session's menu", () => {
     await page.locator("#sessions-list li").nth(1).waitFor({ state: "detached" });
     await page.getByRole("button", { name: "Close" }).click();
 
-    const [window] = await Promise.all([page.context().waitForEvent("page"), choose("Attach from another window")]);
+    const [window] = await Promise.all([page.context().waitForEvent("page"), choose("Open in another window")]);
     assert.equal(window.url(), `${broker.url}/?session=s1`);
     assert.equal((await broker.socket(1)).query.get("session"), "s1");
     await window.close();
@@ -521,6 +537,7 @@ describe("the session's menu", () => {
     await choose("Detach");
     await eventually("the wish", () => socket.messages.some(({ type }) => type === "detach"));
     await page.locator("#ended", { hasText: "without this window, and for 60 s without any" }).waitFor();
+    assert.equal(await page.locator("#state").textContent(), "Detached");
     await page.locator("#attach-again:not([aria-disabled])").click();
     const again = await broker.socket(2);
     assert.equal(again.query.get("session"), "s1");

@@ -112,6 +112,24 @@ describe("what a program tells", () => {
     await page.locator("#link", { hasText: "https://xn--bnk-6cd.example/%E2%80%AE/moc.doog" }).waitFor();
   });
 
+  test("leaves a phone its keys, and folds away what is earlier", async () => {
+    await open(undefined, { viewport: { width: 320, height: 640 }, hasTouch: true, isMobile: true });
+    const { page } = terminal;
+    await look(false);
+    await print(Array.from({ length: 6 }, (_, n) => `\x1b]777;notify;Step ${n};${"a long line of words ".repeat(6)}\x07`).join(""));
+    await shows(/Step 5/);
+    assert.equal((await notices()).length, 1);
+    await page.getByRole("button", { name: "+5 earlier" }).click();
+    await shows(/Step 0/);
+    assert.equal((await notices()).length, 6);
+    await terminal.picture("notices-phone");
+    const [board, keys] = [await page.locator("#notices").boundingBox(), await page.locator("#keys").boundingBox()];
+    assert.ok(board && keys && board.y + board.height <= keys.y, "the keys are free");
+    await page.locator("#keys [data-key=ctrl]").click();
+    await page.getByRole("button", { name: "Dismiss all" }).click();
+    await page.locator("#notices").waitFor({ state: "hidden" });
+  });
+
   test("in what was printed before, or on a screen that is drawn again, is no news", async () => {
     const old = "\x07\x1b]9;old\x07\x1b]9;4;1;50\x07";
     await open({ live: old.length + 2, offset: 0 });

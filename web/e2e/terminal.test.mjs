@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { after, before, describe, test } from "node:test";
-import { give } from "./page.mjs";
+import { eventually, give } from "./page.mjs";
 import { browser, brokerUrl, onTerminal, TerminalPage } from "./support.mjs";
 
 describe("a terminal", () => {
@@ -89,25 +89,73 @@ describe("a terminal", () => {
     await terminal.until(/^a-2nd-sandbox$/m);
   });
 
-  onTerminal("asks before it ends a running session", async (terminal) => {
+  onTerminal("opens another session in another tab, and the one that runs goes on", async (terminal) => {
     const { page } = terminal;
     await terminal.enter("echo first-$((1+1))");
     await terminal.until(/^first-2$/m);
-    await page.locator("#new-button").click();
+    const [opened] = await Promise.all([page.context().waitForEvent("page"), page.getByRole("link", { name: "New session" }).click()]);
+    const second = new TerminalPage(opened, terminal.complaints);
+    await second.untilLive();
+    assert.doesNotMatch(await second.text(), /first-2/);
+    await opened.close();
+    await terminal.enter("echo kept-$((1+1))");
+    await terminal.until(/^kept-2$/m);
+  });
+
+  onTerminal("offers what was left in a closed tab, beside the new session that starts", async (terminal) => {
+    const { page } = terminal;
+    await terminal.enter("cd /tmp && echo left-$((1+1))");
+    await terminal.until(/^left-2$/m);
+    const context = page.context();
+    const opened = await context.newPage();
+    const second = new TerminalPage(opened, terminal.complaints);
+    await page.close();
+    // The page of this test from now on.
+    terminal.page = opened;
+    await opened.goto(`${brokerUrl}/?renderer=dom`);
+    await second.untilLive();
+    const offered = opened.locator("#offer", { hasText: /You left a session running: “.*”.* It ends in 15 min\./ });
+    await offered.waitFor();
+    await second.picture("left-running");
+    assert.ok(await opened.getByRole("button", { name: "Leave it" }).isVisible());
+    const fresh = await opened.evaluate(() => JSON.parse(sessionStorage.getItem("sandbox-broker.window") ?? "{}").session);
+    await opened.locator("#offer-act:not([aria-disabled])").click();
+    await second.until(/^left-2$/m);
+    // The new one, in which nothing was typed, waits for nobody.
+    await eventually("its end", async () => {
+      const { sessions } = await (await fetch(`${brokerUrl}/api/sessions`)).json();
+      return sessions.every((/** @type {any} */ { id, state }) => id !== fresh || state !== "running");
+    });
+    // A page that comes back to its own session is offered nothing, and neither is another browser.
+    await opened.reload();
+    await second.until(/^left-2$/m);
+    assert.equal(await opened.locator("#offer").isVisible(), false);
+  });
+
+  onTerminal("asks before it ends a running session", async (terminal) => {
+    const { page } = terminal;
+    const end = async () => {
+      await page.locator("#session-button").click();
+      await page.getByRole("menuitem", { name: "End session…" }).click();
+    };
+    await terminal.enter("echo first-$((1+1))");
+    await terminal.until(/^first-2$/m);
+    await end();
     await page.getByRole("button", { name: "Keep it" }).click();
     await page.locator(".xterm-helper-textarea:focus").waitFor({ state: "attached" });
     await terminal.enter("echo kept-$((1+1))");
     await terminal.until(/^kept-2$/m);
     // Asked again at once: the answer to the first question is none to the second.
-    await page.locator("#new-button").click();
+    await end();
     await page.evaluate(() => {
-      for (const id of ["#confirm [autofocus]", "#new-button"]) /** @type {HTMLElement | null} */ (document.querySelector(id))?.click();
+      for (const id of ["#confirm [autofocus]", "#session-menu [data-act=kill]"]) /** @type {HTMLElement | null} */ (document.querySelector(id))?.click();
     });
     await page.getByRole("button", { name: /^End it/ }).click();
+    await page.locator("#again:focus:not([aria-disabled])").click();
     await terminal.until(/^(?!.*first-2)[^\n]*[$#]$/s);
 
     // The session ends by itself meanwhile: there is nothing to ask any more.
-    await page.locator("#new-button").click();
+    await end();
     await page.getByText("End this session?").waitFor();
     await page.evaluate(() => {
       const { session } = JSON.parse(sessionStorage.getItem("sandbox-broker.window") ?? "{}");

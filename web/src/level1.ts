@@ -30,6 +30,8 @@ export interface Client {
   readonly role: Role;
   /** Of its window, where it has told one. */
   readonly size?: Size;
+  /** The terminal has the size of this window, or a side of it. */
+  readonly setsSize?: true;
   /** Whose it is, where it is here by an invitation. */
   readonly guest?: string;
 }
@@ -242,7 +244,7 @@ function decodeClient(value: unknown): Client[] {
   if (typeof value !== "object" || value === null) return [];
   const frame = value as Record<string, unknown>;
   const client = string(frame["client"], MAX_NAME);
-  return client === undefined ? [] : [{ client, role: decodeRole(frame["role"]), ...optional("size", decodeSize(frame)), ...optional("guest", string(frame["guest"], MAX_NAME)) }];
+  return client === undefined ? [] : [{ client, role: decodeRole(frame["role"]), ...optional("size", decodeSize(frame)), ...(frame["sets_size"] === true && { setsSize: true as const }), ...optional("guest", string(frame["guest"], MAX_NAME)) }];
 }
 
 /** Whoever is not called a driver is a viewer: then this page types nothing. */

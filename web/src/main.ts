@@ -15,7 +15,7 @@ import { chordKey, holds } from "./keyboard/chords";
 import { isMac } from "./keyboard/platform";
 import { keySequence, type SoftKey, softPress, withCtrl } from "./keys";
 import { Line, type Target } from "./line";
-import { forget, isAlone, newName, newSession, recall, remember } from "./memory";
+import { forget, isAlone, newName, newSession, recall, remember, rememberShown, wasShown } from "./memory";
 import { Board } from "./notices/board";
 import { clean, MAX_TITLE } from "./notices/parse";
 import { beep } from "./notices/sound";
@@ -28,8 +28,9 @@ import { cleanPaste, lineCount } from "./paste";
 import { checked, loadPreferences, onStored, type Preferences, savePreferences } from "./preferences";
 import { confirmEnd, confirmPaste, withdraw } from "./questions";
 import { advance, type Event, IDLE, isRunning, isViewing, type Session } from "./session";
-import { Search } from "./search";
-import { isSignedIn, type Listed, recordingUrl, showSession, signOut } from "./sessions/api";
+import { lookWhileSearching, Search } from "./search";
+import { isSignedIn, type Listed, listSessions, recordingUrl, showSession, signOut } from "./sessions/api";
+import { leftRunning, leftWords } from "./sessions/left";
 import { type Link, linkTo, readLink, withoutLink } from "./sessions/links";
 import { SessionList } from "./sessions/list";
 import { rename } from "./sessions/naming";
@@ -68,6 +69,8 @@ let line: Line | undefined;
 let target: Target = { session: newSession(), create: true, client: newName(), role: "driver" };
 /** The session was taken from this tab's memory: where it is gone, a new one is as good. */
 let fromMemory = false;
+/** The address named no session and the tab remembered none: the person may want one that they left. */
+let cameAfresh = false;
 /** A page of another site led here, as the broker tells in the document: nothing new starts before the person says so. */
 let wasLed = document.documentElement.dataset["led"] !== undefined;
 let title = "";
@@ -75,6 +78,7 @@ let title = "";
 let name: string | undefined;
 let signedIn = false;
 let hasTyped = false;
+let searching = false;
 let ticker: ReturnType<typeof setInterval> | undefined;
 /** How many WebSockets in a row did not open. */
 let failures = 0;
@@ -116,9 +120,10 @@ const terminal = new Terminal(
 );
 
 function terminalOptions(): TerminalOptions {
+  const look = lookOf(preferences.appearance, { dark: darkSystem.matches, contrast: moreContrast.matches });
   return {
     ...preferences,
-    look: lookOf(preferences.appearance, { dark: darkSystem.matches, contrast: moreContrast.matches }),
+    look: searching ? lookWhileSearching(look) : look,
     cursorBlink: preferences.cursorBlink && !lessMotion.matches,
     ...(new URLSearchParams(location.search).get("renderer") === "dom" && { renderer: "dom" }),
   };
@@ -135,7 +140,10 @@ const files = new FilesPanel({
   toggled: (open) => app.toggleAttribute("data-files", open),
 });
 
-const search = new Search({ look: () => terminalOptions().look, leave: () => terminal.focus(), selection: () => terminal.selection });
+const search = new Search({ look: () => terminalOptions().look, toggled: (open) => {
+  searching = open;
+  terminal.setOptions(terminalOptions());
+}, leave: () => terminal.focus(), selection: () => terminal.selection });
 terminal.load(search.addon);
 const board = new Board({ changed: drawSaid, allow: () => prefer({ systemNotices: true }), called: () => name ?? (title || "Sandbox") });
 const menu = new SessionMenu(choose);
@@ -204,6 +212,7 @@ async function open(): Promise<void> {
   const own = memory !== undefined && memory.session === session && (await isAlone(memory.client));
   const create = session === undefined || (memory?.session === session && memory.create === true);
   target = { session: session ?? newSession(), client: own ? memory.client : await aName(), role: "driver", ...(create && { create }), ...link };
+  cameAfresh = session === undefined;
   if (session === undefined && wasLed) return on({ kind: "failed", ending: led() });
   start();
 }
@@ -295,6 +304,7 @@ function connect(access: { provider?: string; version?: string }): void {
           const { create: _, ...joined } = target;
           target = { ...joined, session: frame.session, client: frame.client };
           remember({ session: frame.session, client: frame.client });
+          if (target.invitation === undefined) rememberShown(frame.session);
           terminal.setRecorded(frame.answers === "recorder");
         }
         on({ kind: "frame", frame });
@@ -370,7 +380,7 @@ async function lookAround(mine: number): Promise<void> {
 }
 
 function draw(): void {
-  view.render(session, { name, title, unseen: board.unseen, progress: board.progress }, performance.now());
+  view.render(session, { name, title, unseen: board.unseen, progress: board.progress, waiting: line?.outbox.waiting ?? 0 }, performance.now());
 }
 
 /** What the page is not told over its socket: what the session is called, and whether there is a sign-in to leave. */
@@ -380,6 +390,25 @@ async function learn(): Promise<void> {
   signedIn = asked;
   menu.render(session, signedIn);
   if (found?.ok === true) named(found.value);
+  if (!cameAfresh || id === undefined) return;
+  cameAfresh = false;
+  await offerLeft(id);
+}
+
+/** Offers what the person left running, beside the session that has just started in its place. */
+async function offerLeft(here: string): Promise<void> {
+  const answer = await listSessions();
+  if (!answer.ok || session.id !== here || !isRunning(session)) return;
+  const left = leftRunning(answer.value, (id) => id !== here && (signedIn || wasShown(id)));
+  const [only] = left;
+  if (only === undefined) return;
+  if (left.length > 1) return offer(leftWords(left), "Show them", () => void list.open(), "Leave them");
+  const open = () => {
+    // Nothing is lost with a session in which nothing was typed, and its sandbox would wait for nobody.
+    if (!hasTyped && session.id === here && !isViewing(session)) line?.kill();
+    void attach({ session: only.id, role: "driver" });
+  };
+  offer(leftWords(left), "Open it", open, "Leave it");
 }
 
 /** A session is called this now. */
@@ -407,7 +436,7 @@ function send(text: string): void {
   }
   hasTyped = true;
   if (text === "\x03" && line.outbox.waiting > 0) line.outbox.drop();
-  if (line.type(text)) return;
+  if (line.type(text)) return session.phase === "away" ? draw() : undefined;
   if (session.phase === "away") return view.notice("There is no connection: what you type now is not kept.");
   view.notice(`That is too much to paste (more than ${MAX_WAITING / 1024 / 1024} MB): nothing of it was sent. A file is the better way.`);
 }
@@ -456,7 +485,7 @@ function pageKey(event: KeyboardEvent): boolean {
 document.addEventListener("keydown", (event) => {
   const asked = document.querySelector("dialog[open]") !== null;
   if (!event.defaultPrevented && !asked && pageKey(event)) return;
-  const inControl = event.target instanceof Element && event.target.closest("button, input, #files, [popover], dialog") !== null;
+  const inControl = event.target instanceof Element && event.target.closest("a, button, input, #files, [popover], dialog") !== null;
   if (event.key === "Escape" && event.target instanceof Element && event.target.closest("#bar, #offer") !== null) terminal.focus();
   if (event.key === "Enter" && !event.repeat && session.phase === "ended" && !inControl) startAgain();
 });
@@ -474,7 +503,9 @@ element("again").addEventListener("click", () => {
   if (session.phase === "ended" && performance.now() - (session.endedAt ?? 0) >= ENTER_GRACE_MS) void startNew();
 });
 
-element("new-button").addEventListener("click", () => void askForNew());
+// A link: no browser takes a window away that a person opens by one, and what runs in this one goes on.
+element<HTMLAnchorElement>("new-button").href = withoutLink(location.href);
+element("new-button").addEventListener("click", () => terminal.focus());
 
 async function askForNew(): Promise<void> {
   // A viewer's leaving ends nothing.
@@ -580,6 +611,10 @@ function takeControl(): void {
   terminal.focus();
 }
 
+element("details").addEventListener("click", ({ target }) => {
+  const id = target instanceof HTMLElement ? target.dataset["copy"] : undefined;
+  if (id !== undefined) void copy(id);
+});
 element("to-end").addEventListener("click", () => {
   terminal.scrollToEnd();
   terminal.focus();
@@ -707,6 +742,8 @@ function applyPreferences(): void {
   const options = terminalOptions();
   document.documentElement.dataset["appearance"] = options.look.name;
   terminal.setOptions(options);
+  player.applyOptions();
+  search.refresh();
   line?.setColors(terminal.colors);
 }
 

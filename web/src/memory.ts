@@ -1,6 +1,6 @@
 /**
  * What this tab remembers over a reload: which session it shows, also while that is being made, and its name there. Kept in the tab's own storage, so two tabs are two
- * windows. Works, without memory, where storage is refused.
+ * windows. And what this browser remembers: which sessions it has shown. Works, without memory, where storage is refused.
  */
 
 export interface Remembered {
@@ -11,6 +11,9 @@ export interface Remembered {
 }
 
 const KEY = "sandbox-broker.window";
+const SHOWN_KEY = "sandbox-broker.shown";
+/** Most sessions that a browser remembers to have shown. */
+const MAX_SHOWN = 64;
 /** Random bytes of a window's name: no two windows of one session may ever share one. */
 const NAME_BYTES = 12;
 /** Random bytes of a session's id: nobody guesses another's. */
@@ -41,6 +44,29 @@ export function forget(): void {
     sessionStorage.removeItem(KEY);
   } catch {
     // As above: there is nothing to forget.
+  }
+}
+
+/** This browser shows this session. */
+export function rememberShown(session: string): void {
+  try {
+    localStorage.setItem(SHOWN_KEY, JSON.stringify([...shown().filter((one) => one !== session), session].slice(-MAX_SHOWN)));
+  } catch {
+    // As above: a session that was left here is not offered again.
+  }
+}
+
+/** Whether this browser has shown this session. A broker that knows no persons lists everybody's. */
+export function wasShown(session: string): boolean {
+  return shown().includes(session);
+}
+
+function shown(): readonly string[] {
+  try {
+    const value: unknown = JSON.parse(localStorage.getItem(SHOWN_KEY) ?? "[]");
+    return Array.isArray(value) ? value.filter(isName) : [];
+  } catch {
+    return [];
   }
 }
 

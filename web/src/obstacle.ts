@@ -11,6 +11,8 @@ export interface Obstacle {
   readonly advice: string;
   /** Somebody else wants a sign-in first: this page, opened in a tab of its own, leads to it. */
   readonly signIn?: true;
+  /** It may pass, and nothing but waiting is to be done in this page. */
+  readonly passes?: true;
 }
 
 /** What `look` found: nothing in the way of HTTP, the broker's own sign-in, or an obstacle. */
@@ -42,6 +44,7 @@ export function describeAccess(access: Exclude<Access, { kind: "granted" | "deni
       return {
         title: "The broker does not answer",
         advice: "Check your network and that the broker is running. This page goes on by itself when it answers.",
+        passes: true,
       };
     case "elsewhere":
       return {
@@ -57,6 +60,7 @@ export function describeAccess(access: Exclude<Access, { kind: "granted" | "deni
         title: "The broker is not well",
         detail: access.what,
         advice: "This page tries again by itself. If it lasts, the broker's log, or that of a proxy before it, says why.",
+        passes: true,
       };
   }
 }
@@ -66,8 +70,8 @@ export function describeRefusal({ code, what: detail }: Extract<Access, { kind: 
   // The broker was asked for by another name than the one in the address bar.
   if (host !== undefined && ![here.host, `${here.hostname}:${here.protocol === "https:" ? 443 : 80}`].includes(host.toLowerCase())) {
     return {
+      // The broker's own words name another remedy, as it cannot see the proxy.
       title: "A proxy does not pass on the address of this page",
-      detail,
       advice: `The broker was asked as “${host}”, and this page is at “${here.host}”. Let the proxy pass the Host field (nginx: proxy_set_header Host $http_host), and set server.public_url = "${here.origin}" in broker.toml.`,
     };
   }

@@ -10,8 +10,8 @@ let act: () => void = () => {};
 let ready: ReturnType<typeof setTimeout> | undefined;
 let leave: () => void = () => {};
 
-/** Shows `words` with a button; `run` is called within the click. The same `run` again only changes the words. */
-export function offer(words: string, action: string, run: () => void): void {
+/** Shows `words` with a button; `run` is called within the click. The same `run` again only changes the words. `decline`: what sending it away is called, where a cross does not say it. */
+export function offer(words: string, action: string, run: () => void, decline?: string): void {
   if (run !== act) {
     const button = element("offer-act");
     button.setAttribute("aria-disabled", "true");
@@ -21,6 +21,8 @@ export function offer(words: string, action: string, run: () => void): void {
   act = run;
   element("offer-words").textContent = words;
   element("offer-act").textContent = action;
+  element("offer-decline").textContent = decline ?? "";
+  element("offer").toggleAttribute("data-declines", decline !== undefined);
   element("offer").hidden = false;
 }
 
@@ -42,5 +44,5 @@ export function wireOffers(home: () => void): void {
     takeBack();
     run();
   });
-  element("offer-close").addEventListener("click", () => takeBack());
+  for (const way of ["offer-close", "offer-decline"]) element(way).addEventListener("click", () => takeBack());
 }

@@ -9,6 +9,8 @@ const MAX_MARKED = 1000;
 export interface SearchHost {
   /** How the terminal looks now. */
   look(): Look;
+  /** The search is open, or no longer. */
+  toggled(open: boolean): void;
   /** The keyboard goes back to the terminal. */
   leave(): void;
   selection(): string;
@@ -44,7 +46,10 @@ export class Search {
   /** Shows the bar, with what is selected in it; one that is there gets the keyboard. */
   open(): void {
     const selected = this.host.selection();
-    this.#bar.hidden = false;
+    if (!this.isOpen) {
+      this.#bar.hidden = false;
+      this.host.toggled(true);
+    }
     if (selected !== "" && !selected.includes("\n")) this.#field.value = selected;
     this.#field.focus();
     this.#field.select();
@@ -56,7 +61,15 @@ export class Search {
     if (!this.isOpen) return;
     this.#bar.hidden = true;
     this.addon.clearDecorations();
+    this.host.toggled(false);
     this.host.leave();
+  }
+
+  /** The page has other colours, and the marks with it. The current match stays the current one. */
+  refresh(): void {
+    if (!this.isOpen || this.#field.value === "" || this.#field.hasAttribute("aria-invalid")) return;
+    this.addon.clearDecorations();
+    this.addon.findNext(this.#field.value, { ...this.#options(), incremental: true });
   }
 
   /** The newest match first: what people look for has mostly just gone by. */
@@ -80,8 +93,7 @@ export class Search {
   }
 
   #options(): ISearchOptions {
-    const { name } = this.host.look();
-    const [match, active, border] = name.endsWith("dark") ? ["#4d4220", "#8a6d00", "#ffd866"] : ["#fff0b3", "#ffc83d", "#8a5a00"];
+    const [match, active, border] = marks(this.host.look());
     return {
       caseSensitive: this.#case.getAttribute("aria-pressed") === "true",
       regex: this.#regex.getAttribute("aria-pressed") === "true",
@@ -92,7 +104,7 @@ export class Search {
   #count(index: number, count: number): void {
     if (!this.isOpen || this.#field.value === "" || this.#field.hasAttribute("aria-invalid")) return;
     if (count === 0) return this.#say("No results");
-    this.#say(index < 0 || count >= MAX_MARKED ? `${count} or more results` : `${index + 1} of ${count}`);
+    this.#say(index < 0 || count >= MAX_MARKED ? `Over ${MAX_MARKED} results: only this one is marked` : `${index + 1} of ${count}`);
   }
 
   #say(words: string): void {
@@ -108,6 +120,17 @@ export class Search {
     event.preventDefault();
     event.stopPropagation();
   }
+}
+
+/** Of a match, of the current one, and of its edge. */
+function marks({ name }: Look): [match: string, active: string, border: string] {
+  return name.endsWith("dark") ? ["#4d4220", "#8a6d00", "#ffd866"] : ["#fff0b3", "#ffc83d", "#8a5a00"];
+}
+
+/** The emulator selects the current match, and what is selected without the keyboard is grey: here it is as the current match is. */
+export function lookWhileSearching(look: Look): Look {
+  const [, active] = marks(look);
+  return { ...look, colors: { ...look.colors, selectionInactiveBackground: active } };
 }
 
 function isRegex(text: string): boolean {

@@ -18,6 +18,8 @@ const STATES: Readonly<Record<Session["phase"], string>> = {
 
 /** How long a passing notice stays, in milliseconds: long enough to read two lines. */
 const NOTICE_MS = 6000;
+/** How long the broker keeps a session whose windows were all closed, in milliseconds from its last output (decision 11). */
+const CLOSED_MS = 15 * 60_000;
 /** How long a bell is seen, in milliseconds. */
 const BELL_MS = 300;
 
@@ -36,6 +38,8 @@ export interface Heading {
   /** Notices that nobody has seen. */
   readonly unseen: number;
   readonly progress: Progress | undefined;
+  /** Characters that were typed without a connection and wait for one. */
+  readonly waiting: number;
 }
 
 export class View {
@@ -80,7 +84,7 @@ export class View {
     text("viewing-words", session.window?.mayDrive === false ? "You are watching this session." : "Control is in another window.");
     show("take-control", session.window?.mayDrive === true);
     show("away", phase === "away");
-    text("away-words", phase === "away" ? awayWords(session, now) : "");
+    text("away-words", phase === "away" ? awayWords(session, heading.waiting, now) : "");
     show("signin", phase === "signin");
     show("starting", phase === "starting" || failedStart);
     show("trouble", failedStart);
@@ -89,10 +93,11 @@ export class View {
 
     text("signin-error", session.signInError ?? "");
     text("starting-title", failedStart ? (ending?.title ?? "") : session.attaching ? "Attaching to the session" : "Starting your sandbox");
-    text("trouble-detail", ending?.detail ?? "");
+    const told = [ending?.title, ...session.steps.flatMap(({ label, detail }) => [label, detail])];
+    text("trouble-detail", unlessSaid(ending?.detail, told));
     text("trouble-advice", ending?.advice ?? "");
     text("ended-title", ending?.title ?? "");
-    text("ended-detail", ending?.detail ?? "");
+    text("ended-detail", unlessSaid(ending?.detail, [ending?.title]));
     text("ended-advice", ending?.advice ?? "");
 
     for (const list of this.#app.querySelectorAll<HTMLElement>("ol.steps")) drawSteps(list, session.steps, now);
@@ -161,6 +166,12 @@ function stateWord(session: Session): string {
   return phase === "live" && isViewing(session) ? "Viewing" : STATES[phase];
 }
 
+/** `words`, unless one of those that are shown beside them says the same. */
+function unlessSaid(words: string | undefined, shown: readonly (string | undefined)[]): string {
+  const plain = (text: string) => text.toLowerCase().replace(/[.!]+$/, "");
+  return words === undefined || shown.some((other) => other !== undefined && plain(other).includes(plain(words))) ? "" : words;
+}
+
 function progressWords(progress: Progress | undefined): string | undefined {
   if (progress === undefined) return undefined;
   const { state, value } = progress;
@@ -169,7 +180,8 @@ function progressWords(progress: Progress | undefined): string | undefined {
 
 /** What keeps the page from its broker, in the card of a start or over the terminal. */
 function drawObstacle({ phase, obstacle }: Session): void {
-  const on = obstacle !== undefined && (phase === "starting" || phase === "away");
+  // Over a terminal that people still read there is a card only where there is something to do; the banner says the rest.
+  const on = obstacle !== undefined && (phase === "starting" || (phase === "away" && obstacle.passes !== true));
   show("obstacle", on);
   if (!on) return;
   text("obstacle-title", obstacle.title);
@@ -214,20 +226,32 @@ function drawFacts(details: HTMLElement, session: Session): void {
     const [term, words] = [document.createElement("dt"), document.createElement("dd")];
     term.textContent = name;
     words.textContent = value;
+    if (name === "Session") words.append(copyButton(value));
     return [term, words];
   });
   details.querySelector("dl")?.replaceChildren(...nodes);
+}
+
+function copyButton(value: string): HTMLElement {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "small";
+  button.textContent = "Copy";
+  button.setAttribute("aria-label", "Copy the session's id");
+  button.dataset["copy"] = value;
+  return button;
 }
 
 function drawPeople({ window }: Session): void {
   const clients = window?.clients ?? [];
   show("people", clients.length > 0);
   text("people-title", clients.length === 1 ? "1 window" : `${clients.length} windows`);
-  const nodes = clients.map(({ client, role, size, guest }) => {
+  const nodes = clients.map(({ client, role, size, setsSize, guest }) => {
     const [item, name, facts] = [document.createElement("li"), document.createElement("span"), document.createElement("small")];
+    const does = [role === "driver" ? "types" : "watches", size && `${size.cols} × ${size.rows}`, setsSize && "sets the size"];
     const other = guest === undefined ? `Window ${client.slice(0, 8)}` : `Guest: ${guest}`;
     name.textContent = client === window?.client ? "This window" : other;
-    facts.textContent = `${role === "driver" ? "types" : "watches"}${size === undefined ? "" : ` · ${size.cols} × ${size.rows}`}`;
+    facts.textContent = does.filter(Boolean).join(" · ");
     item.append(name, facts);
     return item;
   });
@@ -237,15 +261,20 @@ function drawPeople({ window }: Session): void {
 function durabilityWords({ durability, keepMs }: Membership): string | undefined {
   if (durability === "best-effort") return "best effort: a restart of the broker ends it";
   if (durability !== "durable") return undefined;
-  return keepMs === undefined ? "durable" : `durable, kept ${keepWords(keepMs)} without a window`;
+  if (keepMs === undefined) return "durable";
+  if (keepMs <= CLOSED_MS) return `durable, kept ${keepWords(keepMs)} without a window`;
+  return `durable: kept ${keepWords(keepMs)} after Detach or a lost connection, ${keepWords(CLOSED_MS)} after its last output once its windows are closed`;
 }
 
-function awayWords({ nextTryAt, awaySince, window }: Session, now: number): string {
+function awayWords({ nextTryAt, awaySince, window, obstacle }: Session, waiting: number, now: number): string {
   const left = (window?.keepMs ?? Infinity) - (now - (awaySince ?? now));
   const lasting = window?.keepMs === undefined ? "Your session is kept meanwhile." : `Your session is kept for another ${keepWords(left)}.`;
   const kept = left > 0 ? lasting : "It was kept until now, and may be over.";
   const wait = Math.ceil(((nextTryAt ?? now) - now) / 1000);
-  return `Connection lost. ${wait > 0 ? `Next try in ${wait} s.` : "Reconnecting…"} ${kept}`;
+  const why = obstacle?.passes === true ? [obstacle.title, obstacle.detail ?? ""].map((words) => words && ` ${words.replace(/\.$/, "")}.`).join("") : "";
+  const lost = `Connection lost.${why}`;
+  const held = waiting === 0 ? "" : ` ${waiting === 1 ? "1 character that you typed waits" : `${waiting} characters that you typed wait`} to be sent.`;
+  return `${lost} ${wait > 0 ? `Next try in ${wait} s.` : "Reconnecting…"} ${kept}${held}`;
 }
 
 function text(id: string, words: string): void {

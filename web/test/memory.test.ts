@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { forget, isAlone, newName, newSession, recall, remember } from "../src/memory";
+import { forget, isAlone, newName, newSession, recall, remember, rememberShown, wasShown } from "../src/memory";
 
 /** A tab's storage; `full` refuses. */
 function storage(full = false) {
@@ -59,4 +59,15 @@ it("makes names that the broker takes and that are never the same", () => {
 it("believes to be alone where the browser has no locks", async () => {
   vi.stubGlobal("navigator", {});
   expect(await isAlone("c1")).toBe(true);
+});
+
+it("knows the sessions that this browser has shown, the latest of them", () => {
+  vi.stubGlobal("localStorage", storage());
+  expect(wasShown("s1")).toBe(false);
+  for (let n = 0; n < 70; n++) rememberShown(`s${n}`);
+  rememberShown("s69");
+  expect([wasShown("s1"), wasShown("s69"), wasShown("s10")]).toEqual([false, true, true]);
+  vi.stubGlobal("localStorage", storage(true));
+  rememberShown("s1");
+  expect(wasShown("s1")).toBe(false);
 });

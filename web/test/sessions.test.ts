@@ -1,6 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { CastReader, MAX_PAUSE_MS, MAX_PLAYED } from "../src/sessions/cast";
 import { linkTo, readLink, withoutLink } from "../src/sessions/links";
+import { leftRunning, leftWords } from "../src/sessions/left";
+import { ageWords } from "../src/sessions/list";
 import { Playback } from "../src/sessions/playback";
 
 const HEAD = JSON.stringify({ version: 3, term: { cols: 80, rows: 24 }, timestamp: 1 });
@@ -72,6 +74,30 @@ describe("a recording", () => {
     expect([1, 2, 3, 4, 5].map(() => reader.push(line))).toEqual([true, true, true, true, false]);
     expect(reader.finish()).toMatchObject({ cut: true, events: { length: 4 } });
   });
+});
+
+describe("sessions that were left", () => {
+  const session = { id: "s1", state: "running", windows: 0, guests: 0, keptFor: 800, title: "vim", directory: "/workspace" };
+
+  it("run, have no window, wait for somebody and are the person's", () => {
+    const others = [{ state: "ended" }, { windows: 1 }, { keptFor: undefined }, { id: "other" }].map((change) => ({ ...session, ...change })) as (typeof session)[];
+    expect(leftRunning([session, ...others], (id) => id === "s1")).toEqual([session]);
+  });
+
+  it("are offered by what they are and how long they wait", () => {
+    expect(leftWords([session])).toBe("You left a session running: “vim”, /workspace. It ends in 13 min.");
+    expect(leftWords([session, { ...session, keptFor: 60 }])).toBe("You left 2 sessions running. The first one ends in 60 s.");
+  });
+});
+
+describe("an age", () => {
+  it.each([
+    [7.9, "7 s"],
+    [96, "1 min"],
+    [5760, "1 h 36 min"],
+    [7200, "2 h"],
+    [97_200, "1 d 3 h"],
+  ])("of %s s is told with its units", (seconds, words) => expect(ageWords(seconds)).toBe(words));
 });
 
 describe("playing", () => {

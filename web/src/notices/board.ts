@@ -6,8 +6,11 @@ import { element } from "../view";
 import type { Notice, Progress, Said } from "./parse";
 import { SystemNotices } from "./system";
 
-/** Notices on the screen at a time. Of more the oldest goes, and its mark stays. */
+/** Notices on the screen at a time, and on a small one; the older ones are folded away behind a button. */
 const MAX_SHOWN = 4;
+const MAX_SHOWN_SMALL = 1;
+/** Notices that are kept at all. */
+const MAX_KEPT = 30;
 /** How long a notice is in sight before it counts as seen, in milliseconds of a window with the focus, */
 const LOOK_MS = 1500;
 /** and until it goes. */
@@ -24,8 +27,10 @@ export interface BoardHost {
   called(): string;
 }
 
-interface Shown {
+interface Kept {
   notice: Notice;
+  /** It is behind the button that brings the earlier ones back. */
+  folded: boolean;
   /** How often the same was said. */
   times: number;
   at: Date;
@@ -38,7 +43,10 @@ export class Board {
   readonly #offer = element("notices-allow");
   readonly #system: SystemNotices;
   readonly #bar = element("progress");
-  #shown: Shown[] = [];
+  readonly #small = matchMedia("(max-width: 480px), (max-height: 480px)");
+  #kept: Kept[] = [];
+  /** The person unfolded the earlier ones, and none is folded away while they are there. */
+  #unfolded = false;
   #unseen = 0;
   #progress: Progress | undefined;
   #drawing = false;
@@ -48,6 +56,8 @@ export class Board {
   constructor(private readonly host: BoardHost) {
     this.#system = new SystemNotices(() => this.#unseen > 0);
     this.#offer.addEventListener("click", () => host.allow());
+    element("notices-earlier").addEventListener("click", () => this.#unfold());
+    element("notices-dismiss").addEventListener("click", () => this.#take(() => true));
     for (const event of ["focus", "blur"]) window.addEventListener(event, () => this.#look());
     document.addEventListener("visibilitychange", () => this.#look());
   }
@@ -79,28 +89,42 @@ export class Board {
   clear(): void {
     this.#progress = undefined;
     this.#unseen = 0;
-    this.#shown = [];
+    this.#kept = [];
     this.#changed();
   }
 
   #add(notice: Notice, tellOutside: boolean): void {
     if (notice.unlessSeen === true && isLooking()) return;
-    const same = this.#shown.find((one) => (notice.id !== undefined && one.notice.id === notice.id) || (one.notice.title === notice.title && one.notice.body === notice.body));
-    this.#shown = this.#shown.filter((one) => one !== same);
+    const same = this.#kept.find((one) => (notice.id !== undefined && one.notice.id === notice.id) || (one.notice.title === notice.title && one.notice.body === notice.body));
+    this.#kept = this.#kept.filter((one) => one !== same);
     const repeated = same !== undefined && same.notice.body === notice.body && same.notice.title === notice.title;
-    this.#shown.push({ notice, times: repeated ? same.times + 1 : 1, at: new Date(), looked: 0 });
-    this.#shown = this.#shown.slice(-MAX_SHOWN);
+    this.#kept.push({ notice, folded: false, times: repeated ? same.times + 1 : 1, at: new Date(), looked: 0 });
+    this.#kept = this.#kept.slice(-MAX_KEPT);
+    const most = this.#unfolded ? MAX_KEPT : this.#small.matches ? MAX_SHOWN_SMALL : MAX_SHOWN;
+    for (const one of this.#shown.slice(0, -most)) one.folded = true;
     this.#changed();
     this.#look();
     if (tellOutside && !isLooking()) this.#system.tell(notice.title || this.host.called(), notice.body);
   }
 
-  #take(which: (one: Shown) => boolean): void {
-    this.#shown = this.#shown.filter((one) => !which(one));
+  #take(which: (one: Kept) => boolean): void {
+    this.#kept = this.#kept.filter((one) => !which(one));
     this.#changed();
   }
 
+  #unfold(): void {
+    this.#unfolded = true;
+    for (const one of this.#kept) one.folded = false;
+    this.#changed();
+    this.#look();
+  }
+
+  get #shown(): readonly Kept[] {
+    return this.#kept.filter(({ folded }) => !folded);
+  }
+
   #changed(): void {
+    if (this.#shown.length === 0) this.#unfolded = false;
     const unseen = this.#shown.filter(({ looked }) => looked < LOOK_MS).length;
     if (unseen === 0) this.#system.takeBack();
     this.#unseen = unseen;
@@ -147,7 +171,11 @@ export class Board {
     const list = element("notices-list");
     for (const row of [...list.children]) if (!nodes.includes(row as HTMLElement)) row.remove();
     nodes.forEach((node, index) => list.children[index] !== node && list.insertBefore(node, list.children[index] ?? null));
-    this.#list.hidden = nodes.length === 0;
+    const folded = this.#kept.length - nodes.length;
+    element("notices-earlier").textContent = nodes.length === 0 ? `${folded} earlier ${folded === 1 ? "notice" : "notices"}` : `+${folded} earlier`;
+    element("notices-earlier").hidden = folded === 0;
+    element("notices-dismiss").hidden = this.#kept.length < 2;
+    this.#list.hidden = this.#kept.length === 0;
     this.#offer.hidden = !this.#system.mayAsk;
     const { state, value } = this.#progress ?? {};
     this.#bar.hidden = state === undefined;
@@ -156,7 +184,7 @@ export class Board {
     else if (value !== undefined) this.#bar.setAttribute("value", String(value));
   }
 
-  #row(one: Shown, key: string): HTMLElement {
+  #row(one: Kept, key: string): HTMLElement {
     const row = document.createElement("li");
     row.dataset["key"] = key;
     const words = row.appendChild(document.createElement("div"));

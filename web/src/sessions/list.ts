@@ -1,7 +1,7 @@
 /** The dialog with the person's sessions: what there is, going there, naming and ending one. */
 import { keepWords } from "../ending";
 import { confirmEnd } from "../questions";
-import { clock, element } from "../view";
+import { element } from "../view";
 import { endSession, type Listed, listSessions } from "./api";
 import { called, rename, short } from "./naming";
 
@@ -83,6 +83,8 @@ export class SessionList {
         this.host.attach(session.id);
       }).classList.add("first");
     }
+    // What is over is there to be read, for as long as it is kept.
+    if (session.state === "ended") return row;
     button("Rename", () => void this.#rename(session));
     button("End", () => void this.#end(session)).classList.add("bad");
     return row;
@@ -114,7 +116,7 @@ function isEnding({ state }: Listed): boolean {
 
 /** Lines about a session: what it is, where it is, who is there. */
 function facts({ id, name, title, directory, provider, state, age, windows, guests, keptFor, durability, user }: Listed): string[] {
-  const since = typeof age === "number" ? clock(age * 1000) : age;
+  const since = state === "ended" ? undefined : typeof age === "number" ? ageWords(age) : age;
   const there = windows === 1 ? "1 window" : `${windows} windows`;
   const watching = guests === 0 ? there : `${there}, ${guests === 1 ? "1 guest" : `${guests} guests`}`;
   const presence = windows > guests ? watching : [windows === 0 ? "no window" : watching, keptFor !== undefined && `kept ${keepWords(keptFor * 1000)} more`].filter(Boolean).join(", ");
@@ -122,6 +124,16 @@ function facts({ id, name, title, directory, provider, state, age, windows, gues
     [name === undefined ? undefined : title, directory].filter(Boolean).join(" · "),
     [provider, state, since, presence, durability === "best-effort" ? "not durable" : undefined, user, name === undefined && title === undefined ? undefined : short(id)].filter(Boolean).join(" · "),
   ].filter((line) => line !== "");
+}
+
+/** How old something is, in seconds: `45 s`, `12 min`, `1 h 36 min`, `2 d 3 h`. */
+export function ageWords(seconds: number): string {
+  const minutes = Math.floor(seconds / 60);
+  if (minutes === 0) return `${Math.max(0, Math.floor(seconds))} s`;
+  if (minutes < 60) return `${minutes} min`;
+  const hours = Math.floor(minutes / 60);
+  const [large, small] = hours < 24 ? [`${hours} h`, `${minutes % 60} min`] : [`${Math.floor(hours / 24)} d`, `${hours % 24} h`];
+  return small.startsWith("0 ") ? large : `${large} ${small}`;
 }
 
 function fact(words: string): HTMLElement {

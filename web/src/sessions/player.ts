@@ -58,6 +58,9 @@ export class Player {
     element("player-screen").replaceChildren(host);
     const terminal = new Terminal(host, { input() {}, binary() {}, pasted() {}, pastedFiles() {}, selected() {}, room() {}, oversized() {}, title() {}, bell() {}, said() {}, copied() {}, awayFromEnd() {}, link() {}, pasteWanted() {}, pageKey: () => true }, this.options());
     this.#terminal = terminal;
+    // The dialog grows with what was recorded.
+    const sizes = [cast.size, ...cast.events.flatMap(({ size }) => size ?? [])];
+    for (const side of ["cols", "rows"] as const) this.#dialog.style.setProperty(`--${side}`, String(sizes.reduce((most, size) => Math.max(most, size[side]), 0)));
     this.#duration = cast.duration;
     this.#playback = new Playback(cast, {
       reset: () => terminal.reset(),
@@ -68,6 +71,11 @@ export class Player {
     this.#say(words.filter(Boolean).join(" "));
     element("player-toggle").focus();
     this.#toggle();
+  }
+
+  /** The page looks different now. */
+  applyOptions(): void {
+    this.#terminal?.setOptions(this.options());
   }
 
   get #isPlaying(): boolean {

@@ -153,7 +153,7 @@ describe("a session", () => {
     await page.getByRole("menuitem", { name: "My sessions…" }).click();
     const row = page.locator(`#sessions-list li[data-session="${await sessionOf(terminal)}"]`);
     await row.getByText("the build").waitFor();
-    assert.match((await row.textContent()) ?? "", /this window.*local · running · \d+:\d\d · 1 window/);
+    assert.match((await row.textContent()) ?? "", /this window.*local · running · \d+ (s|min) · 1 window/);
     assert.equal(await row.getByRole("button", { name: /^Attach/ }).count(), 0, "one is in it already");
     await terminal.picture("list");
     await row.getByRole("button", { name: "Rename the build" }).click();

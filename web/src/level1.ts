@@ -102,7 +102,12 @@ export interface ExitFrame {
   readonly message: string;
 }
 
-export type Level1Frame = StatusFrame | JoinedFrame | ScreenFrame | GapFrame | InputAckFrame | SizeFrame | ClientsFrame | ExitFrame | ErrorFrame;
+/** The answer to a `ping`. */
+export interface PongFrame {
+  readonly type: "pong";
+}
+
+export type Level1Frame = StatusFrame | JoinedFrame | ScreenFrame | GapFrame | InputAckFrame | PongFrame | SizeFrame | ClientsFrame | ExitFrame | ErrorFrame;
 
 /** A text message of the broker, or `undefined` for what is malformed or unknown. */
 export function decodeMessage(text: string): Level1Frame | undefined {
@@ -126,6 +131,8 @@ export function decodeMessage(text: string): Level1Frame | undefined {
       const seq = whole(frame["seq"]);
       return seq === undefined ? undefined : { type: "input-ack", seq };
     }
+    case "pong":
+      return { type: "pong" };
     case "size": {
       const size = decodeSize(frame);
       return size && { type: "size", ...size };

@@ -43,7 +43,7 @@ export interface Target {
 }
 
 /** Frames that are not about bytes. */
-export type News = Exclude<ServerFrame, { type: "output" }> | Exclude<Level1Frame, ScreenFrame | GapFrame | { type: "input-ack" }>;
+export type News = Exclude<ServerFrame, { type: "output" }> | Exclude<Level1Frame, ScreenFrame | GapFrame | { type: "input-ack" | "pong" }>;
 
 export interface LineEvents {
   news(news: News): void;
@@ -91,8 +91,13 @@ const SILENCE_MS = 5_000;
 const ANSWER_MS = 5_000;
 /** How often a silent connection is doubted though nobody types or looks, */
 const PULSE_MS = 30_000;
-/** and how long it may be silent then, in milliseconds: a screen of 8 MiB is one message, of which nothing is seen before its end. */
+/** and how long it may be silent then, in milliseconds. */
 const PATIENCE_MS = 60_000;
+/** How long a screen may take to arrive on the slowest line, in milliseconds: 8 MiB at about 150 kbit/s. */
+const MAX_PATIENCE_MS = 480_000;
+/** A client that gets this much output within `RUN_MS` may be behind, and get a screen next: half of the largest message of output. */
+const RUN_BYTES = 16 * 1024;
+const RUN_MS = 1_000;
 /** A network that goes away closes no socket: this is what the page calls it. */
 const LOST = { code: 1006, reason: "" };
 
@@ -135,6 +140,13 @@ export class Line {
   #doubtEnds = 0;
   #heardAt = 0;
   #doubted = false;
+  /** The broker has said that this client lacks something, and has not sent it yet: it may be sending a screen. */
+  #lacks = false;
+  /** Output that came without a pause of `RUN_MS`, up to `outputAt`. */
+  #run = 0;
+  #outputAt = 0;
+  /** How long a screen may take. Each one that was given up gets twice the time at the next attempt. */
+  #patience = PATIENCE_MS;
 
   /** Connects at once. `endpoint`: `/terminal`. */
   constructor(
@@ -220,15 +232,22 @@ export class Line {
     this.#advance({ kind: "hurry" });
   }
 
-  /** Finds out within `patience` milliseconds whether a connection that is silent is alive, and takes the place of a dead one. */
+  /**
+   * Finds out within `patience` milliseconds whether a connection that is silent is alive, and takes the place of a dead one. Where a screen
+   * may be on its way it has longer: that is one message, of which a browser shows nothing before its end, and no answer overtakes it.
+   */
   verify(patience = ANSWER_MS): void {
+    if (this.#mayGetScreen) patience = Math.max(patience, this.#patience);
     const ends = performance.now() + patience;
     if (this.#level !== 1 || !this.#opened || performance.now() - this.#heardAt < SILENCE_MS) return;
     if (this.#doubted && ends >= this.#doubtEnds) return;
     if (!this.#doubted) this.#send(encodeWish("ping"));
     [this.#doubted, this.#doubtEnds] = [true, ends];
     clearTimeout(this.#doubt);
-    this.#doubt = setTimeout(() => this.#lose({ ...LOST, opened: true }), patience);
+    this.#doubt = setTimeout(() => {
+      if (this.#mayGetScreen) this.#patience = Math.min(2 * this.#patience, MAX_PATIENCE_MS);
+      this.#lose({ ...LOST, opened: true });
+    }, patience);
   }
 
   /** Ends the line, and at level 0 the session with it. No event follows. */
@@ -246,6 +265,10 @@ export class Line {
     return this.#link.phase === "up" && this.#connection?.isOpen === true;
   }
 
+  get #mayGetScreen(): boolean {
+    return this.#lacks || this.#run >= RUN_BYTES;
+  }
+
   // --- connections -------------------------------------------------------------------------------------------------------------------
 
   #open(): void {
@@ -254,6 +277,8 @@ export class Line {
     this.#level = undefined;
     this.#toldSize = undefined;
     this.#retryMs = undefined;
+    this.#lacks = false;
+    this.#run = 0;
     const since = this.#received === undefined || this.#epoch === undefined ? undefined : { offset: this.#received, epoch: this.#epoch };
     const url = joiningUrl(this.endpoint, { ...this.#target, ...this.#size, ...(since && { since }) });
     if (this.#target.create === true) url.searchParams.set("create", "1");
@@ -342,6 +367,15 @@ export class Line {
     this.#trust();
   }
 
+  /** Something of what this client lacked has come: this much output, or a screen or gap in its place. */
+  #came(bytes = 0): void {
+    const now = performance.now();
+    this.#run = bytes === 0 ? 0 : bytes + (now - this.#outputAt < RUN_MS ? this.#run : 0);
+    this.#outputAt = now;
+    this.#lacks = false;
+    this.#patience = PATIENCE_MS;
+  }
+
   #trust(): void {
     this.#doubted = false;
     clearTimeout(this.#doubt);
@@ -371,6 +405,7 @@ export class Line {
       case "joined":
         return this.#join(frame);
       case "screen":
+        this.#came();
         if (frame.size !== undefined) this.events.size(frame.size, frame.offset < this.#live);
         this.#begin(frame.offset);
         // The broker draws no other one before this one was seen.
@@ -382,10 +417,15 @@ export class Line {
           }),
         );
       case "gap":
+        this.#came();
         return this.#skip(frame.from, frame.to, frame.reason);
       case "input-ack":
         this.#input.acknowledge(frame.seq);
         return this.outbox.flush();
+      case "pong":
+        // The broker was sending no screen, and has had the time to begin one for all that came before.
+        this.#run = 0;
+        return;
       case "size":
         return this.events.size(frame, (this.#received ?? 0) < this.#live);
       case "error":
@@ -414,6 +454,8 @@ export class Line {
     this.#target = { ...target, session: frame.session, client: frame.client };
     this.#epoch = frame.epoch;
     this.#live = frame.live;
+    // A guest is not told where the screen is that it gets.
+    this.#lacks = frame.offset < frame.live || (this.#target.invitation !== undefined && frame.live > 0);
     const unknown = this.#input.resume(frame.input);
     // Where the bytes go on after those that came, nothing on the screen changes.
     if (before === undefined || epoch !== frame.epoch || frame.offset < before) {
@@ -450,6 +492,7 @@ export class Line {
 
   #onBytes(message: ArrayBuffer): void {
     this.#heard();
+    this.#came(message.byteLength);
     const output = decodeOutput(message);
     if (output === undefined || this.#received === undefined || this.#level === 0) return;
     let { offset, bytes } = output;

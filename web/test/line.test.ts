@@ -470,6 +470,79 @@ describe("a lost connection", () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
+  it("is none while a screen may be on its way, which is one message and may take long", () => {
+    const waits: Record<string, (made: ReturnType<typeof setUp>) => void> = {
+      "it joins a session that runs": ({ last }) => last().ready({ live: 3_000_000 }),
+      "it watches by an invitation": ({ last }) => last().ready({ role: "viewer", offset: 3_000_000, live: 3_000_000 }),
+      "it falls behind": ({ last }) => {
+        last().ready();
+        for (let offset = 0; offset < 200_000; offset += 20_000) last().write(offset, "x".repeat(20_000));
+      },
+    };
+    for (const [why, begin] of Object.entries(waits)) {
+      const watches = why.includes("invitation");
+      const made = setUp({ session: "s1", client: "c1", role: watches ? "viewer" : "driver", ...(watches && { invitation: "i1" }) });
+      const { line, last, sockets, take } = made;
+      begin(made);
+      for (let seconds = 0; seconds < 60; seconds++) {
+        vi.advanceTimersByTime(1000);
+        if (watches) line.hurry();
+        else line.type("a");
+      }
+      expect(sockets.length, why).toBe(1);
+      last().say({ type: "screen", offset: 3_000_000, data: "drawn" });
+      expect(take(), why).toContain("redraw drawn");
+
+      // After it a dead connection is noticed as soon as ever.
+      vi.advanceTimersByTime(6000);
+      line.verify();
+      vi.advanceTimersByTime(5001);
+      expect(sockets.length, why).toBe(2);
+      line.dispose();
+    }
+  });
+
+  it("is not asked about for longer because much was printed once", () => {
+    for (const quiet of ["a pong", "a prompt"]) {
+      const { line, last, sockets } = setUp();
+      last().ready();
+      last().write(0, "x".repeat(20_000));
+      vi.advanceTimersByTime(5000);
+      line.verify();
+      if (quiet === "a pong") last().say({ type: "pong" });
+      else last().write(20_000, "$ ");
+      vi.advanceTimersByTime(5000);
+      line.verify();
+      vi.advanceTimersByTime(5001);
+      expect(sockets[0]?.isDisposed, quiet).toBe(true);
+      line.dispose();
+    }
+  });
+
+  it("gives a screen that took too long more time at each attempt, so that the slowest line has it in the end", () => {
+    const { line, last, sockets } = setUp();
+    const lasts = () => {
+      const begun = sockets.length;
+      last().ready({ live: 3_000_000 });
+      for (let seconds = 1; ; seconds++) {
+        vi.advanceTimersByTime(1000);
+        if (sockets.length > begun) return seconds;
+      }
+    };
+    const times = [lasts(), lasts(), lasts(), lasts(), lasts()];
+    for (const [at, atLeast] of [60, 120, 240, 480, 480].entries()) {
+      expect(times[at]).toBeGreaterThanOrEqual(atLeast);
+      expect(times[at]).toBeLessThanOrEqual(atLeast + 40);
+    }
+    last().ready({ live: 3_000_000 });
+    last().say({ type: "screen", offset: 3_000_000, data: "drawn" });
+    vi.advanceTimersByTime(6000);
+    line.verify();
+    vi.advanceTimersByTime(5001);
+    expect(sockets.at(-2)?.isDisposed).toBe(true);
+    line.dispose();
+  });
+
   it("is none where the broker does not know the question, and that is no news", () => {
     const { line, last, news, sockets } = setUp();
     last().ready({ role: "viewer" });

@@ -28,18 +28,21 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::config::{
-    self, Config, Embedded as EmbeddedKind, Fingerprint, Grant, Kind, Mistake, Mistakes, PluginSource, Watcher,
-};
 use crate::embedded::{self, Embedded, FUSE_TEMPLATE};
 use crate::heap;
-use crate::http::{self, App, ConfigStatus, Settings};
-use crate::journal::{Journal, Owner, Sqlite};
-use crate::plugin::{ComponentMounter, ComponentProvider, Engine, Keyring, LiveMounts, Plugin, Secrets, Section};
-use crate::sandbox::{Command, Provider};
-use crate::session::{Blueprint, Invitations, Mount, Sessions, SizeRule, SlowClient, new_id};
-use crate::storage::Mounter;
-use crate::terminal;
+use sandbox_broker_config::{
+    self as config, Config, Embedded as EmbeddedKind, Fingerprint, Grant, Kind, Mistake, Mistakes, PluginSource,
+    Watcher,
+};
+use sandbox_broker_core::sandbox::{Command, Provider};
+use sandbox_broker_core::storage::Mounter;
+use sandbox_broker_http::{self as http, App, ConfigStatus, Settings};
+use sandbox_broker_journal::{Journal, Owner, Sqlite};
+use sandbox_broker_plugin::{
+    ComponentMounter, ComponentProvider, Engine, Keyring, LiveMounts, Plugin, Secrets, Section,
+};
+use sandbox_broker_session::{Blueprint, Invitations, Mount, Sessions, SizeRule, SlowClient, new_id};
+use sandbox_broker_terminal as terminal;
 
 pub use desk::Desk;
 use home::Home;
@@ -290,7 +293,7 @@ impl Broker {
             config: told,
             terminal: terminal::Limits::default(),
             broker: base.broker_id.clone(),
-            sign_ins: base.sign_ins.clone(),
+            sign_ins: Arc::new(sign_ins::Kept(base.sign_ins.clone())),
             kept: sign_ins::kept(&base.sign_ins).await?,
         };
         let usual = http::Limits::default();

@@ -27,8 +27,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::disk;
-use crate::secret::Secret;
+use sandbox_broker_core::disk;
+use sandbox_broker_core::secret::Secret;
 
 /// The hidden subcommand that runs the server.
 pub const SUBCOMMAND: &str = "sandboxd";

@@ -23,19 +23,6 @@
 //! `main → cli → broker → {terminal, http, plugin, config} → session → {storage, sandbox, journal}`.
 
 pub mod broker;
-pub(crate) mod certificate;
 pub mod cli;
-pub mod config;
-pub mod disk;
 pub mod embedded;
 pub mod heap;
-pub mod http;
-pub mod journal;
-pub mod plugin;
-pub mod sandbox;
-pub mod secret;
-pub mod session;
-pub(crate) mod signal;
-pub mod storage;
-pub mod terminal;
-pub mod words;

@@ -12,8 +12,8 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::workspace::Workspace;
 
+mod circles;
 mod decisions;
-mod direction;
 mod documents;
 mod files;
 mod lock;
@@ -61,8 +61,6 @@ fn broken(tree: &Tree) -> Vec<String> {
             broken.extend(files::length(path, text));
             let code = rust::code(text);
             broken.extend(files::sleeps(path, &code));
-            broken.extend(direction::edges(path, &code));
-            broken.extend(direction::owners(path, &code));
         }
         if path.ends_with(".md") {
             broken.extend(documents::links(path, text, tree));
@@ -73,6 +71,7 @@ fn broken(tree: &Tree) -> Vec<String> {
     broken.extend(required(tree, documents::PROTOCOL, |text| documents::frames(text, &frames)));
     broken.extend(required(tree, "Cargo.lock", lock::wasmtime));
     broken.extend(decisions::decisions(tree));
+    broken.extend(circles::circles(tree));
     broken
 }
 

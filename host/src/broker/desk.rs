@@ -10,11 +10,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::home::broker_id;
 use super::{Checked, Loader, mounts};
-use crate::config;
-use crate::plugin::LiveMounts;
-use crate::sandbox::{Call, Error};
-use crate::session::{WORKSPACES, new_id};
-use crate::storage::{Grant, Mounter, Plan, Target};
+use sandbox_broker_config as config;
+use sandbox_broker_core::sandbox::{Call, Error};
+use sandbox_broker_core::storage::{Grant, Mounter, Plan, Target};
+use sandbox_broker_plugin::LiveMounts;
+use sandbox_broker_session::{WORKSPACES, new_id};
 
 /// One mount on the operator's desk.
 #[derive(Debug)]

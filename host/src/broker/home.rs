@@ -16,9 +16,9 @@ use anyhow::{Context as _, bail};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::disk;
-use crate::http::ConfigStatus;
-use crate::journal::Journal;
+use sandbox_broker_core::disk;
+use sandbox_broker_http::ConfigStatus;
+use sandbox_broker_journal::Journal;
 
 /// How often the directory is looked at, and, while something is wrong with
 /// it, whether that has passed.

@@ -15,11 +15,11 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
 use super::{Base, Checked, Embedded, Mounters, Surroundings, embedded_for, plan, provider};
-use crate::config::{Config, Kind};
-use crate::journal::{self, Entry, Record, State};
-use crate::plugin::LiveMounts;
-use crate::sandbox::{Listed, Provider};
-use crate::session::{self, Blueprint, LABEL_SESSION, Mount, Refused, Sessions};
+use sandbox_broker_config::{Config, Kind};
+use sandbox_broker_core::sandbox::{Listed, Provider};
+use sandbox_broker_journal::{self as journal, Entry, Record, State};
+use sandbox_broker_plugin::LiveMounts;
+use sandbox_broker_session::{self as session, Blueprint, LABEL_SESSION, Mount, Refused, Sessions};
 
 /// The generation of sessions from before this process.
 const BEFORE: u64 = 0;

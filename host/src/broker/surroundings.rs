@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use bytes::Bytes;
 
-use crate::config::PluginSource;
+use sandbox_broker_config::PluginSource;
 
 /// Where a broker finds what it needs.
 #[derive(Clone, Debug)]

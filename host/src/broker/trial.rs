@@ -13,11 +13,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::home::broker_id;
 use super::{Checked, Loader, TERMINAL_ENV, embedded_for, provider};
-use crate::config::Kind;
 use crate::embedded::Embedded;
-use crate::plugin::Secrets;
-use crate::sandbox::{Command, Provider, Spec};
-use crate::session::{LABEL_BROKER, LABEL_SESSION, new_id};
+use sandbox_broker_config::Kind;
+use sandbox_broker_core::sandbox::{Command, Provider, Spec};
+use sandbox_broker_plugin::Secrets;
+use sandbox_broker_session::{LABEL_BROKER, LABEL_SESSION, new_id};
 
 /// One provider, and what sessions would ask of it.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use hyper_util::client::proxy::matcher::Matcher;
 
 use super::Checked;
-use crate::config::{Grant, HostPattern, Scheme};
+use sandbox_broker_config::{Grant, HostPattern, Scheme};
 
 /// What the embedded server makes sandboxes with.
 const ISOLATES: &str = "bwrap";

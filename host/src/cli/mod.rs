@@ -24,7 +24,7 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpabl
 
 use crate::broker::{Checked, Loader, Surroundings};
 use crate::embedded;
-use crate::plugin;
+use sandbox_broker_plugin as plugin;
 
 /// Gives a browser or a command line a terminal in a sandbox of any provider.
 #[derive(Debug, Parser)]

@@ -21,8 +21,8 @@ use tower::{Service as _, ServiceExt as _};
 use url::Url;
 
 use super::proxied::{self, Connector, is_loopback};
-use crate::certificate::distrust;
-use crate::words::clean;
+use sandbox_broker_core::certificate::distrust;
+use sandbox_broker_core::words::clean;
 
 /// Time for a connection to be made, TLS included.
 const CONNECT_WITHIN: Duration = Duration::from_secs(15);

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use crate::broker::{Loader, Surroundings};
-use crate::config;
+use sandbox_broker_config as config;
 
 pub(super) async fn run(surroundings: Surroundings) -> anyhow::Result<ExitCode> {
     let _ = super::log::start("error");

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::remote;
-use crate::words::misleads;
+use sandbox_broker_core::words::misleads;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::broker::{Desk, Loader, Surroundings};
-use crate::storage::{Command, File, Plan, Step};
-use crate::words::misleads;
+use sandbox_broker_core::storage::{Command, File, Plan, Step};
+use sandbox_broker_core::words::misleads;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Action {

@@ -17,10 +17,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
 use crate::broker::{Loader, Surroundings, Trial};
-use crate::sandbox::{
+use sandbox_broker_core::sandbox::{
     Call, Code, Command, Download, Error, Exit, Fault, Location, PIPE_CHUNKS, SandboxRef, Size, Terminal, Upload,
 };
-use crate::words::clean;
+use sandbox_broker_core::words::clean;
 
 /// Time for one thing to be seen: a prompt's echo, the end of a process.
 const SEEN_WITHIN: Duration = Duration::from_secs(30);

@@ -12,11 +12,11 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sandbox_broker::config::{Grant, Limits};
-use sandbox_broker::plugin::{ComponentProvider, Engine, Plugin, Section};
-use sandbox_broker::sandbox::{
+use sandbox_broker_config::{Grant, Limits};
+use sandbox_broker_core::sandbox::{
     Call, Code, Command, Error, Exit, Location, Provider, SandboxRef, Size, Spec, Terminal, Upload,
 };
+use sandbox_broker_plugin::{ComponentProvider, Engine, Plugin, Section};
 use serde_json::{Value, json};
 use tokio::sync::{OnceCell, mpsc, oneshot};
 

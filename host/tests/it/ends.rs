@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::Method;
-use sandbox_broker::journal::{Journal as _, Sqlite};
+use sandbox_broker_journal::{Journal as _, Sqlite};
 use serde_json::{Value, json};
 
 use crate::support::faults::{Fault, Faults};

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
-use sandbox_broker::config::Limits;
-use sandbox_broker::plugin::{ComponentProvider, Engine, Section};
-use sandbox_broker::sandbox::{Call, Code, Location, Provider as _, SandboxRef, Upload};
+use sandbox_broker_config::Limits;
+use sandbox_broker_core::sandbox::{Call, Code, Location, Provider as _, SandboxRef, Upload};
+use sandbox_broker_plugin::{ComponentProvider, Engine, Section};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 

@@ -7,7 +7,7 @@ use crate::workspace::sha256_hex;
 pub(super) const PROTOCOL: &str = "docs/terminal-protocol.md";
 
 /// The definition of the frames, level by level.
-pub(super) const FRAMES: [&str; 2] = ["host/src/terminal/frames.rs", "host/src/terminal/level1/frames.rs"];
+pub(super) const FRAMES: [&str; 2] = ["host/terminal/src/frames.rs", "host/terminal/src/level1/frames.rs"];
 
 /// Folders whose paths a document may name in backticks.
 const FOLDERS: [&str; 8] = ["host/", "wit/", "sandboxd/", "sdk/", "plugins/", "web/", "xtask/", "docs/"];

@@ -7,8 +7,8 @@ use std::fmt;
 
 use http::StatusCode;
 
-use crate::signal;
-use crate::terminal::client::NotOpened;
+use sandbox_broker_core::signal;
+use sandbox_broker_terminal::client::NotOpened;
 
 /// Exit statuses of our own. Those below are the shell's.
 const BROKEN: u8 = 255;

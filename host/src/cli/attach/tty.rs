@@ -10,8 +10,8 @@ use anyhow::Context as _;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 use super::modes;
-use crate::terminal::level1::Cells;
-use crate::words::misleads;
+use sandbox_broker_core::words::misleads;
+use sandbox_broker_terminal::level1::Cells;
 
 /// Longest side of a terminal that the protocol knows.
 const MAX_SIDE: u16 = 1000;

@@ -24,9 +24,9 @@ use super::local::{Heard, Local};
 use super::screen::{Screen, Unwritable};
 use super::tty;
 use crate::cli::remote::{Broker, Connection};
-use crate::terminal::CloseCode;
-use crate::terminal::client::{Control, Link, Lost, Person, Told};
-use crate::terminal::level1::Cells;
+use sandbox_broker_terminal::CloseCode;
+use sandbox_broker_terminal::client::{Control, Link, Lost, Person, Told};
+use sandbox_broker_terminal::level1::Cells;
 
 /// First and longest pause before a lost connection is made again.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(8));

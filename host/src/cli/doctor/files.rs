@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::Finding;
-use crate::disk;
+use sandbox_broker_core::disk;
 
 /// Bytes that should be free for the state: the journal, compiled plugins, logs.
 const ROOM: u64 = 512 << 20;

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use crate::broker::{Checked, Loader, Surroundings};
-use crate::words::clean;
+use sandbox_broker_core::words::clean;
 
 /// Bytes of what a finding says, at most.
 const WORDS: usize = 2048;

@@ -19,8 +19,8 @@ use tokio::time::timeout;
 
 use super::Finding;
 use crate::broker::Checked;
-use crate::certificate::distrust;
-use crate::config::{Grant, HostPattern, Scheme};
+use sandbox_broker_config::{Grant, HostPattern, Scheme};
+use sandbox_broker_core::certificate::distrust;
 
 /// Time for one address to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);

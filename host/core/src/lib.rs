@@ -5,6 +5,7 @@
 
 pub mod certificate;
 pub mod disk;
+pub mod lock;
 pub mod sandbox;
 pub mod secret;
 pub mod signal;

@@ -1,9 +1,9 @@
 //! Invitations: whoever shows one may watch a session that is not theirs.
 //!
 //! Owns how an invitation is made and compared. Deliberately knows no person,
-//! and not what a guest may do. Nothing is stored for one: it is a code over
-//! the session's id, so it is good for as long as the session lives, whichever
-//! process of the broker serves that.
+//! and not what a guest may do. Nothing is stored: an invitation is a code over
+//! the session's id. It is valid while the session lives, whichever process of
+//! the broker serves the session.
 
 use std::fmt;
 
@@ -13,8 +13,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
-/// Keeps the codes from being those of anything else that is ever made with
-/// the key.
+/// Separates these codes from any others that are made with the same key.
 const PURPOSE: &[u8] = b"watch session ";
 
 /// Makes a broker's invitations.
@@ -22,14 +21,14 @@ const PURPOSE: &[u8] = b"watch session ";
 pub struct Invitations(Hmac<Sha256>);
 
 impl Invitations {
-    /// With the broker's key, at least 32 random bytes that nobody else has:
-    /// who has them may watch every session.
+    /// Uses the broker's key: at least 32 secret random bytes. Whoever has them
+    /// may watch every session.
     pub fn new(key: &[u8]) -> Self {
         Invitations(Hmac::new_from_slice(key).expect("HMAC takes a key of any length"))
     }
 
-    /// The one to this session.
-    pub(super) fn to(&self, session: &str) -> Invitation {
+    /// Returns the invitation to this session.
+    pub(crate) fn to(&self, session: &str) -> Invitation {
         let code = self.0.clone().chain_update(PURPOSE).chain_update(session).finalize();
         Invitation(URL_SAFE_NO_PAD.encode(code.into_bytes()).into())
     }
@@ -50,19 +49,19 @@ impl Invitation {
     /// Its length in bytes.
     pub const LEN: usize = 43;
 
-    /// One that was shown; none where it cannot be any.
+    /// Reads an invitation that somebody shows. None if the text cannot be one.
     pub fn shown(text: &str) -> Option<Self> {
         let good = text.len() == Self::LEN && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
         good.then(|| Invitation(text.into()))
     }
 
-    /// As it travels.
+    /// Its text, as it is sent.
     pub fn expose(&self) -> &str {
         &self.0
     }
 }
 
-/// Takes the same time wherever they differ.
+/// Compares in constant time.
 impl PartialEq for Invitation {
     fn eq(&self, other: &Self) -> bool {
         self.0.as_bytes().ct_eq(other.0.as_bytes()).into()

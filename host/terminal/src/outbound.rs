@@ -16,7 +16,7 @@ use super::frames::{BadFrame, ServerFrame, Status};
 use super::text::TextStream;
 use super::upgrade::Limits;
 use super::writer::{Sent, Writer};
-use sandbox_broker_session::{Event, Progress, Reader, Stage};
+use sandbox_broker_session::{Event, Reader, Stage, StageState};
 
 /// Bytes of output in one frame, at most. Under a flood, chunks are joined up
 /// to it; beyond it a frame's fixed costs no longer show, and a browser draws
@@ -74,9 +74,9 @@ pub(super) async fn pump(
 pub(super) fn progress(stage: &Stage) -> (&'static str, Option<u64>) {
     let ms = stage.elapsed.as_millis() as u64;
     match stage.state {
-        Progress::Started => ("begin", None),
-        Progress::Done => ("done", Some(ms)),
-        Progress::Failed => ("failed", Some(ms)),
+        StageState::Started => ("begin", None),
+        StageState::Done => ("done", Some(ms)),
+        StageState::Failed => ("failed", Some(ms)),
     }
 }
 

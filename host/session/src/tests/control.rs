@@ -12,7 +12,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A session that is kept for two hours, with the client "one", which drives.
+/// A kept session with the client "one", which drives. It is kept for two
+/// hours.
 async fn opened(bed: &Bed) -> (Client, Shell) {
     bed.change(|blueprint| blueprint.keep = 2 * HOUR);
     let one = bed.sessions.open(driver("one"), true).unwrap();
@@ -46,7 +47,7 @@ async fn who_comes_back_has_what_it_had() {
         let one = back("one");
         assert_eq!(roles([&one, &two]), FIRST);
     }
-    // Only one that took control on purpose keeps it.
+    // Only a client that took control on purpose keeps it.
     let one = back("one");
     assert!(two.take_control());
     leave(one, Leaving::Lost);

@@ -1,4 +1,4 @@
-//! Ends that nobody was there for.
+//! Ends of sessions for which no client was there.
 
 use tokio::time::{Instant, advance};
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::Phase;
 use sandbox_broker_core::sandbox::Exit;
 
-/// A session that is kept, whose client has left.
+/// A kept session whose client has left.
 async fn left(bed: &Bed) -> (String, fake::Shell) {
     let client = bed.sessions.open(driver("one"), true).unwrap();
     let shell = bed.fake.shell().await;
@@ -15,7 +15,7 @@ async fn left(bed: &Bed) -> (String, fake::Shell) {
     (id, shell)
 }
 
-/// What a client that comes now is told, to the end.
+/// What a client that comes now is told, up to the end.
 async fn told(bed: &Bed, id: &str) -> Told {
     let client = bed.sessions.join(id, driver("late")).unwrap();
     Told::read_to_end(client.reader_at(0, false)).await
@@ -33,7 +33,7 @@ async fn a_shell_that_exits_with_nobody_there_is_told_to_who_comes() {
     let session = bed.sessions.list().remove(0);
     assert_eq!((session.phase, session.sandbox), (Phase::Ended, None));
     assert!(matches!(session.outcome, Some(Outcome::Exited(Exit::Code(3)))));
-    // It takes nobody's place.
+    // The ended session takes nobody's place.
     let other = bed.open(None).unwrap();
     for _ in 0..3 {
         let told = told(&bed, &id).await;
@@ -115,7 +115,8 @@ async fn ends_that_are_kept_are_so_many_at_most() {
     bed.all_gone().await;
 }
 
-/// What is left to the next broker is no orphan of the one that goes.
+/// A session that is left to the next broker is no orphan of the broker that
+/// stops.
 #[tokio::test(start_paused = true)]
 async fn a_broker_that_shuts_down_takes_no_sandbox_for_an_orphan() {
     let bed = Bed::new();

@@ -1,4 +1,5 @@
-//! A provider in memory: does what its script says and records what was asked.
+//! A provider in memory. It does what its script says and records what it was
+//! asked.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,17 +15,17 @@ use super::soon;
 use sandbox_broker_core::sandbox::*;
 use sandbox_broker_core::storage::{self, Explanation, File, Grant, Mounter, Plan, Renewal, Step, Target};
 
-/// What the fake calls every terminal.
+/// The fake's name for every terminal.
 const PTY: &str = "1";
 
 /// How one call answers.
 #[derive(Clone, Debug)]
 pub(super) enum Reply {
-    /// Does what it was asked.
+    /// Does what it was asked to do.
     Do,
     /// Fails, having done nothing.
     Fail(Error),
-    /// Does what it was asked, and then fails to say so.
+    /// Does what it was asked to do, and then fails to say so.
     DoThenFail(Error),
     /// Never answers.
     Hang,
@@ -75,10 +76,10 @@ impl Shell {
 /// A process that was started.
 #[derive(Clone)]
 pub(super) struct Ran {
-    /// What it is called in [`Fake::asked`].
+    /// Its name in [`Fake::asked`].
     pub(super) name: String,
     pub(super) command: Command,
-    /// What it read, where it is one that reads.
+    /// What it read, if it reads.
     pub(super) stdin: Vec<u8>,
 }
 
@@ -97,13 +98,13 @@ pub(super) const UNMOUNT: &str = "umount";
 #[derive(Default)]
 struct Inner {
     scripts: HashMap<&'static str, Script>,
-    /// Id and labels of what lives.
+    /// Id and labels of each living sandbox.
     living: BTreeMap<String, BTreeMap<String, String>>,
     made: usize,
     /// Calls of this provider and of its mounter, and the programs that it ran.
     calls: Vec<(String, Instant)>,
     programs: HashMap<&'static str, VecDeque<(Duration, Exit, &'static str)>>,
-    /// What programs print, where they do.
+    /// What programs print, if they print.
     prints: HashMap<&'static str, VecDeque<Vec<Bytes>>>,
     ran: Vec<Ran>,
     daemons: Arc<Mutex<Vec<Daemon>>>,
@@ -139,12 +140,12 @@ impl Fake {
         self.lock().scripts.entry(call).or_default().push_back((after, reply));
     }
 
-    /// Ids of what lives.
+    /// Ids of the living sandboxes.
     pub(super) fn living(&self) -> Vec<String> {
         self.lock().living.keys().cloned().collect()
     }
 
-    /// Puts a sandbox there that no session made.
+    /// Adds a sandbox that no session made.
     pub(super) fn plant(&self, id: &str, labels: &[(&str, &str)]) {
         let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         self.lock().living.insert(id.to_owned(), labels);
@@ -353,14 +354,14 @@ impl Provider for Fake {
         command: &Command,
         mut stdin: mpsc::Receiver<Bytes>,
     ) -> Result<Process> {
-        // What the host itself runs is a script: of two arguments it makes a
-        // mount point, of three it puts a file there.
+        // What the host itself runs is a script. With two arguments it makes a
+        // mount point, with three it writes a file.
         let name = match (&*command.argv[0], command.argv.len()) {
             ("sh", 6) => "make",
             ("sh", 7) => "put",
             (name, _) => name,
         };
-        // Who the default user is.
+        // Prints the default user.
         let asks = name == "id";
         if !asks {
             self.play(name, call, |_| Ok(())).await?;
@@ -442,7 +443,7 @@ impl Provider for Fake {
 #[derive(Debug)]
 pub(super) struct FakeMounter {
     fake: Arc<Fake>,
-    /// What `plan` answers, but for its paths.
+    /// What `plan` answers, except for its paths.
     pub(super) plan: Mutex<Plan>,
     targets: Mutex<Vec<Target>>,
     released: Mutex<Vec<Grant>>,

@@ -1,5 +1,5 @@
-//! Sessions with storage that go from one broker to the next, by a shutdown or
-//! by a crash at any step.
+//! Sessions with storage that pass from one broker to the next, by a shutdown
+//! or by a crash at any step.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{Client, Phase};
 use sandbox_broker_core::sandbox::Exit;
 use sandbox_broker_core::storage::Grant;
 
-/// A session that is kept, with storage whose credentials run out.
+/// A kept session with storage whose credentials run out.
 async fn kept() -> (Bed, Arc<FakeMounter>, Client, Shell) {
     let (bed, mounter) = Bed::with_storage();
     mounter.set(|plan| plan.renew_after = Some(KEEP * 10));
@@ -21,7 +21,8 @@ async fn kept() -> (Bed, Arc<FakeMounter>, Client, Shell) {
     (bed, mounter, client, shell)
 }
 
-/// Stops the broker, which leaves the session; its id.
+/// Stops the broker, which leaves the session to the next one. Returns the
+/// session's id.
 async fn left_behind(bed: &Bed, client: Client) -> String {
     soon(bed.sessions.shutdown()).await;
     client.id().to_owned()
@@ -34,7 +35,8 @@ fn next(bed: &Bed, mounter: &Arc<FakeMounter>) -> Bed {
     next
 }
 
-/// The same, which has taken the session over; and a client that comes back.
+/// The same broker after it has taken the session over, and a client that comes
+/// back.
 async fn taken_over(bed: &Bed, mounter: &Arc<FakeMounter>, instance: &str, id: &str) -> (Bed, Client) {
     let next = next(bed, mounter);
     claim_all(&next, instance).await;
@@ -66,7 +68,7 @@ async fn storage_is_handed_to_the_next_broker_as_it_is() {
     let (next, client) = taken_over(&bed, &mounter, "2", &id).await;
     let _shell = next.fake.shell().await;
     ready(&mut client.reader_at(0, false)).await;
-    // Nobody but the earlier broker knows when the credentials end.
+    // Only the earlier broker knows when the credentials end.
     until(|| put(&next).len() == 2).await;
     assert_eq!(count(&next, &once), [1, 1, 1, 2], "what is mounted is not mounted again");
     assert_eq!(count(&next, &["renew"]), [1]);
@@ -219,8 +221,8 @@ async fn a_broker_that_stops_while_it_takes_a_session_over_leaves_it() {
     last.all_gone().await;
 }
 
-/// Between the sandbox and the first step of its mount: nothing is mounted,
-/// and what was prepared is given back all the same.
+/// A crash between the sandbox and the first step of its mount: nothing is
+/// mounted, and what was prepared is released all the same.
 #[tokio::test(start_paused = true)]
 async fn storage_that_was_prepared_and_not_mounted_is_given_back() {
     let (bed, mounter) = Bed::with_storage();
@@ -241,14 +243,15 @@ async fn storage_that_was_prepared_and_not_mounted_is_given_back() {
     drop(client);
 }
 
-/// A broker that is killed at any step of the storage leaves a session that
-/// the next one goes on with, or that the lease ends and whose storage the
-/// next one gives back.
+/// A broker that is killed at any step of the storage leaves one of two things:
+/// a session that the next one continues, or a session that its lease ends and
+/// whose storage the next one releases.
 #[test]
 fn a_crash_at_any_step_of_storage_leaves_a_record_of_every_mount() {
     type Script = Option<(&'static str, Reply)>;
     let hang = |call: &'static str| Some((call, Reply::Hang));
-    // What hangs when the broker is killed, and whether the shell ran by then.
+    // Which call hangs when the broker is killed, and whether the shell runs by
+    // then.
     let steps: [(&str, Script, bool); 9] = [
         ("before prepare is answered", hang("prepare"), false),
         ("before create is carried out", hang("create"), false),

@@ -1,5 +1,5 @@
 //! The pure state machine over random histories, against rules that hold for
-//! every one of them.
+//! every history.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -11,17 +11,17 @@ use tokio::time::Instant;
 
 use super::fake::error;
 use super::pattern;
-use crate::state::{Effect, Event, Machine, Presence, Terms};
-use crate::{Outcome, PENDING_INPUT, Progress, Stage, Step};
+use crate::policy::machine::{Attendance, Effect, Machine, MachineEvent, Terms};
+use crate::{Outcome, PENDING_INPUT, Stage, StageState, Step};
 use sandbox_broker_core::sandbox::{CHUNK_BYTES, Code, Exit, Fault, SandboxRef, Size};
 
 const IDLE: Duration = Duration::from_secs(100);
 const KEEP: Duration = Duration::from_secs(70);
 
-/// What is typed: the most that one history can send.
+/// What is typed. It is the most that one history can send.
 static TYPED: LazyLock<Bytes> = LazyLock::new(|| pattern(0, LONGEST * CHUNK_BYTES).into());
 
-/// Acts in a history.
+/// Number of acts in a history.
 const LONGEST: usize = 40;
 
 /// What may happen next, if the world is in a state in which it can.
@@ -33,8 +33,8 @@ enum Act {
     News,
     Unmounted,
     Released,
-    /// The shell runs in a terminal of the size that was asked for, or that is
-    /// another, or is not known; or it does not run.
+    /// The shell runs in a terminal of the size that was asked for, of another
+    /// size, or of an unknown size. Or it does not run.
     Opened(Opened),
     Resized(bool),
     Cleaned,
@@ -114,7 +114,7 @@ struct World {
     /// An earlier broker has begun it.
     taken_over: bool,
     left: bool,
-    /// By a broker that took its place.
+    /// Another broker took its place.
     replaced: bool,
     /// Asked and not yet answered, whether or not anybody still wants to know.
     preparing: bool,
@@ -125,7 +125,8 @@ struct World {
     /// Mounting has begun; all is mounted.
     mount_begun: bool,
     mounted: bool,
-    /// There is something to save, and it is not known to be saved or lost.
+    /// There is something to save. It is not known yet whether it is saved or
+    /// lost.
     unsaved: bool,
     unmounts: usize,
     releases: usize,
@@ -136,7 +137,7 @@ struct World {
     opened: bool,
     resizing: bool,
     cleaning: bool,
-    /// The terminal's output has not ended; its shell has not.
+    /// The terminal's output has not ended. Its shell has not ended.
     flowing: bool,
     alive: bool,
     /// The shell has ended, well or not, and when.
@@ -145,7 +146,7 @@ struct World {
     /// Somebody has ended it by hand.
     killed: bool,
     stopped: bool,
-    /// Who is yet to be told the end is waited for.
+    /// The machine waits for clients that have not been told the end.
     awaiting: bool,
     /// When the outcome was told.
     told: Option<Instant>,
@@ -225,7 +226,7 @@ impl World {
         world
     }
 
-    fn step(&mut self, event: Event) {
+    fn step(&mut self, event: MachineEvent) {
         let effects = self.machine.step(event, self.now);
         self.apply(effects);
         if self.ended == 0 && self.opened && self.alive && !self.resizing && self.failed != Some(self.wanted) {
@@ -329,7 +330,7 @@ impl World {
                 }
                 Effect::Stage(stage) => {
                     assert!(self.ready == 0 || stage.name == Step::Mount, "stages come before ready, but news");
-                    self.failed_stages += usize::from(stage.state == Progress::Failed);
+                    self.failed_stages += usize::from(stage.state == StageState::Failed);
                 }
                 Effect::Ready(size) => {
                     assert_eq!(size, self.size.unwrap_or(self.wanted));
@@ -349,41 +350,53 @@ impl World {
         }
     }
 
-    /// The sandbox stays: its shell's last output, or a client that is to be
-    /// told, is waited for.
+    /// The sandbox stays: the machine waits for the shell's last output, or for
+    /// a client that has not been told.
     fn is_kept(&self) -> bool {
         self.stays && self.exited.is_some() && (self.flowing || self.awaiting)
     }
 
-    /// Does it, where it can happen.
+    /// Does it, if it can happen.
     fn act(&mut self, act: Act) {
         match act {
             Act::Prepared(ok) if self.preparing && self.releases == 0 => {
                 (self.preparing, self.prepared) = (false, ok);
-                self.step(Event::Prepared(if ok { Ok(()) } else { Err(error(Fault::Operator, Code::NotFound)) }));
+                self.step(MachineEvent::Prepared(if ok {
+                    Ok(())
+                } else {
+                    Err(error(Fault::Operator, Code::NotFound))
+                }));
                 assert_eq!((self.creating, self.ended, self.releases), (ok, usize::from(!ok), usize::from(!ok)));
             }
             Act::Mounted(ok) if self.mounting && self.releases == 0 && self.unmounts == 0 => {
                 (self.mounting, self.mounted) = (false, ok);
-                self.step(Event::Mounted(if ok { Ok(()) } else { Err(error(Fault::Operator, Code::NotFound)) }));
+                self.step(MachineEvent::Mounted(if ok { Ok(()) } else { Err(error(Fault::Operator, Code::NotFound)) }));
                 assert_eq!((self.opening, self.ended, self.unmounts), (ok, usize::from(!ok), usize::from(!ok)));
             }
             // An answer that crossed with an order changes nothing.
             Act::Prepared(ok) if self.preparing && self.releasing => {
                 self.preparing = false;
-                self.ignored(Event::Prepared(if ok { Ok(()) } else { Err(error(Fault::Operator, Code::NotFound)) }));
+                self.ignored(MachineEvent::Prepared(if ok {
+                    Ok(())
+                } else {
+                    Err(error(Fault::Operator, Code::NotFound))
+                }));
             }
             Act::Mounted(ok) if self.mounting && (self.unmounting || self.releasing) => {
                 self.mounting = false;
-                self.ignored(Event::Mounted(if ok { Ok(()) } else { Err(error(Fault::Operator, Code::NotFound)) }));
+                self.ignored(MachineEvent::Mounted(if ok {
+                    Ok(())
+                } else {
+                    Err(error(Fault::Operator, Code::NotFound))
+                }));
             }
             Act::Unmounted if self.unmounting && !self.unsaved && self.releasing => {
                 self.unmounting = false;
-                self.ignored(Event::Unmounted);
+                self.ignored(MachineEvent::Unmounted);
             }
             Act::Unmounted if self.unmounting && self.unsaved => {
                 (self.unmounting, self.unsaved) = (false, false);
-                self.step(Event::Unmounted);
+                self.step(MachineEvent::Unmounted);
                 let kills = usize::from(!self.is_kept());
                 assert_eq!((self.kills, self.releases), (kills, 1), "the sandbox goes when its storage is saved");
                 let awaited = self.stays && self.exited == Some(true) && !self.flowing;
@@ -392,18 +405,18 @@ impl World {
             }
             Act::Released if self.releasing => {
                 self.releasing = false;
-                self.step(Event::Released);
+                self.step(MachineEvent::Released);
             }
             Act::News if self.storage => {
                 let stage = Stage::failed(Step::Mount, "the mount died", Duration::ZERO);
-                let effects = self.machine.step(Event::News(stage), self.now);
+                let effects = self.machine.step(MachineEvent::News(stage), self.now);
                 assert_eq!(effects.len(), 1 - self.ended, "news is told until the end");
             }
             Act::Created(answer) if self.creating => {
                 self.creating = false;
                 self.made = matches!(answer, Answer::Made);
                 let (abandoned, before) = (self.ended > 0, (self.kills, self.finds));
-                self.step(Event::Created(match answer {
+                self.step(MachineEvent::Created(match answer {
                     Answer::Made => Ok(SandboxRef { id: "made".to_owned(), state: Bytes::new() }),
                     Answer::SurelyNot => Err(error(Fault::Operator, Code::PermissionDenied)),
                     Answer::Unknown => Err(error(Fault::Provider, Code::DeadlineExceeded)),
@@ -427,7 +440,7 @@ impl World {
                     self.last_activity = self.now;
                 }
                 let error = || error(Fault::Plugin, Code::Internal);
-                self.step(Event::Opened(ok.then_some(self.size).ok_or_else(error)));
+                self.step(MachineEvent::Opened(ok.then_some(self.size).ok_or_else(error)));
                 if ok {
                     assert_eq!(self.written, self.sent, "all that was kept is sent");
                 }
@@ -435,11 +448,15 @@ impl World {
             Act::Resized(ok) if self.resizing => {
                 self.resizing = false;
                 self.failed = if ok { None } else { self.size.take() };
-                self.step(Event::Resized(if ok { Ok(()) } else { Err(error(Fault::Provider, Code::Unavailable)) }));
+                self.step(MachineEvent::Resized(if ok {
+                    Ok(())
+                } else {
+                    Err(error(Fault::Provider, Code::Unavailable))
+                }));
             }
             Act::Cleaned if self.cleaning => {
                 self.cleaning = false;
-                self.step(Event::Cleaned);
+                self.step(MachineEvent::Cleaned);
             }
             Act::Input(len) if self.machine.wants_input() => {
                 assert!(!self.input_closed);
@@ -448,28 +465,28 @@ impl World {
                 if self.alive {
                     self.last_activity = self.now;
                 }
-                self.step(Event::Input(bytes));
+                self.step(MachineEvent::Input(bytes));
                 assert!(self.sent - self.written < PENDING_INPUT + CHUNK_BYTES, "what is kept is bounded");
             }
             Act::Resize(cols) => {
                 self.wanted = Size { cols, rows: 24 };
-                // A wish after a failure is a new one, the same size included.
+                // A wish after a failure is a new wish, even for the same size.
                 self.failed = self.failed.filter(|_| self.resizing);
-                self.step(Event::Resize(self.wanted));
+                self.step(MachineEvent::Resize(self.wanted));
             }
             Act::Output if self.flowing => {
                 self.last_activity = self.now;
-                self.step(Event::Output);
+                self.step(MachineEvent::Output);
             }
             Act::Drained if self.flowing => {
                 self.flowing = false;
-                self.step(Event::Drained);
+                self.step(MachineEvent::Drained);
             }
             Act::Exited(ok) if self.alive => {
                 self.alive = false;
                 (self.exited, self.exited_at) = (Some(ok), Some(self.now));
                 self.resizing = false;
-                self.step(Event::Exited(if ok {
+                self.step(MachineEvent::Exited(if ok {
                     Ok(Exit::Code(0))
                 } else {
                     Err(error(Fault::Plugin, Code::Internal))
@@ -484,44 +501,44 @@ impl World {
             }
             Act::Replaced if self.stays && (self.opening || self.alive) => {
                 (self.opening, self.replaced) = (false, true);
-                self.step(Event::Replaced);
+                self.step(MachineEvent::Replaced);
                 assert!(self.left && (self.ended, self.closed) == (1, 1), "it is left alone at once");
             }
             Act::Fetched if self.awaiting => {
                 self.awaiting = false;
-                self.step(Event::Fetched);
+                self.step(MachineEvent::Fetched);
                 assert_eq!((self.kills, self.closed), (1, 0), "the end is kept without the sandbox");
             }
             Act::LeaseLost if self.kept && self.kills == 0 && !self.left => {
                 self.unsaved = false;
-                self.step(Event::LeaseLost(error(Fault::Provider, Code::NotFound)));
+                self.step(MachineEvent::LeaseLost(error(Fault::Provider, Code::NotFound)));
                 assert_eq!((self.ended, self.kills, self.releases), (1, 1, usize::from(self.storage)));
             }
             Act::Clients(0) if self.stays => {
                 self.away = self.away.or(Some(self.now));
                 let before = (self.ended, self.hung_up);
-                self.step(Event::Clients(Presence::Away));
+                self.step(MachineEvent::Clients(Attendance::Away));
                 assert_eq!(before, (self.ended, self.hung_up), "it waits for its clients");
             }
             Act::Clients(0) => {
-                self.step(Event::Clients(Presence::Away));
+                self.step(MachineEvent::Clients(Attendance::Away));
                 assert_eq!(self.ended, 1, "it ends at once, whatever it was doing");
             }
             Act::Clients(_) => {
                 if self.away.take().is_some() {
                     self.last_activity = self.now;
                 }
-                self.step(Event::Clients(Presence::Here));
+                self.step(MachineEvent::Clients(Attendance::Here));
             }
             Act::Aged => {
                 let (before, closed) = (self.ended, self.closed);
-                self.step(Event::Aged(IDLE));
+                self.step(MachineEvent::Aged(IDLE));
                 assert!(self.ended == 1 || self.opened && self.hung_up && self.unsaved, "at once, or when it is saved");
                 assert!(before == 0 || self.closed == closed, "an end that is kept stays so");
             }
             Act::Kill => {
                 self.killed = true;
-                self.step(Event::Kill);
+                self.step(MachineEvent::Kill);
                 assert_eq!(self.closed, self.ended, "nobody comes for what was ended by hand");
                 assert!(!self.left || self.ended == 1);
                 assert!(self.ended == 1 || self.opened && self.hung_up && self.unsaved, "at once, or when it is saved");
@@ -533,7 +550,7 @@ impl World {
                 let exited = self.stays && self.exited == Some(true) && self.kills == 0 && self.closed == 0;
                 let before = self.left;
                 self.stopped = true;
-                self.step(Event::Shutdown);
+                self.step(MachineEvent::Shutdown);
                 assert!(self.ended == 1 || self.opened && self.hung_up && self.unsaved, "at once, or when it is saved");
                 assert_eq!(self.closed, self.ended);
                 assert_eq!(self.left, before || stays || exited && released, "what can be gone on with stays");
@@ -550,7 +567,7 @@ impl World {
                 let due = self.machine.deadline().is_some_and(|deadline| self.now >= deadline);
                 assert_eq!(idle || away || late || closes, due, "the deadline is the first of these");
                 let before = self.ended;
-                self.step(Event::Time);
+                self.step(MachineEvent::Time);
                 assert_eq!(self.ended - before, usize::from(away || (idle || late) && !self.unsaved));
                 assert!(self.hung_up || !idle && !late);
                 assert!(self.closed == 1 || !closes, "nobody comes for it any more");
@@ -576,12 +593,12 @@ impl World {
         }
     }
 
-    fn ignored(&mut self, event: Event) {
+    fn ignored(&mut self, event: MachineEvent) {
         let effects = self.machine.step(event, self.now);
         assert!(effects.is_empty(), "{effects:?} for an answer that nobody waits for");
     }
 
-    /// Answers all that is open, until the machine is finished.
+    /// Answers everything that is unanswered, until the machine is finished.
     fn settle(&mut self) {
         self.act(Act::Kill);
         self.act(Act::Created(Answer::Made));

@@ -8,8 +8,8 @@ use tokio::time::{Instant, advance, timeout};
 
 use super::fake::{Reply, Shell, error, unavailable};
 use super::*;
-use crate::install::SH;
-use crate::tape::Tape;
+use crate::Tape;
+use crate::recorder::command::SH;
 use crate::{Asker, Denied, Leaving, Role, SlowClient, WINDOW};
 use sandbox_broker_core::sandbox::{CHUNK_BYTES, Call, Code, Exit, Fault, SandboxRef, Size};
 use sandbox_broker_journal::Journal;
@@ -20,7 +20,7 @@ fn join(client: &str, role: Role, size: Option<Size>) -> Join {
     Join { client: client.into(), returns: true, role, size, ..Join::default() }
 }
 
-/// A session that is kept, with its first client, and its shell.
+/// A kept session with its first client and its shell.
 async fn kept(bed: &Bed) -> (Client, Shell) {
     let client = bed.sessions.open(driver("one"), true).unwrap();
     let shell = bed.fake.shell().await;
@@ -254,7 +254,7 @@ async fn frozen_viewers_stop_nobody() {
         ready(reader).await;
         let told = soon(reader.next()).await;
         let Some(Event::Behind { from: 0, to, end: 10_000_000 }) = told else { panic!("{told:?}") };
-        assert!(to >= 10_000_000 - super::super::KEPT - 50_000, "what is held is bounded");
+        assert!(to >= 10_000_000 - crate::KEPT - 50_000, "what is held is bounded");
     }
     drop((viewers, client));
     bed.all_gone().await;
@@ -335,7 +335,7 @@ async fn a_shutdown_leaves_kept_sessions_to_the_next_broker() {
 
     let next = Bed::on(Arc::clone(&bed.fake), Arc::clone(&bed.journal));
     claim_all(&next, "2").await;
-    // At once: its shell is still looked for.
+    // At once, while its shell is still looked for.
     let client = next.sessions.join(&id, driver("one")).unwrap();
     assert_eq!(client.epoch(), 2, "the provider's own terminal numbers anew");
     let mut reader = client.reader_at(0, false);
@@ -398,8 +398,8 @@ async fn a_broker_that_stops_before_it_has_found_its_sessions_leaves_them_too() 
     }
 }
 
-/// A broker that is killed at any step leaves nothing that the next one does
-/// not end or go on with.
+/// A broker that is killed at any step leaves nothing that the next one neither
+/// ends nor continues.
 #[test]
 fn a_crash_at_any_step_leaves_a_record_of_every_sandbox() {
     // Which call of the provider hangs, having done its work or not, when the
@@ -502,7 +502,7 @@ async fn a_guest_watches_and_changes_nothing() {
     other.kill();
     drop(other);
 
-    // Of the driver's own name, and as a driver.
+    // A guest with the driver's own name, who asks to drive.
     let guest = bed.sessions.join(client.id(), invited("one", &invitation)).unwrap();
     assert_ne!(guest.name(), client.name());
     let whose: Vec<_> = client.summary().clients.into_iter().map(|one| one.guest).collect();
@@ -514,7 +514,8 @@ async fn a_guest_watches_and_changes_nothing() {
     assert_eq!(client.summary().size, Some(large), "a guest has no say in it");
     let reader = guest.reader_at(0, false);
 
-    // A guest that goes leaves nothing that the user's next window would take for its own.
+    // A guest that leaves takes nothing along that the user's next window would
+    // take for its own.
     drop(guest);
     let mut guests: Vec<_> =
         (0..32).map(|i| bed.sessions.join(client.id(), invited(&format!("g{i}"), &invitation)).unwrap()).collect();

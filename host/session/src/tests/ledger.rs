@@ -7,7 +7,7 @@ use super::*;
 use crate::ledger::{Ledger, Noted};
 use sandbox_broker_journal::{Entry, Record, Result};
 
-/// A journal whose first update waits, as one of a database that is busy.
+/// A journal whose first update waits, like that of a busy database.
 #[derive(Debug)]
 struct Delayed {
     memory: Memory,
@@ -67,7 +67,7 @@ fn owner(instance: &str) -> Owner {
     Owner { broker: "b".to_owned(), instance: instance.to_owned() }
 }
 
-/// The page of a session of which a sandbox is about to be made.
+/// The page of a session whose sandbox is about to be made.
 async fn page(journal: &Arc<Delayed>) -> Ledger {
     let entry = Entry {
         state: State::Intent,

@@ -1,5 +1,5 @@
-//! A recorder that lies: whoever owns the shell's user may have replaced it. It
-//! harms its own session at most, and is named in words.
+//! A recorder that lies. Whoever owns the shell's user may have replaced it. It
+//! harms its own session at most, and the error names it.
 
 use bytes::Bytes;
 use sandbox_recorder::wire::{self, Hello, MAX_DATA, MAX_OFFSET, ToBroker};
@@ -7,8 +7,8 @@ use tokio::sync::mpsc;
 
 use super::fake::Fake;
 use super::*;
-use crate::install::SH;
-use crate::tape::Tape;
+use crate::Tape;
+use crate::recorder::command::SH;
 use crate::{Asker, MAX_SCREEN, Piece};
 use sandbox_broker_core::sandbox::{Call, Code, Error, Exit, Fault, Result, SandboxRef};
 
@@ -55,13 +55,13 @@ async fn a_screen_is_what_was_drawn_and_nothing_after_its_end() {
         fake.prints(SH, said);
         assert_eq!(tape(&fake).screen(7, Asker::Own).await.unwrap_err().code, Code::DataLoss);
     }
-    // One that never ends.
+    // A screen that never ends.
     fake.prints(SH, vec![screen("a")]);
     fake.program(SH, Duration::from_secs(3600), Exit::Code(0), "");
     assert_eq!(tape(&fake).screen(7, Asker::Own).await.unwrap_err().code, Code::DeadlineExceeded);
 }
 
-/// What is read between two offsets of a recorder that says this.
+/// What is read between two offsets if the recorder says this.
 async fn read(said: Vec<Bytes>) -> Result<Vec<Piece>> {
     let fake = Fake::new("fake");
     fake.prints(SH, said);
@@ -89,8 +89,8 @@ async fn old_output_is_what_was_asked_for() {
     }
 }
 
-/// How a session's connection to a recorder ends that says this each time, and
-/// the output until then.
+/// How a session's connection ends if the recorder says this each time, and the
+/// output until then.
 async fn attached(said: &[Bytes]) -> (Error, Vec<Piece>) {
     let fake = Fake::new("fake");
     for _ in 0..100 {
@@ -142,7 +142,7 @@ async fn a_greeting_that_cannot_be_is_refused() {
     }
 }
 
-/// Of an older or a newer broker, whatever else it says differently.
+/// A recorder of an older or a newer broker, whatever else it says differently.
 #[tokio::test(start_paused = true)]
 async fn a_recorder_of_another_version_is_refused_in_words() {
     for (version, more) in [(wire::VERSION - 1, &b""[..]), (wire::VERSION + 1, b"what else there is then")] {
@@ -151,7 +151,7 @@ async fn a_recorder_of_another_version_is_refused_in_words() {
         let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
         fake.prints(SH, vec![[&[hello(0)[0]][..], &length, &payload].concat().into()]);
         let error = tape(&fake).resume(4).await.map(drop).unwrap_err();
-        // The operator's matter, which no time mends.
+        // The operator must act. Time alone does not help.
         assert_eq!((error.fault, error.code), (Fault::Operator, Code::FailedPrecondition));
         assert_eq!(
             error.message,

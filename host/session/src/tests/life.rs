@@ -27,7 +27,7 @@ async fn stages_then_ready_then_output_then_the_end() {
     shell.exit(Ok(Exit::Code(3)));
 
     let told = Told::read_to_end(reader).await;
-    use {Progress::*, Step::*};
+    use {StageState::*, Step::*};
     assert_eq!(told.stages, [(Create, Started), (Create, Done), (Shell, Started), (Shell, Done)]);
     assert!(matches!(&told.ready, Some(Event::Ready { session, offset: 0, provider, isolation: Some(_), live: 0, .. })
         if **session == *client.id() && &**provider == "fake"));
@@ -75,7 +75,7 @@ async fn a_create_that_fails_for_certain_is_told_and_nothing_is_looked_for() {
     bed.fake.script("create", SLOW, Reply::Fail(error(Fault::Operator, Code::Unauthenticated)));
     let client = bed.open(None).unwrap();
     let told = Told::read_to_end(client.reader()).await;
-    assert_eq!(told.stages, [(Step::Create, Progress::Started), (Step::Create, Progress::Failed)]);
+    assert_eq!(told.stages, [(Step::Create, StageState::Started), (Step::Create, StageState::Failed)]);
     assert_eq!(told.ended(), "Failed to create sandbox: scripted Unauthenticated");
     assert!(matches!(&told.outcome, Some(Outcome::Failed(error)) if error.fault == Fault::Operator));
     bed.all_gone().await;
@@ -115,7 +115,7 @@ async fn a_shell_that_cannot_start_is_told_and_its_sandbox_killed() {
     bed.fake.script("open", SLOW, Reply::Fail(error(Fault::Provider, Code::FailedPrecondition)));
     let client = bed.open(None).unwrap();
     let told = Told::read_to_end(client.reader()).await;
-    assert_eq!(told.stages.last(), Some(&(Step::Shell, Progress::Failed)));
+    assert_eq!(told.stages.last(), Some(&(Step::Shell, StageState::Failed)));
     assert_eq!(told.ended(), "Failed to start the shell: scripted FailedPrecondition");
     bed.all_gone().await;
     assert_eq!(bed.fake.asked("kill").len(), 1);
@@ -248,7 +248,7 @@ async fn one_person_does_not_take_every_session() {
     drop(adas);
     bed.all_gone().await;
     open(Some("ada")).unwrap();
-    // Where nobody signs in there are no people to tell apart.
+    // If nobody signs in, there are no people to tell apart.
     (0..3).for_each(|_| drop(open(None).unwrap()));
     bed.all_gone().await;
 }

@@ -8,8 +8,8 @@ use futures_util::FutureExt as _;
 use tokio::time::timeout;
 
 use super::*;
-use crate::event::Readiness;
-use crate::log::Appender;
+use crate::output::appender::Appender;
+use crate::output::event::Readiness;
 use crate::{Durability, Reader, Stage, WINDOW};
 use sandbox_broker_core::sandbox::{Exit, Size};
 
@@ -75,7 +75,7 @@ async fn a_size_stands_between_what_was_written_for_it_and_what_was_not() {
     log.append(Bytes::from_static(b"more"));
     let all = [(None, b"eighty".to_vec()), (Some(120), vec![]), (None, b"more".to_vec())];
     assert_eq!(told(&mut live).await, all);
-    // Told where it stands, though nothing follows yet.
+    // The news is told at its place, although nothing follows yet.
     log.resized(None, size(80));
     assert_eq!(told(&mut live).await, [(Some(80), vec![])]);
     log.append(Bytes::from_static(b"!"));
@@ -101,7 +101,8 @@ async fn who_has_a_screen_is_told_what_changed_after_it() {
     log.append(pattern(0, 100).into());
     let mut reader = log.source().reader_at(0, false);
     ready(&mut reader).await;
-    // Of a screen that is ahead of the log, which has yet to hear of its size.
+    // The size of a screen that is ahead of the log. The log has not heard of
+    // that size yet.
     reader.go_to(110);
     reader.knows_size(110, size(120));
     assert!(reader.next().now_or_never().is_none());
@@ -111,7 +112,8 @@ async fn who_has_a_screen_is_told_what_changed_after_it() {
     log.append(pattern(110, 2).into());
     log.resized(None, size(90));
     assert_eq!(told(&mut reader).await, [(None, pattern(110, 2)), (Some(90), vec![])]);
-    // And who goes on after a gap is told the size that was set in it.
+    // A reader that continues after a gap is told the size that was set in the
+    // gap.
     let mut reader = log.source().reader_at(0, false);
     ready(&mut reader).await;
     reader.go_to(112);
@@ -368,7 +370,7 @@ async fn a_log_without_its_driver_ends() {
     assert!(told.ended().contains("fault of the broker"));
 }
 
-/// Real threads, because a wake-up is lost between two of them or not at all.
+/// Real threads, because a wake-up is lost between two threads or not at all.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_wake_up_is_lost_between_threads() {
     const BYTES: u64 = 200_000;
@@ -392,7 +394,7 @@ async fn no_wake_up_is_lost_between_threads() {
 }
 
 /// Each byte is added just when the reader, having told of the last one, looks
-/// for the next: a wake-up lost there is made good by nothing.
+/// for the next. Nothing makes good for a wake-up that is lost there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_wake_up_is_lost_between_the_look_and_the_wait() {
     const ROUNDS: u64 = 200_000;

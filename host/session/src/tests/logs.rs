@@ -17,9 +17,10 @@ struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Lines {
     fn capture(&self) -> DefaultGuard {
-        // While there is one subscriber, tracing asks the one of whichever
-        // thread comes to an event first whether anybody wants it, and keeps
-        // the answer for all: so that no other test says no.
+        // While there is one subscriber, tracing asks the subscriber of the
+        // thread that comes to an event first whether anybody wants the event,
+        // and keeps that answer for all threads. This keeps another test's
+        // thread from saying no.
         let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
         let lines = self.clone();
         let subscriber = tracing_subscriber::fmt()

@@ -25,16 +25,16 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::{
-    Blueprint, Client, Event, Invitation, Invitations, Join, Mount, Outcome, Progress, Reader, Refused, Sessions,
-    SizeRule, SlowClient, Step,
+    Blueprint, Client, Event, Invitation, Invitations, Join, Mount, Outcome, Reader, Refused, Sessions, SizeRule,
+    SlowClient, StageState, Step,
 };
 use fake::{Fake, FakeMounter};
 use sandbox_broker_core::sandbox::{Command, Size};
 use sandbox_broker_journal::memory::Memory;
 use sandbox_broker_journal::{Journal, Owner, State};
 
-/// Longer than anything here may take by the stopped clock. A wait that can
-/// no longer end reaches it at once.
+/// Longer than anything here may take by the stopped clock. A wait that nothing
+/// ends reaches it at once.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
 const IDLE: Duration = Duration::from_secs(3600);
@@ -57,7 +57,7 @@ impl Bed {
         Bed::on(Fake::new("fake"), Arc::default())
     }
 
-    /// With what an earlier broker has left.
+    /// A table that starts with what an earlier broker has left.
     fn on(fake: Arc<Fake>, journal: Arc<Memory>) -> Self {
         let mut first = blueprint(&fake);
         first.journal = Arc::clone(&journal) as _;
@@ -65,7 +65,7 @@ impl Bed {
         Bed { fake, journal, sessions: Sessions::new(current), blueprint, tasks: tasks() }
     }
 
-    /// With storage at [`FILES`].
+    /// A table whose sessions have storage at [`FILES`].
     fn with_storage() -> (Self, Arc<FakeMounter>) {
         let bed = Bed::new();
         let mounter = FakeMounter::new(&bed.fake);
@@ -119,7 +119,7 @@ fn driver(client: &str) -> Join {
     Join { client: client.into(), returns: true, ..Join::default() }
 }
 
-/// Goes on, as a later process `instance`, with what there is in the journal.
+/// Continues, as a later process `instance`, with what is in the journal.
 fn claim_all(bed: &Bed, instance: &str) -> impl Future<Output = ()> {
     let (journal, sessions) = (Arc::clone(&bed.journal), bed.sessions.clone());
     let mut next = (**bed.blueprint.borrow()).clone();
@@ -164,10 +164,10 @@ async fn soon<T>(wait: impl Future<Output = T>) -> T {
     timeout(PATIENCE, wait).await.expect("it never comes")
 }
 
-/// All that a reader is told, to the end.
+/// All that a reader is told, up to the end.
 #[derive(Debug, Default)]
 struct Told {
-    stages: Vec<(Step, Progress)>,
+    stages: Vec<(Step, StageState)>,
     /// What was said about storage and the way to the shell after `ready`.
     news: Vec<String>,
     ready: Option<Event>,
@@ -227,7 +227,7 @@ async fn ready(reader: &mut Reader) {
     }
 }
 
-/// Bytes of which no stretch equals another at a different offset.
+/// Bytes in which no stretch equals another at a different offset.
 fn pattern(from: u64, len: usize) -> Vec<u8> {
     (from..).take(len).map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::fake::{DAEMON, Reply, UNMOUNT, error, unavailable};
 use super::*;
-use crate::mount::{PREPARE_DEADLINE, SHUTDOWN_SHARE};
+use crate::storage::{PREPARE_DEADLINE, SHUTDOWN_SHARE};
 use crate::{Phase, SHUTDOWN_DEADLINE};
 use sandbox_broker_core::sandbox::{Code, Exit, Fault};
 use sandbox_broker_core::storage::Grant;
@@ -23,7 +23,7 @@ impl Bed {
     }
 
     /// The mounts are unmounted, then the sandbox is ended, and everything is
-    /// given back, each once.
+    /// released, each once.
     async fn all_saved_and_gone(&self) {
         self.all_gone().await;
         let [unmount, kill, release] = self.order([UNMOUNT, "kill", "release"]);
@@ -66,7 +66,7 @@ async fn storage_is_prepared_before_the_sandbox_and_mounted_before_the_shell() {
 
     shell.exit(Ok(Exit::Code(0)));
     let told = Told::read_to_end(reader).await;
-    use {Progress::*, Step::*};
+    use {StageState::*, Step::*};
     assert_eq!(told.stages, [Storage, Create, Mount, Shell].map(|step| [(step, Started), (step, Done)]).concat());
     assert_eq!(told.news, [""; 0]);
     bed.all_saved_and_gone().await;
@@ -113,12 +113,12 @@ async fn several_mounts_are_mounted_in_their_order_and_unmounted_together() {
     assert_eq!(mounter.released().len(), 2);
 }
 
-/// The words of a start that fails, and which calls came.
+/// The message of a start that fails, and which calls were made.
 async fn fails(bed: &Bed) -> (Told, Vec<String>) {
     let client = bed.open(None).unwrap();
     let told = Told::read_to_end(client.reader()).await;
     bed.all_gone().await;
-    assert_eq!(told.stages.last().map(|(_, state)| *state), Some(Progress::Failed));
+    assert_eq!(told.stages.last().map(|(_, state)| *state), Some(StageState::Failed));
     assert_eq!(bed.fake.asked("release").len(), 1, "whatever was prepared is given back");
     assert_eq!(bed.fake.asked("open").len(), 0, "no shell starts without its storage");
     (told, bed.fake.diary())
@@ -130,7 +130,7 @@ async fn storage_that_cannot_be_used_costs_no_sandbox() {
     bed.fake.script("prepare", Duration::ZERO, Reply::Fail(error(Fault::Operator, Code::Unauthenticated)));
     let (told, diary) = fails(&bed).await;
     assert_eq!(told.ended(), "Failed to prepare Azure Blob Storage: scripted Unauthenticated");
-    assert_eq!(told.stages.last(), Some(&(Step::Storage, Progress::Failed)));
+    assert_eq!(told.stages.last(), Some(&(Step::Storage, StageState::Failed)));
     assert_eq!(diary, ["prepare", "release"]);
     assert_eq!(mounter.released(), [Grant::default()]);
 }
@@ -203,7 +203,7 @@ async fn every_step_of_a_mount_that_fails_is_told_and_leaves_nothing() {
     for (name, break_it, words) in breaks {
         let (bed, mounter) = Bed::with_storage();
         if ["explained", "last words"].contains(&name) {
-            // Its end is noticed while the proof is still missing.
+            // The end of the process is noticed before the mount is proved.
             (0..200).for_each(|_| bed.fake.program("verify", Duration::ZERO, Exit::Code(1), ""));
         }
         break_it(&bed.fake);
@@ -212,7 +212,7 @@ async fn every_step_of_a_mount_that_fails_is_told_and_leaves_nothing() {
         let words = words.replace("WORKSPACE", &workspace);
         let said = told.ended();
         assert_eq!(said, format!("Failed to mount Azure Blob Storage at /workspace/files: {words}"), "{name}");
-        assert_eq!(told.stages.last(), Some(&(Step::Mount, Progress::Failed)), "{name}");
+        assert_eq!(told.stages.last(), Some(&(Step::Mount, StageState::Failed)), "{name}");
         let at = |call| diary.iter().position(|had| had == call);
         assert!(at("kill").is_some() && at("kill") > at(UNMOUNT), "{name}: {diary:?}");
     }
@@ -380,7 +380,7 @@ async fn a_mount_whose_process_does_not_end_well_is_not_taken_for_saved() {
     bed.all_saved_and_gone().await;
 }
 
-/// The one step of `unmount` may take as long as all of it.
+/// A single step of `unmount` may take as long as all of it.
 fn patiently(plan: &mut sandbox_broker_core::storage::Plan) {
     let [sandbox_broker_core::storage::Step::Run(command)] = &mut plan.unmount[..] else { panic!("one program") };
     command.timeout = Duration::MAX;

@@ -23,7 +23,7 @@ async fn running(bed: &Bed) -> (Client, Reader, Shell) {
 }
 
 /// The next news of the storage.
-async fn news(reader: &mut Reader) -> (Progress, String) {
+async fn news(reader: &mut Reader) -> (StageState, String) {
     match soon(reader.next()).await {
         Some(Event::Stage(stage)) if stage.name == Step::Mount => (stage.state, stage.message),
         other => panic!("{other:?} instead of news"),
@@ -56,13 +56,13 @@ async fn a_mount_whose_process_ends_is_told_and_mounted_again_in_a_fresh_workspa
     let died = Instant::now();
     bed.fake.end_daemons(Exit::Code(2), "panic: AuthenticationFailed\n");
     let (state, said) = news(&mut reader).await;
-    assert_eq!(state, Progress::Failed);
+    assert_eq!(state, StageState::Failed);
     assert_eq!(
         said,
         "Azure Blob Storage at /workspace/files stopped working: the storage refuses the token. Mounting it again..."
     );
     let (state, said) = news(&mut reader).await;
-    assert_eq!(state, Progress::Done);
+    assert_eq!(state, StageState::Done);
     assert!(said.starts_with("Azure Blob Storage mounted again at /workspace/files"), "{said}");
     assert!(died.elapsed() < Duration::from_secs(1), "at once");
 
@@ -82,7 +82,7 @@ async fn a_mount_that_does_not_answer_twice_is_mounted_again() {
     let (bed, _) = Bed::with_storage();
     let (_client, mut reader, shell) = running(&bed).await;
     let mounted = Instant::now();
-    // Once is nothing.
+    // One failed check means nothing.
     bed.fake.program("watch", Duration::ZERO, Exit::Code(1), "stale\n");
     until(|| bed.fake.asked("watch").len() == 3).await;
     assert_eq!(mounted.elapsed().as_secs(), 30);
@@ -90,10 +90,10 @@ async fn a_mount_that_does_not_answer_twice_is_mounted_again() {
     bed.fake.program("watch", Duration::ZERO, Exit::Code(1), "stale\n");
     bed.fake.program("watch", Duration::from_secs(9), Exit::Code(0), "");
     let (state, said) = news(&mut reader).await;
-    assert_eq!(state, Progress::Failed);
+    assert_eq!(state, StageState::Failed);
     assert!(said.contains("stopped working: `watch` did not end within 8 s"), "{said}");
     assert_eq!(mounted.elapsed().as_secs(), 58);
-    assert_eq!(news(&mut reader).await.0, Progress::Done);
+    assert_eq!(news(&mut reader).await.0, StageState::Done);
     ends_well(&bed, reader, shell).await;
 }
 
@@ -107,8 +107,8 @@ async fn a_broken_connection_to_the_process_of_a_mount_is_not_its_end() {
     for _ in 0..2 {
         bed.fake.program("watch", Duration::ZERO, Exit::Code(1), "stale\n");
     }
-    assert_eq!(news(&mut reader).await.0, Progress::Failed);
-    assert_eq!(news(&mut reader).await.0, Progress::Done);
+    assert_eq!(news(&mut reader).await.0, StageState::Failed);
+    assert_eq!(news(&mut reader).await.0, StageState::Done);
     bed.fake.lose_daemons();
     let told = ends_well(&bed, reader, shell).await;
     assert_eq!(told.news, [""; 0], "that it is saved is said by its steps");
@@ -124,9 +124,9 @@ async fn a_mount_that_cannot_come_back_is_told_once_and_tried_on() {
     }
     let died = Instant::now();
     bed.fake.end_daemons(Exit::Code(1), "gone\n");
-    assert_eq!(news(&mut reader).await.0, Progress::Failed);
+    assert_eq!(news(&mut reader).await.0, StageState::Failed);
     let (state, said) = news(&mut reader).await;
-    assert_eq!(state, Progress::Failed);
+    assert_eq!(state, StageState::Failed);
     assert_eq!(
         said,
         "Azure Blob Storage could not be mounted again at /workspace/files: scripted Unavailable. Files in \
@@ -134,7 +134,7 @@ async fn a_mount_that_cannot_come_back_is_told_once_and_tried_on() {
     );
     assert!(died.elapsed() < Duration::from_secs(10));
     let (state, said) = news(&mut reader).await;
-    assert!(state == Progress::Done && said.contains("mounted again"), "{said}");
+    assert!(state == StageState::Done && said.contains("mounted again"), "{said}");
     let tries = bed.fake.asked("plan");
     assert!(tries.windows(2).skip(7).all(|pair| pair[1] - pair[0] >= MINUTE), "slowly, once it is told");
     assert_eq!(mounter.targets().last().unwrap().workspace, format!("{}-12", mounter.targets()[0].workspace));
@@ -149,8 +149,8 @@ async fn a_mount_that_keeps_dying_is_mounted_again_ever_more_slowly() {
     for _ in 0..8 {
         let died = Instant::now();
         bed.fake.end_daemons(Exit::Code(1), "again\n");
-        assert_eq!(news(&mut reader).await.0, Progress::Failed);
-        assert_eq!(news(&mut reader).await.0, Progress::Done);
+        assert_eq!(news(&mut reader).await.0, StageState::Failed);
+        assert_eq!(news(&mut reader).await.0, StageState::Done);
         assert!(died.elapsed() >= last && died.elapsed() <= MINUTE + Duration::from_secs(1), "{:?}", died.elapsed());
         last = died.elapsed();
     }
@@ -164,7 +164,7 @@ async fn a_session_that_ends_with_its_mount_dead_says_what_is_not_saved() {
     let (_client, mut reader, shell) = running(&bed).await;
     bed.fake.script("plan", Duration::ZERO, Reply::Hang);
     bed.fake.end_daemons(Exit::Code(1), "out of memory\n");
-    assert_eq!(news(&mut reader).await.0, Progress::Failed);
+    assert_eq!(news(&mut reader).await.0, StageState::Failed);
     until(|| bed.fake.asked("plan").len() == 2).await;
     let told = ends_well(&bed, reader, shell).await;
     let said = "Not all files are saved in Azure Blob Storage (/workspace/files): it had stopped working: \
@@ -205,7 +205,7 @@ async fn a_renewal_that_fails_is_retried_and_told_when_the_credentials_have_ende
         bed.fake.script("renew", Duration::ZERO, Reply::Fail(error(Fault::Operator, Code::PermissionDenied)));
     }
     let (state, said) = news(&mut reader).await;
-    assert_eq!(state, Progress::Failed);
+    assert_eq!(state, StageState::Failed);
     assert_eq!(
         said,
         "The access to Azure Blob Storage (/workspace/files) could not be renewed: scripted PermissionDenied; until \
@@ -213,7 +213,7 @@ async fn a_renewal_that_fails_is_retried_and_told_when_the_credentials_have_ende
     );
     assert_eq!(renewed.elapsed().as_secs(), 60, "when they have ended, and not before");
     let (state, said) = news(&mut reader).await;
-    assert!(state == Progress::Done && said.contains("is renewed"), "told once, and when it is over: {said}");
+    assert!(state == StageState::Done && said.contains("is renewed"), "told once, and when it is over: {said}");
     ends_well(&bed, reader, shell).await;
 }
 
@@ -221,7 +221,7 @@ async fn a_renewal_that_fails_is_retried_and_told_when_the_credentials_have_ende
 async fn use_of_the_files_counts_as_use_of_the_session() {
     let (bed, _) = Bed::with_storage();
     let (client, mut reader, _shell) = running(&bed).await;
-    // Some part into its time without use.
+    // Some part of its idle time has passed.
     until(|| bed.fake.asked("watch").len() == 100).await;
     let touched = Instant::now();
     client.touch();

@@ -12,10 +12,10 @@ use super::*;
 use crate::{LABEL_BROKER, LABEL_SESSION, reap};
 use sandbox_broker_core::sandbox::{Call, Code, Fault, Listed, Provider, Spec};
 
-/// R7: how long an orphan may live.
+/// How long an orphan may live.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A reaper of `broker-1`, what it is told of, and who it asks.
+/// A reaper of `broker-1`, what it is told, and whom it asks.
 struct Watch {
     known: Arc<Mutex<HashSet<String>>>,
     providers: Arc<Mutex<Vec<Arc<dyn Provider>>>>,
@@ -49,12 +49,13 @@ fn ours(session: &str) -> [(&str, &str); 2] {
     [(LABEL_BROKER, "broker-1"), (LABEL_SESSION, session)]
 }
 
-/// Lets time pass on the stopped clock, and all that is due in it happen.
+/// Lets time pass on the stopped clock, and lets everything happen that is due
+/// in it.
 async fn pass(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
-/// Waits until this alone lives, and returns when that was.
+/// Waits until only this sandbox lives, and returns when that was.
 async fn left(fake: &Fake, ids: &[&str]) -> Instant {
     until(|| fake.living() == ids).await;
     Instant::now()
@@ -79,7 +80,8 @@ async fn of_200_creates_with_20_lost_answers_no_orphan_is_left_after_a_minute() 
         let labels = ours(&session).map(|(key, value)| (key.to_owned(), value.to_owned()));
         let spec = Spec { labels: labels.into(), env: BTreeMap::new(), ttl: LEASE };
         let lost = i % 10 == 3;
-        // Made at another moment of the reaper's period each time.
+        // The orphan is made at another moment of the reaper's period each
+        // time.
         let reply = if lost { Reply::DoThenFail(unavailable()) } else { Reply::Do };
         fake.script("create", Duration::from_millis(730), reply);
         watch.know(&session);
@@ -101,8 +103,8 @@ async fn of_200_creates_with_20_lost_answers_no_orphan_is_left_after_a_minute() 
     assert!(fake.asked("list").len() > 1000);
 }
 
-/// The listing that shows it first takes longer than the next one, so between
-/// its two sightings is less time than between the beginnings of the looks.
+/// The listing that shows it first takes longer than the next one. So there is
+/// less time between its two sightings than between the starts of the looks.
 #[tokio::test(start_paused = true)]
 async fn a_slow_answer_does_not_give_an_orphan_another_round() {
     let fake = Fake::new("fake");
@@ -163,7 +165,8 @@ async fn running_sessions_are_left_alone_and_one_that_gave_up_is_cleaned_after()
     pass(IDLE / 2).await;
     assert_eq!((bed.fake.living().len(), bed.fake.asked("kill").len()), (20, 0));
 
-    // The provider refuses the session's own kill for good: it gives up.
+    // The provider refuses the session's own kill for good, so the session
+    // gives up.
     bed.fake.script("kill", Duration::ZERO, Reply::Fail(error(Fault::Operator, Code::PermissionDenied)));
     shells.pop().unwrap().exit(Ok(sandbox_broker_core::sandbox::Exit::Code(0)));
     until(|| bed.sessions.count() == 19).await;

@@ -7,7 +7,7 @@ use tokio::time::{Instant, advance, timeout};
 
 use super::fake::{Reply, error, unavailable};
 use super::*;
-use crate::cleanup::KILL_DEADLINE;
+use crate::lifecycle::cleanup::KILL_DEADLINE;
 use crate::{Refused, SHUTDOWN_DEADLINE, WINDOW};
 use sandbox_broker_core::sandbox::{CHUNK_BYTES, Code, Exit, Fault, PIPE_CHUNKS};
 
@@ -144,7 +144,7 @@ async fn shutdown_returns_when_every_sandbox_is_killed() {
     for shell in &shells {
         shell.print("printed before").await;
     }
-    // One more, of which the create is not answered yet.
+    // One more session, whose create has not answered yet.
     bed.fake.script("create", Duration::from_secs(5), Reply::Do);
     let late = bed.open(None).unwrap();
     until(|| bed.fake.asked("create").len() == 4).await;
@@ -261,7 +261,8 @@ async fn an_idle_timeout_that_never_comes_is_no_fault() {
     assert!(matches!(soon(reader.next()).await, Some(Event::Output { .. })));
 }
 
-/// However busy it is: a byte now and then keeps nothing alive for ever.
+/// A session ends at its age, however busy it is: a byte now and then keeps
+/// nothing alive for ever.
 #[tokio::test(start_paused = true)]
 async fn a_session_of_its_greatest_age_ends_and_says_so_before() {
     let bed = Bed::new();
@@ -295,7 +296,7 @@ async fn a_session_grows_older_with_its_brokers_and_its_end_is_kept_for_its_clie
     until(|| bed.sessions.list()[0].phase == crate::Phase::Running).await;
     soon(bed.sessions.shutdown()).await;
     drop(client);
-    // Opened 50 minutes ago by the clock on the wall, which no test stops.
+    // It was opened 50 minutes ago by the wall clock, which no test stops.
     let record = bed.journal.list().await.unwrap().remove(0);
     let mut entry = record.entry.clone();
     entry.created -= MINUTE * 50;

@@ -1,7 +1,6 @@
-//! A value against a JSON Schema, with all mistakes in words and in place.
-//! Owns those words, what of a value may be shown, and how the text of a
-//! reference takes the type that its key wants; deliberately knows no key
-//! besides those that hold secrets.
+//! A value against a JSON Schema, with every mistake in words and in its place. Owns those words, which parts of a value
+//! may be shown, and how the text of a reference takes the type that its key wants; deliberately knows no key except those
+//! that hold secrets.
 
 use std::fmt::Write as _;
 
@@ -16,7 +15,7 @@ use super::value::{FORMATS, Format};
 /// Characters of a wrong value that a mistake shows, at most.
 const MAX_SHOWN: usize = 60;
 
-/// What is expected where a schema wants only what TOML cannot say.
+/// What is expected when a schema accepts only values that TOML cannot express.
 const UNSAID: &str = "another value";
 
 /// A schema, ready to check values.
@@ -58,8 +57,8 @@ impl Checker {
     }
 }
 
-/// Takes out what is wrong, so that the rest can be read. A wrong entry takes
-/// its whole list with it, for the others keep their numbers.
+/// Takes wrong values out, so that the rest can be read. A wrong entry takes its whole list out, so that the numbers of the
+/// other entries stay right in messages.
 pub(super) fn prune(value: &mut Value, mistakes: &[(String, Mistake)]) {
     for (pointer, _) in mistakes {
         for pointer in ancestors(pointer) {
@@ -76,7 +75,7 @@ pub(super) fn prune(value: &mut Value, mistakes: &[(String, Mistake)]) {
     }
 }
 
-/// Collects the references whose text is to become another type.
+/// Collects the references whose text must become another type.
 fn retype(error: &ValidationError<'_>, map: &SourceMap, at: &str, typed: &mut Vec<(String, Value)>) {
     match error.kind() {
         Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
@@ -111,12 +110,11 @@ fn types(kind: &TypeKind) -> Vec<JsonType> {
     }
 }
 
-/// What was found, in words. The value itself only where it stands in the file
-/// and is no secret.
+/// What was found, in words. Shows the value itself only when it stands in the file and is no secret.
 pub(super) fn found(value: &Value, mark: Option<&Mark>, pointer: &str, show: bool) -> String {
     if let Some(mark) = mark.filter(|mark| !mark.sources.is_empty()) {
         let sources: Vec<String> = mark.sources.iter().map(ToString::to_string).collect();
-        // As a unit behind a number, which the source must not give as well.
+        // Such as a unit after a number, which the source must then not repeat.
         let around = if mark.whole { "" } else { ", with what stands around it in this file" };
         return format!("text (from {}{around})", sources.join(" and "));
     }
@@ -127,7 +125,7 @@ pub(super) fn found(value: &Value, mark: Option<&Mark>, pointer: &str, show: boo
         Value::Bool(_) => "a boolean".into(),
         Value::Number(value) if show => format!("the number {value}"),
         Value::Number(_) => "a number".into(),
-        // An @ in an address may have a password before it.
+        // A password may stand before the @ of an address.
         Value::String(text) if show && !text.contains('@') => {
             let cut = text.char_indices().nth(MAX_SHOWN).map_or(text.len(), |(i, _)| i);
             let more = if cut < text.len() { "…" } else { "" };
@@ -139,7 +137,7 @@ pub(super) fn found(value: &Value, mark: Option<&Mark>, pointer: &str, show: boo
     }
 }
 
-/// Keys whose values are never shown: secrets, and what may well be one.
+/// Keys whose values are never shown: secrets, and values that may hold one.
 fn is_secret(pointer: &str) -> bool {
     let mut parts = pointer.split('/').skip(1);
     match parts.next() {
@@ -188,7 +186,7 @@ impl<'a> Words<'a> {
                 self.push(pointer, mistake);
             }
             kind => {
-                // A value of the wrong type may be a secret in the wrong place.
+                // Text where another type belongs may be a secret in the wrong place.
                 let text = error.instance().is_string();
                 let show = !(text && matches!(kind, Kind::Type { .. }));
                 let found = found(error.instance(), self.map.mark(&pointer), &pointer, show);
@@ -263,7 +261,7 @@ fn unknown_key(key: &str, known: &[&str]) -> String {
     message
 }
 
-/// What a schema wants, for a key that is not there.
+/// What a schema wants, for a key that is missing.
 fn wanted_by(schema: &Value) -> String {
     if let Some(words) = format_words(schema) {
         return words.into();

@@ -16,34 +16,43 @@ use toml::de::{DeFloat, DeInteger, DeTable, DeValue};
 use super::interpolate::{self, Environment, Source};
 use super::mistake::{Mistake, Position};
 
-/// Tables and lists inside each other, at most. Ours need five; a plugin's
-/// section may want some more. Keeps recursion off the end of the stack.
+/// Tables and lists inside each other, at most. Our own keys need five; a plugin's section may need a few more. The bound
+/// keeps recursion from using up the stack.
 const MAX_DEPTH: usize = 32;
 
-/// Mistakes of syntax reported at once: after some, the parser only guesses.
+/// Mistakes of syntax reported at once. After a few, the parser only guesses.
 const MAX_SYNTAX_MISTAKES: usize = 10;
 
 /// Where a value stands and where its text came from.
 #[derive(Clone, Debug)]
 pub(super) struct Mark {
-    /// Of the key; of the value in a list or at the root.
+    /// Position of the key; of the value in a list or at the root.
     pub(super) key: Position,
-    /// Of the value; of the header of a table.
+    /// Position of the value; of the header of a table.
     pub(super) value: Position,
     /// What was filled into the string, if anything.
     pub(super) sources: Vec<Source>,
     /// It is a string, and empty.
     pub(super) empty: bool,
-    /// The whole string was one reference, so it takes the type that the key
-    /// wants.
+    /// The whole string was one reference, so it takes the type that the key wants.
     pub(super) whole: bool,
-    /// It is a list, so what is in it is named by number.
+    /// It is a list, so its entries are named by number.
     pub(super) list: bool,
 }
 
 impl Mark {
     fn new(key: Position, value: Position) -> Self {
         Mark { key, value, sources: Vec::new(), empty: false, whole: false, list: false }
+    }
+
+    /// What is missing when the text is empty, as far as its reference tells.
+    pub(super) fn missing(&self) -> Option<String> {
+        match self.sources.as_slice() {
+            [Source::Variable(variable) | Source::Default(variable)] => {
+                Some(format!("Missing required environment variable: {variable}"))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -55,7 +64,7 @@ pub(super) struct SourceMap {
 }
 
 impl SourceMap {
-    /// Of no file: it knows only which values were one whole reference.
+    /// A map of no file, which knows only which values were one whole reference.
     pub(super) fn of_references(whole: impl IntoIterator<Item = String>) -> Self {
         let mark = || Mark { whole: true, ..Mark::new(Position::START, Position::START) };
         SourceMap { file: "".into(), marks: whole.into_iter().map(|pointer| (pointer, mark())).collect() }
@@ -73,14 +82,13 @@ impl SourceMap {
         self.marks.get(pointer)
     }
 
-    /// A mistake at a value; at the nearest value around it when the file does
-    /// not have it.
+    /// A mistake at a value, or at the nearest value around it when the file does not have that value.
     pub(super) fn at(&self, pointer: &str, message: impl Into<String>) -> Mistake {
         let position = ancestors(pointer).find_map(|p| self.marks.get(p)).map_or(Position::START, |mark| mark.value);
         self.mistake(position, pointer, message)
     }
 
-    /// A mistake at a key itself, such as one that is not known.
+    /// A mistake at a key itself, such as an unknown key.
     pub(super) fn at_key(&self, pointer: &str, message: impl Into<String>) -> Mistake {
         let position = self.marks.get(pointer).map_or(Position::START, |mark| mark.key);
         self.mistake(position, pointer, message)
@@ -96,7 +104,7 @@ impl SourceMap {
     }
 }
 
-/// The pointer itself, then what is around it, up to the root.
+/// The pointer itself, then each pointer around it, up to the root.
 pub(super) fn ancestors(pointer: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(pointer), |p| p.rfind('/').map(|cut| &p[..cut]))
 }
@@ -130,7 +138,7 @@ fn dotted(pointer: &str, is_list: impl Fn(&str) -> bool) -> String {
     key
 }
 
-/// A file that was read as far as it goes.
+/// A file, read as far as possible.
 pub(super) struct Document {
     /// What it says. A value that could not be filled in is null.
     pub(super) value: Value,
@@ -159,14 +167,14 @@ pub(super) fn read(file: Arc<str>, text: &str, base: &Path, env: Environment<'_>
 
 fn syntax(file: &Arc<str>, text: &str, lines: &Lines<'_>, errors: &[toml::de::Error]) -> Vec<Mistake> {
     let twice = |error: &toml::de::Error| error.message() == "duplicate key";
-    // After a broken line, keys land in the wrong table and seem to be there twice.
+    // After a broken line, keys land in the wrong table and seem to occur twice.
     let broken = errors.iter().any(|error| !twice(error));
     let mut mistakes: Vec<Mistake> = errors
         .iter()
         .filter(|error| !(broken && twice(error)))
         .map(|error| {
             let span = error.span().unwrap_or(0..0);
-            // Of the text only a key may be shown.
+            // No text of the file may be shown except a key.
             let (key, message) = if twice(error) {
                 (text.get(span.clone()).unwrap_or_default(), "found the same key twice, expected it once".to_owned())
             } else {
@@ -265,7 +273,7 @@ impl<'a> Lines<'a> {
     fn position(&self, offset: usize) -> Position {
         let line = self.starts.partition_point(|start| *start <= offset);
         let start = self.starts[line - 1];
-        // A byte order mark is no column.
+        // A byte order mark is not counted as a column.
         let before = self.text.get(start..offset).unwrap_or_default().trim_start_matches('\u{feff}');
         Position { line, column: before.chars().count() + 1 }
     }

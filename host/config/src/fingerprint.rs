@@ -1,5 +1,4 @@
-//! Whether files are still what they were. Owns the comparison by content;
-//! deliberately knows nothing of what is in them.
+//! Whether files are still what they were. Owns the comparison by content; deliberately does not know what they mean.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -12,14 +11,13 @@ const PIECE_BYTES: usize = 64 * 1024;
 
 /// The content of a list of files at one moment, for comparison with another.
 ///
-/// Take it *before* the files are loaded: then a change during the load gives
-/// another fingerprint at the next look, and nothing is missed.
+/// Take it *before* the files are loaded. Then a change during the load gives another fingerprint at the next look, and no
+/// change is missed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// Reads all of every file, a piece at a time. A file that cannot be read
-    /// counts too: it differs from any that can.
+    /// Reads every file to its end, a piece at a time. A file that cannot be read differs from any that can.
     pub fn of(files: &[PathBuf]) -> Self {
         let mut whole = Sha256::new();
         for file in files {
@@ -37,7 +35,7 @@ impl Fingerprint {
 }
 
 fn content(path: &Path) -> io::Result<[u8; 32]> {
-    // Before it is opened: opening a FIFO would wait for its writer.
+    // This comes before the file is opened, because opening a FIFO would wait for its writer.
     if !path.metadata()?.is_file() {
         return Err(io::ErrorKind::InvalidInput.into());
     }

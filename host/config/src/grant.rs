@@ -1,13 +1,12 @@
-//! Grants: where a plugin's requests may go. Owns their grammar and the
-//! comparison with a request's target; deliberately knows neither plugins nor
-//! names' addresses, which whoever sends the request resolves and judges.
+//! Grants: where a plugin's requests may go. Owns their grammar and the comparison with a request's target; deliberately
+//! knows no plugin, and no address of a name: the sender of a request resolves the name and judges the address.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use url::{Host, Url};
 
-use super::value::is_plain;
+use super::origin::is_plain;
 
 /// `http` or `https`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,29 +35,26 @@ pub enum HostPattern {
     /// Every name that ends in a dot and this, at any depth, and not this name
     /// itself.
     Under(String),
-    /// This address. A private or loopback address written out is granted by
-    /// that, whatever `allow_private` says.
+    /// This address. Writing out a private or loopback address grants it, whatever `allow_private` says.
     Address(IpAddr),
 }
 
 /// One place where requests may go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// How.
+    /// Whether requests use TLS.
     pub scheme: Scheme,
-    /// Whereto.
+    /// The hosts.
     pub host: HostPattern,
-    /// On this port; the scheme's own unless written.
+    /// The port; the scheme's default unless written.
     pub port: u16,
-    /// Only to this path and what is below it; everywhere when none. Never
-    /// ends in a slash.
+    /// The path that is granted with everything below it; `None` for every path. Never ends in a slash.
     pub path: Option<String>,
 }
 
 impl Grant {
-    /// Reads `scheme://host[:port][/path]`, where a host may begin with `*.`
-    /// and must then have two more labels. None for anything else: a user
-    /// name, a query, a wildcard anywhere else.
+    /// Reads `scheme://host[:port][/path]`. A host may begin with `*.`; two more labels must then follow. `None` for anything
+    /// else: a user name, a query, a wildcard anywhere else.
     pub fn parse(text: &str) -> Option<Self> {
         let url = Url::parse(text).ok().filter(|_| is_plain(text))?;
         let scheme = match url.scheme() {
@@ -67,7 +63,7 @@ impl Grant {
             _ => return None,
         };
         let named = text.contains('@') || url.query().is_some() || url.fragment().is_some();
-        // The parser resolves dots; a grant is to be what it looks like.
+        // The parser resolves dots in a path. A grant must mean what it looks like, so such a path is refused.
         let written = text.split_once("://")?.1;
         let written = written.find('/').map_or("/", |slash| &written[slash..]);
         if named || written != url.path() || !unambiguous(written) {
@@ -87,11 +83,9 @@ impl Grant {
         Some(Grant { scheme, host, port: url.port_or_known_default()?, path })
     }
 
-    /// Whether it covers a request. `host` is a name in lower case or an
-    /// address, IPv6 without brackets; `path` is without the query. A path
-    /// with `.` or `..` or a backslash in it, written out or percent-encoded,
-    /// once or more often, or followed by a semicolon, is covered only by a grant without a path, because servers disagree on
-    /// what it means.
+    /// Whether it covers a request. `host` is a name in lower case or an address, IPv6 without brackets; `path` has no query.
+    /// Servers disagree on what a path means with `.`, `..` or a backslash in it, whether written out, percent-encoded once
+    /// or more often, or followed by a semicolon. Only a grant without a path covers such a path.
     pub fn covers(&self, scheme: &str, host: &str, port: u16, path: &str) -> bool {
         let host_fits = match &self.host {
             HostPattern::Name(name) => host == name,
@@ -136,13 +130,13 @@ fn is_host_name(name: &str) -> bool {
 
 fn unambiguous(path: &str) -> bool {
     let mut plain = path.to_ascii_lowercase();
-    // Some servers decode twice, and who passes a request on may be another.
+    // Some servers decode twice, and a proxy may decode once more.
     while plain.contains("%25") {
         plain = plain.replace("%25", "%");
     }
     let plain = plain.replace("%2e", ".").replace("%3b", ";");
     let odd = ["%2f", "%5c", "\\", "%00"].iter().any(|odd| plain.contains(odd));
-    // To some servers what follows a semicolon is no part of the name.
+    // Some servers ignore what follows a semicolon.
     let name = |part: &str| part.split(';').next().is_some_and(|name| name != "." && name != "..");
     !odd && plain.split('/').all(name)
 }

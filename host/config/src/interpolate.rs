@@ -7,15 +7,14 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Where variables come from. Injected, so that a test needs no process
-/// environment.
+/// Where variables come from. It is a parameter so that a test needs no process environment.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// Bytes of a file that `${file:…}` may name. A private key in PEM has some
-/// 3 KiB; more than this is the wrong file.
+/// Bytes of a file that `${file:…}` may name. A private key in PEM has about 3 KiB; a larger file than this is the wrong
+/// file.
 pub const MAX_REFERENCED_BYTES: u64 = 64 * 1024;
 
-/// Who gave a piece of text that is not to be shown.
+/// Where a piece of text came from. Such text must not be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     /// The environment variable of this name.
@@ -41,14 +40,13 @@ impl fmt::Display for Source {
 pub(super) struct Filled {
     /// The text.
     pub(super) text: String,
-    /// What it came from; empty when the text stood in the file.
+    /// Where it came from; empty when the text stands in the file.
     pub(super) sources: Vec<Source>,
     /// The whole string was one reference.
     pub(super) whole: bool,
 }
 
-/// Why a reference cannot be filled in. Names variables and files, never their
-/// text.
+/// Why a reference cannot be filled in. It names variables and files, never their text.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub(super) enum Error {
     #[error(
@@ -73,8 +71,8 @@ enum Piece<'a> {
     File(&'a str),
 }
 
-/// Fills in every reference of `text`. Relative paths of files start at
-/// `base`; every file that is named goes to `files`, also when it is missing.
+/// Fills in every reference of `text`. Relative paths of files start at `base`. Every file that is named is added to
+/// `files`, even when it is missing.
 pub(super) fn fill(text: &str, env: Environment<'_>, base: &Path, files: &mut Vec<PathBuf>) -> Result<Filled, Error> {
     let pieces = pieces(text)?;
     let whole = matches!(pieces.as_slice(), [Piece::Variable(..) | Piece::File(_)]);
@@ -142,7 +140,7 @@ fn reference(inside: &str) -> Result<Piece<'_>, Error> {
     };
     let first = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     if !first || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-        // Not shown: people paste a key where its name belongs.
+        // The text is not shown, because people paste a key where its name belongs.
         return Err(Error::NotAName);
     }
     if default.is_some_and(|default| default.contains("${")) {
@@ -153,7 +151,7 @@ fn reference(inside: &str) -> Result<Piece<'_>, Error> {
 
 fn read(path: &Path) -> Result<String, String> {
     let describe = |e: std::io::Error| e.kind().to_string();
-    // Before it is opened: opening a FIFO would wait for its writer.
+    // This comes before the file is opened, because opening a FIFO would wait for its writer.
     if !path.metadata().map_err(describe)?.is_file() {
         return Err("not a file".into());
     }

@@ -1,7 +1,6 @@
-//! Mistakes in a configuration: where each is, at which key, what was found
-//! and what is expected. Owns their form and order; deliberately knows neither
-//! TOML nor any key, and never holds a value that came from a variable, a
-//! secret file or a key that holds secrets.
+//! Mistakes in a configuration: where each is, at which key, what was found and what is expected. Owns their form and
+//! order; deliberately knows neither TOML nor any key. A mistake never holds a value from a variable, from a secret file or
+//! from a key that holds secrets.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -35,7 +34,7 @@ pub struct Mistake {
 }
 
 impl Mistake {
-    /// Where it is; none when it concerns the file as a whole.
+    /// Where it is; `None` when it concerns the file as a whole.
     pub fn position(&self) -> Option<Position> {
         self.position
     }
@@ -74,7 +73,7 @@ pub struct Mistakes {
 }
 
 impl Mistakes {
-    /// Sorts by position; `files` are those whose change may mend them.
+    /// Sorts by position. `files` are the files whose change may correct the mistakes.
     pub fn new(mut list: Vec<Mistake>, files: Vec<PathBuf>) -> Self {
         list.sort_by(|a, b| (a.position, &a.key).cmp(&(b.position, &b.key)));
         Mistakes { list, files }
@@ -85,9 +84,8 @@ impl Mistakes {
         &self.list
     }
 
-    /// The files to watch while the configuration is wrong: itself and what it
-    /// names as far as that could be read. A secret file that is missing is
-    /// among them.
+    /// The files to watch while the configuration is wrong: the file itself, and the files that it names as far as it could
+    /// be read. A missing secret file is among them.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
     }
@@ -107,11 +105,11 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-/// Two lists of words closer than this (normalised Damerau-Levenshtein,
-/// 1 = equal) look like one misspelt. 0.5 catches two slips in a short word.
+/// Two words that are at least this similar (normalised Damerau-Levenshtein, 1 = equal) look like one word that was
+/// misspelt. 0.5 catches two slips in a short word.
 const ALIKE: f64 = 0.5;
 
-/// The one of `known` that a person who wrote `found` most likely meant.
+/// The word of `known` that a person who wrote `found` most likely meant.
 pub(super) fn meant<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let found = found.to_lowercase();
     known

@@ -1,10 +1,8 @@
-//! The file as it is written: every key, its type, its default and its
-//! description. Owns the one definition that checking, editors and the
-//! documentation's test share; deliberately holds nothing that is validated.
+//! The file as it is written: every key, its type, its default and its description. Owns the one definition that checking,
+//! editors and the documentation's test share; deliberately holds nothing that is validated.
 //!
-//! Every key may be missing here, also a required one: a mistake is taken out
-//! before the file is read into these types, so that the rest of it can still
-//! be checked.
+//! Every key may be missing here, even a required one: a mistake is taken out before the file is read into these types, so
+//! that the rest of the file can still be checked.
 
 use std::collections::BTreeMap;
 
@@ -47,10 +45,10 @@ pub(super) struct Server {
     #[schemars(schema_with = "origin_schema")]
     pub(super) frontend_url: Option<String>,
     /// Origin under which people reach the broker when that is not its address,
-    /// such as that of a proxy before it.
+    /// such as the origin of a proxy in front of it.
     #[schemars(schema_with = "origin_schema")]
     pub(super) public_url: Option<String>,
-    /// More such origins, where people reach the broker under several.
+    /// More such origins, when people reach the broker under several.
     #[schemars(schema_with = "origins_schema")]
     pub(super) public_urls: Vec<String>,
     /// Addresses or networks of proxies whose `X-Forwarded-For` or `Forwarded`
@@ -111,8 +109,7 @@ pub(super) struct Sandbox {
     #[schemars(schema_with = "duration_schema")]
     pub(super) timeout: String,
     /// A session ends this long after it began, however much it is used. Its
-    /// clients are told before. Without it sessions have no greatest age. 1s to
-    /// 8760h.
+    /// clients are warned before. By default, age ends no session. 1s to 8760h.
     #[schemars(schema_with = "duration_schema")]
     pub(super) max_age: Option<String>,
     /// A sandbox ends by itself this long after the broker was last heard of.
@@ -122,12 +119,12 @@ pub(super) struct Sandbox {
     /// Sessions at the same time; more are refused.
     #[schemars(range(min = 1, max = 10000))]
     pub(super) max_sessions: usize,
-    /// Sessions of one person at the same time, where `[auth]` is set. Without
-    /// it a quarter of `max_sessions` where there are several tokens, and all
-    /// of them where there is one.
+    /// Sessions of one person at the same time, with `[auth]`. By default a
+    /// quarter of `max_sessions` when there are several tokens, and all of them
+    /// when there is one.
     #[schemars(range(min = 1, max = 10000))]
     pub(super) max_sessions_per_user: Option<usize>,
-    /// Where the shell starts; the sandbox's own default without it.
+    /// Directory in which the shell starts; by default the sandbox's own.
     #[schemars(schema_with = "path_schema")]
     pub(super) workdir: Option<String>,
     /// Program and arguments of the shell.
@@ -137,7 +134,7 @@ pub(super) struct Sandbox {
     /// is left out.
     #[schemars(extend("propertyNames" = VARIABLE.schema()))]
     pub(super) env: BTreeMap<String, String>,
-    /// Whose processes they are; the sandbox's default user without it.
+    /// User of all processes; by default the sandbox's own.
     #[schemars(schema_with = "text_schema")]
     pub(super) user: Option<String>,
     /// A session that its client can come back to waits this long for it. 0s
@@ -147,7 +144,7 @@ pub(super) struct Sandbox {
     /// Who waits for a client that does not read: nobody, or the shell for its
     /// driver.
     pub(super) on_slow_client: SlowClient,
-    /// Whose size the terminal has when several clients are there.
+    /// Whose size the terminal has when there are several clients.
     pub(super) size: SizeRule,
 }
 
@@ -253,13 +250,13 @@ pub(super) struct Provider {
     #[schemars(schema_with = "grants_schema")]
     pub(super) allow: Vec<String>,
     /// Whether a name in `allow` may lead to a private or loopback address. An
-    /// address written out in `allow` is allowed by that.
+    /// address that is written out in `allow` is always allowed.
     pub(super) allow_private: bool,
     /// Secrets by the name that the plugin knows. The broker puts them into
     /// requests to `allow`; the plugin never sees them.
     #[schemars(extend("propertyNames" = SECRET_NAME.schema()))]
     pub(super) secrets: BTreeMap<String, String>,
-    /// Names of secrets that the plugin may see all the same.
+    /// Names of secrets that the plugin may see even so.
     #[schemars(schema_with = "secret_names_schema")]
     pub(super) reveal: Vec<String>,
     /// What the plugin may use.

@@ -1,6 +1,5 @@
-//! The JSON Schema of the file: one for checking, and one for editors that
-//! also knows references and the plugins' own settings. Owns what is derived
-//! from [`raw`](super::raw); deliberately adds no rule of its own.
+//! The JSON Schema of the file. There is one for checking, and one for editors that also knows references and the plugins'
+//! own settings. Owns what is derived from [`raw`](super::raw); deliberately adds no rule of its own.
 
 use std::collections::BTreeMap;
 
@@ -18,9 +17,8 @@ pub(super) fn of_file() -> Value {
     settings.into_generator().into_root_schema_for::<raw::File>().to_value()
 }
 
-/// The schema for editors. `plugins` are the schemas of the plugins' own
-/// settings, by what a section's `plugin` says. Every value may be a reference
-/// here, and is checked when it is none.
+/// The schema for editors. `plugins` are the schemas of the plugins' own settings, by the text of a section's `plugin`. Here
+/// every value may be a reference; a value that is not one is checked.
 pub fn schema(plugins: &BTreeMap<String, Value>) -> Value {
     let mut schema = of_file();
     let mut definitions = Map::new();
@@ -65,7 +63,7 @@ fn without_null(schema: &mut Schema) {
             let only = std::mem::take(only);
             schema.remove("anyOf");
             for (key, value) in only {
-                // What is said about this key goes before what is said about its type.
+                // A description of this key takes precedence over a description of its type.
                 if schema.get(&key).is_none() {
                     schema.insert(key, value);
                 }
@@ -77,7 +75,7 @@ fn without_null(schema: &mut Schema) {
     }
 }
 
-/// References of a schema that becomes part of another.
+/// Rewrites the references of a schema that becomes part of another one.
 fn rebase(value: &mut Value, place: &str) {
     match value {
         Value::Object(members) => {
@@ -96,7 +94,7 @@ fn rebase(value: &mut Value, place: &str) {
     }
 }
 
-/// Lets every boolean, number and constrained text be a reference too.
+/// Lets every boolean, number and constrained text be a reference as well.
 fn with_references(schema: &mut Schema) {
     // The conditions under which a plugin's settings apply compare plain text.
     let condition = schema.remove("if");

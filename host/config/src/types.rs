@@ -1,6 +1,5 @@
-//! The configuration after it was checked: what the rest of the broker reads.
-//! Owns these types and nothing else; deliberately knows neither TOML nor how
-//! anything was written.
+//! The sections of a configuration after it was checked, as the rest of the broker reads them. Owns these types and nothing
+//! else; deliberately knows neither TOML nor how anything was written.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::grant::Grant;
-use super::value::Origin;
+use super::origin::Origin;
 use sandbox_broker_core::secret::Secret;
 
 /// Where the broker listens and who may talk to it.
@@ -21,11 +20,11 @@ use sandbox_broker_core::secret::Secret;
 pub struct Server {
     /// Not loopback only when [`Auth`] is there. Port 0 means any free one.
     pub listen: SocketAddr,
-    /// A page elsewhere that may use the broker.
+    /// Origin of a page on another server that may use the broker.
     pub frontend_url: Option<Origin>,
     /// The broker's own origins besides its address, the first of them first.
     pub public_urls: Vec<Origin>,
-    /// Proxies whose word about their clients' addresses counts.
+    /// Proxies that are believed about their clients' addresses.
     pub trusted_proxies: Vec<IpNet>,
     /// Directives of `tracing_subscriber::EnvFilter`, known to be valid.
     pub log: String,
@@ -50,14 +49,13 @@ pub struct Token {
 /// The sandbox that a terminal gets.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
-    /// A key of [`super::Config::providers`].
+    /// A key of [`Config::providers`](crate::Config::providers).
     pub provider: String,
     /// Inactivity after which a session ends. 1 s to 30 days.
     pub timeout: Duration,
-    /// Age at which a session ends. 1 s to a year; none for no such end.
+    /// Age at which a session ends. 1 s to a year; `None` when age ends no session.
     pub max_age: Option<Duration>,
-    /// Time to live of a sandbox at its provider, to be renewed every third of
-    /// it. 3 s to 24 h.
+    /// Time to live of a sandbox at its provider. The broker renews it every third of this. 3 s to 24 h.
     pub lease: Duration,
     /// Sessions at the same time, 1 to 10,000.
     pub max_sessions: usize,
@@ -75,15 +73,14 @@ pub struct Sandbox {
     pub keep_after_disconnect: Duration,
     /// Whether the shell waits for its driver to read.
     pub pause_for_slow_driver: bool,
-    /// Whether the terminal has the least size of all clients, instead of the
-    /// driver's.
+    /// Whether the terminal has the smallest size of all clients, instead of the driver's.
     pub smallest_size: bool,
 }
 
 /// Storage mounted in every sandbox.
 #[derive(Clone, Debug)]
 pub struct Mount {
-    /// A key of [`super::Config::providers`].
+    /// A key of [`Config::providers`](crate::Config::providers).
     pub provider: String,
     /// Absolute path without `.` and `..`, in no other mount and no system
     /// directory.
@@ -114,10 +111,10 @@ impl Kind {
     }
 }
 
-/// A key that names a provider, which is in use by that.
+/// A key that names a provider and so puts it in use.
 #[derive(Clone, Copy, Debug)]
 pub struct Use<'a> {
-    /// A key of [`super::Config::providers`].
+    /// A key of [`Config::providers`](crate::Config::providers).
     pub provider: &'a str,
     /// What it has to provide.
     pub kind: Kind,
@@ -148,14 +145,14 @@ pub struct Provider {
     /// What it may use.
     pub limits: Limits,
     /// The plugin's settings, references filled in, not yet checked: see
-    /// [`super::Config::check_provider_config`].
+    /// [`crate::Config::check_provider_config`].
     pub(super) config: Settings,
 }
 
 impl Provider {
     /// Whether its settings differ from person to person.
     pub fn is_per_user(&self) -> bool {
-        self.config.0.values().any(super::user::names)
+        self.config.0.values().any(super::user::is_in)
     }
 }
 
@@ -173,8 +170,7 @@ impl fmt::Debug for Settings {
 /// Where a plugin's code comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PluginSource {
-    /// Part of the broker, by this name. Whether there is one, the registry of
-    /// plugins knows.
+    /// Part of the broker, by this name. The loader knows whether it exists.
     Builtin(String),
     /// A file: absolute when the configuration's path is.
     Path(PathBuf),

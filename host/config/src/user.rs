@@ -1,20 +1,20 @@
 //! `{user}` in a storage provider's settings: each person's own, by the name
 //! of the token.
 //!
-//! Owns the placeholder. A name has no character that could end a text of JSON
-//! or lead out of a path, and two people never have the same one.
+//! Owns the placeholder. A name has no character that could end a JSON string or lead out of a path, and no two people
+//! have the same name.
 
 use serde_json::Value;
 
-/// What stands for the name.
+/// Stands for the name.
 pub(super) const PLACEHOLDER: &str = "{user}";
 
-/// Whether a text in it has the placeholder.
-pub(super) fn names(value: &Value) -> bool {
+/// Whether a text anywhere in `value` has the placeholder.
+pub(super) fn is_in(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains(PLACEHOLDER),
-        Value::Array(list) => list.iter().any(names),
-        Value::Object(table) => table.values().any(names),
+        Value::Array(list) => list.iter().any(is_in),
+        Value::Object(table) => table.values().any(is_in),
         _ => false,
     }
 }
@@ -33,7 +33,7 @@ pub fn settings_of(user: &str, settings: &Value) -> Value {
     }
 }
 
-/// Puts the placeholder back where `settings` has it, in what was made of them.
+/// Puts the placeholder back into `made`, wherever `settings` has it.
 pub(super) fn restore(settings: &Value, made: &mut Value) {
     match (settings, made) {
         (Value::String(text), made) if text.contains(PLACEHOLDER) => *made = text.as_str().into(),

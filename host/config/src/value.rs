@@ -1,11 +1,9 @@
-//! What the text of a single value may be: durations, sizes, addresses,
-//! origins, names. Owns the grammar of each and the words in which a mistake
-//! says what is expected; deliberately knows no key.
+//! What the text of a single value may be: durations, sizes, addresses, names. Owns the grammar of each and the words in
+//! which a mistake says what is expected; deliberately knows no key.
 //!
-//! One [`Format`] serves the check of a file, the schema for editors and the
-//! reading of the value, so that the three cannot disagree.
+//! One [`Format`] serves the check of a file, the schema for editors and the reading of the value, so the three cannot
+//! disagree.
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -16,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 use url::{Host, Url};
 
 use super::grant::Grant;
+use super::origin::Origin;
 
 /// A kind of text.
 pub(super) struct Format {
@@ -117,8 +116,8 @@ fn list_of(items: &Schema) -> Schema {
     schemars::json_schema!({ "type": "array", "items": items })
 }
 
-/// Reads where a service is: `Some(Some(port))` on this machine's loopback,
-/// `Some(None)` elsewhere or nowhere.
+/// Reads where a service is: `Some(Some(port))` on this machine's loopback, `Some(None)` elsewhere or when the text is
+/// empty, `None` when it is not the address of a service.
 pub(super) fn service(text: &str) -> Option<Option<u16>> {
     if text.is_empty() {
         return Some(None);
@@ -129,7 +128,7 @@ pub(super) fn service(text: &str) -> Option<Option<u16>> {
     let url = if text.contains("://") { Url::parse(text) } else { Url::parse(&format!("tcp://{text}")) };
     let url = url.ok()?;
     let loopback = match url.host()? {
-        // Of a scheme that the parser does not know, an address is a name.
+        // The parser takes an address for a name when it does not know the scheme.
         Host::Domain(name) => name == "localhost" || name.parse::<std::net::Ipv4Addr>().is_ok_and(|a| a.is_loopback()),
         Host::Ipv4(address) => address.is_loopback(),
         Host::Ipv6(address) => address.is_loopback(),
@@ -140,7 +139,7 @@ pub(super) fn service(text: &str) -> Option<Option<u16>> {
 
 /// Reads a duration in hours, minutes, seconds and milliseconds.
 pub(super) fn duration(text: &str) -> Option<Duration> {
-    // The crate also reads "1 hour ago" and "PT1H"; one way to write is enough.
+    // The crate also reads "1 hour ago" and "PT1H". One way to write a duration is enough.
     let plain = text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'h' | b'm' | b's'));
     let parsed = text.parse::<jiff::SignedDuration>().ok().filter(|_| plain)?;
     Duration::try_from(parsed).ok()
@@ -203,16 +202,14 @@ fn is_variable(text: &str) -> bool {
     first && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// Directories of the system, in and over which nothing is mounted: a sandbox
-/// could not work.
+/// Directories of the system. A sandbox could not work with a mount in one of them or over it.
 const SYSTEM: &[&str] =
     &["bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "run", "sbin", "sys", "usr", "var"];
 
-/// Directories over which nothing is mounted, but perhaps in them.
+/// Directories in which a mount may be, but not over them.
 const SHARED: &[&str] = &["home", "root", "tmp"];
 
-/// Bytes of a mount's path. Far below what Linux takes, so that a file in it
-/// still has a path.
+/// Bytes of a mount's path. Far below what Linux takes, so that the paths of files in the mount still fit.
 const MOUNT_PATH_BYTES: usize = 1024;
 
 fn is_mount_path(text: &str) -> bool {
@@ -222,64 +219,10 @@ fn is_mount_path(text: &str) -> bool {
     plain && !system && text.len() <= MOUNT_PATH_BYTES
 }
 
-/// Whether one path is the other or in it.
+/// Whether the paths are equal or one lies in the other.
 pub(super) fn overlap(a: &str, b: &str) -> bool {
     let inside = |a: &str, b: &str| a.strip_prefix(b).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     inside(a, b) || inside(b, a)
-}
-
-/// The origin of web pages (RFC 6454), in the form in which browsers send it:
-/// lower case, no default port, no slash at the end.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Origin(String);
-
-impl Origin {
-    /// Reads an origin; one slash at its end is forgiven. None for anything
-    /// with a path, a query, a user name, a wildcard or a scheme other than
-    /// `http` and `https`.
-    pub fn parse(text: &str) -> Option<Self> {
-        let url = Url::parse(text).ok()?;
-        let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-        let anonymous = url.username().is_empty() && url.password().is_none() && !text.contains('@');
-        let web = matches!(url.scheme(), "http" | "https") && !url.host_str()?.contains('*');
-        (bare && anonymous && web && is_plain(text)).then(|| Origin(url.origin().ascii_serialization()))
-    }
-
-    /// Whether it is reached over TLS.
-    pub(super) fn is_secure(&self) -> bool {
-        self.0.starts_with("https://")
-    }
-
-    /// Whether only this machine reaches it.
-    pub(super) fn is_loopback(&self) -> bool {
-        let url = Url::parse(&self.0).expect("it was read from one");
-        match url.host() {
-            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-            None => false,
-        }
-    }
-
-    /// Such as `https://example.com:8443`.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// Whether a URL is written so that a person reads what the parser reads: no
-/// white space, which the parser drops, no backslash, which it turns round,
-/// and a scheme in lower case with both slashes, which it would add.
-pub(super) fn is_plain(url: &str) -> bool {
-    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-    rest.is_some_and(|rest| !rest.starts_with('/'))
-        && !url.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\')
 }
 
 #[cfg(test)]
@@ -371,38 +314,6 @@ mod tests {
         }
         for wrong in ["", "*", "proxy", "10.0.0.0/33", "10.0.0", "10.0.0.0/", "10.0.0.1:80", " 10.0.0.1"] {
             assert_eq!(network(wrong), None, "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn origins_take_the_form_of_browsers() {
-        let read = |t| Origin::parse(t).map(|o| o.0);
-        assert_eq!(read("http://localhost:5174").as_deref(), Some("http://localhost:5174"));
-        assert_eq!(read("https://EXAMPLE.com:443/").as_deref(), Some("https://example.com"));
-        assert_eq!(read("http://[::1]:80").as_deref(), Some("http://[::1]"));
-        assert_eq!(read("https://bücher.example").as_deref(), Some("https://xn--bcher-kva.example"));
-        for wrong in [
-            "",
-            "*",
-            "null",
-            "localhost:5174",
-            "example.com",
-            "https://*.example.com",
-            "https://a@b.example",
-            "https://@b.example",
-            "https://a.example/x",
-            "https://a.example?",
-            "https://a.example#",
-            "ftp://a.example",
-            "file:///x",
-            "https:a.example",
-            "https:///a.example",
-            "https://a.example\n",
-            " https://a.example",
-            "https:\\\\a.example",
-            "https://",
-        ] {
-            assert_eq!(read(wrong), None, "{wrong:?}");
         }
     }
 

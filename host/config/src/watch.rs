@@ -1,13 +1,10 @@
-//! Notices that files change, however they are replaced: written in place,
-//! renamed over, deleted and made again, behind symbolic links that are
-//! swapped (as Kubernetes does with ConfigMaps), with a directory above them
-//! that is exchanged. Owns the watches and the waiting until a change is over;
-//! deliberately never looks into a file.
+//! Notices that files change, however they are replaced: written in place, renamed over, deleted and made again, reached
+//! through symbolic links that are swapped (as Kubernetes does with ConfigMaps), or below a directory that is exchanged.
+//! Owns the watches, and the wait until a change is over; deliberately never looks into a file.
 //!
-//! A watch on a file itself ends when the file is replaced. So for every name
-//! on the way to a file, links followed, the directory that holds the name is
-//! watched, and what happens to other names in it is dropped. After each change
-//! the ways are looked up anew.
+//! A watch on a file itself ends when the file is replaced. So for every name on the way to a file, following links, the
+//! directory that holds the name is watched, and events about other names in it are dropped. After each change, the ways
+//! are looked up again.
 
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
@@ -18,30 +15,31 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use notify::event::{AccessKind, AccessMode, Event, EventKind};
 use notify::{ErrorKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 
-/// A change is over when nothing happened for this long. An editor takes a few
-/// milliseconds between its steps.
+use sandbox_broker_core::lock::lock;
+
+/// A change is over when nothing has happened for this long. An editor takes a few milliseconds between its steps.
 const QUIET: Duration = Duration::from_millis(60);
 
-/// A change is told after this long even when it goes on, so that a file that
-/// is written all the time is still read now and then.
+/// A change is reported after this long even while it goes on, so that a file that is written all the time is still read
+/// now and then.
 const OVER_AT_LAST: Duration = Duration::from_millis(400);
 
-/// How often files are looked at where the system tells nothing about them, as
-/// in network file systems and directories shared with a virtual machine.
+/// How often files are looked at when the system reports nothing about them, as in network file systems and directories
+/// shared with a virtual machine.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// Symbolic links on the way to one file, as many as Linux follows.
 const MAX_LINKS: usize = 40;
 
-/// How often the ways to the files are looked up again because they changed
-/// while watches were set. A later change is noticed by the watches.
+/// How often the ways to the files are looked up again because they changed while watches were being set. The watches
+/// notice a later change.
 const MAX_ROUNDS: usize = 4;
 
 /// Watches a set of files until it is dropped.
@@ -49,9 +47,8 @@ const MAX_ROUNDS: usize = 4;
 /// Its receiver gets a signal when the watches are set for the first time,
 /// when [`Watcher::set_paths`] has taken effect, and at most half a second after
 /// a change to one of the files. At most one signal waits. Read the files after
-/// each signal and compare their [`Fingerprint`](super::Fingerprint): then
-/// nothing is missed, whatever happens meanwhile, and a signal without a change
-/// costs nothing.
+/// each signal and compare their [`Fingerprint`](super::Fingerprint). Then no change is missed, and a signal without a
+/// change costs nothing.
 #[derive(Debug)]
 pub struct Watcher {
     shared: Arc<Shared>,
@@ -66,20 +63,14 @@ struct Shared {
     stop: AtomicBool,
 }
 
-/// What is in these locks is replaced as a whole and so is never half done.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Watcher {
-    /// Starts to watch these files; they need not exist. Runs a thread of its
-    /// own, and fails only when there can be none. Where the system cannot tell
-    /// of changes, it looks every five seconds.
+    /// Starts to watch these files; they need not exist. Runs a thread of its own, and fails only when it cannot start it.
+    /// When the system cannot report changes, it looks every five seconds.
     pub fn new(paths: Vec<PathBuf>) -> io::Result<(Self, mpsc::Receiver<()>)> {
         Self::start(paths, |shared, wake| {
             let tell = move |event: notify::Result<Event>| {
                 if event.map_or(true, |event| concerns(&event, &lock(&shared.names))) {
-                    // Full means that a wake-up waits already.
+                    // When it is full, a wake-up waits already.
                     let _ = wake.try_send(());
                 }
             };
@@ -134,8 +125,8 @@ impl Task {
             let paths = lock(&self.shared.paths).clone();
             self.set(&paths);
             let seen = looks(&paths);
-            // The watches are set before the signal, so a change after whoever
-            // gets it has read the files gives another.
+            // The watches are set before the signal is sent, so a change after the receiver has read the files causes
+            // another signal.
             if let Err(mpsc::error::TrySendError::Closed(())) = self.signal.try_send(()) {
                 return;
             }
@@ -155,14 +146,14 @@ impl Task {
         }
     }
 
-    /// Sets all watches anew: a directory of the same name may be another one.
+    /// Sets all watches again, because a directory of the same name may be another directory.
     fn set(&mut self, paths: &[PathBuf]) {
         for _ in 0..MAX_ROUNDS {
             let names: BTreeSet<PathBuf> = paths.iter().flat_map(|path| way(path)).collect();
             *lock(&self.shared.names) = names.clone();
             let Some(watches) = &mut self.watches else { return };
             for directory in std::mem::take(&mut self.watched) {
-                // Fails for one that is gone, which is what was asked for.
+                // It fails for a directory that is gone, whose watch is gone as well.
                 let _ = watches.unwatch(&directory);
             }
             let directories: BTreeSet<&Path> = names.iter().filter_map(|name| name.parent()).collect();
@@ -174,7 +165,7 @@ impl Task {
                     Err(error) if matches!(error.kind, ErrorKind::MaxFilesWatch) => {
                         tracing::warn!(?directory, %error, "cannot watch a directory, looking every {LOOK:?} instead");
                     }
-                    // One above that may be searched but not read, mostly.
+                    // Usually a directory above the file that may be searched but not read.
                     Err(error) => tracing::debug!(?directory, %error, "cannot watch a directory"),
                 }
             }
@@ -185,9 +176,8 @@ impl Task {
     }
 }
 
-/// Every name on the way to a file, each in a directory that is not reached
-/// through a link itself. Past a name that does not exist it goes on as if
-/// there were no links.
+/// Every name on the way to a file. The directory of each name is reached without a link. After a name that does not exist,
+/// the way goes on as if there were no links.
 fn way(path: &Path) -> Vec<PathBuf> {
     let Ok(path) = std::path::absolute(path) else { return Vec::new() };
     let mut names = Vec::new();
@@ -222,14 +212,14 @@ fn way(path: &Path) -> Vec<PathBuf> {
 /// Whether an event may mean that a file has changed.
 fn concerns(event: &Event, names: &BTreeSet<PathBuf>) -> bool {
     let change = match event.kind {
-        // Whoever reads the files would wake itself for ever.
+        // Reading the files must not wake the reader again.
         EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
         _ => true,
     };
     event.need_rescan() || (change && event.paths.iter().any(|path| names.contains(path)))
 }
 
-/// What tells from outside that a file is another one or was written.
+/// The metadata by which a replaced or rewritten file can be told.
 #[derive(PartialEq)]
 struct Look {
     file: (u64, u64),

@@ -1,5 +1,5 @@
-//! Why a server's certificate is not trusted, and what mends it. Owns the
-//! words; deliberately knows nobody who connects.
+//! Why a server's certificate is not trusted, and how to correct that. Owns the words; deliberately does not know who
+//! connects.
 
 use std::error::Error as StdError;
 use std::io;
@@ -10,15 +10,14 @@ use rustls::CertificateError;
 /// connections of the broker and of its commands.
 const ROOTS: &str = "SSL_CERT_FILE";
 
-/// The words for an error somewhere below which a certificate was refused; none
-/// for any other error.
+/// The words for an error that was caused by a certificate; `None` for any other error.
 pub fn distrust(error: &(dyn StdError + 'static)) -> Option<String> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref() {
             return Some(words(why));
         }
-        // The library hides its errors in those of IO, which names only what is below them.
+        // The library wraps its errors in IO errors, whose `source` skips the wrapped error itself.
         let hidden = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         cause = hidden.map(|hidden| hidden as &(dyn StdError + 'static)).or_else(|| error.source());
     }
@@ -31,7 +30,7 @@ fn words(why: &CertificateError) -> String {
             "the server's certificate was signed by nobody whom this machine trusts; if that is a CA of your own, put its \
              certificate into the system's store, or name its file in {ROOTS}"
         ),
-        // The library's own error for this is not public.
+        // The library's type for this error is not public.
         CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => format!(
             "the server's certificate is marked as that of a CA, as `openssl req -x509` does by itself, and such a one is \
              never a server's, whatever {ROOTS} says; give the server one with basicConstraints CA:FALSE, and name it, or \
@@ -51,8 +50,8 @@ mod tests {
 
     use super::*;
 
-    /// What a client says to a self-signed certificate of `localhost`, which it
-    /// may trust and which may be marked as a CA's.
+    /// How a client greets a server with a self-signed certificate of `localhost`, which the client may trust and which
+    /// may be marked as a CA's.
     fn greeting(trusted: bool, ca: bool) -> Result<(), rustls::Error> {
         let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
         params.is_ca = if ca { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };

@@ -1,14 +1,13 @@
-//! Words for a file system that has no room: which one it is and how much of
-//! it is free. Owns nothing else; deliberately does not know what is written
-//! there.
+//! Words for a file system that has no room: which one it is and how much of it is free. Owns nothing else; deliberately
+//! does not know what is written there.
 
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// What the system said, and for a full disk which it is and how full. `path`
-/// need not exist.
+/// The system's message. For a full disk, it also says which file system is full and how full it is. `path` need not
+/// exist.
 pub fn explain(path: &Path, error: &io::Error) -> String {
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {

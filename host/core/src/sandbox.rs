@@ -1,8 +1,7 @@
 //! The port: what a session needs of a sandbox provider, in domain words.
 //!
-//! Owns the vocabulary (ids, sizes, errors that say whose turn it is) and the
-//! trait [`Provider`]. Deliberately knows no plugin engine, no wire and no
-//! configuration; `plugin/` implements it with components.
+//! Owns the vocabulary (ids, sizes, errors that say who has to act) and the trait [`Provider`]. Deliberately knows no plugin
+//! engine, no wire and no configuration. The crate `plugin` implements the port with components.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,9 +12,8 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
-/// Chunks that a byte pipe between a session and a sandbox holds before its
-/// writer waits. Eight chunks of at most 64 KiB keep both sides busy without
-/// hiding a stalled reader.
+/// Chunks that a byte pipe between a session and a sandbox holds before its writer waits. Eight chunks of at most 64 KiB
+/// keep both ends busy without hiding a stalled reader.
 pub const PIPE_CHUNKS: usize = 8;
 
 /// Bytes of one chunk in such a pipe, at most.
@@ -102,9 +100,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Who calls and why; goes into logs and to the provider's request logs.
 #[derive(Clone, Debug, Default)]
 pub struct Call {
-    /// The session, where there is one.
+    /// The session, if there is one.
     pub session: Option<String>,
-    /// Whose it is, where people sign in. No plugin is told.
+    /// The session's user, if people sign in. Plugins are not told.
     pub user: Option<String>,
 }
 
@@ -127,12 +125,12 @@ impl fmt::Debug for SandboxRef {
 /// What sandbox to make.
 #[derive(Clone, Default)]
 pub struct Spec {
-    /// Pairs by which `list` finds it again.
+    /// Labels by which `list` finds the sandbox again.
     pub labels: BTreeMap<String, String>,
     /// Environment of every process in it; may hold a person's secrets, so it
     /// is never printed.
     pub env: BTreeMap<String, String>,
-    /// It ends by itself this long after creation or the last `extend`.
+    /// The sandbox ends by itself this long after its creation or the last `extend`.
     pub ttl: Duration,
 }
 
@@ -168,7 +166,7 @@ pub struct Size {
 }
 
 impl Size {
-    /// What a terminal has until somebody says otherwise.
+    /// The size of a terminal until somebody sets one.
     pub const DEFAULT: Size = Size { cols: 80, rows: 24 };
     /// The largest side.
     pub const MAX: u16 = 1000;
@@ -233,8 +231,7 @@ pub enum ControlRequest {
 pub struct Control(mpsc::Sender<ControlRequest>);
 
 impl Control {
-    /// Requests that wait for their turn. A person cannot cause more than a
-    /// few; beyond it the caller waits.
+    /// Requests that wait for their turn. A person cannot cause more than a few. Beyond the bound, the caller waits.
     pub const QUEUE: usize = 4;
 
     /// A control and the queue that its service reads.
@@ -266,11 +263,11 @@ impl Control {
 pub struct Terminal {
     /// The provider's id of the process; `attach` takes it.
     pub pty: String,
-    /// What the process prints, in chunks of at most [`CHUNK_BYTES`]. Its end
-    /// alone says nothing: see `done`.
+    /// What the process prints, in chunks of at most [`CHUNK_BYTES`]. The end of the channel alone does not say how the
+    /// process ended: see `done`.
     pub output: mpsc::Receiver<Bytes>,
-    /// How it ended, after the last chunk of `output`. Dropped without a
-    /// value only when `lifetime` was dropped.
+    /// How it ended; sent after the last chunk of `output`. It is dropped without a value only when `lifetime` was
+    /// dropped.
     pub done: oneshot::Receiver<Result<Exit>>,
     /// Steers it.
     pub control: Control,
@@ -349,7 +346,7 @@ pub struct Upload {
     pub size: Option<u64>,
     /// The bytes.
     pub data: mpsc::Receiver<Bytes>,
-    /// `Ok` when `data` was whole. Dropped or `Err`, the file is not written.
+    /// `Ok` when `data` was whole. When it is dropped or `Err`, the file is not written.
     pub complete: oneshot::Receiver<Result<()>>,
 }
 
@@ -368,17 +365,16 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// What a person should know about its isolation, if anything.
     fn isolation(&self) -> Option<&str>;
 
-    /// Makes a sandbox. After an error that leaves it open whether one was
-    /// made, `list` by the labels tells.
+    /// Makes a sandbox. After an error that does not say whether one was made, `list` by the labels finds out.
     async fn create(&self, call: &Call, spec: &Spec) -> Result<SandboxRef>;
 
-    /// Makes sure that it runs and lives at least `ttl` from now.
+    /// Makes sure that the sandbox runs and lives for at least `ttl` from now.
     async fn connect(&self, call: &Call, sandbox: &SandboxRef, ttl: Duration) -> Result<SandboxRef>;
 
     /// Sets its end to `ttl` from now.
     async fn extend(&self, call: &Call, sandbox: &SandboxRef, ttl: Duration) -> Result<()>;
 
-    /// Ends it. Success also when it is already gone.
+    /// Ends the sandbox. Succeeds when it is already gone.
     async fn kill(&self, call: &Call, sandbox: &SandboxRef) -> Result<()>;
 
     /// Finds living sandboxes that carry all `labels`, a page at a time.
@@ -395,7 +391,7 @@ pub trait Provider: Send + Sync + fmt::Debug {
         input: mpsc::Receiver<Bytes>,
     ) -> Result<Terminal>;
 
-    /// Comes back to a process that `open` started.
+    /// Attaches again to a process that `open` started.
     async fn attach(
         &self,
         call: &Call,
@@ -423,9 +419,8 @@ pub trait Provider: Send + Sync + fmt::Debug {
         length: Option<u64>,
     ) -> Result<Download>;
 
-    /// Writes a whole file, replacing an old one. Takes as long as bytes come;
-    /// fails when they are not taken, or the whole file is not written long
-    /// after its last byte.
+    /// Writes a whole file, replacing an old one. Has no deadline while bytes arrive. Fails when the provider stops taking
+    /// bytes, or does not finish the file long after its last byte.
     async fn write(&self, call: &Call, sandbox: &SandboxRef, at: &Location, upload: Upload) -> Result<Entry>;
 
     /// Lists a directory, sorted by name.
@@ -434,7 +429,7 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// Describes one entry, following symbolic links.
     async fn stat(&self, call: &Call, sandbox: &SandboxRef, at: &Location) -> Result<Entry>;
 
-    /// Removes a file or a whole directory. Success when already gone.
+    /// Removes a file or a whole directory. Succeeds when it is already gone.
     async fn remove(&self, call: &Call, sandbox: &SandboxRef, at: &Location) -> Result<()>;
 
     /// Makes a directory and its parents.

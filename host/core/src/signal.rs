@@ -1,10 +1,8 @@
-//! Signals by number and by name: the one list of them.
+//! Signals by number and by name. This is the only list of them.
 //!
-//! Owns which name a signal of Linux has, and which words of others mean it.
-//! Deliberately sends none.
+//! Owns the name of each signal of Linux, and the words by which others call it. Deliberately sends none.
 
-/// Number, name, and the words of Go's runtime, in which E2B's agent tells how
-/// a process ended.
+/// Number, name, and the words of Go's runtime, in which E2B's agent says how a process ended.
 const SIGNALS: [(u32, &str, &str); 31] = [
     (1, "SIGHUP", "hangup"),
     (2, "SIGINT", "interrupt"),
@@ -39,12 +37,11 @@ const SIGNALS: [(u32, &str, &str); 31] = [
     (31, "SIGSYS", "bad system call"),
 ];
 
-/// The first and the last real-time signal, as the C library and shells count
-/// them. It keeps 32 and 33 for itself.
+/// The first and the last real-time signal, as the C library and shells count them. The C library keeps 32 and 33 for
+/// itself.
 const REAL_TIME: (u32, u32) = (34, 64);
 
-/// The name of a signal: `SIGTERM`, `SIGRTMIN+3`, or `signal 99` for a number
-/// that has none.
+/// The name of a signal: `SIGTERM`, `SIGRTMIN+3`, or `signal 99` for a number without a name.
 pub fn name(number: u32) -> String {
     let (first, last) = REAL_TIME;
     if number == first {
@@ -69,9 +66,8 @@ pub fn number(name: &str) -> Option<u32> {
     known.or_else(real_time).or_else(plain).filter(|number| (1..=last).contains(number))
 }
 
-/// The name of a signal from what a provider says of it: a name with or
-/// without `SIG`, `signal 35`, or the words of Go's runtime. Other words stay
-/// as they are.
+/// The name of a signal from a provider's words: a name with or without `SIG`, `signal 35`, or the words of Go's runtime.
+/// Other words are returned as they are.
 pub fn of_words(words: &str) -> String {
     let words = words.trim();
     let words = words.strip_suffix("(core dumped)").map_or(words, str::trim_end);

@@ -1,10 +1,8 @@
 //! The port: what a session needs of a storage provider, in domain words.
 //!
-//! Owns the vocabulary of a mount (target, steps, plan) and the trait
-//! [`Mounter`]. Deliberately knows no plugin engine, no storage service and
-//! not how a plan is carried out: that is `session/`'s, through the sandbox
-//! provider. `plugin/` implements the trait with components. The meaning of
-//! every item is in `wit/storage.wit`.
+//! Owns the vocabulary of a mount (target, steps, plan) and the trait [`Mounter`]. Deliberately knows no plugin engine, no
+//! storage service, and not how a plan is carried out: the crate `session` does that, through the sandbox provider. The
+//! crate `plugin` implements the trait with components. The meaning of every item is in `wit/storage.wit`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -38,9 +36,8 @@ pub struct Target {
     pub broker: String,
 }
 
-/// What [`Mounter::prepare`] got and the other calls want to see again. It is
-/// written down for a later process of the broker, so by the plugin's contract
-/// it holds no secret; it is never printed all the same.
+/// What [`Mounter::prepare`] returned and the other calls want to see again. It is written down for a later process of the
+/// broker, so by the plugin's contract it holds no secret. It is never printed even so.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Grant(pub Bytes);
 
@@ -74,12 +71,11 @@ pub struct Command {
     pub argv: Vec<String>,
     /// Added to the sandbox's environment.
     pub env: BTreeMap<String, String>,
-    /// Whose process; root when none.
+    /// The user whose process it is; root when `None`.
     pub user: Option<String>,
-    /// It has failed after this time.
+    /// A process that still runs after this time has failed.
     pub timeout: Duration,
-    /// Explains a failure by what the process printed; the first that occurs
-    /// counts.
+    /// Explains a failure by what the process printed. The first explanation whose pattern occurs counts.
     pub explain: Vec<Explanation>,
 }
 
@@ -105,25 +101,25 @@ pub enum Step {
     Supervise(Command),
 }
 
-/// How to mount, prove, watch and let go.
+/// How to mount, prove, watch and unmount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// For people.
     pub title: String,
     /// Mounts, in order.
     pub mount: Vec<Step>,
-    /// Proves that the mount is real; repeated while it fails.
+    /// Proves that the mount works; repeated while it fails.
     pub verify: Vec<Command>,
     /// Bounds `mount` and `verify` together; a minute at most.
     pub mount_timeout: Duration,
-    /// Looks whether a live mount still works.
+    /// Checks that a live mount still works.
     pub watch: Vec<Command>,
     /// Flushes and unmounts.
     pub unmount: Vec<Step>,
     /// Bounds `unmount` and the end of the supervised process after it; two
     /// minutes at most, less while the broker shuts down.
     pub unmount_timeout: Duration,
-    /// Clears away what a mount that died has left.
+    /// Clears away what a mount that died left behind.
     pub clear: Vec<Step>,
     /// When to ask for [`Mounter::renew`]; never when none.
     pub renew_after: Option<Duration>,
@@ -151,13 +147,11 @@ pub trait Mounter: Send + Sync + fmt::Debug {
     /// Name for people, such as "Azure Blob Storage".
     fn title(&self) -> &str;
 
-    /// Tells its settings from others: the same in each process that has the
-    /// same. Of secrets it knows nothing.
+    /// Identifies its settings: equal in every process with the same settings. Secrets are not part of it.
     fn settings(&self) -> &str;
 
-    /// Looks whether there is something to mount and gets what the other
-    /// calls need for it. After any end of it, [`release`](Self::release) is
-    /// owed.
+    /// Checks that the storage exists and gets what the other calls need for it. However it ends, the caller must call
+    /// [`release`](Self::release) afterwards.
     async fn prepare(&self, call: &Call, target: &Target) -> Result<Grant>;
 
     /// Plans the mount.
@@ -166,7 +160,6 @@ pub trait Mounter: Send + Sync + fmt::Debug {
     /// Plans fresh credentials for the live mount.
     async fn renew(&self, call: &Call, target: &Target, grant: &Grant) -> Result<Renewal>;
 
-    /// Takes back what `prepare` got; an empty grant when it was cut off.
-    /// Safe to repeat.
+    /// Takes back what `prepare` got. `grant` is empty when `prepare` was cut off. It may be repeated.
     async fn release(&self, call: &Call, target: &Target, grant: &Grant) -> Result<()>;
 }

@@ -1,10 +1,10 @@
-//! A stranger's text on its way to a log or a terminal. Owns what of it could
-//! act or mislead there; deliberately knows nobody who says or shows it.
+//! A stranger's text on its way to a log or a terminal. Owns which characters could act or mislead there; deliberately does
+//! not know who says or shows the text.
 
 pub use sandboxd::log::misleads;
 
-/// For one line: what [`misleads`] becomes a space, and what is longer than
-/// `max` bytes is cut at a character boundary.
+/// Makes a text fit for one line: each character that [`misleads`] becomes a space, and the text is cut to at most `max`
+/// bytes at a character boundary.
 pub fn clean(text: &str, max: usize) -> String {
     let cut = &text[..text.floor_char_boundary(max)];
     cut.replace(misleads, " ").trim().to_owned()

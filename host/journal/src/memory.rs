@@ -1,4 +1,4 @@
-//! The journal in memory, for tests of what stands on it.
+//! The journal in memory, for tests of its users. Owns no file and forgets everything with the process.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -6,9 +6,9 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 
-use super::{Entry, Error, Journal, Owner, Record, Result};
+use crate::port::{Entry, Error, Journal, Owner, Record, Result};
 
-/// Forgets everything with the process.
+/// A journal that forgets everything with the process.
 #[derive(Debug, Default)]
 pub struct Memory {
     records: Mutex<BTreeMap<String, Record>>,

@@ -1,7 +1,6 @@
-//! Generated from `wit/`; nothing is written by hand here.
+//! Code generated from `wit/`. Nothing here is written by hand.
 //!
-//! One part per world, all over the types of the first, and one for the
-//! exports that every plugin has.
+//! There is one part for each world, and one for the exports that every plugin has. All share the types of the first.
 
 #![allow(missing_docs, unreachable_pub, dead_code, clippy::all, reason = "generated code")]
 
@@ -18,7 +17,7 @@ wasmtime::component::bindgen!({
 pub use exports::sandbox_broker::plugin as guest;
 pub use sandbox_broker::plugin as host;
 
-/// What every plugin exports.
+/// The exports that every plugin has.
 pub mod about {
     wasmtime::component::bindgen!({
         inline: "

@@ -1,7 +1,7 @@
-//! The contract's types and the port's types, each way, exhaustively.
+//! The contract's types and the port's types, in both directions, by exhaustive matches.
 //!
-//! What comes from a guest is data of a stranger: texts are cut and cleaned
-//! here, ids and states are bounded here, and nowhere else.
+//! Owns the bounds on values that come from a guest, which are data of a stranger: texts are cut and cleaned here, ids
+//! and states are bounded here.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -9,9 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
-use super::bindings::guest::{exec, files, sandbox as wit_sandbox, terminal};
-use super::bindings::host::types as wit;
-use super::bindings::storage::mounter;
+use crate::bindings::guest::{exec, files, sandbox as wit_sandbox, terminal};
+use crate::bindings::host::types as wit;
+use crate::bindings::storage::mounter;
 use sandbox_broker_core::sandbox::{
     Call, Code, Command, Entry, EntryKind, Error, Exit, Fault, Listed, Location, Page, Result, SandboxRef, Size, Spec,
 };
@@ -20,18 +20,18 @@ use sandbox_broker_core::storage;
 use sandbox_broker_core::words::{clean, misleads};
 
 /// Bytes of a message from a guest that are kept.
-pub(super) const MESSAGE_BYTES: usize = 1024;
+pub(crate) const MESSAGE_BYTES: usize = 1024;
 /// Bytes of each detail that are kept.
-pub(super) const DETAIL_BYTES: usize = 256;
+pub(crate) const DETAIL_BYTES: usize = 256;
 /// Details that are kept.
-pub(super) const DETAILS: usize = 16;
+pub(crate) const DETAILS: usize = 16;
 /// Longest sandbox or process id.
 const ID_BYTES: usize = 256;
 /// Largest opaque state of a sandbox.
 const STATE_BYTES: usize = 4 * 1024;
 /// Sandboxes in one page of a listing.
 const PAGE_ENTRIES: usize = 10_000;
-/// Bytes of a plan's title that are kept: it stands in one line of a page.
+/// Bytes of a plan's title that are kept. The page shows it in one line.
 const TITLE_BYTES: usize = 64;
 /// Steps of one list of a plan. An honest one has about five.
 const STEPS: usize = 32;
@@ -43,15 +43,14 @@ const ARGUMENT_BYTES: usize = 16 * 1024;
 const EXPLANATIONS: usize = 64;
 /// Bytes of a path, as many as Linux takes.
 const PATH_BYTES: usize = 4096;
-/// How long a step of a plan may take: from what a process needs to start to
-/// what nobody waits for.
+/// How long a step of a plan may take: at least what a process needs to start, at most what a person would wait.
 const STEP_TIME: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(120);
 /// How long mounting may take as a whole. The port names it.
 const MOUNT_TIME: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
 /// How long unmounting may take as a whole. The port names it.
 const UNMOUNT_TIME: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(120);
-/// When credentials are renewed: not so often that a sandbox does little else,
-/// and at most after 30 days, far from overflow.
+/// When credentials are renewed: rarely enough that the sandbox can do other work, and after 30 days at most, which is
+/// far from overflow.
 const RENEWAL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3600);
 
 fn pairs(map: &BTreeMap<String, String>) -> Vec<(String, String)> {
@@ -62,7 +61,8 @@ fn millis(d: Duration) -> u64 {
     u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
 }
 
-pub(super) fn broken(what: &str) -> Error {
+/// The error for a plugin that broke its contract.
+pub(crate) fn breach(what: &str) -> Error {
     Error::new(Fault::Plugin, Code::Internal, format!("the plugin broke its contract: {what}"))
 }
 
@@ -70,11 +70,11 @@ fn time(ms: Option<u64>) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_millis(ms?))
 }
 
-pub(super) fn call(id: String, call: &Call) -> wit::Call {
+pub(crate) fn call(id: String, call: &Call) -> wit::Call {
     wit::Call { id, session: call.session.clone(), attrs: Vec::new() }
 }
 
-/// A code, and whose turn it is.
+/// A code, and who has to act.
 fn code(code: wit::Code) -> (Code, Fault) {
     use wit::Code as C;
     match code {
@@ -97,7 +97,7 @@ fn code(code: wit::Code) -> (Code, Fault) {
     }
 }
 
-pub(super) fn error(e: wit::Error) -> Error {
+pub(crate) fn error(e: wit::Error) -> Error {
     let (code, fault) = code(e.code);
     let message = clean(&e.message, MESSAGE_BYTES);
     Error {
@@ -113,44 +113,44 @@ pub(super) fn error(e: wit::Error) -> Error {
     }
 }
 
-/// The host's own failure, told to a guest.
-pub(super) fn denial(code: wit::Code, message: impl Into<String>) -> wit::Error {
+/// An error of the host, for a guest.
+pub(crate) fn denial(code: wit::Code, message: impl Into<String>) -> wit::Error {
     wit::Error { code, message: message.into(), retry_after_ms: None, attrs: Vec::new() }
 }
 
-pub(super) fn id(text: String) -> Result<String> {
+pub(crate) fn id(text: String) -> Result<String> {
     if text.is_empty() || text.len() > ID_BYTES || text.chars().any(misleads) {
-        return Err(broken("an id must have 1 to 256 bytes of printable text"));
+        return Err(breach("an id must have 1 to 256 bytes of printable text"));
     }
     Ok(text)
 }
 
-pub(super) fn sandbox_ref(s: wit::SandboxRef) -> Result<SandboxRef> {
+pub(crate) fn sandbox_ref(s: wit::SandboxRef) -> Result<SandboxRef> {
     if s.state.len() > STATE_BYTES {
-        return Err(broken("the state of a sandbox is larger than 4 KiB"));
+        return Err(breach("the state of a sandbox is larger than 4 KiB"));
     }
     Ok(SandboxRef { id: id(s.id)?, state: Bytes::from(s.state) })
 }
 
-pub(super) fn to_sandbox_ref(s: &SandboxRef) -> wit::SandboxRef {
+pub(crate) fn to_sandbox_ref(s: &SandboxRef) -> wit::SandboxRef {
     wit::SandboxRef { id: s.id.clone(), state: s.state.to_vec() }
 }
 
-pub(super) fn to_spec(s: &Spec) -> wit_sandbox::Spec {
+pub(crate) fn to_spec(s: &Spec) -> wit_sandbox::Spec {
     wit_sandbox::Spec { labels: pairs(&s.labels), env: pairs(&s.env), ttl_ms: millis(s.ttl), attrs: Vec::new() }
 }
 
-pub(super) fn ttl(d: Duration) -> u64 {
+pub(crate) fn ttl(d: Duration) -> u64 {
     millis(d)
 }
 
-pub(super) fn labels(map: &BTreeMap<String, String>) -> Vec<(String, String)> {
+pub(crate) fn labels(map: &BTreeMap<String, String>) -> Vec<(String, String)> {
     pairs(map)
 }
 
-pub(super) fn page(p: wit_sandbox::Page) -> Result<Page> {
+pub(crate) fn page(p: wit_sandbox::Page) -> Result<Page> {
     if p.sandboxes.len() > PAGE_ENTRIES {
-        return Err(broken("a page lists more than 10,000 sandboxes"));
+        return Err(breach("a page lists more than 10,000 sandboxes"));
     }
     let sandboxes = p
         .sandboxes
@@ -167,7 +167,7 @@ pub(super) fn page(p: wit_sandbox::Page) -> Result<Page> {
     Ok(Page { sandboxes, next: p.next })
 }
 
-pub(super) fn to_pty_spec(c: &Command, size: Size) -> terminal::PtySpec {
+pub(crate) fn to_pty_spec(c: &Command, size: Size) -> terminal::PtySpec {
     terminal::PtySpec {
         command: c.argv.clone(),
         cols: size.cols,
@@ -179,7 +179,7 @@ pub(super) fn to_pty_spec(c: &Command, size: Size) -> terminal::PtySpec {
     }
 }
 
-pub(super) fn to_command(c: &Command) -> exec::Command {
+pub(crate) fn to_command(c: &Command) -> exec::Command {
     exec::Command {
         argv: c.argv.clone(),
         cwd: c.cwd.clone(),
@@ -189,7 +189,7 @@ pub(super) fn to_command(c: &Command) -> exec::Command {
     }
 }
 
-pub(super) fn exit(e: wit::Exit) -> Exit {
+pub(crate) fn exit(e: wit::Exit) -> Exit {
     match (e.code, e.signal) {
         (_, Some(words)) => Exit::Signal(signal::of_words(&clean(&words, 64))),
         (Some(code), None) => Exit::Code(code),
@@ -197,11 +197,11 @@ pub(super) fn exit(e: wit::Exit) -> Exit {
     }
 }
 
-pub(super) fn to_location(l: &Location) -> files::Location {
+pub(crate) fn to_location(l: &Location) -> files::Location {
     files::Location { path: l.path.clone(), user: l.user.clone() }
 }
 
-pub(super) fn entry(e: files::Entry) -> Entry {
+pub(crate) fn entry(e: files::Entry) -> Entry {
     Entry {
         name: e.name,
         path: e.path,
@@ -217,7 +217,7 @@ pub(super) fn entry(e: files::Entry) -> Entry {
     }
 }
 
-pub(super) fn to_target(t: &storage::Target, live: String) -> mounter::MountTarget {
+pub(crate) fn to_target(t: &storage::Target, live: String) -> mounter::MountTarget {
     mounter::MountTarget {
         id: t.id.clone(),
         path: t.path.clone(),
@@ -228,23 +228,23 @@ pub(super) fn to_target(t: &storage::Target, live: String) -> mounter::MountTarg
     }
 }
 
-/// The host's clock, as guests read it.
-pub(super) fn now() -> u64 {
+/// The host's time, in milliseconds since 1970, as the contract counts it.
+pub(crate) fn now() -> u64 {
     millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
-pub(super) fn title(text: &str) -> String {
+pub(crate) fn title(text: &str) -> String {
     clean(text, TITLE_BYTES)
 }
 
-pub(super) fn grant(bytes: Vec<u8>) -> Result<storage::Grant> {
+pub(crate) fn grant(bytes: Vec<u8>) -> Result<storage::Grant> {
     if bytes.len() > storage::GRANT_BYTES {
-        return Err(broken("a grant is larger than 4 KiB"));
+        return Err(breach("a grant is larger than 4 KiB"));
     }
     Ok(storage::Grant(Bytes::from(bytes)))
 }
 
-pub(super) fn plan(p: mounter::MountPlan) -> Result<storage::Plan> {
+pub(crate) fn plan(p: mounter::MountPlan) -> Result<storage::Plan> {
     Ok(storage::Plan {
         title: title(&p.title),
         mount: steps(p.mount)?,
@@ -258,18 +258,18 @@ pub(super) fn plan(p: mounter::MountPlan) -> Result<storage::Plan> {
     })
 }
 
-pub(super) fn renewal(r: mounter::Renewal) -> Result<storage::Renewal> {
+pub(crate) fn renewal(r: mounter::Renewal) -> Result<storage::Renewal> {
     Ok(storage::Renewal { steps: steps(r.steps)?, renew_after: r.renew_after_ms.map(|ms| within(ms, &RENEWAL)) })
 }
 
-/// A time of a guest, taken to the nearest that makes sense.
+/// A time of a guest, clamped to its bounds.
 fn within(ms: u64, bounds: &RangeInclusive<Duration>) -> Duration {
     Duration::from_millis(ms).clamp(*bounds.start(), *bounds.end())
 }
 
 fn steps(steps: Vec<mounter::Step>) -> Result<Vec<storage::Step>> {
     if steps.len() > STEPS {
-        return Err(broken("a list of a plan has more than 32 steps"));
+        return Err(breach("a list of a plan has more than 32 steps"));
     }
     let step = |step| {
         Ok(match step {
@@ -281,25 +281,25 @@ fn steps(steps: Vec<mounter::Step>) -> Result<Vec<storage::Step>> {
     steps.into_iter().map(step).collect()
 }
 
-/// Steps of a list that may hold only processes that end.
+/// The steps of a list in which only `run` is allowed.
 fn commands(list: &str, given: Vec<mounter::Step>) -> Result<Vec<storage::Command>> {
     let only = |step| match step {
         storage::Step::Run(command) => Ok(command),
-        _ => Err(broken(&format!("`{list}` of a plan has a step that is not `run`"))),
+        _ => Err(breach(&format!("`{list}` of a plan has a step that is not `run`"))),
     };
     steps(given)?.into_iter().map(only).collect()
 }
 
 fn file(f: mounter::File) -> Result<storage::File> {
     if f.content.len() > storage::FILE_BYTES {
-        return Err(broken("a file of a plan is larger than 64 KiB"));
+        return Err(breach("a file of a plan is larger than 64 KiB"));
     }
     if f.mode > 0o777 {
-        return Err(broken("a file of a plan has more than permission bits in its mode"));
+        return Err(breach("a file of a plan has more than permission bits in its mode"));
     }
     let absolute = f.path.starts_with('/') && !f.path.contains('\0') && f.path.len() <= PATH_BYTES;
     if !absolute || f.path.split('/').any(|part| part == "..") {
-        return Err(broken("a file of a plan has no absolute path of at most 4,096 bytes"));
+        return Err(breach("a file of a plan has no absolute path of at most 4,096 bytes"));
     }
     Ok(storage::File { path: f.path, content: Bytes::from(f.content), mode: f.mode })
 }
@@ -308,15 +308,15 @@ fn command(c: mounter::Command) -> Result<storage::Command> {
     let fits = |text: &String| text.len() <= ARGUMENT_BYTES && !text.contains('\0');
     let named = |(name, value): &(String, String)| !name.is_empty() && !name.contains('=') && fits(name) && fits(value);
     if c.argv.first().is_none_or(String::is_empty) || c.argv.len() > ARGUMENTS || !c.argv.iter().all(fits) {
-        return Err(broken("a process of a plan has 1 to 64 arguments of at most 16 KiB each"));
+        return Err(breach("a process of a plan has 1 to 64 arguments of at most 16 KiB each"));
     }
     if c.env.len() > ARGUMENTS || !c.env.iter().all(named) {
-        return Err(broken("a process of a plan has at most 64 variables of at most 16 KiB each"));
+        return Err(breach("a process of a plan has at most 64 variables of at most 16 KiB each"));
     }
     if c.explain.len() > EXPLANATIONS
         || c.explain.iter().any(|e| e.pattern.is_empty() || e.pattern.len() > MESSAGE_BYTES)
     {
-        return Err(broken("a process of a plan has at most 64 explanations, each with a pattern of 1 to 1,024 bytes"));
+        return Err(breach("a process of a plan has at most 64 explanations, each with a pattern of 1 to 1,024 bytes"));
     }
     let explain = |e: mounter::Explanation| {
         let error = error(denial(e.code, e.message));

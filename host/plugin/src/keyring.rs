@@ -1,29 +1,27 @@
 //! The secrets of provider sections, over the generations of a configuration.
 //!
-//! Owns which value of a secret counts now. What began with one generation
-//! keeps its settings and its grants for good, but a key that was rotated, and
-//! whose old value the provider has revoked, must reach it. Deliberately knows
-//! no file, no plugin and no wire.
+//! Owns which value of a secret is in force. A session keeps the settings and the grants of the generation that it began
+//! with. But a key may be rotated while it runs, and its provider may revoke the old value, so the new value must reach
+//! it. Deliberately knows no file, no plugin and no wire.
 //!
-//! A section gets a newer value of a secret that it had from the start when
-//! both of these hold:
+//! A section gets a newer value of a secret that it had from the start when both of these hold:
 //!
-//! 1. The value is for the same account, as far as we can tell: the section's
-//!    settings and the secret did not change in one reload.
-//! 2. The generation that brought the value still grants what it is used for:
-//!    a new key never goes to an origin that the new configuration took away.
+//! 1. The value is for the same account, as far as we can tell: the section's settings and the secret did not change in
+//!    one reload.
+//! 2. The generation that brought the value still grants what the value is used for: a new key never goes to an origin
+//!    that the new configuration took away.
 //!
-//! Otherwise, and where a secret or a section was removed, the last value for
-//! which they did hold stays.
+//! Otherwise the last value for which both held stays in force. It also stays when the secret or the section is removed.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use sandbox_broker_config::Grant;
+use sandbox_broker_core::lock::lock;
 use sandbox_broker_core::secret::Secret;
 
-/// Values of one section that are kept. One for each secret and each list of
-/// grants that open sessions may have begun with; beyond it the oldest go.
+/// Values of one section that are kept: one for each secret and each list of grants that open sessions may have begun
+/// with. Beyond the bound, the oldest are dropped.
 const KEPT: usize = 64;
 
 /// The secrets of all sections.
@@ -45,7 +43,7 @@ struct Values {
 struct Value {
     name: String,
     secret: Secret,
-    /// Tells values apart that must not take each other's place.
+    /// Values of different accounts must not replace each other.
     account: u64,
     /// What the generation that brought it grants.
     allow: Arc<[Grant]>,
@@ -57,14 +55,14 @@ pub struct Secrets {
     section: String,
     settings: String,
     allow: Arc<[Grant]>,
-    /// With which it began.
+    /// The values with which this generation began.
     own: BTreeMap<String, Value>,
     ring: Ring,
 }
 
 impl Keyring {
-    /// The secrets of a section as just configured. Older generations of the
-    /// section get to know them by [`Secrets::publish`].
+    /// The secrets of a section as just configured. [`Secrets::publish`] makes them known to older generations of the
+    /// section.
     pub fn section(
         &self,
         name: &str,
@@ -72,8 +70,8 @@ impl Keyring {
         allow: &[Grant],
         secrets: &BTreeMap<String, Secret>,
     ) -> Secrets {
-        let mut rings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // A ring that nobody holds has nobody to reach.
+        let mut rings = lock(&self.0);
+        // Nobody uses a ring that nobody else holds.
         rings.retain(|_, ring| Arc::strong_count(ring) > 1);
         let ring = Arc::clone(rings.entry(name.to_owned()).or_default());
         let (settings, allow): (_, Arc<[Grant]>) = (settings.to_string(), allow.into());
@@ -92,7 +90,7 @@ impl Keyring {
 }
 
 impl Secrets {
-    /// Puts these values in force, also for what began with older ones.
+    /// Puts these values in force, also for sessions that began with older ones.
     pub fn publish(&self) {
         let mut values = self.ring.write().unwrap_or_else(PoisonError::into_inner);
         for value in self.own.values() {
@@ -123,15 +121,15 @@ impl Secrets {
         self.own.insert(name.to_owned(), value);
     }
 
-    /// The value to be sent to a place that `covers` says of a grant whether it
-    /// covers. None where the section has no such secret.
-    pub(super) fn to_send(&self, name: &str, covers: impl Fn(&Grant) -> bool) -> Option<Secret> {
+    /// The value to send. `covers` says whether a grant covers the destination. `None` when the section has no such
+    /// secret.
+    pub(crate) fn to_send(&self, name: &str, covers: impl Fn(&Grant) -> bool) -> Option<Secret> {
         self.newest(name, |allow| allow.iter().any(&covers))
     }
 
-    /// The value to sign with, or to hand to the plugin, which may send what
-    /// comes of it to any place that the section is granted.
-    pub(super) fn to_use(&self, name: &str) -> Option<Secret> {
+    /// The value to sign with, or to hand to the plugin. The plugin may send the result to any place that the section is
+    /// granted.
+    pub(crate) fn to_use(&self, name: &str) -> Option<Secret> {
         self.newest(name, |allow| self.allow.iter().all(|own| allow.contains(own)))
     }
 

@@ -1,5 +1,4 @@
-//! Sign-ins are kept in the journal: joins the two, which do not know each
-//! other.
+//! Keeps the front end's sign-ins in the journal. Owns the translation; the two crates do not know each other.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -23,11 +22,11 @@ pub(super) async fn kept(journal: &Arc<Sqlite>) -> journal::Result<Vec<SignIn>> 
     Ok(journal.sign_ins().await?.into_iter().map(read).collect())
 }
 
-/// The journal as the place where sign-ins are kept.
-pub(super) struct Kept(pub(super) Arc<Sqlite>);
+/// The journal, as the front end's store of sign-ins.
+pub(super) struct JournalSignIns(pub(super) Arc<Sqlite>);
 
 #[async_trait]
-impl SignInStore for Kept {
+impl SignInStore for JournalSignIns {
     async fn add(&self, SignIn { cookie, token, since, used }: SignIn) -> Result<(), String> {
         let sign_in = journal::SignIn { cookie: *cookie.bytes(), token: *token.bytes(), since, used };
         self.0.add_sign_in(sign_in).await.map_err(|error| error.to_string())

@@ -1,5 +1,5 @@
-//! `broker schema`: the JSON Schema of the configuration and of the built-in
-//! plugins' sections, for editors.
+//! `broker schema`: the JSON Schema of the configuration and of the built-in plugins' sections, for editors. Owns that it is
+//! printed; the schema is made in the crate `config`.
 
 use std::io::Write as _;
 use std::process::ExitCode;

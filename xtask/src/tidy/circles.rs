@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::rust::{code, line, paths};
-use super::{Tree, as_text};
+use super::tree::{Tree, as_text};
 
 /// A re-export that leads through more of them than this is not followed.
 const MAX_HOPS: usize = 8;
@@ -84,22 +84,25 @@ fn exports(code: &str) -> (BTreeMap<String, Vec<String>>, Vec<std::ops::Range<us
     (exports, places)
 }
 
-/// The module that a path names something of, seen from another.
+/// The module that a path names something of, seen from another. A name alone names nothing: it may be a variable, or
+/// `crate` in `pub(crate)`.
 fn target<'m>(modules: &'m Modules<'_>, from: &[String], names: &[&str], hops: usize) -> Option<&'m Vec<String>> {
+    let (first, mut rest) = names.split_first().filter(|(_, rest)| !rest.is_empty())?;
     let mut at = from.to_vec();
-    let mut rest = names;
-    match *names.first()? {
-        "crate" => (at, rest) = (Vec::new(), &names[1..]),
-        "self" => rest = &names[1..],
+    match *first {
+        "crate" => at.clear(),
+        "self" => {}
         "super" => {
+            at.pop()?;
             while rest.first() == Some(&"super") {
                 at.pop()?;
                 rest = &rest[1..];
             }
         }
-        // A name alone may be a field or a variable.
-        first if names.len() > 1 => _ = modules.get(&inside(from, first))?,
-        _ => return None,
+        child => {
+            at.push(child.to_owned());
+            modules.get(&at)?;
+        }
     }
     for name in rest {
         let child = inside(&at, name);
@@ -191,7 +194,7 @@ pub(super) fn is_test(path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree;
+    use super::super::tree::tree;
     use super::*;
 
     fn found(files: &[(&str, &str)]) -> Vec<String> {
@@ -239,7 +242,10 @@ mod tests {
         let broken = found(&[
             ("a/src/lib.rs", "mod b;\nuse b::B;\n#[cfg(test)]\nmod tests;\n"),
             ("a/src/main.rs", "use crate::b::B;"),
-            ("a/src/b.rs", "use tokio::task;\n#[cfg(test)]\nmod tests { use super::super::A; }\n"),
+            (
+                "a/src/b.rs",
+                "use tokio::task;\npub(crate) struct B { c: u8 }\n#[cfg(test)]\nmod tests { use super::super::A; }\n",
+            ),
             ("a/src/tests/d.rs", "use crate::b::B;"),
         ]);
         assert_eq!(broken, Vec::<String>::new());

@@ -1,6 +1,6 @@
 //! Documents that name what is there: paths, links and the version of the frames.
 
-use super::Tree;
+use super::tree::Tree;
 use crate::workspace::sha256_hex;
 
 /// The document of the protocol, which names the frames it describes.
@@ -105,7 +105,7 @@ fn is_there(tree: &Tree, path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree;
+    use super::super::tree::tree;
     use super::*;
 
     #[test]

@@ -8,7 +8,8 @@ use std::process::Command;
 use rusqlite::Connection;
 
 use super::*;
-use crate::sqlite::{LOCK, PAGE_BYTES};
+use crate::sqlite::bounds::PAGE_BYTES;
+use crate::sqlite::file::LOCK;
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777

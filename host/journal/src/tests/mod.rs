@@ -12,7 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
-use super::sqlite::{FILE, FILE_BYTES};
+use super::sqlite::bounds::FILE_BYTES;
+use super::sqlite::file::FILE;
 use super::{Entry, Error, Journal, Mount, Owner, Record, Sqlite, State, Terminal};
 
 /// A moment, `seconds` after the tests' first one.

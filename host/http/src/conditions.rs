@@ -1,4 +1,4 @@
-//! Conditional requests: what a client has already, and which part it wants.
+//! Conditional requests: what a client has already, and which range it wants.
 //!
 //! Owns the reading of `If-None-Match`, `Range` and `If-Range` (RFC 9110
 //! sections 13 and 14). Deliberately knows no resource.
@@ -11,7 +11,7 @@ pub(super) fn is_known(headers: &HeaderMap, etag: &str) -> bool {
     tags(headers).any(|tag| tag.trim_start_matches("W/") == etag || tag == "*")
 }
 
-/// Whether `If-None-Match: *` asks that there is nothing yet.
+/// Whether `If-None-Match: *` demands that nothing is there yet.
 pub(super) fn only_if_new(headers: &HeaderMap) -> bool {
     tags(headers).any(|tag| tag == "*")
 }
@@ -25,9 +25,9 @@ fn tags(headers: &HeaderMap) -> impl Iterator<Item = &str> {
         .map(str::trim)
 }
 
-/// A part of a representation; never empty.
+/// A range of a representation; never empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Part {
+pub(super) struct ByteRange {
     pub(super) start: u64,
     pub(super) length: u64,
 }
@@ -36,24 +36,28 @@ pub(super) struct Part {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unsatisfiable;
 
-/// The part of `size` bytes that is asked for; none when all of them are.
-/// Several ranges, other units and what is malformed are ignored, as the RFC
+/// Reads the range of `size` bytes that is asked for; none if all of them are.
+/// Several ranges, other units and malformed fields are ignored, which the RFC
 /// allows, and so is a range of another version than `etag`.
-pub(super) fn part(headers: &HeaderMap, size: u64, etag: Option<&str>) -> Result<Option<Part>, Unsatisfiable> {
+pub(super) fn byte_range(
+    headers: &HeaderMap,
+    size: u64,
+    etag: Option<&str>,
+) -> Result<Option<ByteRange>, Unsatisfiable> {
     let other_version =
         headers.get(IF_RANGE).is_some_and(|wanted| etag.is_none_or(|etag| wanted.as_bytes() != etag.as_bytes()));
     if other_version || headers.get_all(RANGE).iter().count() != 1 {
         return Ok(None);
     }
-    let range = headers.get(RANGE).and_then(|range| range.to_str().ok()).and_then(first_and_last);
-    let (start, end) = match range {
+    let asked = headers.get(RANGE).and_then(|range| range.to_str().ok()).and_then(first_and_last);
+    let (start, end) = match asked {
         None => return Ok(None),
         // The last so many bytes.
         Some((None, Some(last))) => (size.saturating_sub(last), if last == 0 { 0 } else { size }),
         Some((Some(first), last)) => (first, last.map_or(size, |last| size.min(last.saturating_add(1)))),
         Some((None, None)) => return Ok(None),
     };
-    if start < end { Ok(Some(Part { start, length: end - start })) } else { Err(Unsatisfiable) }
+    if start < end { Ok(Some(ByteRange { start, length: end - start })) } else { Err(Unsatisfiable) }
 }
 
 fn first_and_last(range: &str) -> Option<(Option<u64>, Option<u64>)> {
@@ -79,8 +83,8 @@ mod tests {
 
     #[test]
     fn a_range_is_cut_to_what_there_is() {
-        let of = |range: &'static str, size| part(&headers(&[(RANGE, range)]), size, None);
-        let some = |start, length| Ok(Some(Part { start, length }));
+        let of = |range: &'static str, size| byte_range(&headers(&[(RANGE, range)]), size, None);
+        let some = |start, length| Ok(Some(ByteRange { start, length }));
         assert_eq!(of("bytes=0-3", 10), some(0, 4));
         assert_eq!(of("bytes=7-", 10), some(7, 3));
         assert_eq!(of("bytes=-2", 10), some(8, 2));
@@ -100,7 +104,8 @@ mod tests {
 
     #[test]
     fn a_range_of_another_version_is_ignored() {
-        let of = |version: &'static str, etag| part(&headers(&[(RANGE, "bytes=1-2"), (IF_RANGE, version)]), 10, etag);
+        let of =
+            |version: &'static str, etag| byte_range(&headers(&[(RANGE, "bytes=1-2"), (IF_RANGE, version)]), 10, etag);
         assert!(of("\"a\"", Some("\"a\"")).unwrap().is_some());
         assert_eq!(of("\"b\"", Some("\"a\"")), Ok(None));
         assert_eq!(of("\"a\"", None), Ok(None));

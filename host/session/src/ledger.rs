@@ -1,8 +1,8 @@
-//! A session's page in the journal.
+//! A session's record in the journal.
 //!
 //! Owns what is written when, so that a broker that starts again knows every
-//! sandbox. Deliberately decides nothing: a sandbox is ended even if its page
-//! cannot be written, and the caller is told when the page belongs to another
+//! sandbox. Deliberately decides nothing: a sandbox is ended even if its record
+//! cannot be written, and the caller is told when the record belongs to another
 //! broker.
 
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use sandbox_broker_core::lock::lock;
 use sandbox_broker_core::sandbox::{Code, Error, Fault, Result};
 use sandbox_broker_journal::{self as journal, Entry, Journal, Owner, Record};
 
-/// Epoch of a page that is not in the journal yet.
+/// Epoch of a record that is not in the journal yet.
 const UNWRITTEN: u64 = 0;
 
 /// The result of a note.
@@ -27,12 +27,12 @@ pub(crate) enum Noted {
     Lost,
 }
 
-/// One session's page. A clone is the same page.
+/// One session's record. A clone is the same record.
 #[derive(Clone, Debug)]
-pub(crate) struct Ledger(Arc<Page>);
+pub(crate) struct Ledger(Arc<LiveRecord>);
 
 #[derive(Debug)]
-struct Page {
+struct LiveRecord {
     journal: Arc<dyn Journal>,
     owner: Owner,
     id: Arc<str>,
@@ -44,17 +44,17 @@ struct Page {
 }
 
 impl Ledger {
-    /// A page that [`Ledger::intend`] will write.
+    /// A record that [`Ledger::intend`] will write.
     pub(crate) fn new(journal: Arc<dyn Journal>, owner: Owner, id: Arc<str>, lease: Duration, entry: Entry) -> Self {
         let (entry, epoch) = (Mutex::new(entry), tokio::sync::Mutex::new(UNWRITTEN));
-        Ledger(Arc::new(Page { journal, owner, id, lease, entry, epoch }))
+        Ledger(Arc::new(LiveRecord { journal, owner, id, lease, entry, epoch }))
     }
 
-    /// A page that was taken over.
+    /// A record that was taken over.
     pub(crate) fn of(journal: Arc<dyn Journal>, record: Record, lease: Duration) -> Self {
         let Record { id, owner, epoch, entry, .. } = record;
         let (entry, epoch) = (Mutex::new(entry), tokio::sync::Mutex::new(epoch));
-        Ledger(Arc::new(Page { journal, owner, id: id.into(), lease, entry, epoch }))
+        Ledger(Arc::new(LiveRecord { journal, owner, id: id.into(), lease, entry, epoch }))
     }
 
     /// What is known now.
@@ -70,10 +70,10 @@ impl Ledger {
     /// Writes down that a sandbox is about to be made. No sandbox may be made
     /// unless this succeeds.
     pub(crate) async fn intend(&self) -> Result<()> {
-        let page = &self.0;
-        let mut epoch = page.epoch.lock().await;
-        let ends = SystemTime::now() + page.lease;
-        match page.journal.create(&page.id, &page.owner, &page.entry(), ends).await {
+        let record = &self.0;
+        let mut epoch = record.epoch.lock().await;
+        let ends = SystemTime::now() + record.lease;
+        match record.journal.create(&record.id, &record.owner, &record.entry(), ends).await {
             Ok(first) => {
                 *epoch = first;
                 Ok(())
@@ -92,25 +92,25 @@ impl Ledger {
     /// log says so: the sandbox's lease covers what a later broker would not
     /// know. Dropping the future gives up the answer, not the note.
     pub(crate) async fn note(&self, change: impl FnOnce(&mut Entry)) -> Noted {
-        let page = Arc::clone(&self.0);
-        change(&mut lock(&page.entry));
+        let record = Arc::clone(&self.0);
+        change(&mut lock(&record.entry));
         // This runs in a task of its own. If a write were given up half-way, an
         // older note might be written after a newer one.
-        let written = tokio::spawn(async move { page.write().await });
+        let written = tokio::spawn(async move { record.write().await });
         written.await.unwrap_or(Noted::Kept)
     }
 
-    /// Removes the page. The sandbox is gone or was never made.
+    /// Removes the record. The sandbox is gone or was never made.
     pub(crate) async fn forget(&self) {
-        let page = &self.0;
-        let epoch = page.epoch.lock().await;
-        if let Err(error) = page.journal.remove(&page.id, *epoch).await {
-            page.complain("forget", &error);
+        let record = &self.0;
+        let epoch = record.epoch.lock().await;
+        if let Err(error) = record.journal.remove(&record.id, *epoch).await {
+            record.log_failure("forget", &error);
         }
     }
 }
 
-impl Page {
+impl LiveRecord {
     fn entry(&self) -> Entry {
         lock(&self.entry).clone()
     }
@@ -125,13 +125,13 @@ impl Page {
         match self.journal.update(&self.id, *epoch, &self.entry()).await {
             Ok(()) => Noted::Kept,
             Err(error) => {
-                self.complain("note", &error);
+                self.log_failure("note", &error);
                 if error == journal::Error::Stale { Noted::Lost } else { Noted::Kept }
             }
         }
     }
 
-    fn complain(&self, what: &'static str, error: &journal::Error) {
-        error!(session = %self.id, what, %error, "the journal does not have this session as it is now");
+    fn log_failure(&self, what: &'static str, error: &journal::Error) {
+        error!(session = %self.id, what, %error, "the journal could not be brought up to date with this session");
     }
 }

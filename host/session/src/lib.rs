@@ -5,15 +5,19 @@
 //! no plugin engine, no configuration file and no clock but Tokio's, which
 //! tests stop and turn.
 //!
+//! `registry` opens a session, starts its task and hands out its clients. From
+//! then on:
+//!
 //! ```text
-//!                    registry ── opens ──▶ lifecycle/driver ── asks ──▶ policy/machine
-//!                       │                    │   │   │                  (decides, does nothing)
-//!    a client ◀── makes ┘        ┌───────────┘   │   └──────────┐
-//!       │                        ▼               ▼              ▼
-//!       ├── input ───────▶ handle, input     recorder        storage
-//!       │                                        │              │
-//!       └── output ◀────── output ◀──────────────┘              ▼
-//!                                         the sandbox, through its provider
+//!  client ── input ──▶ handle ── mailbox ──▶ lifecycle/task ── input ──▶ recorder ──▶ sandbox
+//!         ── wishes ─▶ handle ── watch ────▶   │ events  ▲
+//!                                              ▼         │ effects
+//!                                             policy/machine
+//!
+//!  client ◀── reader ── output ◀── append ── lifecycle/task ◀── output ── recorder ◀── sandbox
+//!         ◀── playback, for a client that is far behind ───────────────── recorder
+//!
+//!                                            lifecycle/task ── orders ──▶ storage ───▶ sandbox
 //! ```
 //!
 //! Folders use those below them in this table, never those above.
@@ -28,8 +32,8 @@
 //! | `output` | the log that clients read, each from its own offset |
 //! | `blueprint` | what a new session is made of |
 //! | `policy` | what happens next, who drives, whose size counts; pure |
-//! | `input` | input on its way to the driver, and who waits to hear of it |
-//! | `ledger` | the session's page in the journal |
+//! | `input` | input on its way to the task, and who waits to hear of it |
+//! | `ledger` | the session's record in the journal |
 //! | `retry`, `replaced`, `failure` | when what failed is tried again, and what is logged |
 //! | `invitation` | lets others watch |
 //! | `stage`, `outcome`, `duration` | what clients are told, in words |

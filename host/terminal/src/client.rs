@@ -1,17 +1,15 @@
 //! The other end of `/terminal`: a socket that speaks level 1 as a client.
 //!
-//! Owns the handshake and the frames as a client reads and writes them.
-//! Deliberately knows no terminal on this side, keeps nothing, and neither
-//! connects nor connects again.
+//! Owns the client's handshake and close, and turns messages into frames and
+//! back. Deliberately knows no local terminal, keeps no state of the session,
+//! and does not connect.
 
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderValue, StatusCode};
-use serde::{Deserialize, Deserializer};
-use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -19,166 +17,36 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use super::level1::{Cells, MAX_OFFSET, SUBPROTOCOL};
+use crate::frames::level1::{ClientFrame, Encoded, MAX_WORDS, SUBPROTOCOL, ServerFrame, decode_output};
+use sandbox_broker_core::sandbox::Size;
 use sandbox_broker_core::words::clean;
 use sandbox_broker_session::MAX_SCREEN;
 
-/// Bytes of one message from a broker, at most. The largest is a screen of
-/// which each byte became a six byte JSON escape.
-const MAX_TOLD: usize = 6 * MAX_SCREEN + 1024;
-
-/// First byte of a binary frame with output, and with input.
-const OUTPUT: u8 = 0x01;
-const INPUT: u8 = 0x02;
-
-/// Bytes before the terminal's own in a binary frame.
-const HEADER: usize = 9;
+/// Bytes of one message from a broker, at most. The largest is a screen in which
+/// each byte became a six byte JSON escape.
+const MAX_RECEIVED: usize = 6 * MAX_SCREEN + 1024;
 
 /// Time for the closing handshake.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
-/// Bytes of a text for a person that are shown.
-const WORDS: usize = 2048;
-
-/// A number of a broker that may be any: above [`MAX_OFFSET`] it is refused, so
-/// that sums are exact.
-fn number<'de, D: Deserializer<'de>>(value: D) -> Result<u64, D::Error> {
-    let number = u64::deserialize(value)?;
-    if number > MAX_OFFSET {
-        return Err(serde::de::Error::custom(format!("{number} is above {MAX_OFFSET}")));
-    }
-    Ok(number)
-}
-
-/// A broker's words, which a person's terminal shows: they steer nothing.
-fn words<'de, D: Deserializer<'de>>(value: D) -> Result<String, D::Error> {
-    String::deserialize(value).map(|words| clean(&words, WORDS))
-}
-
-/// What a broker says beside output, checked. Members that it does not know are
-/// ignored.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(tag = "type", rename_all = "kebab-case")]
-pub enum Control {
-    /// A step on the way to the shell, or news of the storage.
-    Stage {
-        /// `begin`, `done` or `failed`.
-        state: String,
-        /// For a person to read.
-        #[serde(deserialize_with = "words")]
-        message: String,
-    },
-    /// The shell runs.
-    Ready {
-        /// The session's id.
-        #[serde(deserialize_with = "words")]
-        session: String,
-        /// `driver` or `viewer`.
-        role: String,
-        /// The numbering that offsets belong to.
-        epoch: u64,
-        /// Of the first byte of output that follows.
-        #[serde(deserialize_with = "number")]
-        offset: u64,
-        /// End of the output now: what comes before it is replay.
-        #[serde(deserialize_with = "number")]
-        live: u64,
-        /// Highest number of this client's input that was handed on.
-        #[serde(deserialize_with = "number")]
-        input: u64,
-        /// Who answers what programs ask of the terminal: `recorder` or
-        /// `client`, which an older broker leaves unsaid.
-        #[serde(default)]
-        answers: String,
-        /// The terminal's size at `offset`.
-        size: Option<Cells>,
-    },
-    /// What draws the screen as it was at an offset, on a terminal that was
-    /// reset.
-    Screen {
-        /// Output before it is not sent.
-        #[serde(deserialize_with = "number")]
-        offset: u64,
-        /// Text for the terminal.
-        data: String,
-        /// The terminal's size there.
-        size: Option<Cells>,
-    },
-    /// The terminal has this size from the next byte of output on.
-    Size(Cells),
-    /// Bytes that this client does not get.
-    Gap {
-        /// Of the first one.
-        #[serde(deserialize_with = "number")]
-        from: u64,
-        /// Of the first one that it gets again.
-        #[serde(deserialize_with = "number")]
-        to: u64,
-        /// For a person to read.
-        #[serde(deserialize_with = "words")]
-        reason: String,
-    },
-    /// Input up to this number was handed to the sandbox.
-    InputAck {
-        /// The number.
-        seq: u64,
-    },
-    /// Who is there.
-    Clients {
-        /// All of them, this client included.
-        clients: Vec<Person>,
-    },
-    /// The session is over.
-    Exit {
-        /// The shell's exit status.
-        code: Option<i32>,
-        /// The signal that ended it.
-        signal: Option<String>,
-        /// For a person to read.
-        #[serde(default, deserialize_with = "words")]
-        reason: String,
-    },
-    /// What failed and who can mend it.
-    Error {
-        /// For a person to read.
-        #[serde(deserialize_with = "words")]
-        message: String,
-        /// When to connect again, in milliseconds.
-        retry_ms: Option<u64>,
-    },
-    /// What this client does not know, or needs not.
-    #[serde(other)]
-    Other,
-}
-
-/// One of those who are at the session.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Person {
-    /// Its name.
-    pub client: String,
-    /// `driver` or `viewer`.
-    pub role: String,
-}
-
 /// What comes from a broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
-    /// Output that begins at this offset; never empty, and it ends at
-    /// [`MAX_OFFSET`] at the latest.
+pub enum Received {
+    /// Output that begins at this offset, as [`decode_output`] bounds it.
     Output(u64, Bytes),
-    /// Anything else.
-    Control(Control),
+    /// Anything else that it says.
+    Control(ServerFrame<String>),
     /// The broker closed, with this code and these words.
     Closed(u16, String),
 }
 
-/// The connection is gone without a close.
+/// Why a connection ended without a close.
 #[derive(Debug, thiserror::Error)]
 pub enum Lost {
-    /// It broke: another one may do better.
+    /// It broke. Another connection may work.
     #[error("{0}")]
     Broke(String),
-    /// The other side says what no broker says: it will say so again.
+    /// The other side says what no broker says. It will say so again.
     #[error("what answers there is no broker: {0}")]
     Strange(String),
 }
@@ -186,12 +54,12 @@ pub enum Lost {
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
 pub enum NotOpened {
-    /// An answer that is no upgrade.
+    /// The answer is no upgrade.
     #[error("the broker refused: {words} (HTTP {})", status.as_u16())]
     Refused {
-        /// Its status.
+        /// The answer's status.
         status: StatusCode,
-        /// Its words.
+        /// The broker's words.
         words: String,
     },
     /// The other side is no broker, or an older one.
@@ -206,7 +74,7 @@ pub enum NotOpened {
 pub struct Link<S>(WebSocketStream<S>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
-    /// Shakes hands on a fresh connection. `address` is the whole URL of
+    /// Does the handshake on a fresh connection. `address` is the whole URL of
     /// `/terminal`, and `token` one of the broker's `[auth]`.
     pub async fn open(connection: S, address: &str, token: Option<&str>) -> Result<Self, NotOpened> {
         let mut request = address.into_client_request().map_err(not_opened)?;
@@ -219,80 +87,71 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             headers.insert(AUTHORIZATION, value);
         }
         let config = WebSocketConfig::default()
-            .max_message_size(Some(MAX_TOLD))
-            .max_frame_size(Some(MAX_TOLD))
-            // Each frame is written at once: somebody waits for it.
+            .max_message_size(Some(MAX_RECEIVED))
+            .max_frame_size(Some(MAX_RECEIVED))
+            // Write each frame at once: somebody waits for it.
             .write_buffer_size(0);
         let (socket, _) = client_async_with_config(request, connection, Some(config)).await.map_err(not_opened)?;
         Ok(Link(socket))
     }
 
-    /// What the broker says next. None for its pings, which show that it lives
-    /// and are answered here. Cancel-safe.
-    pub async fn next(&mut self) -> Result<Option<Told>, Lost> {
+    /// Waits for what the broker says next. None for a ping, which shows that the
+    /// broker lives and is answered here. Cancel-safe.
+    pub async fn next(&mut self) -> Result<Option<Received>, Lost> {
         let message = match self.0.next().await {
             Some(message) => message.map_err(lost)?,
             None => return Err(Lost::Broke("the connection ended".to_owned())),
         };
         match message {
-            Message::Binary(mut frame) => {
-                if frame.first() != Some(&OUTPUT) || frame.len() <= HEADER {
-                    return Err(Lost::Strange("it sent a binary message that is no output".to_owned()));
-                }
-                frame.advance(1);
-                let offset = frame.get_u64();
-                if offset.checked_add(frame.len() as u64).is_none_or(|end| end > MAX_OFFSET) {
-                    return Err(Lost::Strange(format!("it sent output at the offset {offset}")));
-                }
-                Ok(Some(Told::Output(offset, frame)))
-            }
-            Message::Text(text) => match serde_json::from_str(&text) {
-                Ok(control) => Ok(Some(Told::Control(control))),
-                Err(error) => Err(Lost::Strange(clean(&format!("it sent a message that is none: {error}"), WORDS))),
+            Message::Binary(frame) => match decode_output(frame) {
+                Ok((offset, bytes)) => Ok(Some(Received::Output(offset, bytes))),
+                Err(error) => Err(Lost::Strange(format!("it sent {error}"))),
             },
-            Message::Close(Some(frame)) => Ok(Some(Told::Closed(frame.code.into(), clean(&frame.reason, WORDS)))),
+            Message::Text(text) => match ServerFrame::decode(&text) {
+                Ok(frame) => Ok(Some(Received::Control(frame))),
+                Err(error) => Err(Lost::Strange(clean(&format!("it sent a message that is none: {error}"), MAX_WORDS))),
+            },
+            Message::Close(Some(frame)) => {
+                Ok(Some(Received::Closed(frame.code.into(), clean(&frame.reason, MAX_WORDS))))
+            }
             Message::Close(None) => Err(Lost::Broke("the connection was closed without a reason".to_owned())),
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(None),
         }
     }
 
-    /// Sends input as this client's number `seq`.
+    /// Sends `bytes` as input number `seq` of this client.
     pub async fn input(&mut self, seq: u64, bytes: &[u8]) -> Result<(), Lost> {
-        let mut frame = BytesMut::with_capacity(HEADER + bytes.len());
-        frame.put_u8(INPUT);
-        frame.put_u64(seq);
-        frame.put_slice(bytes);
-        self.send(Message::Binary(frame.freeze())).await
+        self.send(&ClientFrame::Input { seq, bytes: Bytes::copy_from_slice(bytes) }).await
     }
 
-    /// Tells that all output below `offset` is consumed.
+    /// Acknowledges all output below `offset`.
     pub async fn ack(&mut self, offset: u64) -> Result<(), Lost> {
-        self.say(&json!({ "type": "ack", "offset": offset })).await
+        self.send(&ClientFrame::Ack(offset)).await
     }
 
     /// Tells this side's size.
-    pub async fn resize(&mut self, size: Cells) -> Result<(), Lost> {
-        self.say(&json!({ "type": "resize", "cols": size.cols, "rows": size.rows })).await
+    pub async fn resize(&mut self, size: Size) -> Result<(), Lost> {
+        self.send(&ClientFrame::Resize(Some(size))).await
     }
 
-    /// Wants to drive.
+    /// Asks to drive.
     pub async fn take_control(&mut self) -> Result<(), Lost> {
-        self.say(&json!({ "type": "take-control" })).await
+        self.send(&ClientFrame::TakeControl).await
     }
 
     /// Leaves the session, which goes on, and closes.
     pub async fn detach(mut self) {
         let left = async {
-            self.say(&json!({ "type": "detach" })).await?;
-            // Until the broker has closed, it may not have read it.
-            while let Ok(told) = self.next().await {
-                if matches!(told, Some(Told::Closed(..))) {
+            self.send(&ClientFrame::Detach).await?;
+            // Until the broker has closed, it may not have read the message.
+            while let Ok(received) = self.next().await {
+                if matches!(received, Some(Received::Closed(..))) {
                     break;
                 }
             }
             self.0.flush().await.map_err(lost)
         };
-        // A broker that does not answer notices by its pings.
+        // A broker that does not answer notices the end by its pings.
         let _ = timeout(CLOSE_WITHIN, left).await;
     }
 
@@ -301,11 +160,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         let _ = timeout(CLOSE_WITHIN, async { while let Some(Ok(_)) = self.0.next().await {} }).await;
     }
 
-    async fn say(&mut self, message: &serde_json::Value) -> Result<(), Lost> {
-        self.send(Message::text(message.to_string())).await
-    }
-
-    async fn send(&mut self, message: Message) -> Result<(), Lost> {
+    async fn send(&mut self, frame: &ClientFrame) -> Result<(), Lost> {
+        let message = match frame.encode() {
+            Encoded::Text(text) => Message::text(text),
+            Encoded::Binary(bytes) => Message::Binary(bytes),
+        };
         self.0.send(message).await.map_err(lost)
     }
 }
@@ -329,7 +188,7 @@ fn not_opened(error: tungstenite::Error) -> NotOpened {
                 answer.body().as_deref().and_then(|body| serde_json::from_slice(body).ok());
             let words = body.as_ref().and_then(|body| body["error"].as_str());
             let words = words.unwrap_or_else(|| status.canonical_reason().unwrap_or("no reason given"));
-            NotOpened::Refused { status, words: clean(words, WORDS) }
+            NotOpened::Refused { status, words: clean(words, MAX_WORDS) }
         }
         tungstenite::Error::Io(error) => NotOpened::Lost(Lost::Broke(error.to_string())),
         other => NotOpened::Stranger(other.to_string()),
@@ -339,8 +198,7 @@ fn not_opened(error: tungstenite::Error) -> NotOpened {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::level1::{ClientFrame, Person as Present, ServerFrame, output};
-    use sandbox_broker_core::sandbox::Size;
+    use crate::frames::level1::{Cells, Person, output};
 
     /// A server's socket and a client's, over a pipe.
     async fn pair() -> (WebSocketStream<tokio::io::DuplexStream>, Link<tokio::io::DuplexStream>) {
@@ -364,7 +222,7 @@ mod tests {
         let (mut server, mut client) = pair().await;
         client.input(7, b"ls\n").await.unwrap();
         client.ack(1 << 40).await.unwrap();
-        client.resize(Cells { cols: 80, rows: 24 }).await.unwrap();
+        client.resize(Size { cols: 80, rows: 24 }).await.unwrap();
         let mut read = async || match server.next().await.unwrap().unwrap() {
             Message::Binary(bytes) => ClientFrame::decode_binary(bytes),
             Message::Text(text) => ClientFrame::decode_text(&text),
@@ -377,74 +235,61 @@ mod tests {
         assert_eq!(left, Ok(ClientFrame::Detach));
     }
 
+    fn text(text: &str) -> String {
+        text.to_owned()
+    }
+
     #[tokio::test]
     async fn a_client_reads_what_the_broker_writes() {
         let (mut server, mut client) = pair().await;
         let size = Cells { cols: 80, rows: 24 };
-        let people = vec![Present { client: "w1", role: "viewer", size: None, sets_size: false, guest: None }];
-        let (signal, data) = (Some("SIGKILL"), "\u{1b}[H");
-        for (frame, expected) in [
-            (
-                ServerFrame::Ready {
-                    session: "s",
-                    client: "c",
-                    role: "driver",
-                    epoch: 1,
-                    offset: 2,
-                    live: 3,
-                    input: 4,
-                    provider: "local",
-                    isolation: None,
-                    durability: "durable",
-                    answers: "recorder",
-                    keep_ms: 60_000,
-                    size,
-                    invitation: Some("code"),
-                },
-                Control::Ready {
-                    session: "s".into(),
-                    role: "driver".into(),
-                    epoch: 1,
-                    offset: 2,
-                    live: 3,
-                    input: 4,
-                    answers: "recorder".into(),
-                    size: Some(size),
-                },
-            ),
-            (
-                ServerFrame::Screen { offset: 5, data, size },
-                Control::Screen { offset: 5, data: data.into(), size: Some(size) },
-            ),
-            (ServerFrame::InputAck { seq: 6 }, Control::InputAck { seq: 6 }),
-            (ServerFrame::Size { offset: 5, size }, Control::Size(size)),
-            (ServerFrame::Pong {}, Control::Other),
-            (
-                ServerFrame::Clients { clients: people },
-                Control::Clients { clients: vec![Person { client: "w1".into(), role: "viewer".into() }] },
-            ),
-            (ServerFrame::Gap { from: 1, to: 2, reason: "old" }, Control::Gap { from: 1, to: 2, reason: "old".into() }),
-            (
-                ServerFrame::Stage { name: "create", state: "done", message: "made", ms: Some(1) },
-                Control::Stage { state: "done".into(), message: "made".into() },
-            ),
-            (
-                ServerFrame::Exit { code: None, signal, reason: "ended", offset: 9 },
-                Control::Exit { code: None, signal: signal.map(str::to_owned), reason: "ended".into() },
-            ),
-            (
-                ServerFrame::Error { code: "draining", message: "m", retry_ms: Some(5) },
-                Control::Error { message: "m".into(), retry_ms: Some(5) },
-            ),
+        let people =
+            vec![Person { client: text("w1"), role: text("viewer"), size: None, sets_size: false, guest: None }];
+        for frame in [
+            ServerFrame::Ready {
+                session: text("s"),
+                client: text("c"),
+                role: text("driver"),
+                epoch: 1,
+                offset: 2,
+                live: 3,
+                input: 4,
+                provider: text("local"),
+                isolation: None,
+                durability: text("durable"),
+                answers: text("recorder"),
+                keep_ms: 60_000,
+                size: Some(size),
+                invitation: Some(text("code")),
+            },
+            ServerFrame::Screen { offset: 5, data: text("\u{1b}[H"), size: Some(size) },
+            ServerFrame::InputAck { seq: 6 },
+            ServerFrame::Size { offset: 5, size },
+            ServerFrame::Pong {},
+            ServerFrame::Clients { clients: people },
+            ServerFrame::Gap { from: 1, to: 2, reason: text("old") },
+            ServerFrame::Stage { name: text("create"), state: text("done"), message: text("made"), ms: Some(1) },
+            ServerFrame::Exit { code: None, signal: Some(text("SIGKILL")), reason: text("ended"), offset: 9 },
+            ServerFrame::Error { code: text("draining"), message: text("m"), retry_ms: Some(5) },
         ] {
             server.send(Message::text(frame.encode())).await.unwrap();
-            assert_eq!(client.next().await.unwrap(), Some(Told::Control(expected)));
+            assert_eq!(client.next().await.unwrap(), Some(Received::Control(frame)));
+        }
+        for (message, read) in [
+            (r#"{"type":"news","of":"later"}"#, ServerFrame::Unknown),
+            (
+                r#"{"type":"stage","state":"failed","message":"a\u001b[2Jb","new":1}"#,
+                ServerFrame::Stage { name: String::new(), state: text("failed"), message: text("a [2Jb"), ms: None },
+            ),
+        ] {
+            server.send(Message::text(message)).await.unwrap();
+            assert_eq!(client.next().await.unwrap(), Some(Received::Control(read)), "{message}");
         }
         server.send(Message::Ping(Bytes::new())).await.unwrap();
         assert_eq!(client.next().await.unwrap(), None);
         let bytes = Bytes::from_static(b"abc");
         server.send(Message::Binary(output(258, std::iter::once(&bytes)))).await.unwrap();
-        assert_eq!(client.next().await.unwrap(), Some(Told::Output(258, bytes)));
+        assert_eq!(client.next().await.unwrap(), Some(Received::Output(258, bytes)));
         drop(server);
         assert!(client.next().await.is_err());
     }

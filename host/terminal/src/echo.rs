@@ -5,10 +5,11 @@ use axum::response::Response;
 use futures_util::StreamExt;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::ending::Ending;
-use super::inbound;
-use super::upgrade::{Limits, Upgrade};
-use super::writer::Writer;
+use crate::socket::ending::Ending;
+use crate::socket::limits::Limits;
+use crate::socket::reader::of_error;
+use crate::socket::upgrade::Upgrade;
+use crate::socket::writer::Writer;
 
 impl Upgrade {
     /// Sends back every message.
@@ -24,7 +25,7 @@ impl Upgrade {
                         }
                     }
                     Some(Ok(_)) => {}
-                    Some(Err(error)) => break inbound::broken(error),
+                    Some(Err(error)) => break of_error(error),
                     None => break Ending::Gone("the connection ended"),
                 }
             };

@@ -1,32 +1,43 @@
-//! The terminal over WebSocket: frames and the pumps of one socket.
+//! The protocol of `/terminal` over WebSocket.
 //!
-//! Owns the wire of `/terminal`; it is the only place that knows frames and the
-//! socket's type. Deliberately knows nothing of sandboxes beyond a session's
-//! handle, and nothing of who may connect: `http/` decided that before.
+//! Owns what is said on the socket, by the server and by a client, and how a
+//! connection becomes a client of a session. It is the only crate that knows the
+//! messages. Deliberately knows no sandbox beyond a session's handle, and not
+//! who may connect: the HTTP server decided that before.
 //!
 //! ```text
-//! upgrade ── socket ─┬─ inbound ──▶ session        (frames: JSON to what it means)
-//!                    ├─ outbound ◀─ session        (text: bytes to whole code points)
-//!                    ├─ level1      the same for clients that offer its subprotocol
-//!                    ├─ writer      messages to frames
-//!                    └─ ending      close code, words, closing handshake
+//!            ┌─ level0 ── inbound ──▶ ┐
+//!  serve ────┤            outbound ◀──┤ session
+//!    │       └─ level1 ── inbound ──▶ │
+//!    ▼                    outbound ◀──┘
+//!  socket ── upgrade, reader, writer, ending
+//!    │
+//!  frames ── level0, level1, close codes ── client (for the command line)
 //! ```
 //!
-//! `client` is the other end, for the command line.
+//! | module | what it is | what it does not know |
+//! |---|---|---|
+//! | [`frames`] | the messages and close codes, for both ends | sockets |
+//! | `socket` | a WebSocket's handshake, bounds, halves and end | levels, but for how an end is told |
+//! | `level0` | the pumps of a client with a session of its own | level 1 |
+//! | `level1` | the pumps of a client that shares a session and may come back | level 0 |
+//! | `stage` | the state of a step in the words of the wire | |
+//! | `serve` | one connection from the handshake to the close | messages |
+//! | [`client`] | the other end of level 1 | local terminals |
+//! | `echo` | an echo on the same socket, for the conformance test | sessions |
+//!
+//! Each direction of a connection is a pump of its own, and neither waits for the
+//! other: a client that does not read can still type.
 
 pub mod client;
 #[cfg(feature = "echo")]
 mod echo;
-mod ending;
-mod frames;
-mod inbound;
-pub mod level1;
-mod outbound;
+pub mod frames;
+mod level0;
+mod level1;
+mod serve;
 mod socket;
-mod surrogates;
-mod text;
-mod upgrade;
-mod writer;
+mod stage;
 
-pub use frames::{BadFrame, ClientFrame, CloseCode, MAX_MESSAGE, ServerFrame, Status};
-pub use upgrade::{Limits, NotAnUpgrade, Upgrade};
+pub use socket::limits::Limits;
+pub use socket::upgrade::{NotAnUpgrade, Upgrade};

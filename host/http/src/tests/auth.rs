@@ -9,7 +9,7 @@ use tokio::time::advance;
 
 use super::harness::{Answer, Broker, Kept, Options, Told};
 use crate::Settings;
-use crate::auth::{Auth, Pass};
+use crate::access::auth::{Auth, Pass};
 
 /// A handshake with these fields.
 fn upgrade(fields: &str) -> String {
@@ -37,7 +37,7 @@ const OPEN: [&str; 9] = [
 #[tokio::test]
 async fn no_route_is_served_without_credentials_but_the_written_list() {
     let broker = Broker::start(Options::default().token("right")).await;
-    let paths = crate::routes().into_iter().map(|(path, _)| path.replace("{*path}", "x").replace("{id}", "x"));
+    let paths = crate::router::routes().into_iter().map(|(path, _)| path.replace("{*path}", "x").replace("{id}", "x"));
     for path in paths.chain(["/nothing/here".to_owned()]) {
         for method in METHODS {
             let line = format!("{method} {path}");

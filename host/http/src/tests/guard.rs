@@ -6,7 +6,7 @@ const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocke
 
 /// A path of every route.
 fn paths() -> impl Iterator<Item = String> {
-    crate::routes().into_iter().map(|(path, _)| path.replace("{*path}", "x").replace("{id}", "x"))
+    crate::router::routes().into_iter().map(|(path, _)| path.replace("{*path}", "x").replace("{id}", "x"))
 }
 
 async fn broker() -> Broker {

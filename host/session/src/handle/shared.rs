@@ -1,7 +1,7 @@
-//! What a session's handles and its driver have in common.
+//! What a session's handles and the session's task have in common.
 //!
-//! Owns the session's wishes, its status and the ways to its log and its page.
-//! Deliberately decides nothing: the driver writes the status, the handles read
+//! Owns the session's wishes, its status and the ways to its log and its record.
+//! Deliberately decides nothing: the session's task writes the status, the handles read
 //! it.
 
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -29,7 +29,7 @@ use crate::policy::roster::{Roster, SizeRule};
 use crate::recorder::looks::About;
 use crate::recorder::tape::Tape;
 
-/// What the driver tells about itself.
+/// What the task tells about itself.
 #[derive(Debug)]
 pub(super) struct Status {
     pub(super) phase: Phase,
@@ -49,7 +49,7 @@ pub(super) struct Status {
     pub(super) closed: bool,
 }
 
-/// What a session's handles and its driver have in common.
+/// What a session's handles and the session's task have in common.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) id: Arc<str>,
@@ -88,7 +88,7 @@ pub(crate) struct Identity {
 }
 
 impl Shared {
-    /// A session without clients, and the driver's end of its mailbox.
+    /// A session without clients, and the session's task's end of its mailbox.
     pub(crate) fn new(
         identity: Identity,
         blueprint: &Blueprint,

@@ -1,4 +1,4 @@
-//! What clients wish of the driver.
+//! What clients wish of the session's task.
 //!
 //! Owns the wishes. Only the latest of each counts. Deliberately holds no
 //! input: none of that may be lost.
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::policy::roster::{Roster, SizeRule};
 use crate::recorder::looks::Colors;
 
-/// What clients wish of the driver. Only the latest counts.
+/// What clients wish of the session's task. Only the latest counts.
 #[derive(Clone, Debug)]
 pub(crate) struct Wishes {
     pub(crate) size: Size,

@@ -1,4 +1,4 @@
-//! A chunk of input on its way to the driver.
+//! A chunk of input on its way to the session's task.
 //!
 //! Owns its form and how many of them may wait. Deliberately knows neither who
 //! sends nor who receives.
@@ -9,13 +9,13 @@ use bytes::Bytes;
 
 use crate::input::progress::InputProgress;
 
-/// Number of chunks of input that may wait for the driver, each of at most
+/// Number of chunks of input that may wait for the session's task, each of at most
 /// [`CHUNK_BYTES`](sandbox_broker_core::sandbox::CHUNK_BYTES). When it is
 /// reached, [`Session::input`](crate::Session::input) waits. It is small
 /// because the pipe to the shell queues too.
 pub(crate) const MAILBOX: usize = 4;
 
-/// Input on its way to the driver.
+/// Input on its way to the session's task.
 #[derive(Debug)]
 pub(crate) struct Input {
     pub(crate) bytes: Bytes,

@@ -1,7 +1,7 @@
 //! From a sandbox to a shell: a new one, or one of an earlier broker.
 //!
 //! Owns which terminal a shell gets. Deliberately decides nothing about the
-//! session: the driver says what it needs and passes the result on.
+//! session: the task says what it needs and passes the result on.
 
 use std::sync::Arc;
 use std::time::Duration;

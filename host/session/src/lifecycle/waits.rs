@@ -1,4 +1,4 @@
-//! What the driver waits for of a live terminal. Each wait is cancel-safe, and
+//! What the session's task waits for of a live terminal. Each wait is cancel-safe, and
 //! a wait for a part that is not there never ends. Owns no state and decides
 //! nothing.
 

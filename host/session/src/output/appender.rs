@@ -18,7 +18,7 @@ use crate::stage::Stage;
 
 /// The writing end. There is one per session. If it is dropped before
 /// [`Appender::end`], the log ends with a failure of the broker, so that no
-/// reader waits for a driver that is gone.
+/// reader waits for a task that is gone.
 #[derive(Debug)]
 pub(crate) struct Appender(Arc<Log>);
 

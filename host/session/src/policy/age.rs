@@ -1,7 +1,7 @@
 //! When a session ends although it is in use.
 //!
 //! Owns the time of the notice and of the end, and the words of the notice. It
-//! waits for Tokio's clock and does nothing itself: the driver asks what is
+//! waits for Tokio's clock and does nothing itself: the session's task asks what is
 //! due.
 
 use std::future::pending;

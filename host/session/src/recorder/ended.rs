@@ -56,7 +56,11 @@ fn exit_error(exit: &Exit, words: &str) -> Error {
 /// The error of a process that ended well, but part of whose output was lost.
 /// If the connection to a process breaks, a provider may still report its end.
 pub(super) fn torn() -> Error {
-    Error::new(Fault::Provider, Code::Unavailable, "the way to the recorder broke before it had told all")
+    Error::new(
+        Fault::Provider,
+        Code::Unavailable,
+        "the connection to the recorder broke before its answer was complete",
+    )
 }
 
 fn no_exit_told() -> Error {

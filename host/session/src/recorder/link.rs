@@ -1,4 +1,4 @@
-//! The task between the driver and the recorder.
+//! The task between the session's task and the recorder.
 //!
 //! Owns the connection to the recorder, which it makes again when it breaks,
 //! and what each end has of the other's bytes. Deliberately decides nothing
@@ -23,7 +23,7 @@ use super::ended::{torn, why_ended};
 use super::looks::{About, Colors};
 use super::piece::Piece;
 use super::said::{Said, from_wire};
-use super::tape::Tape;
+use super::tape::{PAUSE, Tape};
 use super::untaken::{UNTAKEN, Untaken};
 use crate::replaced::is_replaced;
 use crate::retry::{PATIENCE, reconnect};
@@ -39,9 +39,6 @@ const ACK_EVERY: u64 = 1 << 20;
 
 /// Number of frames that may wait for the pipe to the recorder.
 const OUTBOX: usize = 8;
-
-/// First and longest pause before a broken connection is made again.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// How long the end of a process may take after the end of its output. If the
 /// sandbox does not answer, a provider may try for much longer.
@@ -126,7 +123,7 @@ fn looks(Colors { foreground, background, cursor }: Colors) -> Bytes {
     encode(ToRecorder::Colors { foreground, background, cursor })
 }
 
-/// The task between the driver and the recorder.
+/// The task between the session's task and the recorder.
 struct RecorderLink {
     tape: Tape,
     /// How long a broken connection is tried again, at least.

@@ -5,9 +5,9 @@
 //! more than that it takes a file and runs processes.
 //!
 //! ```text
-//!  driver ──input──▶ ┌──────────────┐ ──stdin──▶ ┌──────────┐ ──▶ PTY
-//!         ◀─output── │ RecorderLink │            │ recorder │ ──▶ ring on disk
-//!                    └──────────────┘ ◀─stdout── └──────────┘ ◀── PTY
+//!  task ──input──▶ ┌──────────────┐ ──stdin──▶ ┌──────────┐ ──▶ PTY
+//!       ◀─output── │ RecorderLink │            │ recorder │ ──▶ ring on disk
+//!                  └──────────────┘ ◀─stdout── └──────────┘ ◀── PTY
 //!  readers that are behind ◀── Playback ◀──── ring
 //! ```
 //!

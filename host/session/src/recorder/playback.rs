@@ -1,7 +1,7 @@
 //! Old output, read from the recorder's ring.
 //!
-//! Owns one stretch of it on its way out, and asks again for what is left
-//! where the way breaks. Deliberately knows not who reads it.
+//! Owns one stretch of it on its way out, and asks again for the rest if the
+//! connection breaks. Deliberately knows not who reads it.
 
 use std::time::Duration;
 
@@ -14,11 +14,8 @@ use tracing::debug;
 use super::ended::{ended_well, torn};
 use super::piece::Piece;
 use super::said::{Frames, Said};
-use super::tape::Tape;
+use super::tape::{PAUSE, Tape};
 use crate::retry::{Backoff, PATIENCE, may_succeed_later, pause_after};
-
-/// First and longest pause before a broken connection is made again.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 impl Tape {
     /// Reads the output between two offsets, as far as the recorder still has

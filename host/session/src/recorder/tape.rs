@@ -4,6 +4,7 @@
 //! read by the files beside this one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sandbox_broker_core::sandbox::{Call, Command, Process, Provider, Result, SandboxRef};
 use tokio::sync::mpsc;
@@ -12,6 +13,9 @@ use super::command::argv;
 use super::screens::Screens;
 
 pub use sandbox_recorder::wire::CAST_END;
+
+/// First and longest pause before a broken connection is made again.
+pub(super) const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// The recorder of one sandbox.
 #[derive(Clone, Debug)]

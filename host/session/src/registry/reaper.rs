@@ -58,7 +58,7 @@ pub async fn reap(broker_id: String, providers: impl Fn() -> Vec<Arc<dyn Provide
             async move {
                 if timeout(PATIENCE, look(&*provider, labels, known, &mut seen)).await.is_err() {
                     warn!(provider = provider.name(), patience = ?PATIENCE,
-                        "looking for sandboxes that no session knows takes too long; going on with the next look");
+                        "looking for sandboxes that no session knows took too long; the next look continues");
                 }
                 (provider.name().to_owned(), seen)
             }

@@ -24,7 +24,7 @@ use crate::handle::summary::Summary;
 use crate::id::new_id;
 use crate::ledger::Ledger;
 use crate::lifecycle::cleanup;
-use crate::lifecycle::driver::{Driver, Left};
+use crate::lifecycle::task::{Left, SessionTask};
 use crate::output::appender::Appender;
 use crate::output::contents::KEPT;
 use crate::shutdown::SHUTDOWN_DEADLINE;
@@ -52,7 +52,7 @@ pub struct Sessions(Arc<Table>);
 struct Table {
     blueprint: watch::Receiver<Arc<Blueprint>>,
     live: Mutex<TableState>,
-    drivers: TaskTracker,
+    tasks: TaskTracker,
     /// Cancelled when all sessions are to end.
     closing: CancellationToken,
 }
@@ -78,7 +78,7 @@ impl Sessions {
     /// An empty table. Each new session is made of the latest blueprint.
     pub fn new(blueprint: watch::Receiver<Arc<Blueprint>>) -> Self {
         let closing = CancellationToken::new();
-        Sessions(Arc::new(Table { blueprint, live: Mutex::default(), drivers: TaskTracker::new(), closing }))
+        Sessions(Arc::new(Table { blueprint, live: Mutex::default(), tasks: TaskTracker::new(), closing }))
     }
 
     /// Starts a session and returns at once, with its first client. A session
@@ -149,14 +149,14 @@ impl Sessions {
         let ledger = Ledger::new(journal, owner, Arc::clone(&id), blueprint.lease, entry);
         let user = join.user.clone();
         let identity = Identity { id, user, kept, epoch: FIRST_EPOCH, size, taken_over: false };
-        // The client joins before the driver runs, or the driver would see no
+        // The client joins before the task runs, or the task would see no
         // client.
         let (shared, drive) = self.enter(&mut live, identity, blueprint, ledger);
         let client = Client::join(shared, join);
-        // Dropping the driver takes the lock.
+        // Dropping the task takes the lock.
         drop(live);
         let client = client.ok_or(Refused::Crowded)?;
-        self.0.drivers.spawn(drive);
+        self.0.tasks.spawn(drive);
         Ok(client)
     }
 
@@ -183,7 +183,7 @@ impl Sessions {
         let identity = Identity { id, user, kept: true, epoch, size, taken_over: true };
         let (_, drive) = self.enter(&mut live, identity, blueprint, ledger);
         drop(live);
-        self.0.drivers.spawn(drive);
+        self.0.tasks.spawn(drive);
     }
 
     /// Ends what an earlier broker left behind: a session that was claimed and
@@ -212,7 +212,7 @@ impl Sessions {
                     true
                 }
                 Some(sandbox) => {
-                    info!(sandbox, ?lease, "left to its lease, by which its files are saved");
+                    info!(sandbox, ?lease, "left to its lease; its files are saved when the lease ends");
                     let ended = timeout(lease, closing.cancelled()).await.is_err();
                     if ended {
                         storage::release(&blueprint, &call, &ledger).await;
@@ -230,7 +230,7 @@ impl Sessions {
             }
             table.lock().clearing.remove(&id);
         };
-        self.0.drivers.spawn(clear.instrument(span));
+        self.0.tasks.spawn(clear.instrument(span));
     }
 
     /// Remembers a session that lives and that this broker does not serve, for
@@ -289,9 +289,9 @@ impl Sessions {
         live.sessions.insert(Arc::clone(&id), Arc::clone(&shared));
         let seat = TableSeat { table: Arc::clone(&self.0), shared: Arc::clone(&shared) };
         let table = self.clone();
-        let driver = Driver::new(Arc::clone(&shared), blueprint, ledger, log, inbox);
+        let task = SessionTask::new(Arc::clone(&shared), blueprint, ledger, log, inbox);
         let drive = async move {
-            let left = driver.run().await;
+            let left = task.run().await;
             if left == Some(Left::Replaced) {
                 table.set_absent(&seat.shared.id, seat.shared.user.as_deref(), Refused::Elsewhere);
             }
@@ -342,8 +342,8 @@ impl Sessions {
         };
         self.0.closing.cancel();
         info!(sessions, "ending all sessions");
-        self.0.drivers.close();
-        if timeout(SHUTDOWN_DEADLINE, self.0.drivers.wait()).await.is_ok() {
+        self.0.tasks.close();
+        if timeout(SHUTDOWN_DEADLINE, self.0.tasks.wait()).await.is_ok() {
             info!(sessions, elapsed = ?began.elapsed(), "all sessions have ended");
             return;
         }
@@ -364,7 +364,7 @@ impl Table {
     }
 }
 
-/// A session's place in the table. It is given back however the driver ends.
+/// A session's place in the table. It is given back however its task ends.
 struct TableSeat {
     table: Arc<Table>,
     shared: Arc<Shared>,

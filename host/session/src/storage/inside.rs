@@ -181,7 +181,7 @@ impl Inside {
                     End::Ended { clean: exit == Exit::Code(0), error: error.unwrap_or_else(words) }
                 }
                 Err(error) => {
-                    log_failure("lost sight of the process of a mount", &error);
+                    log_failure("lost the connection to the process of a mount", &error);
                     End::OutOfSight
                 }
             };

@@ -23,7 +23,7 @@ use tracing::{debug, error, info};
 
 use super::inside::{End, Inside, Supervised};
 use super::news::Tell;
-use super::page::MountPage;
+use super::record::MountRecord;
 use super::renewal::{PAUSE, Renewal};
 use crate::failure::log_failure;
 use crate::ledger::Noted;
@@ -76,8 +76,8 @@ pub(super) struct SessionMount {
     mounter: Arc<dyn Mounter>,
     call: Call,
     target: Target,
-    /// Its line in the session's page.
-    page: MountPage,
+    /// Its line in the session's record.
+    record: MountRecord,
     /// None before `prepare` was called. Empty until it has answered.
     grant: Option<Grant>,
     /// An earlier broker has mounted it, and this one does not watch it yet.
@@ -104,9 +104,9 @@ impl SessionMount {
         call: Call,
         user: Option<String>,
         broker: String,
-        page: MountPage,
+        record: MountRecord,
     ) -> Self {
-        let journal::Mount { id, path, read_only, begun, grant, .. } = page.mount();
+        let journal::Mount { id, path, read_only, begun, grant, .. } = record.mount();
         let inherited = begun > 0;
         let workspace = workspace(&id, begun);
         let target = Target { id, path, workspace, read_only, user, broker };
@@ -116,7 +116,7 @@ impl SessionMount {
             mounter,
             call,
             target,
-            page,
+            record,
             grant,
             inherited,
             live: None,
@@ -153,7 +153,7 @@ impl SessionMount {
             Ok(grant) => {
                 info!(storage = self.mounter.name(), elapsed = ?began.elapsed(), "storage prepared");
                 // If the session is lost by now, the release finds that out.
-                let _ = self.page.note(|mount| mount.grant = Some(BASE64.encode(&grant.0))).await;
+                let _ = self.record.note(|mount| mount.grant = Some(BASE64.encode(&grant.0))).await;
                 self.grant = Some(grant);
                 Ok(())
             }
@@ -167,12 +167,12 @@ impl SessionMount {
     /// Plans the mount, carries the plan out and waits until the mount works.
     /// What was mounted before is forgotten.
     pub(super) async fn mount(&mut self, inside: &Inside) -> Result<()> {
-        if self.page.note(|mount| mount.begun += 1).await == Noted::Lost {
+        if self.record.note(|mount| mount.begun += 1).await == Noted::Lost {
             let message = "another broker has claimed the session, and its storage with it";
             return Err(Error::new(Fault::Operator, Code::FailedPrecondition, message));
         }
         self.settle_user(inside).await;
-        self.target.workspace = workspace(&self.target.id, self.page.mount().begun);
+        self.target.workspace = workspace(&self.target.id, self.record.mount().begun);
         let plan = self.plan().await?;
         let target = &self.target;
         let limit = plan.mount_timeout.min(MOUNT_DEADLINE);
@@ -310,7 +310,7 @@ impl SessionMount {
             sleep(self.backoff.next()).await;
         }
         for tries in 1_u32.. {
-            if self.page.note(|_| ()).await == Noted::Lost {
+            if self.record.note(|_| ()).await == Noted::Lost {
                 // The other broker looks after it.
                 return pending().await;
             }
@@ -392,10 +392,10 @@ impl SessionMount {
             let next = Instant::now() + backoff.after(&error);
             if !(error.code.is_transient() || error.fault == Fault::Plugin) || next >= deadline {
                 error!(storage, fault = ?error.fault, code = ?error.code, attrs = ?error.attrs, %error,
-                    "gave up taking back a sandbox's access to storage; it ends when its token does");
+                    "gave up withdrawing a sandbox's access to storage; the access ends with its token");
                 return;
             }
-            log_failure("could not take back a sandbox's access to storage, trying again", &error);
+            log_failure("could not withdraw a sandbox's access to storage, trying again", &error);
             sleep_until(next).await;
         }
     }

@@ -1,8 +1,8 @@
-//! The task that owns a session's mounts, and the driver's end of it.
+//! The task that owns a session's mounts, and the session's task's end of it.
 //!
 //! Owns the order in which mounts are worked on and how long all of them may
 //! take. Dropping [`Storage`] leaves everything as it is, for a later broker to
-//! continue with. What that broker needs is in the session's page.
+//! continue with. What that broker needs is in the session's record.
 
 use std::future::pending;
 use std::pin::pin;
@@ -19,7 +19,7 @@ use tracing::{Instrument, error, info};
 use super::inside::Inside;
 use super::mount::{SessionMount, timed_out};
 use super::news::{StorageNews, StorageOrder, Tell};
-use super::page::MountPage;
+use super::record::MountRecord;
 use crate::blueprint::{Blueprint, Mount};
 use crate::failure::log_failure;
 use crate::handle::wishes::Wishes;
@@ -44,7 +44,7 @@ pub(crate) const NOTICEABLE: Duration = Duration::from_secs(1);
 /// Number of orders that may wait. A session gives at most three.
 const ORDERS: usize = 3;
 
-/// Number of news that may wait for the driver, which always takes it.
+/// Number of news that may wait for the session's task, which always takes it.
 const NEWS: usize = 8;
 
 /// A session's storage. It is being prepared from the start.
@@ -96,12 +96,12 @@ pub(crate) async fn release(blueprint: &Blueprint, call: &Call, ledger: &Arc<Led
     join_all(mounts(blueprint, call, ledger).iter_mut().map(SessionMount::release)).await;
 }
 
-/// The page lists storage in the order of the blueprint.
+/// The record lists storage in the order of the blueprint.
 fn mounts(blueprint: &Blueprint, call: &Call, ledger: &Arc<Ledger>) -> Vec<SessionMount> {
     let Blueprint { mounts, command, broker_id, .. } = blueprint;
     let one = |(index, mount): (usize, &Mount)| {
-        let page = MountPage { ledger: Arc::clone(ledger), index };
-        SessionMount::new(mount.mounter.clone(), call.clone(), command.user.clone(), broker_id.clone(), page)
+        let record = MountRecord { ledger: Arc::clone(ledger), index };
+        SessionMount::new(mount.mounter.clone(), call.clone(), command.user.clone(), broker_id.clone(), record)
     };
     mounts.iter().enumerate().map(one).collect()
 }

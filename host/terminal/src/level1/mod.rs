@@ -1,42 +1,40 @@
-//! Level 1 of the protocol: numbered output with acknowledged windows, input
+//! Level 1 of the protocol: numbered output within acknowledged windows, input
 //! that is delivered at most once, and several clients at a session that
 //! outlives their connections.
 //!
 //! Owns what a client asks for in its URL, and the two pumps of its socket.
+//! Deliberately knows no level 0.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `query` | what a client asks for |
+//! | `inbound` | from the client to the session |
+//! | `reply` | what `inbound` tells `outbound` |
+//! | `outbound` | from the session to the client |
+//! | `source` | where the output comes from while a client catches up |
 
-mod frames;
 mod inbound;
 mod outbound;
 mod query;
+mod reply;
+mod source;
 
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 use tracing::info;
 
-pub use frames::{
-    Cells, ClientFrame, MAX_NAME, MAX_OFFSET, Person, SUBPROTOCOL, ServerFrame, WINDOW, error_code, output,
-};
-pub(super) use query::Query;
-
-use super::ending::Ending;
-use super::frames::CloseCode;
-use super::upgrade::{BAD_FRAMES, Limits};
-use super::writer::{Incoming, Writer};
+use self::query::Query;
+use crate::frames::CloseCode;
+use crate::socket::ending::Ending;
+use crate::socket::limits::{BAD_FRAMES, Limits};
+use crate::socket::writer::{Incoming, Writer};
 use sandbox_broker_session::{Client, Receipt, Refused, Sessions};
 
-/// What a single message is answered with.
-#[derive(Debug)]
-enum Answer {
-    /// It is wrong.
-    Complaint { code: &'static str, message: String },
-    /// It asks whether somebody is there.
-    Pong,
-}
-
-/// Gives the client its session, a new one or the one it asks for, and serves
-/// it until one of them ends. Where that was the shell's end, the receipt is to
-/// be confirmed when the client has shown that it got it.
+/// Gives the client its session, a new one or the one that it asks for, and
+/// serves it until the client leaves or the session ends. If the client was told
+/// the session's end, the caller confirms the receipt once the client has shown
+/// that it got the message.
 pub(super) async fn serve(
     sink: &mut Writer,
     stream: &mut Incoming,
@@ -56,14 +54,14 @@ pub(super) async fn serve(
     };
     let guest = client.is_guest().then_some(user.as_deref().unwrap_or("somebody"));
     info!(session = client.id(), client = %client.name(), guest, "client attached");
-    // A guest has nothing of what came before this visit.
+    // A guest may not have output from before its visit.
     let since = since.filter(|_| !client.is_guest() && epoch.is_none_or(|epoch| epoch == client.epoch()));
-    let (answer, answers) = mpsc::channel(BAD_FRAMES as usize);
+    let (reply, replies) = mpsc::channel(BAD_FRAMES as usize);
     let (ack, acked) = watch::channel(0);
     let outbound = outbound::Outbound::new(sink, &client, since, catch_up, acked);
     let ending = tokio::select! {
-        ending = inbound::pump(stream, &client, answer, ack, limits) => ending,
-        ending = outbound.pump(answers, limits) => ending,
+        ending = inbound::pump(stream, &client, reply, ack, limits) => ending,
+        ending = outbound.pump(replies, limits) => ending,
     };
     let receipt = if matches!(ending, Ending::Told(_)) { client.receipt() } else { None };
     (ending, receipt)

@@ -1,13 +1,13 @@
 //! What a client asks for in its URL.
 //!
-//! Owns the members' names and bounds. Deliberately knows no session: whether
-//! there is the one that is asked for is told elsewhere.
+//! Owns the members' names and bounds. Deliberately does not know which sessions
+//! exist.
 
 use std::sync::Arc;
 
 use url::form_urlencoded;
 
-use super::frames::{MAX_NAME, MAX_OFFSET};
+use crate::frames::level1::{MAX_NAME, MAX_OFFSET};
 use sandbox_broker_core::sandbox::Size;
 use sandbox_broker_session::{Invitation, Join, Role, new_id};
 
@@ -15,7 +15,7 @@ use sandbox_broker_session::{Invitation, Join, Role, new_id};
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Query {
     pub(crate) session: Option<String>,
-    /// The session is made where there is none.
+    /// The session is made if it does not exist.
     pub(crate) create: bool,
     pub(crate) since: Option<u64>,
     pub(crate) epoch: Option<u64>,
@@ -26,17 +26,17 @@ pub(crate) struct Query {
     pub(crate) catch_up: CatchUp,
 }
 
-/// What a client wants in the place of output that it has missed.
+/// What a client wants instead of output that it missed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum CatchUp {
-    /// Every byte, as far as there is a recorder that has it.
+    /// Every byte that the recorder still has.
     #[default]
     Bytes,
-    /// The screen with what was scrolled out of it, once that is less.
+    /// The screen and what scrolled out of it, once that is less.
     Screen,
 }
 
-/// A member that is not what it must be.
+/// A member of the query that is not what it must be.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{member}` in the address must be {expected}")]
 pub(crate) struct WrongMember {
@@ -45,8 +45,8 @@ pub(crate) struct WrongMember {
 }
 
 impl Query {
-    /// Reads the query of a URL. Members that it does not know are ignored; of
-    /// one that is there twice the last counts.
+    /// Reads the query of a URL. Unknown members are ignored. If a member is there
+    /// twice, the last one counts.
     pub(crate) fn parse(query: &str) -> Result<Self, WrongMember> {
         let mut found = Query::default();
         let (mut cols, mut rows) = (None, None);
@@ -108,7 +108,7 @@ impl Query {
         Ok(found)
     }
 
-    /// Who comes, with a name of its own where it has none.
+    /// Who joins. A client without a name gets one of its own.
     pub(crate) fn join(&self, user: Option<Arc<str>>) -> Join {
         let client = self.client.clone().unwrap_or_else(new_id);
         Join {
@@ -122,7 +122,7 @@ impl Query {
     }
 }
 
-/// The size that two members make.
+/// Reads the size from its two members.
 fn size(cols: Option<u64>, rows: Option<u64>) -> Result<Option<Size>, WrongMember> {
     match (cols, rows) {
         (None, None) => Ok(None),

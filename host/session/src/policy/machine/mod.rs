@@ -1,7 +1,7 @@
 //! The policy of a session: what happens next, without doing it.
 //!
 //! Owns every decision about a session's life. Pure: no IO, no task, no
-//! clock; the driver tells what happened and when, and does what it is told.
+//! clock; the task tells what happened and when, and does what it is told.
 //!
 //! Three lives run side by side. The first is the shell, which is what clients
 //! see. What is in brackets exists only with storage:

@@ -1,6 +1,6 @@
 //! What the machine is told and what it answers.
 //!
-//! Owns the words between the machine and its driver. Deliberately decides
+//! Owns the words between the machine and the session's task. Deliberately decides
 //! nothing.
 
 use std::time::Duration;

@@ -16,7 +16,7 @@
 //! | `load` | the order of the steps |
 //! | `document`, `interpolate` | TOML with positions, and the references in it |
 //! | `raw`, `schema` | every key with its type and default, and the JSON Schema of that |
-//! | `value`, `origin`, `grant` | what the text of one value may be |
+//! | `value`, `origin`, `egress` | what the text of one value may be |
 //! | `check` | a value against a JSON Schema |
 //! | `rules/` | rules over several keys, and bounds |
 //! | `config`, `types` | the outcome, which the rest of the broker reads |
@@ -28,8 +28,8 @@
 mod check;
 mod config;
 mod document;
+mod egress;
 mod fingerprint;
-mod grant;
 mod interpolate;
 mod live;
 mod load;
@@ -48,14 +48,14 @@ mod watch;
 mod tests;
 
 pub use config::Config;
+pub use egress::{EgressGrant, HostPattern, Scheme};
 pub use fingerprint::Fingerprint;
-pub use grant::{Grant, HostPattern, Scheme};
 pub use interpolate::{Environment, MAX_REFERENCED_BYTES};
 pub use load::{MAX_BYTES, load, parse};
 pub use mistake::{Mistake, Mistakes, Position};
 pub use origin::Origin;
 pub use schema::schema;
 pub use settings::trial;
-pub use types::{Auth, Embedded, Kind, Limits, Mount, PluginSource, Provider, Sandbox, Server, Token, Use};
+pub use types::{Auth, Embedded, Kind, Mount, PluginLimits, PluginSource, Provider, Sandbox, Server, Token, Use};
 pub use user::settings_of;
 pub use watch::Watcher;

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::grant::Grant;
+use super::egress::EgressGrant;
 use super::origin::Origin;
 use sandbox_broker_core::secret::Secret;
 
@@ -134,7 +134,7 @@ pub struct Provider {
     /// Ports of this machine's loopback that its sandboxes find on theirs.
     pub host_services: Vec<u16>,
     /// Where its requests may go.
-    pub allow: Vec<Grant>,
+    pub allow: Vec<EgressGrant>,
     /// Whether a granted name may lead to a private or loopback address.
     pub allow_private: bool,
     /// By the name that the plugin knows. May be empty in a provider that is
@@ -143,7 +143,7 @@ pub struct Provider {
     /// Which of `secrets` the plugin may see.
     pub reveal: Vec<String>,
     /// What it may use.
-    pub limits: Limits,
+    pub limits: PluginLimits,
     /// The plugin's settings, references filled in, not yet checked: see
     /// [`crate::Config::check_provider_config`].
     pub(super) config: Settings,
@@ -185,7 +185,7 @@ pub enum Embedded {
 
 /// What a plugin may use, for each session.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct PluginLimits {
     /// Bytes of linear memory. 1 MiB to 4 GiB.
     pub memory: u64,
     /// CPU time of one call without waiting. 10 ms to 60 s.

@@ -13,7 +13,7 @@ use serde_json::json;
 use tracing_subscriber::EnvFilter;
 use url::{Host, Url};
 
-use super::grant::Grant;
+use super::egress::EgressGrant;
 use super::origin::Origin;
 
 /// A kind of text.
@@ -69,7 +69,7 @@ formats! {
     NETWORK, network_schema: "broker-network", "an IP address or a network such as \"192.0.2.7\" or \"10.0.0.0/8\"",
         Some("^[0-9A-Fa-f.:/]+$"), |t| network(t).is_some();
     GRANT, grant_schema: "broker-grant", "an origin such as \"https://api.e2b.app\" or \"https://*.e2b.app\", perhaps with a path under which requests may go",
-        Some("^https?://"), |t| Grant::parse(t).is_some();
+        Some("^https?://"), |t| EgressGrant::parse(t).is_some();
     LOG, log_schema: "broker-log", "a level (error, warn, info, debug, trace) or directives such as \"info,sandbox_broker=debug\"",
         None, log;
     PLUGIN, plugin_schema: "broker-plugin", "the name of a built-in plugin such as \"e2b\", or a path to a .wasm file",

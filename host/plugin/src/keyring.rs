@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use sandbox_broker_config::Grant;
+use sandbox_broker_config::EgressGrant;
 use sandbox_broker_core::lock::lock;
 use sandbox_broker_core::secret::Secret;
 
@@ -46,7 +46,7 @@ struct Value {
     /// Values of different accounts must not replace each other.
     account: u64,
     /// What the generation that brought it grants.
-    allow: Arc<[Grant]>,
+    allow: Arc<[EgressGrant]>,
 }
 
 /// The secrets of one section at one generation. `Debug` shows their names.
@@ -54,7 +54,7 @@ struct Value {
 pub struct Secrets {
     section: String,
     settings: String,
-    allow: Arc<[Grant]>,
+    allow: Arc<[EgressGrant]>,
     /// The values with which this generation began.
     own: BTreeMap<String, Value>,
     ring: Ring,
@@ -67,14 +67,14 @@ impl Keyring {
         &self,
         name: &str,
         settings: &serde_json::Value,
-        allow: &[Grant],
+        allow: &[EgressGrant],
         secrets: &BTreeMap<String, Secret>,
     ) -> Secrets {
         let mut rings = lock(&self.0);
         // Nobody uses a ring that nobody else holds.
         rings.retain(|_, ring| Arc::strong_count(ring) > 1);
         let ring = Arc::clone(rings.entry(name.to_owned()).or_default());
-        let (settings, allow): (_, Arc<[Grant]>) = (settings.to_string(), allow.into());
+        let (settings, allow): (_, Arc<[EgressGrant]>) = (settings.to_string(), allow.into());
         let values = ring.read().unwrap_or_else(PoisonError::into_inner);
         let value = |((name, secret), new): ((&String, &Secret), u64)| {
             let before = values.kept.iter().rfind(|kept| kept.name == *name);
@@ -123,7 +123,7 @@ impl Secrets {
 
     /// The value to send. `covers` says whether a grant covers the destination. `None` when the section has no such
     /// secret.
-    pub(crate) fn to_send(&self, name: &str, covers: impl Fn(&Grant) -> bool) -> Option<Secret> {
+    pub(crate) fn to_send(&self, name: &str, covers: impl Fn(&EgressGrant) -> bool) -> Option<Secret> {
         self.newest(name, |allow| allow.iter().any(&covers))
     }
 
@@ -133,7 +133,7 @@ impl Secrets {
         self.newest(name, |allow| self.allow.iter().all(|own| allow.contains(own)))
     }
 
-    fn newest(&self, name: &str, granted: impl Fn(&[Grant]) -> bool) -> Option<Secret> {
+    fn newest(&self, name: &str, granted: impl Fn(&[EgressGrant]) -> bool) -> Option<Secret> {
         let own = self.own.get(name)?;
         let values = self.ring.read().unwrap_or_else(PoisonError::into_inner);
         let fits = |kept: &&Value| kept.name == name && kept.account == own.account && granted(&kept.allow);
@@ -167,7 +167,7 @@ mod tests {
     impl Bed {
         /// A reload: settings, grants and the key, if there is one.
         fn reload(&self, settings: &str, allow: &[&str], key: Option<&str>) -> Secrets {
-            let allow: Vec<_> = allow.iter().map(|text| Grant::parse(text).unwrap()).collect();
+            let allow: Vec<_> = allow.iter().map(|text| EgressGrant::parse(text).unwrap()).collect();
             let keys = key.map(|key| ("key".to_owned(), Secret::new(key))).into_iter().collect();
             let secrets = self.0.section("box", &json!(settings), &allow, &keys);
             secrets.publish();

@@ -5,13 +5,11 @@
 //! call that never returns costs that operation and nothing else.
 //!
 //! ```text
-//!           file ── load ──► Plugin ─┐
-//!                                    ▼
-//! port ──► calls ──► store (one Store per operation) ──► guest
-//!                      ▲                                   │ imports
-//!   grants, keyring ───┴───────── imports/{secrets, log, net} ◄──┘
-//!                                              │
-//!                                              └──► net ──► the provider's servers
+//!     file ──► load ──► Plugin ─┐
+//!                               ▼
+//! port ──► calls ──► store, one for each operation ──► guest
+//!                      ▲                                 │
+//! permissions, keyring ┘          imports/{secrets, log, net} ──► net ──► the provider's servers
 //! ```
 //!
 //! | part | what it owns |
@@ -21,7 +19,7 @@
 //! | `store` | one Store with every limit set |
 //! | `imports` | the capabilities of a guest, one file each, which link and test alone |
 //! | `net` | what may leave the host, where to, and with which secrets |
-//! | `grants` | what the operator lets one section do |
+//! | `permissions` | what the operator lets one section do |
 //! | [`Keyring`] | the values of secrets over reloads |
 //! | `convert` | the contract's types and the port's types, with bounds on what a guest says |
 //! | `bindings` | generated code |
@@ -29,11 +27,11 @@
 mod bindings;
 mod calls;
 mod convert;
-mod grants;
 mod imports;
 mod keyring;
 mod load;
 mod net;
+mod permissions;
 mod store;
 
 pub use calls::caller::Section;

@@ -10,7 +10,7 @@ use sandboxd::Gatekeeper;
 use super::loader::Checked;
 use super::surroundings::Surroundings;
 use crate::embedded::{self, Embedded, FUSE_TEMPLATE};
-use sandbox_broker_config::{self as config, Config, Embedded as EmbeddedKind, Grant, Kind};
+use sandbox_broker_config::{self as config, Config, EgressGrant, Embedded as EmbeddedKind, Kind};
 use sandbox_broker_core::sandbox::Provider;
 use sandbox_broker_core::storage::Mounter;
 use sandbox_broker_plugin::{ComponentMounter, ComponentProvider, LiveMounts, Plugin, Section};
@@ -58,7 +58,7 @@ pub(super) fn provider(
         for key in ["api_url", "sandbox_url"] {
             new.config[key] = embedded::ORIGIN.into();
         }
-        new.allow.push(Grant::parse(embedded::ORIGIN).context("the embedded server has no origin")?);
+        new.allow.push(EgressGrant::parse(embedded::ORIGIN).context("the embedded server has no origin")?);
         new.socket = Some(socket.clone());
         new.secrets.insert("api_key", key.clone());
         new.isolation = Some(EMBEDDED_ISOLATION.to_owned());

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use hyper_util::client::proxy::matcher::Matcher;
 
 use super::loader::Checked;
-use sandbox_broker_config::{Grant, HostPattern, Scheme};
+use sandbox_broker_config::{EgressGrant, HostPattern, Scheme};
 
 /// What the embedded server makes sandboxes with.
 const ISOLATES: &str = "bwrap";
@@ -38,7 +38,7 @@ impl Checked {
         let matcher = Matcher::from_env();
         let grants =
             self.config.uses().flat_map(|of| self.config.providers[of.provider].allow.iter().map(move |g| (of, g)));
-        let proxied = |grant: &Grant| {
+        let proxied = |grant: &EgressGrant| {
             let host = match &grant.host {
                 HostPattern::Address(address) if address.is_loopback() => return false,
                 HostPattern::Name(name) if name == "localhost" => return false,

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use super::findings::Rules;
 use crate::document::{Mark, join};
-use crate::grant::{Grant, HostPattern, Scheme};
+use crate::egress::{EgressGrant, HostPattern, Scheme};
 use crate::interpolate::Source;
 use crate::mistake::meant;
 use crate::raw;
-use crate::types::{Embedded, Limits, PluginSource, Provider, Settings};
+use crate::types::{Embedded, PluginLimits, PluginSource, Provider, Settings};
 use crate::value;
 use sandbox_broker_core::secret::Secret;
 
@@ -80,7 +80,7 @@ impl Rules<'_> {
 
     pub(super) fn provider(&mut self, name: &str, provider: raw::Provider) -> Provider {
         let at = join("/providers", name);
-        let allow: Vec<Grant> = provider.allow.iter().filter_map(|text| Grant::parse(text)).collect();
+        let allow: Vec<EgressGrant> = provider.allow.iter().filter_map(|text| EgressGrant::parse(text)).collect();
         for (i, grant) in allow.iter().enumerate().filter(|_| !provider.secrets.is_empty()) {
             let local = matches!(grant.host, HostPattern::Address(address) if address.is_loopback());
             if grant.scheme == Scheme::Http && !local {
@@ -145,9 +145,9 @@ impl Rules<'_> {
         }
     }
 
-    pub(super) fn limits(&mut self, at: &str, limits: &raw::Limits) -> Limits {
+    pub(super) fn limits(&mut self, at: &str, limits: &raw::Limits) -> PluginLimits {
         let key = |key: &str| format!("{at}/limits/{key}");
-        Limits {
+        PluginLimits {
             memory: self.within(&key("memory"), &limits.memory, value::size, &MEMORY, "a size of 1MiB to 4GiB"),
             cpu: self.within(&key("cpu"), &limits.cpu, value::duration, &CPU, "a duration of 10ms to 60s"),
             call_timeout: self.within(

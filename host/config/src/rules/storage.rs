@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::findings::Rules;
 use crate::document::join;
-use crate::grant::HostPattern;
+use crate::egress::HostPattern;
 use crate::raw;
 use crate::types::{Mount, Provider, Sandbox};
 use crate::value;

@@ -15,14 +15,14 @@ use crate::bindings::host::types as wit;
 use crate::bindings::storage::{StorageProvider, StorageProviderPre};
 use crate::bindings::{SandboxProvider, SandboxProviderPre};
 use crate::convert;
-use crate::grants::Grants;
 use crate::keyring::Secrets;
 use crate::load::error::LoadError;
 use crate::load::plugin::Plugin;
 use crate::net::sender::Sender;
+use crate::permissions::Permissions;
 use crate::store::meter::Meter;
 use crate::store::{GuestStore, State};
-use sandbox_broker_config::{Limits, settings_of};
+use sandbox_broker_config::{PluginLimits, settings_of};
 use sandbox_broker_core::sandbox::{Call, Code, Error, Fault, Result};
 use sandbox_broker_core::words::clean;
 
@@ -34,7 +34,7 @@ pub struct Section {
     /// The plugin's own configuration, valid by its schema.
     pub config: serde_json::Value,
     /// Origins that may be reached.
-    pub allow: Vec<sandbox_broker_config::Grant>,
+    pub allow: Vec<sandbox_broker_config::EgressGrant>,
     /// Whether granted names may lead to private addresses.
     pub allow_private: bool,
     /// Secrets that the host fills in.
@@ -42,7 +42,7 @@ pub struct Section {
     /// Names of secrets that may be handed to the plugin.
     pub reveal: Vec<String>,
     /// What one instance may use.
-    pub limits: Limits,
+    pub limits: PluginLimits,
     /// What a person should know about the sandboxes' isolation.
     pub isolation: Option<String>,
     /// Whether its settings hold `{user}`, which stands for the name of the session's user.
@@ -120,7 +120,7 @@ pub(super) struct Caller<W> {
     per_user: bool,
     /// Around every call that answers once.
     deadline: Duration,
-    pub(super) grants: Arc<Grants>,
+    pub(super) permissions: Arc<Permissions>,
     pub(super) sender: Arc<Sender>,
 }
 
@@ -136,15 +136,15 @@ impl<W: World> Caller<W> {
     /// # Errors
     /// When the system's root certificates cannot be read.
     pub(super) fn new(plugin: Arc<Plugin>, world: W, section: Section) -> std::result::Result<Self, LoadError> {
-        let grants = Arc::new(Grants {
+        let permissions = Arc::new(Permissions {
             provider: section.name.clone(),
             secrets: section.secrets,
             reveal: section.reveal.into_iter().collect(),
             memory: usize::try_from(section.limits.memory).unwrap_or(usize::MAX),
             cpu: section.limits.cpu,
-            ..Grants::default()
+            ..Permissions::default()
         });
-        let sender = Sender::new(section.allow, section.allow_private, section.socket, grants.clone());
+        let sender = Sender::new(section.allow, section.allow_private, section.socket, permissions.clone());
         let sender = sender.map_err(LoadError::Certificates)?;
         Ok(Caller {
             name: section.name,
@@ -153,7 +153,7 @@ impl<W: World> Caller<W> {
             config: section.config,
             per_user: section.per_user,
             deadline: section.limits.call_timeout,
-            grants,
+            permissions,
             sender: Arc::new(sender),
         })
     }
@@ -172,7 +172,7 @@ impl<W: World> Caller<W> {
     }
 
     pub(super) async fn instance(&self) -> Result<Instance<W::Exports>> {
-        let mut guest_store = GuestStore::new(&self.plugin.engine, self.grants.clone(), Some(self.sender.clone()));
+        let mut guest_store = GuestStore::new(&self.plugin.engine, self.permissions.clone(), Some(self.sender.clone()));
         let meter = guest_store.meter.clone();
         let guest = meter.watch(pin!(self.world.instantiate(&mut guest_store.store))).await;
         match guest {

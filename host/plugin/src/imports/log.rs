@@ -102,8 +102,8 @@ mod tests {
     use std::sync::Arc;
 
     use crate::bindings::host::secrets::{Host as _, KeyForm};
-    use crate::grants::Grants;
     use crate::imports::secrets::LendsSecrets as _;
+    use crate::permissions::Permissions;
     use crate::store::GuestStore;
 
     use super::log::Host as _;
@@ -135,11 +135,11 @@ mod tests {
     #[test]
     fn all_instances_of_a_section_share_its_bound_of_log_lines() {
         let engine = wasmtime::Engine::default();
-        let grants = Arc::new(Grants { provider: "p".to_owned(), ..Grants::default() });
-        let logged = || grants.log_budget.0.lock().unwrap().1;
+        let permissions = Arc::new(Permissions { provider: "p".to_owned(), ..Permissions::default() });
+        let logged = || permissions.log_budget.0.lock().unwrap().1;
         let began = Instant::now();
         for stores in 1..=3 {
-            let mut guest = GuestStore::new(&engine, Arc::clone(&grants), None);
+            let mut guest = GuestStore::new(&engine, Arc::clone(&permissions), None);
             for _ in 0..LOG_LINES {
                 let refused = guest.store.data_mut().secrets().hmac_sha256("x".to_owned(), KeyForm::Text, Vec::new());
                 assert!(refused.is_err());
@@ -147,7 +147,7 @@ mod tests {
             // The count goes back to 0 once a second.
             if began.elapsed() < Duration::from_millis(900) {
                 assert_eq!(logged(), stores * (LOG_LINES + 1) - 1);
-                assert!(!grants.log_budget.take("p"), "{stores} of them");
+                assert!(!permissions.log_budget.take("p"), "{stores} of them");
             }
         }
     }

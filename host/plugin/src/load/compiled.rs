@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
 use super::error::LoadError;
-use super::work::{self, Failure, Work};
+use super::work::{self, Work, WorkFailure};
 use sandbox_broker_core::disk;
 
 /// How the names of kept code end.
@@ -65,13 +65,14 @@ impl Compiled {
         engine: &wasmtime::Engine,
         digest: &str,
         bytes: &[u8],
-    ) -> Result<Component, Failure> {
+    ) -> Result<Component, WorkFailure> {
         let file = self.directory.join(format!("{}.{END}", key(engine, digest)));
         if let Some(component) = read(&file).and_then(|code| usable(engine, &code).ok()) {
             return Ok(component);
         }
         let code = work::run(Work::Compile, work::COMPILE, bytes).await?;
-        let unusable = |e: wasmtime::Error| Failure::Broken(format!("the code that it was compiled to is bad: {e:#}"));
+        let unusable =
+            |e: wasmtime::Error| WorkFailure::Broken(format!("the code that it was compiled to is bad: {e:#}"));
         let component = usable(engine, &code).map_err(unusable)?;
         if let Err(error) = self.keep(&file, &code) {
             let error = disk::explain(&self.directory, &error);

@@ -16,7 +16,7 @@ use super::error::LoadError;
 use super::link::{Linkers, link};
 use super::native::{component, config};
 use super::plugin::Plugin;
-use super::work::{self, Failure, Work};
+use super::work::{self, Work, WorkFailure};
 use crate::store::meter::TICK;
 use sandbox_broker_core::hex::hex;
 use sandbox_broker_core::lock::lock;
@@ -84,8 +84,8 @@ impl Engine {
         let invalid = |what: &str| LoadError::Invalid(format!("{}: {what}", path.display()));
         let component = match &self.compiled {
             Some(compiled) => compiled.component(&self.engine, &digest, &bytes).await.map_err(|e| match e {
-                Failure::Wrong(what) => invalid(&what),
-                Failure::Broken(what) => invalid(&format!("it cannot be compiled: {what}")),
+                WorkFailure::Wrong(what) => invalid(&what),
+                WorkFailure::Broken(what) => invalid(&format!("it cannot be compiled: {what}")),
             })?,
             None => component(&self.engine, bytes).map_err(|what| invalid(&what))?,
         };
@@ -110,8 +110,8 @@ impl Engine {
         let tried = work::run(Work::Check, work::CHECK, trial).await;
         tried.map(|_| ()).map_err(|failure| {
             let cause = match failure {
-                Failure::Wrong(what) => what,
-                Failure::Broken(what) => format!("checking the settings against it was stopped: {what}"),
+                WorkFailure::Wrong(what) => what,
+                WorkFailure::Broken(what) => format!("checking the settings against it was stopped: {what}"),
             };
             LoadError::Manifest { what: "`config-schema`", cause }
         })

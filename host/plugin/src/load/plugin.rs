@@ -14,9 +14,9 @@ use crate::bindings::SandboxProviderPre;
 use crate::bindings::about::{AboutPre, manifest};
 use crate::bindings::storage::StorageProviderPre;
 use crate::convert::{DETAIL_BYTES, MESSAGE_BYTES};
-use crate::grants::Grants;
 use crate::load::error::LoadError;
 use crate::load::link::{Linked, Provides};
+use crate::permissions::Permissions;
 use crate::store::{GuestStore, State};
 use sandbox_broker_config::Kind;
 use sandbox_broker_core::words::clean;
@@ -150,8 +150,8 @@ async fn ask<R: Send + 'static>(
     about: &AboutPre<State>,
     f: impl for<'a> FnOnce(&'a manifest::Guest, &'a Accessor<State>) -> Asked<'a, R> + Send,
 ) -> Result<R, String> {
-    let grants = Arc::new(Grants { memory: MANIFEST_MEMORY, cpu: MANIFEST_CPU, ..Grants::default() });
-    let mut guest_store = GuestStore::new(engine, grants, None);
+    let permissions = Arc::new(Permissions { memory: MANIFEST_MEMORY, cpu: MANIFEST_CPU, ..Permissions::default() });
+    let mut guest_store = GuestStore::new(engine, permissions, None);
     let meter = guest_store.meter.clone();
     let work = async {
         let guest = about.instantiate_async(&mut guest_store.store).await?;

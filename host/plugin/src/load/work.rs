@@ -80,23 +80,23 @@ const PATIENCE: u32 = 4;
 
 /// Why the process gave no answer.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum WorkFailure {
     /// The process found something wrong, in these words.
     Wrong(String),
     /// It was stopped, or crashed.
     Broken(String),
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for WorkFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Failure::Wrong(words) | Failure::Broken(words)) = self;
+        let (WorkFailure::Wrong(words) | WorkFailure::Broken(words)) = self;
         f.write_str(words)
     }
 }
 
 /// Does `work` on `input` in a process. Dropping the future kills the process.
-pub(super) async fn run(work: Work, bounds: Bounds, input: &[u8]) -> Result<Vec<u8>, Failure> {
-    let broken = |e: io::Error| Failure::Broken(format!("cannot run a process of the broker for it: {e}"));
+pub(super) async fn run(work: Work, bounds: Bounds, input: &[u8]) -> Result<Vec<u8>, WorkFailure> {
+    let broken = |e: io::Error| WorkFailure::Broken(format!("cannot run a process of the broker for it: {e}"));
     let mut child = Command::new(PROGRAM)
         .args([SUBCOMMAND, work.name(), "--cpu", &bounds.cpu.to_string(), "--memory", &bounds.memory.to_string()])
         // The environment holds secrets, and the work needs none of it.
@@ -123,7 +123,7 @@ pub(super) async fn run(work: Work, bounds: Bounds, input: &[u8]) -> Result<Vec<
     };
     let deadline = Duration::from_secs(bounds.cpu) * PATIENCE;
     match timeout(deadline, ended).await {
-        Err(_) => Err(Failure::Broken(format!("it took more than {} s", deadline.as_secs()))),
+        Err(_) => Err(WorkFailure::Broken(format!("it took more than {} s", deadline.as_secs()))),
         Ok(Err(error)) => Err(broken(error)),
         Ok(Ok((answer, _, status))) if status.success() => Ok(answer),
         Ok(Ok((_, complaint, status))) => Err(failure(bounds, status, &complaint)),
@@ -141,14 +141,14 @@ async fn read_all(from: impl AsyncRead + Unpin, most: u64) -> io::Result<Vec<u8>
 const WRONG: u8 = 3;
 
 /// Why a process failed, from its exit status and its message.
-fn failure(bounds: Bounds, status: ExitStatus, complaint: &[u8]) -> Failure {
+fn failure(bounds: Bounds, status: ExitStatus, complaint: &[u8]) -> WorkFailure {
     let complaint = String::from_utf8_lossy(complaint);
     let words = clean(&complaint, COMPLAINT_BYTES as usize);
     if status.code() == Some(WRONG.into()) {
-        return Failure::Wrong(words);
+        return WorkFailure::Wrong(words);
     }
     let of_time = [Signal::XCPU, Signal::KILL].map(Signal::as_raw);
-    Failure::Broken(if status.signal().is_some_and(|signal| of_time.contains(&signal)) {
+    WorkFailure::Broken(if status.signal().is_some_and(|signal| of_time.contains(&signal)) {
         format!("it took more than {} s of processor time", bounds.cpu)
     } else if words.contains("memory allocation of") {
         format!("it took more than {} MiB of memory", bounds.memory >> 20)

@@ -24,7 +24,7 @@ use tokio_util::either::Either;
 use super::address::{is_global, is_metadata, is_private, plain_host};
 use super::connection::TolerantStream;
 use super::errors::{Prohibited, Unresolved};
-use sandbox_broker_config::{Grant, HostPattern};
+use sandbox_broker_config::{EgressGrant, HostPattern};
 
 /// Bound on resolving a name, connecting and greeting, the TLS handshake
 /// included. A guest may ask for less.
@@ -41,7 +41,7 @@ const PROBES: u32 = 3;
 /// Resolves, filters and dials. A literal address takes the same path as a name.
 #[derive(Clone)]
 pub(super) struct Connector {
-    pub(super) allow: Arc<[Grant]>,
+    pub(super) allow: Arc<[EgressGrant]>,
     pub(super) allow_private: bool,
     /// The Unix socket that requests to `http://localhost` go to, when the broker runs the provider itself.
     pub(super) socket: Option<PathBuf>,
@@ -78,7 +78,7 @@ impl Connector {
             return Err(Unresolved.into());
         }
         // Writing a private address, or `localhost`, into `allow` grants it.
-        let written = |g: &Grant| match &g.host {
+        let written = |g: &EgressGrant| match &g.host {
             HostPattern::Address(ip) => host.parse() == Ok(*ip),
             HostPattern::Name(name) => name == "localhost" && host == "localhost",
             HostPattern::Under(_) => false,
@@ -150,7 +150,7 @@ mod tests {
         for ip in ["169.254.169.254", "100.100.100.200", "168.63.129.16", "fd00:ec2::254", "fd20:ce::254", "fe80::1"] {
             let host = if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() };
             let url = format!("http://{host}");
-            let grant = Grant::parse(&url).unwrap();
+            let grant = EgressGrant::parse(&url).unwrap();
             // Named in `allow`, and with private addresses granted besides.
             let connector = Connector { allow: [grant].into(), allow_private: true, socket: None };
             let error = connector.dial(url.parse().unwrap()).await.err().unwrap();

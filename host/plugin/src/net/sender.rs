@@ -23,8 +23,8 @@ use super::address::plain_host;
 use super::body::{RequestBody, ResponseBody, within};
 use super::connector::{BoundedConnector, Connector};
 use super::errors::error_code;
-use crate::grants::Grants;
-use sandbox_broker_config::{Grant, Scheme};
+use crate::permissions::Permissions;
+use sandbox_broker_config::{EgressGrant, Scheme};
 use sandbox_broker_core::certificate::distrust;
 use sandbox_broker_core::words::clean;
 
@@ -41,8 +41,8 @@ pub(crate) const OPEN: &str = "{{secret:";
 /// Sends requests of one provider section.
 pub(crate) struct Sender {
     client: Client<BoundedConnector, WasiBody>,
-    allow: Arc<[Grant]>,
-    grants: Arc<Grants>,
+    allow: Arc<[EgressGrant]>,
+    permissions: Arc<Permissions>,
 }
 
 impl std::fmt::Debug for Sender {
@@ -58,10 +58,10 @@ impl Sender {
     /// When a grant needs TLS and the system's root certificates cannot be
     /// read.
     pub(crate) fn new(
-        allow: Vec<Grant>,
+        allow: Vec<EgressGrant>,
         allow_private: bool,
         socket: Option<PathBuf>,
-        grants: Arc<Grants>,
+        permissions: Arc<Permissions>,
     ) -> std::io::Result<Self> {
         let tls = rustls::ClientConfig::builder();
         // The roots are read only when they are needed, because that takes longer than everything else at start.
@@ -70,18 +70,18 @@ impl Sender {
         } else {
             tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
         };
-        Ok(Self::with_tls(allow, allow_private, socket, grants, tls))
+        Ok(Self::with_tls(allow, allow_private, socket, permissions, tls))
     }
 
     /// A sender that trusts the certificates that `tls` trusts.
     pub(crate) fn with_tls(
-        allow: Vec<Grant>,
+        allow: Vec<EgressGrant>,
         allow_private: bool,
         socket: Option<PathBuf>,
-        grants: Arc<Grants>,
+        permissions: Arc<Permissions>,
         tls: rustls::ClientConfig,
     ) -> Self {
-        let allow: Arc<[Grant]> = allow.into();
+        let allow: Arc<[EgressGrant]> = allow.into();
         let connector = Connector { allow: allow.clone(), allow_private, socket };
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
@@ -95,7 +95,7 @@ impl Sender {
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .http1_max_buf_size(HEAD_BYTES)
             .build(connector);
-        Sender { client, allow, grants }
+        Sender { client, allow, permissions }
     }
 
     /// Sends a request that a grant allows, with its secrets filled in. Once `dead` is set, the request's body fails
@@ -134,7 +134,7 @@ impl Sender {
             answer = answer => answer?,
             () = late => return Err(Error::ConnectionTimeout),
         };
-        let provider = &self.grants.provider;
+        let provider = &self.permissions.provider;
         match answer {
             Ok(answer) => {
                 tracing::debug!(%provider, %method, host = %target.authority, %path, status = answer.status().as_u16(),
@@ -143,7 +143,7 @@ impl Sender {
             }
             Err(e) => {
                 let mapped = error_code(&e);
-                if let Some(why) = distrust(&e).filter(|_| self.grants.log_budget.take(provider)) {
+                if let Some(why) = distrust(&e).filter(|_| self.permissions.log_budget.take(provider)) {
                     tracing::warn!(%provider, host = %target.authority, "{why}");
                 }
                 tracing::debug!(%provider, %method, host = %target.authority, %path, error = ?mapped, "request failed");
@@ -170,8 +170,8 @@ impl Sender {
             return Ok(target);
         }
         let Target { scheme, .. } = target;
-        if self.grants.log_budget.take(&self.grants.provider) {
-            tracing::warn!(provider = %self.grants.provider, url = %format_args!("{scheme}://{}:{port}", authority.host()),
+        if self.permissions.log_budget.take(&self.permissions.provider) {
+            tracing::warn!(provider = %self.permissions.provider, url = %format_args!("{scheme}://{}:{port}", authority.host()),
                 "plugin asked for a host that is not in `allow`");
         }
         Err(Error::HttpRequestDenied)
@@ -191,11 +191,11 @@ impl Sender {
         let mut filled = String::new();
         while let Some((before, after)) = rest.split_once(OPEN) {
             let Some((secret, after)) = after.split_once("}}") else { break };
-            let value = self.grants.secrets.to_send(secret, |grant| target.is_granted(grant));
+            let value = self.permissions.secrets.to_send(secret, |grant| target.is_granted(grant));
             let value = value.filter(|value| !value.is_empty());
             let value = value.ok_or_else(|| {
-                let (provider, secret) = (&self.grants.provider, clean(secret, 64));
-                if self.grants.log_budget.take(provider) {
+                let (provider, secret) = (&self.permissions.provider, clean(secret, 64));
+                if self.permissions.log_budget.take(provider) {
                     tracing::warn!(%provider, %secret, "plugin asked for a secret that its provider does not have");
                 }
                 Error::ConfigurationError
@@ -206,8 +206,8 @@ impl Sender {
         }
         filled.push_str(rest);
         let mut value = http::HeaderValue::try_from(filled).map_err(|_| {
-            let provider = &self.grants.provider;
-            if self.grants.log_budget.take(provider) {
+            let provider = &self.permissions.provider;
+            if self.permissions.log_budget.take(provider) {
                 tracing::warn!(%provider, header = %name, "a secret holds characters that no header may hold");
             }
             Error::ConfigurationError
@@ -227,7 +227,7 @@ struct Target {
 }
 
 impl Target {
-    fn is_granted(&self, grant: &Grant) -> bool {
+    fn is_granted(&self, grant: &EgressGrant) -> bool {
         grant.covers(&self.scheme, &self.host, self.port, &self.path)
     }
 }

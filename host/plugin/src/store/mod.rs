@@ -14,11 +14,11 @@ use wasmtime::{Store, UpdateDeadline};
 
 use self::limits::StoreLimits;
 use self::meter::{Meter, TICK};
-use crate::grants::Grants;
 use crate::imports::log::{LendsLog, LogView};
 use crate::imports::net::{LendsNet, Net, NetView};
 use crate::imports::secrets::{LendsSecrets, SecretsView};
 use crate::net::sender::Sender;
+use crate::permissions::Permissions;
 
 /// Bytes that a guest may hand over in one call. The largest honest call is a directory listing.
 const HOSTCALL_BYTES: usize = 4 << 20;
@@ -30,19 +30,19 @@ const HANDLES: usize = 1024;
 pub(crate) struct State {
     table: ResourceTable,
     net: Net,
-    grants: Arc<Grants>,
+    permissions: Arc<Permissions>,
     limits: StoreLimits,
 }
 
 impl LendsLog for State {
     fn log(&mut self) -> LogView<'_> {
-        LogView { provider: &self.grants.provider, budget: &self.grants.log_budget }
+        LogView { provider: &self.permissions.provider, budget: &self.permissions.log_budget }
     }
 }
 
 impl LendsSecrets for State {
     fn secrets(&mut self) -> SecretsView<'_> {
-        let Grants { provider, secrets, reveal, log_budget, .. } = &*self.grants;
+        let Permissions { provider, secrets, reveal, log_budget, .. } = &*self.permissions;
         SecretsView { provider, secrets, reveal, log_budget }
     }
 }
@@ -69,15 +69,15 @@ impl Drop for GuestStore {
 
 impl GuestStore {
     /// A Store with every limit set. Without a `sender`, no request leaves.
-    pub(crate) fn new(engine: &wasmtime::Engine, grants: Arc<Grants>, sender: Option<Arc<Sender>>) -> Self {
+    pub(crate) fn new(engine: &wasmtime::Engine, permissions: Arc<Permissions>, sender: Option<Arc<Sender>>) -> Self {
         let meter = Arc::new(Meter::default());
-        let cpu = grants.cpu;
+        let cpu = permissions.cpu;
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
         let net = Net::new(sender);
         let dead = net.dead();
-        let limits = StoreLimits { memory: grants.memory, meter: meter.clone() };
-        let mut store = Store::new(engine, State { table, net, grants, limits });
+        let limits = StoreLimits { memory: permissions.memory, meter: meter.clone() };
+        let mut store = Store::new(engine, State { table, net, permissions, limits });
         store.limiter(|state| &mut state.limits);
         store.set_hostcall_fuel(HOSTCALL_BYTES);
         store.set_max_component_handles(HANDLES);

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use super::finding::Finding;
 use crate::broker::Checked;
-use sandbox_broker_config::{Grant, HostPattern, Scheme};
+use sandbox_broker_config::{EgressGrant, HostPattern, Scheme};
 use sandbox_broker_core::certificate::distrust;
 
 /// Time for one address to answer.
@@ -87,7 +87,7 @@ async fn public(origin: &str) -> Finding {
 }
 
 /// Whether a provider's address can be reached, and the time on its clock.
-async fn granted(section: &str, grant: &Grant, private: bool) -> (Finding, Option<SystemTime>) {
+async fn granted(section: &str, grant: &EgressGrant, private: bool) -> (Finding, Option<SystemTime>) {
     let scheme = if grant.scheme == Scheme::Https { "https" } else { "http" };
     let host = match &grant.host {
         HostPattern::Name(name) => name.clone(),

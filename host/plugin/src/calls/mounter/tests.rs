@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::{Engine, Secrets};
-use sandbox_broker_config::Limits;
+use sandbox_broker_config::PluginLimits;
 
 fn mounter(plugin: &Arc<Plugin>, name: &str, settings: serde_json::Value, live: &LiveMounts) -> ComponentMounter {
     let section = Section {
@@ -16,7 +16,7 @@ fn mounter(plugin: &Arc<Plugin>, name: &str, settings: serde_json::Value, live: 
         allow_private: false,
         secrets: Secrets::default(),
         reveal: Vec::new(),
-        limits: Limits { memory: 64 << 20, cpu: Duration::from_secs(1), call_timeout: Duration::from_secs(30) },
+        limits: PluginLimits { memory: 64 << 20, cpu: Duration::from_secs(1), call_timeout: Duration::from_secs(30) },
         isolation: None,
         per_user: true,
         socket: None,

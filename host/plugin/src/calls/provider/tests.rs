@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::*;
 use crate::Engine;
 use crate::net::sender::Sender;
-use sandbox_broker_config::{Grant, Limits};
+use sandbox_broker_config::{EgressGrant, PluginLimits};
 
 /// Uploads cut in the middle. Without the mark of a dead Store 32 to 39 of 40
 /// looked complete.
@@ -93,11 +93,11 @@ async fn provider(url: &str, roots: rustls::RootCertStore) -> (Engine, Component
     let section = Section {
         name: "test".into(),
         config: serde_json::json!({ "api_url": url, "sandbox_url": url }),
-        allow: vec![Grant::parse(url).unwrap()],
+        allow: vec![EgressGrant::parse(url).unwrap()],
         allow_private: false,
         secrets: BTreeMap::from([("api_key".to_owned(), sandbox_broker_core::secret::Secret::new("key"))]).into(),
         reveal: Vec::new(),
-        limits: Limits { memory: 64 << 20, cpu: Duration::from_secs(1), call_timeout: DEADLINE },
+        limits: PluginLimits { memory: 64 << 20, cpu: Duration::from_secs(1), call_timeout: DEADLINE },
         isolation: None,
         per_user: false,
         socket: None,
@@ -106,7 +106,7 @@ async fn provider(url: &str, roots: rustls::RootCertStore) -> (Engine, Component
     let mut provider = ComponentProvider::new(plugin, section).unwrap();
     let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     let caller = &mut provider.caller;
-    caller.sender = Arc::new(Sender::with_tls(allow, false, None, caller.grants.clone(), tls));
+    caller.sender = Arc::new(Sender::with_tls(allow, false, None, caller.permissions.clone(), tls));
     (engine, provider)
 }
 

@@ -19,7 +19,7 @@ async fn says(words: &'static str) -> String {
 async fn get(url: &str, options: RequestOptions) -> Result<http::Response<WasiBody>, Error> {
     let tls =
         rustls::ClientConfig::builder().with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
-    let sender = Sender::with_tls(vec![Grant::parse(url).unwrap()], false, None, Arc::default(), tls);
+    let sender = Sender::with_tls(vec![EgressGrant::parse(url).unwrap()], false, None, Arc::default(), tls);
     let body = http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync();
     let request = http::Request::get(url).body(body).unwrap();
     sender.send(request, Some(options), Arc::default()).await

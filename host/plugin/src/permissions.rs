@@ -11,7 +11,7 @@ use crate::keyring::Secrets;
 
 /// What the operator lets one section's plugin do.
 #[derive(Debug, Default)]
-pub(crate) struct Grants {
+pub(crate) struct Permissions {
     /// The section's name, for messages.
     pub(crate) provider: String,
     /// Secrets, by the names that the plugin uses.

@@ -1,4 +1,4 @@
-//! Grants: where a plugin's requests may go. Owns their grammar and the comparison with a request's target; deliberately
+//! Egress grants: where a plugin's requests may go. Owns their grammar and the comparison with a request's target; deliberately
 //! knows no plugin, and no address of a name: the sender of a request resolves the name and judges the address.
 
 use std::fmt;
@@ -41,7 +41,7 @@ pub enum HostPattern {
 
 /// One place where requests may go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grant {
+pub struct EgressGrant {
     /// Whether requests use TLS.
     pub scheme: Scheme,
     /// The hosts.
@@ -52,7 +52,7 @@ pub struct Grant {
     pub path: Option<String>,
 }
 
-impl Grant {
+impl EgressGrant {
     /// Reads `scheme://host[:port][/path]`. A host may begin with `*.`; two more labels must then follow. `None` for anything
     /// else: a user name, a query, a wildcard anywhere else.
     pub fn parse(text: &str) -> Option<Self> {
@@ -80,7 +80,7 @@ impl Grant {
         };
         let path = url.path().trim_end_matches('/');
         let path = (!path.is_empty()).then(|| path.to_owned());
-        Some(Grant { scheme, host, port: url.port_or_known_default()?, path })
+        Some(EgressGrant { scheme, host, port: url.port_or_known_default()?, path })
     }
 
     /// Whether it covers a request. `host` is a name in lower case or an address, IPv6 without brackets; `path` has no query.
@@ -103,7 +103,7 @@ impl Grant {
     }
 }
 
-impl fmt::Display for Grant {
+impl fmt::Display for EgressGrant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://", self.scheme.as_str())?;
         match &self.host {
@@ -145,8 +145,8 @@ fn unambiguous(path: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn grant(text: &str) -> Grant {
-        Grant::parse(text).unwrap_or_else(|| panic!("{text} is a grant"))
+    fn grant(text: &str) -> EgressGrant {
+        EgressGrant::parse(text).unwrap_or_else(|| panic!("{text} is a grant"))
     }
 
     #[test]
@@ -238,7 +238,7 @@ mod tests {
             "https://a.example:0x50",
             "https://a.example:70000",
         ] {
-            assert!(Grant::parse(wrong).is_none(), "{wrong}");
+            assert!(EgressGrant::parse(wrong).is_none(), "{wrong}");
         }
     }
 

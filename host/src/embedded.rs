@@ -1,11 +1,9 @@
-//! The embedded sandbox server: `sandboxd` of this very binary.
+//! The embedded sandbox server: `sandboxd`, from this very binary.
 //!
-//! Owns its start, its key and its heartbeat. It runs as a process of its
-//! own, so that shells live through a crash or an upgrade of the broker; a
-//! broker that comes back finds it by its announcement. It listens on a Unix
-//! socket in the state directory, so the key never leaves that. With no broker
-//! left it ends its sandboxes by their leases and then itself. Deliberately
-//! knows nothing of the protocol beyond two cheap requests.
+//! Owns its start, its key and its heartbeat. The server is a process of its own, so that shells live through a crash or an
+//! upgrade of the broker; a broker that comes back finds it by its announcement. It listens on a Unix socket in the state
+//! directory, so the key never leaves that directory. When no broker is left, it ends its sandboxes by their leases and then
+//! itself. Deliberately knows no more of the protocol than two cheap requests.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -27,14 +25,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::disk;
-use crate::secret::Secret;
+use sandbox_broker_core::disk;
+use sandbox_broker_core::secret::Secret;
 
 /// The hidden subcommand that runs the server.
 pub const SUBCOMMAND: &str = "sandboxd";
-/// This very program, also after an upgrade has put another in its place.
+/// This very program, even after an upgrade has replaced its file.
 const PROGRAM: &str = "/proc/self/exe";
-/// Bytes of the last words of a server.
+/// Bytes that are kept of what a server prints before it ends.
 const LAST_WORDS: u64 = 4096;
 /// The template whose sandboxes may mount file systems.
 pub const FUSE_TEMPLATE: &str = "fuse";
@@ -42,7 +40,7 @@ pub const FUSE_TEMPLATE: &str = "fuse";
 pub const ORIGIN: &str = "http://localhost";
 /// Without requests and sandboxes the server ends after this time.
 const IDLE_EXIT: Duration = Duration::from_secs(60);
-/// A third of it, so that two lost requests in a row do no harm.
+/// A third of [`IDLE_EXIT`], so that two lost requests in a row do no harm.
 const HEARTBEAT: Duration = Duration::from_secs(20);
 /// Pause before a start that follows a failed one; doubled up to a heartbeat.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -52,9 +50,9 @@ const START_DEADLINE: Duration = Duration::from_secs(30);
 const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
 /// Pause between two looks for the announcement.
 const LOOK: Duration = Duration::from_millis(5);
-/// Bytes of its log before the older part is put aside, and later removed.
+/// Bytes of its log. A longer log is moved aside; the log that was moved before is removed.
 const MAX_LOG: u64 = 4 << 20;
-/// Bytes of a socket's path that the kernel takes, its end included.
+/// Bytes of a socket's path that the kernel takes, with the zero at its end.
 const MAX_SOCKET_PATH: usize = 108;
 
 /// Why the embedded server does not run.
@@ -85,7 +83,7 @@ pub enum EmbeddedError {
 /// A running embedded server. Dropping it stops the heartbeat, nothing else.
 #[derive(Debug)]
 pub struct Embedded {
-    /// Its socket. Stays the same when the server has to be started again.
+    /// Its socket. It stays the same when the server has to be started again.
     pub socket: PathBuf,
     /// The key that it accepts.
     pub key: Secret,
@@ -94,15 +92,16 @@ pub struct Embedded {
     _heartbeat: AbortOnDropHandle<()>,
 }
 
+/// Where the server is, and how it is started and kept up.
 #[derive(Debug, Clone)]
-struct Place {
+struct Supervisor {
     directory: PathBuf,
     sandboxes: usize,
-    /// As the kernel takes it, however deep the directory is.
+    /// A name that is short enough for the kernel, however deep the directory is.
     socket: PathBuf,
-    /// What makes that name valid.
+    /// The open directory that makes that name valid.
     _held: Arc<OwnedFd>,
-    /// Told which server's sandboxes share this machine's network.
+    /// It is told which server's sandboxes share this machine's network.
     gatekeeper: Gatekeeper,
 }
 
@@ -110,10 +109,10 @@ struct Place {
 #[derive(Deserialize)]
 struct Announcement {
     pid: u32,
-    /// None of a server before it had one.
+    /// `None` for a server of an earlier version, which had no socket.
     socket: Option<PathBuf>,
     build: Option<String>,
-    /// None of a server before it said so.
+    /// `None` for a server of an earlier version, which did not say it.
     shares_network: Option<bool>,
 }
 
@@ -130,10 +129,9 @@ struct Running {
 }
 
 impl Embedded {
-    /// Finds the server of an earlier broker under `state`, or starts one for
-    /// at most `sandboxes` sandboxes. Those find `ports` of this machine's
-    /// loopback on theirs. `gatekeeper` is told of the server while sandboxes
-    /// share this machine's network.
+    /// Finds the server of an earlier broker under `state`, or starts one for at most `sandboxes` sandboxes. The sandboxes
+    /// find `ports` of this machine's loopback on their own loopback. `gatekeeper` is told of the server while its
+    /// sandboxes share this machine's network.
     ///
     /// # Errors
     /// See [`EmbeddedError`]; bubblewrap missing is the usual cause.
@@ -143,18 +141,18 @@ impl Embedded {
         ports: &[u16],
         gatekeeper: &Gatekeeper,
     ) -> Result<Self, EmbeddedError> {
-        let place = Place::at(state, sandboxes, gatekeeper)?;
-        let socket = place.socket.clone();
-        let server = place.bring_up(ports).await?;
+        let supervisor = Supervisor::at(state, sandboxes, gatekeeper)?;
+        let socket = supervisor.socket.clone();
+        let server = supervisor.bring_up(ports).await?;
         let ports = watch::Sender::new(ports.to_vec());
         let key = server.key.clone();
         let (tell, other) = watch::channel(server.other.clone());
-        let heartbeat = AbortOnDropHandle::new(tokio::spawn(place.keep_up(server, ports.subscribe(), tell)));
+        let heartbeat = AbortOnDropHandle::new(tokio::spawn(supervisor.keep_up(server, ports.subscribe(), tell)));
         Ok(Embedded { socket, key, ports, other, _heartbeat: heartbeat })
     }
 
-    /// Tells `gatekeeper` of a server that an earlier broker has left under
-    /// `state`, for a broker that needs none: its sandboxes may live on.
+    /// Tells `gatekeeper` of a server that an earlier broker left under `state`. It is for a broker that needs no server,
+    /// because sandboxes of the earlier one may live on.
     ///
     /// # Errors
     /// See [`EmbeddedError`].
@@ -162,18 +160,19 @@ impl Embedded {
         if !state.join("sandboxd").exists() {
             return Ok(());
         }
-        let left = Place::at(state, 0, gatekeeper)?.find().await.filter(|server| server.shares_network);
+        let left = Supervisor::at(state, 0, gatekeeper)?.find().await.filter(|server| server.shares_network);
         let Some(server) = left else { return Ok(()) };
         gatekeeper.watch(Some(server.pid.as_raw_pid().unsigned_abs())).map_err(EmbeddedError::Start)
     }
+
     /// The build that serves, as long as it is not this one: after an upgrade,
     /// until the last sandbox of the earlier build has ended.
     pub fn other_build(&self) -> watch::Receiver<Option<String>> {
         self.other.clone()
     }
 
-    /// Sandboxes from soon on find these ports of this machine's loopback on
-    /// theirs.
+    /// Makes these ports of this machine's loopback available on the loopback of the sandboxes. It takes effect soon, not at
+    /// once.
     pub fn forward(&self, ports: &[u16]) {
         self.ports.send_if_modified(|known| {
             let new = known != ports;
@@ -184,13 +183,13 @@ impl Embedded {
 }
 
 impl Running {
-    /// Waits for its end, whoever's child it is.
+    /// Waits for its end. It need not be a child of this process.
     async fn died(&self) {
         let _ = self.process.readable().await;
     }
 }
 
-impl Place {
+impl Supervisor {
     fn at(state: &Path, sandboxes: usize, gatekeeper: &Gatekeeper) -> Result<Self, EmbeddedError> {
         let directory = state.join("sandboxd");
         let failed = |cause| EmbeddedError::State { path: directory.clone(), cause };
@@ -201,7 +200,7 @@ impl Place {
         if socket.as_os_str().len() >= MAX_SOCKET_PATH {
             socket = PathBuf::from(format!("/proc/self/fd/{}/socket", held.as_raw_fd()));
         }
-        Ok(Place { directory, sandboxes, socket, _held: Arc::new(held), gatekeeper: gatekeeper.clone() })
+        Ok(Supervisor { directory, sandboxes, socket, _held: Arc::new(held), gatekeeper: gatekeeper.clone() })
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -212,7 +211,7 @@ impl Place {
         serde_json::from_slice(&fs::read(self.file("announce.json")).ok()?).ok()
     }
 
-    /// Puts the key back if it was removed: requests of open sessions carry it.
+    /// Writes the key again if it was removed, because the requests of open sessions carry it.
     fn keep_key(&self, key: &Secret) -> io::Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
         match File::options().write(true).create_new(true).mode(0o600).open(self.file("api-key")) {
@@ -227,7 +226,7 @@ impl Place {
         let announced = self.announcement()?;
         announced.socket?;
         let key = Secret::new(fs::read_to_string(self.file("api-key")).ok()?.trim());
-        // Who listens, as the kernel says it.
+        // The kernel says who listens.
         let stream = UnixStream::connect(&self.socket).await.ok()?;
         let peer = stream.peer_cred().ok()?;
         let own = rustix::process::geteuid().as_raw();
@@ -235,22 +234,22 @@ impl Place {
             return None;
         }
         let pid = Pid::from_raw(peer.pid()?)?;
-        // Else the announcement is an earlier server's.
+        // Otherwise the announcement comes from an earlier server.
         if u32::try_from(pid.as_raw_pid()) != Ok(announced.pid) {
             return None;
         }
         let process = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()?;
-        self.live(&key).await?;
+        self.count_sandboxes(&key).await?;
         let build = announced.build.unwrap_or_default();
         let other = (build != sandboxd::build()).then_some(build);
         let shares_network = announced.shares_network.unwrap_or(true);
         Some(Running { key, pid, process: watched(process)?, other, shares_network })
     }
 
-    /// Finds or starts it, and tells it which ports to forward.
+    /// Finds or starts the server, and tells it which ports to forward.
     async fn bring_up(&self, ports: &[u16]) -> Result<Running, EmbeddedError> {
         let server = match self.find().await {
-            Some(found) if found.other.is_some() && self.live(&found.key).await == Some(0) => {
+            Some(found) if found.other.is_some() && self.count_sandboxes(&found.key).await == Some(0) => {
                 tracing::info!("the embedded sandbox server is of another build and has no sandbox: it is replaced");
                 self.end(found.pid, &found.process).await;
                 self.start().await?
@@ -288,7 +287,7 @@ impl Place {
             let path = path.to_owned();
             move |cause| EmbeddedError::State { path, cause }
         };
-        // Also when it was removed while the broker ran.
+        // The directory may have been removed while the broker ran.
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory);
         made.map_err(unusable(&self.directory))?;
         let log = self.file("sandboxd.log");
@@ -308,15 +307,14 @@ impl Place {
             .args(["--exit-when-idle", &IDLE_EXIT.as_secs().to_string()])
             .args(["--max-sandboxes", &self.sandboxes.to_string()])
             .args(["--fuse-template", FUSE_TEMPLATE])
-            // Of the broker's environment, which holds its secrets, nothing
-            // but what finds programs and sets the log.
+            // The broker's environment holds its secrets, so the server gets only what finds programs and sets the log.
             .env_clear()
             .envs(["PATH", "HOME", "RUST_LOG"].into_iter().filter_map(|n| Some((n, std::env::var_os(n)?))))
             .stdin(Stdio::null())
-            // Why it does not start, also where its log has no room for that.
+            // The server prints here why it does not start, because its log may have no room for that.
             .stdout(Stdio::piped())
             .stderr(errors)
-            // Ctrl-C at the broker's terminal is not meant for it.
+            // Ctrl-C at the broker's terminal is not meant for the server.
             .process_group(0)
             .spawn()
             .map_err(EmbeddedError::Start)?;
@@ -349,13 +347,13 @@ impl Place {
         }
     }
 
-    /// Ends the server of an earlier version, which listens on a port: whoever
-    /// held that port now would get the key with the first request.
+    /// Ends a server of an earlier version, which listens on a port. If another program had that port by now, it would get
+    /// the key with the first request.
     async fn retire(&self) {
         let Some(Announcement { pid, socket: None, .. }) = self.announcement() else { return };
         let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
         let Ok(process) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return };
-        // Not another process that has got its number since.
+        // Another process may have got its number since.
         let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_pid())).unwrap_or_default();
         let mut words = line.split(|byte| *byte == 0);
         if words.nth(1) != Some(SUBCOMMAND.as_bytes())
@@ -369,7 +367,7 @@ impl Place {
         }
     }
 
-    /// Ends a server in order, and waits as long as it takes to start one.
+    /// Asks a server to end, and waits for as long as a start may take.
     async fn end(&self, pid: Pid, process: &AsyncFd<OwnedFd>) {
         let _ = rustix::process::pidfd_send_signal(process.get_ref(), Signal::TERM);
         if tokio::time::timeout(START_DEADLINE, process.readable()).await.is_err() {
@@ -377,9 +375,8 @@ impl Place {
         }
     }
 
-    /// Tells the server that a broker lives, and starts it again when it is
-    /// gone. Its sandboxes went with it; their sessions see that by
-    /// themselves.
+    /// Sends heartbeats, and starts the server again when it is gone. Its sandboxes are gone as well; their sessions notice
+    /// that by themselves.
     async fn keep_up(
         self,
         mut server: Running,
@@ -404,7 +401,7 @@ impl Place {
                 }
                 () = sleep(HEARTBEAT) => {
                     self.bound_log();
-                    match self.live(&server.key).await {
+                    match self.count_sandboxes(&server.key).await {
                         Some(0) if server.other.is_some() => {}
                         Some(_) => continue,
                         None => {
@@ -430,9 +427,8 @@ impl Place {
         }
     }
 
-    /// How many sandboxes live, at most one told; none when it does not accept
-    /// the key.
-    async fn live(&self, key: &Secret) -> Option<usize> {
+    /// The number of living sandboxes, counted up to one. `None` when the server does not accept the key.
+    async fn count_sandboxes(&self, key: &Secret) -> Option<usize> {
         let request = self.client()?.get(format!("{ORIGIN}/v2/sandboxes?limit=1"));
         let answer = request.header("x-api-key", key.expose()).send().await.ok()?;
         let list: Vec<serde_json::Value> = answer.error_for_status().ok()?.json().await.ok()?;
@@ -453,7 +449,7 @@ impl Place {
         client.timeout(REQUEST_DEADLINE).build().ok()
     }
 
-    /// Puts a long log aside. The server goes on at its new end: it appends.
+    /// Moves a long log aside. The server appends, so it goes on at the new end.
     fn bound_log(&self) {
         let log = self.file("sandboxd.log");
         if fs::metadata(&log).is_ok_and(|found| found.len() > MAX_LOG) {
@@ -463,8 +459,7 @@ impl Place {
     }
 }
 
-/// What a server that has ended says on its standard output: why it did not
-/// start.
+/// What a server that has ended printed on its standard output: why it did not start.
 fn last_words(child: &mut Child) -> Option<String> {
     let mut said = String::new();
     child.stdout.take()?.take(LAST_WORDS).read_to_string(&mut said).ok()?;
@@ -472,15 +467,13 @@ fn last_words(child: &mut Child) -> Option<String> {
 }
 
 fn watched(process: OwnedFd) -> Option<AsyncFd<OwnedFd>> {
-    // SAFETY: an `OwnedFd` names the same open descriptor for as long as it
-    // lives, and nobody takes it out.
+    // SAFETY: an `OwnedFd` keeps its descriptor open for as long as it lives, and nobody takes it out of the `AsyncFd`.
     unsafe { AsyncFd::register(process) }.ok()
 }
 
-/// Takes the exit status when the server ends before the broker does, so that
-/// it does not stay as a zombie.
+/// Waits for the server in a thread, so that it leaves no zombie when it ends before the broker.
 fn reap(mut child: Child) {
     let name = "sandboxd-reaper".to_owned();
-    // Without the thread a zombie may stay: no reason to fail.
+    // Without the thread, a zombie may stay. That is no reason to fail.
     let _ = std::thread::Builder::new().name(name).spawn(move || child.wait());
 }

@@ -1,31 +1,30 @@
-//! Memory that sessions and connections have freed, given back to the system.
+//! Gives memory that sessions and connections have freed back to the system.
 //!
-//! Owns when. The C library keeps what is freed for the next allocation, in
-//! places that are rarely at the end of its heap, so that after a busy hour a
-//! broker would stay as large as it was at its busiest. Deliberately knows
-//! nothing of either but how many there are.
+//! Owns when to do so. The C library keeps freed memory for the next allocation. That memory is rarely at the end of its
+//! heap, so without this a broker would stay as large as it was in its busiest hour. Deliberately knows only how many
+//! sessions and connections there are.
 
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-/// How often the number is looked at.
+/// How often the number of users is checked.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Gives memory back whenever at most half of the users of memory are left that
-/// there were since it did so last. Never returns; cancel-safe.
+/// Gives memory back when the number of users of memory has fallen to half of its peak since the last time. Never returns;
+/// cancel-safe.
 ///
-/// Half, so that users that come and go at a steady pace cost nothing.
+/// Half, so that users who come and go at a steady pace cost nothing.
 pub async fn keep_small(users: impl Fn() -> usize) {
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The start counts as one: compiling plugins leaves much behind.
+    // The start counts as one user, because compiling plugins leaves much freed memory behind.
     let mut most = 1;
     loop {
         look.tick().await;
         let now = users();
         if now < most && now <= most / 2 {
-            // It takes milliseconds for each hundred megabytes.
+            // Trimming takes some milliseconds for each 100 MB, so it runs off the runtime's threads.
             tokio::task::spawn_blocking(trim).await.expect("giving memory back does not panic");
             most = now;
         }
@@ -35,11 +34,11 @@ pub async fn keep_small(users: impl Fn() -> usize) {
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn trim() {
-    // SAFETY: it takes no pointer, touches free memory only and locks the heap
-    // while it does; any thread may call it at any time.
+    // SAFETY: `malloc_trim` takes no pointer, touches free memory only and locks the heap while it runs. Any thread may
+    // call it at any time.
     unsafe { libc::malloc_trim(0) };
 }
 
-/// Other C libraries give back on their own what they can.
+/// Other C libraries give memory back by themselves.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn trim() {}

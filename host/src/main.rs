@@ -1,5 +1,4 @@
-//! The program `broker`. Owns the process: what runs before the runtime, the
-//! runtime, and the exit status.
+//! The program `broker`. Owns the process: what runs before the runtime, the runtime itself, and the exit status.
 
 use std::io::{self, Write as _, stderr};
 use std::process::ExitCode;
@@ -8,7 +7,7 @@ use clap::Parser;
 use sandbox_broker::cli::Arguments;
 
 fn main() -> ExitCode {
-    // The init of a sandbox is this program too; it must not have threads.
+    // This program is also the init of a sandbox, which must not have threads. So this comes before the runtime.
     if std::env::args_os().nth(1).is_some_and(|a| a == sandboxd::init::ARGUMENT) {
         sandboxd::init::main();
     }
@@ -21,15 +20,15 @@ fn main() -> ExitCode {
         }
     };
     let result = runtime.block_on(arguments.run());
-    // What still computes, such as compiling a plugin, is not waited for.
+    // Do not wait for blocking work that still runs, such as compiling a plugin.
     runtime.shutdown_background();
     result.unwrap_or_else(|error| {
-        // A reader that has enough, such as `head`. What goes wrong on a network has
-        // words around it.
+        // A reader such as `head` has closed our output. A broken network connection does not get here as a bare IO
+        // error: it has words around it.
         if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
             return ExitCode::SUCCESS;
         }
-        // Where it goes may be full or closed, which is no reason to panic.
+        // Standard error may be full or closed, which is no reason to panic.
         let _ = writeln!(stderr(), "broker: {error:#}");
         ExitCode::FAILURE
     })

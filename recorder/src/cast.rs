@@ -8,13 +8,13 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
+use sandbox_recorder::text::LossyText;
 use sandbox_recorder::wire::CAST_END;
 
 use crate::history::{Event, tell};
 use crate::plain::Plain;
 use crate::pty::Exit;
 use crate::ring::Ring;
-use crate::text::Lossy;
 
 /// Writes all that is held of the recording in `dir`.
 pub(crate) fn write(dir: &Path, out: impl Write) -> io::Result<()> {
@@ -22,7 +22,7 @@ pub(crate) fn write(dir: &Path, out: impl Write) -> io::Result<()> {
     // Before the end, so that it is told with all output or not at all.
     let exit = Exit::unpack(ring.page().exit.load(Ordering::Acquire));
     let mut cast = Cast { out: BufWriter::new(out), last: None, began: ring.page().began.load(Ordering::Relaxed) };
-    let mut text = Lossy::default();
+    let mut text = LossyText::default();
     let mut plain = Plain::default();
     tell(dir, &ring, ring.end(), |ms, event| match event {
         Event::Size(size) if cast.last.is_none() => {
@@ -33,7 +33,7 @@ pub(crate) fn write(dir: &Path, out: impl Write) -> io::Result<()> {
             writeln!(cast.out, r#"{{"version":3,"term":{term},"timestamp":{timestamp}}}"#)
         }
         Event::Size(size) => cast.event(ms, "r", &format!("{}x{}", size.cols, size.rows)),
-        Event::Output(bytes) => match plain.pass(&text.decode(bytes)) {
+        Event::Output(bytes) => match plain.pass(&text.push(bytes)) {
             text if text.is_empty() => Ok(()),
             text => cast.event(ms, "o", &text),
         },

@@ -1,6 +1,8 @@
-//! The language of the recorder: what its program and the broker say to each other.
+//! What the recorder's program and the broker share: the frames that they exchange
+//! and the decoding of output.
 //!
-//! The program itself is in `main.rs`; a broker needs only [`wire`], which has no
-//! dependencies.
+//! The program itself is in `main.rs`. A broker needs only this library, which has
+//! no dependencies.
 
+pub mod text;
 pub mod wire;

@@ -41,7 +41,6 @@ mod pty;
 mod ring;
 mod run;
 mod screen;
-mod text;
 
 use control::Begin;
 use ring::{Piece, Ring};

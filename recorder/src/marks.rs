@@ -1,7 +1,7 @@
 //! When output came and how large the terminal was: the marks of a recording.
 //!
-//! Owns the file `marks`, a ring of [`COUNT`] records, written by the daemon and read
-//! beside it as [`crate::ring`] is. Knows nothing of the output itself.
+//! Owns the file `marks`, a ring of [`COUNT`] records. The daemon writes it; other processes read it without a lock,
+//! like [`crate::ring`]. Knows nothing of the output itself.
 
 use std::fs::File;
 use std::io;
@@ -15,20 +15,19 @@ use sandbox_recorder::wire::Size;
 
 use crate::ring::Ring;
 
-/// Marks that are held: 17 minutes of unbroken output, a working day of typing.
-/// 1.5 MiB on disk.
+/// The number of marks that are kept: 17 minutes of unbroken output, or a working day of typing. 1.5 MiB on disk.
 const COUNT: u64 = 65_536;
 
-/// Bytes of a mark.
+/// The size of a mark in bytes.
 const LENGTH: usize = 24;
 
-/// Output within this time of a mark has its time: one frame of a film.
+/// Output within this time after a mark gets the time of that mark: one frame of a film.
 const BURST: Duration = Duration::from_millis(16);
 
-/// From an offset on, output came at this time and the terminal had this size.
+/// States that, from an offset on, output came at this time and the terminal had this size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mark {
-    /// Of the first byte that it speaks of.
+    /// The offset of the first byte that it describes.
     pub(crate) offset: u64,
     /// Milliseconds since the recording began.
     pub(crate) ms: u64,
@@ -49,7 +48,7 @@ impl Mark {
         bytes
     }
 
-    /// Nothing where a mark was not written, as on a full disk.
+    /// `None` if a mark was not written, for example on a full disk.
     fn read(bytes: &[u8; LENGTH]) -> Option<Self> {
         let u64 = |at| bytes[at..at + 8].try_into().map(u64::from_le_bytes).ok();
         let u16 = |at| bytes[at..at + 2].try_into().map(u16::from_le_bytes).ok();
@@ -58,22 +57,21 @@ impl Mark {
     }
 }
 
-/// The end of the daemon, that writes.
+/// The writing end, which only the daemon has.
 pub(crate) struct Marks {
     file: File,
     last: Option<Duration>,
 }
 
 impl Marks {
-    /// Makes the marks of a new recording.
+    /// Creates the marks of a new recording.
     pub(crate) fn create(dir: &Path) -> io::Result<Self> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
         let file = File::from(rustix::fs::open(dir.join("marks"), flags, Mode::RUSR | Mode::WUSR)?);
         Ok(Self { file, last: None })
     }
 
-    /// Notes that output from `offset` on comes at `now`, unless the mark before was
-    /// just made.
+    /// Notes that output from `offset` on comes at `now`, unless the last mark is very recent.
     pub(crate) fn output(&mut self, ring: &Ring, offset: u64, size: Size, now: Duration) {
         if self.last.is_none_or(|last| now >= last + BURST) {
             self.put(ring, Mark { offset, ms: now.as_millis() as u64, resized: false, size });
@@ -89,14 +87,13 @@ impl Marks {
     fn put(&mut self, ring: &Ring, mark: Mark) {
         let count = &ring.page().marks;
         let number = count.load(Ordering::Relaxed);
-        // On a full disk a time or a size is less exact; the output is not.
+        // On a full disk, a time or a size is less exact. The output is not affected.
         let _ = self.file.write_all_at(&mark.bytes(), number % COUNT * LENGTH as u64);
         count.store(number + 1, Ordering::Release);
     }
 }
 
-/// Marks in their order, read a few at a time. Those that were overwritten are passed
-/// over.
+/// Reads marks in order, a few at a time. Skips those that were overwritten.
 pub(crate) struct Reader<'a> {
     ring: &'a Ring,
     file: File,
@@ -104,18 +101,18 @@ pub(crate) struct Reader<'a> {
     read: std::vec::IntoIter<Mark>,
 }
 
-/// Marks that are read at once.
+/// The number of marks that are read at once.
 const CHUNK: u64 = 1024;
 
 impl<'a> Reader<'a> {
-    /// Opens the marks of the recording that `ring` is of.
+    /// Opens the marks that belong to the recording of `ring`.
     pub(crate) fn open(dir: &Path, ring: &'a Ring) -> io::Result<Self> {
         Ok(Self { ring, file: File::open(dir.join("marks"))?, next: 0, read: Vec::new().into_iter() })
     }
 
     fn refill(&mut self) -> io::Result<()> {
         let count = &self.ring.page().marks;
-        // The oldest is being overwritten while the count still holds it.
+        // The daemon may be overwriting the oldest mark while it still counts.
         let oldest = |count: u64| (count + 1).saturating_sub(COUNT);
         let end = count.load(Ordering::Acquire);
         self.next = self.next.max(oldest(end));
@@ -141,7 +138,7 @@ impl Iterator for Reader<'_> {
                 return Some(mark);
             }
             let before = self.next;
-            // Without marks a recording is still read, with one size and no times.
+            // Without marks, a recording is read with one size and no times.
             if self.refill().is_err() || self.next == before {
                 return None;
             }

@@ -1,7 +1,6 @@
-//! The terminal in the sandbox and the program on it.
+//! The terminal in the sandbox, and the program on it.
 //!
-//! Owns how both are made and how the program's end is told. Does not wait: the
-//! daemon polls.
+//! Owns how both are made, and how the end of the program is reported. Does not wait: the daemon polls.
 
 use std::ffi::OsString;
 use std::io;
@@ -19,15 +18,15 @@ use sandbox_recorder::wire::Size;
 pub(crate) struct Terminal {
     /// The broker's side; never blocks.
     pub(crate) master: OwnedFd,
-    /// The program's side. Held while the program lives, so that the terminal does
-    /// not end with a program that closes it for a while.
+    /// The program's side. It stays open while the program lives, so that the terminal survives a program that closes
+    /// it for a while.
     pub(crate) slave: Option<OwnedFd>,
 }
 
-/// The program on a terminal: its process, and what tells its end.
+/// The program on a terminal: its process, and a descriptor that reports its end.
 pub(crate) struct Shell {
     child: Child,
-    /// Readable once it ended.
+    /// Readable once the program has ended.
     pub(crate) ended: OwnedFd,
 }
 
@@ -39,18 +38,18 @@ pub(crate) struct Exit {
 }
 
 impl Exit {
-    /// As one number that is not 0.
+    /// Packs this into one number that is not 0.
     pub(crate) fn pack(self) -> u64 {
         1 << 63 | u64::from(self.signal & 0x7fff_ffff) << 32 | u64::from(self.code.cast_unsigned())
     }
 
-    /// The other way; nothing of 0.
+    /// Unpacks the number. `None` for 0.
     pub(crate) fn unpack(packed: u64) -> Option<Self> {
         (packed >> 63 == 1)
             .then_some(Self { code: (packed as u32).cast_signed(), signal: (packed >> 32) as u32 & 0x7fff_ffff })
     }
 
-    /// The status that a shell would tell of it.
+    /// The status that a shell would report for it.
     pub(crate) fn status(self) -> i64 {
         if self.signal == 0 { i64::from(self.code) } else { 128 + i64::from(self.signal) }
     }
@@ -70,7 +69,7 @@ impl Terminal {
         rustix::pty::unlockpt(&master)?;
         let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags)?;
         let mut modes = rustix::termios::tcgetattr(&slave)?;
-        // Lets the line editor of the kernel erase a whole character.
+        // Lets the kernel's line editor erase a whole character.
         modes.input_modes |= InputModes::IUTF8;
         rustix::termios::tcsetattr(&slave, OptionalActions::Now, &modes)?;
         rustix::fs::fcntl_setfl(&master, OFlags::RDWR | OFlags::NONBLOCK)?;
@@ -79,14 +78,14 @@ impl Terminal {
         Ok(terminal)
     }
 
-    /// Sets the size; the programs in its foreground are told by the kernel.
+    /// Sets the size. The kernel notifies the programs in the foreground.
     pub(crate) fn resize(&self, size: Size) -> io::Result<()> {
         let size = Winsize { ws_col: size.cols, ws_row: size.rows, ws_xpixel: 0, ws_ypixel: 0 };
         Ok(rustix::termios::tcsetwinsize(&self.master, size)?)
     }
 
-    /// Starts a program with this terminal as its own, its environment and folder
-    /// those of this process, and every signal as the system has it by default.
+    /// Starts a program with this terminal as its controlling terminal, with the environment and directory of this
+    /// process, and with the default action for every signal.
     pub(crate) fn start(&self, program: &[OsString]) -> io::Result<Child> {
         let slave = self.slave.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
         let (name, args) = program.split_first().ok_or(io::ErrorKind::NotFound)?;
@@ -105,7 +104,7 @@ impl Terminal {
 }
 
 impl Shell {
-    /// Watches a program. Ends it where that is not possible, as before Linux 5.3.
+    /// Watches a program. Ends the program if the system cannot do that, as before Linux 5.3.
     pub(crate) fn watch(mut child: Child) -> io::Result<Self> {
         match rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
             Ok(ended) => Ok(Self { child, ended }),
@@ -122,23 +121,22 @@ impl Shell {
         self.child.id()
     }
 
-    /// Sends it a signal; silently nothing for a number that is none.
+    /// Sends a signal to it. Does nothing for a number that is no signal.
     pub(crate) fn signal(&self, number: u32) {
         if let Some(signal) = i32::try_from(number).ok().and_then(Signal::from_named_raw) {
             let _ = rustix::process::pidfd_send_signal(self.ended.as_fd(), signal);
         }
     }
 
-    /// How it ended. Waits until it has.
+    /// Waits until it has ended, and returns how.
     pub(crate) fn wait(&mut self) -> io::Result<Exit> {
         self.child.wait().map(Exit::from)
     }
 }
 
-/// Undoes what an ignoring parent, or the daemon, would hand down.
+/// Resets all signals: a parent that ignores a signal, or the daemon, would pass that on.
 fn default_signals() {
-    // The system's last; two of them, and those that the C library keeps, refuse, which
-    // is right.
+    // The range is that of the system. Two signals, and those that the C library keeps, refuse, which is right.
     for signal in 1..=64 {
         // SAFETY: installs no handler, so nothing of ours can run at a signal.
         unsafe { libc::signal(signal, libc::SIG_DFL) };

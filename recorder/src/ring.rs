@@ -1,12 +1,11 @@
-//! The output that is held: a ring on disk, written by the daemon and read beside it
-//! by any process without a lock.
+//! The output that is kept: a ring on disk. The daemon writes it, and any process reads it without a lock.
 //!
-//! Owns the file `ring` of a recording, with all that is told about it in its first
-//! page. Knows nothing of terminals or frames.
+//! Owns the file `ring` of a recording. Its first page holds everything that is known about the recording. Knows
+//! nothing of terminals or frames.
 //!
-//! The byte at offset `o` lies at `PAGE + o % size`. A writer raises `start` before it
-//! overwrites and `end` after it has written; a reader copies first and then looks at
-//! `start` again, so that what was overwritten under it is never taken for output.
+//! The byte at offset `o` is at `PAGE + o % size` in the file. The writer raises `start` before it overwrites, and
+//! `end` after it has written. A reader copies first and then checks `start` again. So it never takes overwritten bytes
+//! for output.
 
 use std::fs::File;
 use std::io;
@@ -18,30 +17,30 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use rustix::fs::{Mode, OFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 
-/// Bytes before the output in the file: the page that is mapped.
+/// Bytes before the output in the file: the page that is mapped into memory.
 const PAGE: usize = 4096;
 
-/// First of a page of this layout.
+/// The first bytes of a page with this layout.
 const MAGIC: u64 = u64::from_be_bytes(*b"recring1");
 
-/// Bytes of a ring. With less the shell would wait for each frame; with more an
-/// ordinary sandbox's disk would be full of it.
+/// Bytes of a ring. A smaller ring would make the shell wait for each frame. A larger one would fill the disk of an
+/// ordinary sandbox.
 pub(crate) const SIZES: std::ops::RangeInclusive<u64> = 256 * 1024..=1024 * 1024 * 1024;
 
-/// What processes share of a recording. Times are milliseconds.
+/// What processes share about a recording. Times are in milliseconds.
 #[repr(C)]
 pub(crate) struct Page {
     magic: AtomicU64,
     size: AtomicU64,
     start: AtomicU64,
     end: AtomicU64,
-    /// Marks written so far, ever; see [`crate::marks`].
+    /// The number of marks that were ever written; see [`crate::marks`].
     pub(crate) marks: AtomicU64,
-    /// When the recording began, since 1970.
+    /// When the recording began, in milliseconds since 1970.
     pub(crate) began: AtomicU64,
     /// How the shell ended, packed by [`crate::pty::Exit`]; 0 while it runs.
     pub(crate) exit: AtomicU64,
-    /// When it ended, since the recording began.
+    /// When it ended, in milliseconds since the recording began.
     pub(crate) exited: AtomicU64,
 }
 
@@ -60,25 +59,24 @@ impl Drop for Ring {
     }
 }
 
-/// What was found at an offset.
+/// What a read at an offset found.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// This many bytes from the offset on; 0 at the end.
+    /// This many bytes from the offset on; 0 at the end of the output.
     Bytes(usize),
-    /// Nothing below this offset is held any more.
+    /// Everything below this offset is gone.
     From(u64),
 }
 
 impl Ring {
-    /// Makes the ring of a new recording in `dir`. Fails with
-    /// [`io::ErrorKind::AlreadyExists`] where there is one.
+    /// Creates the ring of a new recording in `dir`. Fails with [`io::ErrorKind::AlreadyExists`] if there is one.
     pub(crate) fn create(dir: &Path, size: u64) -> io::Result<Self> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let file = File::from(rustix::fs::open(dir.join("ring"), flags, Mode::RUSR | Mode::WUSR)?);
-        // Written before it is mapped: a full disk is an error here and no signal later,
-        // and a file system takes milliseconds to fill a hole under a mapping.
+        // The page is written before it is mapped. So a full disk is an error here instead of a signal later. Also,
+        // filling a hole under a mapping takes a file system milliseconds.
         file.write_all_at(&[0; PAGE], 0)?;
-        // Sparse: costs disk only as output comes.
+        // The file is sparse: it takes disk space only as output comes.
         file.set_len(PAGE as u64 + size)?;
         let ring = Self { page: map(&file, ProtFlags::READ | ProtFlags::WRITE)?, file, size };
         ring.page().size.store(size, Ordering::Relaxed);
@@ -92,7 +90,7 @@ impl Ring {
         let length = file.metadata()?.len();
         let torn =
             || io::Error::new(io::ErrorKind::InvalidData, "the file `ring` is not of a recorder of this version");
-        // A mapped page beyond the file's end would end this process.
+        // Access to a mapped page beyond the end of the file would kill this process.
         if length < PAGE as u64 {
             return Err(torn());
         }
@@ -114,25 +112,25 @@ impl Ring {
         unsafe { self.page.as_ref() }
     }
 
-    /// Bytes that are held at most.
+    /// The largest number of bytes that are kept.
     pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
-    /// Offset of the oldest byte that is held.
+    /// The offset of the oldest byte that is kept.
     pub(crate) fn start(&self) -> u64 {
         self.page().start.load(Ordering::Acquire)
     }
 
-    /// Offset of the first byte that is not there yet.
+    /// The offset after the last byte.
     pub(crate) fn end(&self) -> u64 {
         self.page().end.load(Ordering::Acquire)
     }
 
-    /// Appends up to [`Self::size`] bytes, over the oldest ones. Only the daemon may.
+    /// Appends up to [`Self::size`] bytes and overwrites the oldest ones. Only the daemon may call this.
     ///
-    /// On a full disk the bytes are not held, nor is anything before them: readers
-    /// find a gap, and the numbers of later bytes are right.
+    /// On a full disk, neither these bytes nor anything before them is kept. Readers find a gap, and the offsets of
+    /// later bytes are right.
     pub(crate) fn append(&mut self, bytes: &[u8]) {
         let end = self.end();
         let new = end + bytes.len() as u64;
@@ -151,7 +149,7 @@ impl Ring {
         self.page().end.store(new, Ordering::Release);
     }
 
-    /// Copies what is held from `offset` on into `buffer`, as much as fits.
+    /// Copies what is kept from `offset` on into `buffer`, as much as fits.
     pub(crate) fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<Found> {
         let (start, end) = (self.start(), self.end());
         if offset < start {
@@ -168,17 +166,17 @@ impl Ring {
     }
 }
 
-/// A part of the output, or of what is gone of it.
+/// A piece of the output, or of a gap in it.
 pub(crate) enum Piece<'a> {
     /// Output that begins at an offset.
     Bytes(u64, &'a [u8]),
-    /// What is no more held, from an offset to another.
+    /// A gap, from one offset to another.
     Gap(u64, u64),
 }
 
 impl Ring {
-    /// Hands everything from offset `from` to `to` to `take`, in order and in pieces of
-    /// at most `buffer`.
+    /// Passes everything between the offsets `from` and `to` to `take`, in order and in pieces of the size of `buffer`
+    /// at most.
     pub(crate) fn walk(
         &self,
         from: u64,
@@ -259,7 +257,7 @@ mod tests {
                 let reader = Ring::open(dir.path()).unwrap();
                 let mut buffer = vec![0; 65_536];
                 while reader.end() < total {
-                    // Where the writer comes next.
+                    // The writer overwrites this place next.
                     let at = reader.start();
                     match reader.read(at, &mut buffer).unwrap() {
                         Found::Bytes(count) => {

@@ -1,7 +1,7 @@
-//! `run`: makes a recording and leaves its daemon behind.
+//! `run`: makes a recording and starts its daemon.
 //!
-//! Owns the way from an ordinary process to a daemon that nothing of its parent
-//! touches. What the daemon does is not its matter.
+//! Owns the steps from an ordinary process to a daemon that is independent of its parent. Does not know what the daemon
+//! does.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File};
@@ -23,36 +23,35 @@ use crate::pty::{Shell, Terminal};
 use crate::ring::Ring;
 use crate::{Context as _, Failure};
 
-/// Another recording lies in the folder.
+/// The exit status if the directory holds another recording.
 const IN_USE: u8 = 3;
 
-/// A shell's own for a program that cannot be started.
+/// The exit status of a shell for a program that cannot be started.
 const NOT_STARTED: u8 = 127;
 
-/// What is recorded.
+/// What to record.
 pub(crate) struct Recording {
     pub(crate) dir: PathBuf,
     pub(crate) size: Size,
-    /// Bytes of the ring.
+    /// The size of the ring in bytes.
     pub(crate) ring: u64,
     pub(crate) program: Vec<OsString>,
-    /// Of the attachment that it begins with.
+    /// The patience of the first attachment.
     pub(crate) patience: Duration,
 }
 
-/// What the daemon gets from the process that makes it.
+/// What the daemon gets from the process that starts it.
 struct Parts {
     dir: PathBuf,
     ring: Ring,
     marks: Marks,
     listener: OwnedFd,
-    /// Of the first attachment: this process.
+    /// The end of the first attachment, which is this process.
     control: OwnedFd,
 }
 
-/// Starts the daemon and its program, with this process as its first attachment, so
-/// that a flood finds a broker from its first byte on. Returns the control connection
-/// once the program runs.
+/// Starts the daemon and its program. This process becomes the first attachment, so that a flood of output finds a
+/// broker from its first byte on. Returns the control connection once the program runs.
 pub(crate) fn start(recording: &Recording) -> Result<OwnedFd, Failure> {
     close_inherited();
     let (mine, control) = control::pair().context(|| "making a pair of sockets".to_owned())?;
@@ -68,8 +67,8 @@ pub(crate) fn start(recording: &Recording) -> Result<OwnedFd, Failure> {
     started
 }
 
-/// What a provider left open would be held for as long as the shell lives, and the end
-/// of a pipe among it would never be seen.
+/// Closes inherited descriptors. A descriptor that a provider left open would stay open as long as the shell lives, and
+/// if it is the end of a pipe, its reader would never see the end.
 fn close_inherited() {
     // SAFETY: nothing of this process is open yet but its standard streams. Fails where
     // the system is older than this call, and then what is open stays open.
@@ -102,7 +101,7 @@ fn prepare(dir: &Path, size: u64, control: OwnedFd) -> Result<Parts, Failure> {
     Ok(Parts { dir, ring, marks, listener, control })
 }
 
-/// A folder that is there already must be ours alone: what a shell says is in it.
+/// An existing directory must belong to this user alone, because it holds what the shell prints.
 fn check_own(dir: &Path) -> Result<(), Failure> {
     let found = fs::symlink_metadata(dir).context(|| format!("looking at {}", dir.display()))?;
     if found.is_dir() && found.uid() == rustix::process::getuid().as_raw() && found.mode() & 0o077 == 0 {
@@ -111,9 +110,8 @@ fn check_own(dir: &Path) -> Result<(), Failure> {
     Err(Failure::new(1, format!("{} is there and is not a folder of this user alone: name another", dir.display())))
 }
 
-/// Forks twice, so that the daemon is nobody's child and leads no session, and waits
-/// until it says how its start went: nothing, or an exit status and a message. `mine` is
-/// this process's end of the control connection.
+/// Forks twice, so that the daemon is nobody's child and leads no session. Waits until the daemon reports its
+/// start: nothing, or an exit status and a message. `mine` is this process's end of the control connection.
 fn fork(parts: Parts, mine: OwnedFd, recording: &Recording) -> Result<OwnedFd, Failure> {
     let (said, say) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).context(|| "making a pipe".to_owned())?;
     // SAFETY: this process has one thread, so its copy may do anything.
@@ -126,8 +124,8 @@ fn fork(parts: Parts, mine: OwnedFd, recording: &Recording) -> Result<OwnedFd, F
             if unsafe { libc::fork() } == 0 {
                 become_daemon(parts, recording, File::from(say));
             }
-            // The copy of a process must not end as it would.
-            // SAFETY: no return, and nothing is left undone that the parent does not do.
+            // The forked copy must not run the exit handlers of the original.
+            // SAFETY: it does not return, and it leaves nothing undone that the parent does not do.
             unsafe { libc::_exit(0) }
         }
         child => {
@@ -186,7 +184,7 @@ fn assemble(parts: Parts, recording: &Recording) -> Result<Daemon, Failure> {
         Failure::new(NOT_STARTED, format!("cannot start {name}: {error}"))
     })?;
     let shell = Shell::watch(child).context(|| "watching the program, which needs Linux 5.3".to_owned())?;
-    // Not in the way of who unmounts where it began.
+    // Does not hold its starting directory, so that the file system there can be unmounted.
     rustix::process::chdir("/").map_err(io::Error::from).context(|| "leaving the folder".to_owned())?;
     let Parts { dir, ring, marks, listener, control } = parts;
     let mut daemon = Daemon::new(dir, listener, (ring, marks), (terminal, shell, recording.size), began);

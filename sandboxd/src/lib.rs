@@ -1,62 +1,73 @@
 //! An E2B-compatible sandbox server for one machine.
 //!
-//! It speaks the control plane and the in-sandbox daemon's protocol of [E2B](https://e2b.dev), on one port, so that the
-//! unmodified official SDKs and any other client of that protocol get sandboxes on this machine. A sandbox is a set of
-//! Linux namespaces made by [bubblewrap](https://github.com/containers/bubblewrap).
+//! It speaks two protocols of [E2B](https://e2b.dev) on one port: that of the control plane and that of the daemon in a
+//! sandbox. So the unmodified official SDKs, and any other client of these protocols, get sandboxes on this machine. A
+//! sandbox is a set of Linux namespaces made by [bubblewrap](https://github.com/containers/bubblewrap).
 //!
-//! **It is one kernel.** A sandbox cannot see the host's home directories, processes and sockets in the file system, cannot
-//! change the host's programs or the kernel's settings, and has limits for what it takes. It shares the host's kernel, and has a
-//! network of its own where slirp4netns can give one; where the server runs as root, root in a sandbox has the host's uid 0 without its rights. What holds it and what
-//! does not is in the README.
+//! **All sandboxes share one kernel.** A sandbox cannot see the host's home directories, processes or sockets in the
+//! file system. It cannot change the host's programs or the kernel's settings, and there are limits on what it takes.
+//! It has a network of its own where slirp4netns can provide one. If the server runs as root, root in a sandbox has the
+//! host's uid 0, but not its rights. The README says what isolates a sandbox and what does not.
+//!
+//! The files by role:
+//!
+//! | files | role |
+//! |---|---|
+//! | `server`, `options` | starts and stops everything; passes each request to a sandbox or to the control plane |
+//! | `listen`, `visitors`, `gatekeeper`, `secret` | who may connect, and how long an unknown connection may stay |
+//! | `control` | the REST API that creates, finds and kills sandboxes |
+//! | `envd`, `connect` | the API of one sandbox: processes, file system, file contents |
+//! | `sandbox` | one sandbox from its creation to its end, its processes and watches; the registry of all |
+//! | `isolation`, `network`, `limits` | what a sandbox sees, reaches and may take |
+//! | `link`, `wire` | the socket between the server and the init of a sandbox |
+//! | [`init`] | the first process inside a sandbox |
+//! | `chore` | work in a process of its own: removing and measuring directory trees |
+//! | `machine`, `activity`, `announcement`, `complaint`, `descriptor`, `lock`, [`log`] | helpers that know nothing of the others |
 //!
 //! The path of a terminal's byte, from the client to the shell and back:
 //!
 //! | step | place | what happens |
 //! |---|---|---|
-//! | 1 | `server`, `route` | accepts the connection, finds the sandbox by headers or host name |
+//! | 1 | `server::connections`, `server::dispatch` | accepts the connection, finds the sandbox by headers or host name |
 //! | 2 | `envd::process` | decodes `SendInput` or a message of `StreamInput` |
-//! | 3 | `process` | writes to the terminal's master, waits while that is full |
+//! | 3 | `sandbox::process::handle` | writes to the terminal's master, waits while that is full |
 //! | 4 | kernel | the shell reads and writes |
-//! | 5 | `process::pump` | reads the master when the kernel has output, encodes one frame |
-//! | 6 | `process::subscriber` | bounded queue per listener; a full one holds back the process |
-//! | 7 | `connect::stream` | the frame is one chunk of the answer, flushed at once |
+//! | 5 | `sandbox::process::pump` | reads the master when the kernel has output, encodes one frame |
+//! | 6 | `connect::stream` | a bounded queue per listener; a full one holds back the process |
+//! | 7 | `connect::stream` | the frame is one chunk of the answer, sent at once |
 //!
-//! Terminal and file bytes never pass through the sandbox's [`init`]: it opens and hands over descriptors.
+//! Bytes of terminals and files never pass through the sandbox's [`init`]: it opens descriptors and hands them over.
 //!
 //! To embed the server: flatten [`Options`] into a command, call [`run`], and route [`init::ARGUMENT`] to [`init::main`]
 //! before anything else.
 
 mod activity;
-mod cgroup;
+mod announcement;
 mod chore;
+mod complaint;
 mod connect;
 mod control;
-mod disk;
+mod descriptor;
 mod envd;
-mod forward;
 mod gatekeeper;
 pub mod init;
 mod isolation;
 mod limits;
 mod link;
 mod listen;
+mod lock;
 pub mod log;
 mod machine;
 mod network;
 mod options;
-mod process;
-mod registry;
-mod route;
 mod sandbox;
 mod secret;
 mod server;
-mod trash;
-mod tree;
-mod watch;
+mod visitors;
 mod wire;
 
+pub use crate::announcement::build;
 pub use crate::gatekeeper::{Gatekeeper, Peer, Question};
-pub use crate::listen::build;
 pub use crate::network::{Network, NetworkError};
 pub use crate::options::{
     DEFAULT_LISTEN, DEFAULT_MAX_DISK_MIB, DEFAULT_MAX_MEMORY_MIB, DEFAULT_MAX_PROCESSES, DEFAULT_MAX_SANDBOXES,

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -16,11 +16,12 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::lock::lock;
 use crate::wire::{
     self, ExitStatus, Failure, FailureKind, FileOp, FromInit, Inbox, ProcessSignal, Reply, Spawn, ToInit, WireError,
 };
 
-/// Requests that wait to be written. Init reads at once, so more would only hide that it is stuck.
+/// Requests that wait to be written. The init reads at once, so a longer queue would only hide that it is stuck.
 const QUEUE: usize = 64;
 
 /// How long a new init may take for its first message. It takes a few milliseconds on an idle machine.
@@ -42,7 +43,7 @@ pub(crate) enum LinkError {
 /// A frame and the descriptor that travels with it.
 type Request = (Vec<u8>, Option<OwnedFd>);
 
-/// A cheap handle. The link ends when init does, or when the last handle is dropped.
+/// A handle that is cheap to clone. The link ends when the init does, or when the last handle is dropped.
 #[derive(Debug, Clone)]
 pub(crate) struct Link {
     requests: mpsc::Sender<Request>,
@@ -55,16 +56,16 @@ pub(crate) struct Link {
 pub(crate) struct Spawned {
     pub(crate) pid: u32,
     pub(crate) descriptors: Vec<OwnedFd>,
-    /// Fails to receive when the sandbox ended before the process was reaped.
+    /// Receiving fails if the sandbox ended before the process was reaped.
     pub(crate) exit: oneshot::Receiver<ExitStatus>,
 }
 
-type Answer = Result<(Reply, Option<OwnedFd>), Failure>;
+type InitAnswer = Result<(Reply, Option<OwnedFd>), Failure>;
 
 #[derive(Debug)]
 enum Waiter {
     Spawn(oneshot::Sender<Result<Spawned, Failure>>),
-    Answer(oneshot::Sender<Answer>),
+    InitAnswer(oneshot::Sender<InitAnswer>),
 }
 
 #[derive(Debug, Default)]
@@ -75,10 +76,10 @@ struct Waiting {
 }
 
 impl Link {
-    /// Waits for init's first message. The descriptor is a pidfd of the init.
+    /// Waits for the first message of the init. The returned descriptor is a pidfd of the init.
     ///
     /// # Errors
-    /// [`LinkError`]; then the init is of no use and must be killed.
+    /// [`LinkError`]. The init is useless then and must be killed.
     pub(crate) async fn open(stream: UnixStream) -> Result<(Self, OwnedFd), LinkError> {
         let (read, write) = stream.into_split();
         let mut inbox = Inbox::default();
@@ -99,7 +100,7 @@ impl Link {
         Ok((Self { requests, waiting, next: Arc::default() }, pidfd))
     }
 
-    /// Starts a process. Not to be cancelled halfway: run it in a task of its own.
+    /// Starts a process. Do not cancel this halfway: run it in a task of its own.
     pub(crate) async fn spawn(&self, spawn: Spawn) -> Result<Spawned, Failure> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (waiter, reply) = oneshot::channel();
@@ -107,8 +108,8 @@ impl Link {
         reply.await.unwrap_or_else(|_| Err(gone()))
     }
 
-    /// Does one thing in the sandbox's file system, perhaps from a directory on.
-    pub(crate) async fn file(&self, user: &str, op: FileOp, from: Option<OwnedFd>) -> Answer {
+    /// Does one operation in the sandbox's file system, relative to the directory `from` if there is one.
+    pub(crate) async fn file(&self, user: &str, op: FileOp, from: Option<OwnedFd>) -> InitAnswer {
         self.ask(|id| ToInit::File { id, user: user.to_owned(), op }, from).await
     }
 
@@ -118,10 +119,10 @@ impl Link {
         self.ask(|id| ToInit::Close { id, within_ms }, None).await.map(drop)
     }
 
-    async fn ask(&self, message: impl FnOnce(u64) -> ToInit, beside: Option<OwnedFd>) -> Answer {
+    async fn ask(&self, message: impl FnOnce(u64) -> ToInit, beside: Option<OwnedFd>) -> InitAnswer {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (waiter, reply) = oneshot::channel();
-        self.request(id, Waiter::Answer(waiter), &message(id), beside).await?;
+        self.request(id, Waiter::InitAnswer(waiter), &message(id), beside).await?;
         reply.await.unwrap_or_else(|_| Err(gone()))
     }
 
@@ -134,7 +135,7 @@ impl Link {
     async fn request(&self, id: u64, waiter: Waiter, message: &ToInit, beside: Option<OwnedFd>) -> Result<(), Failure> {
         let frame = encode(message, usize::from(beside.is_some()))?;
         {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut waiting = lock(&self.waiting);
             if waiting.closed {
                 return Err(gone());
             }
@@ -149,7 +150,7 @@ fn encode(message: &ToInit, descriptors: usize) -> Result<Vec<u8>, Failure> {
         .map_err(|error| Failure { kind: FailureKind::InvalidArgument, message: error.to_string() })
 }
 
-/// The answer to every request that a sandbox's end overtakes.
+/// The answer to a request when the sandbox ends before the init replied.
 fn gone() -> Failure {
     Failure { kind: FailureKind::Internal, message: "the sandbox ended before it answered".to_owned() }
 }
@@ -167,7 +168,7 @@ async fn write_requests(mut socket: OwnedWriteHalf, mut queue: mpsc::Receiver<Re
     }
 }
 
-/// Sends the beginning of a frame with its descriptor; returns how many bytes went out.
+/// Sends the first bytes of a frame together with its descriptor. Returns how many bytes were sent.
 async fn send_with(socket: &OwnedWriteHalf, frame: &[u8], descriptor: &OwnedFd) -> std::io::Result<usize> {
     let socket = socket.as_ref();
     let send = || Ok(wire::send(socket, frame, &[descriptor.as_fd()])?);
@@ -185,7 +186,7 @@ pub(crate) async fn receive<M: for<'de> Deserialize<'de>>(
         }
         socket.readable().await.map_err(|_| WireError::Closed)?;
         let mut outcome = Ok(());
-        // `try_io` clears the readiness only if it is told that the call would block.
+        // `try_io` clears the readiness only if the closure says that the call would block.
         let _ = socket.try_io(Interest::READABLE, || match inbox.receive(socket) {
             Err(WireError::Io(Errno::WOULDBLOCK)) => Err(std::io::ErrorKind::WouldBlock.into()),
             other => {
@@ -213,8 +214,8 @@ async fn read_messages(
                 break;
             }
         };
-        let abandoned = waiting.lock().unwrap_or_else(PoisonError::into_inner).settle(message, descriptors);
-        // A process that nobody waits for any more must not run on unseen.
+        let abandoned = lock(&waiting).settle(message, descriptors);
+        // Nobody waits for this process any more, so nobody could see or end it.
         if let Some(pid) = abandoned
             && let Some(requests) = requests.upgrade()
             && let Ok(frame) = encode(&ToInit::Signal { pid, signal: ProcessSignal::Kill }, 0)
@@ -222,12 +223,12 @@ async fn read_messages(
             let _ = requests.send((frame, None)).await;
         }
     }
-    let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut waiting = lock(&waiting);
     *waiting = Waiting { closed: true, ..Waiting::default() };
 }
 
 impl Waiting {
-    /// Hands a message to who waits for it; returns the pid of a new process that nobody waits for.
+    /// Hands a message to the caller that waits for it. Returns the pid of a new process if its caller is gone.
     fn settle(&mut self, message: FromInit, mut descriptors: Vec<OwnedFd>) -> Option<u32> {
         match message {
             FromInit::Hello { .. } => {}
@@ -245,7 +246,7 @@ impl Waiting {
                     }
                 }
                 (Some(Waiter::Spawn(waiter)), Err(failure)) => drop(waiter.send(Err(failure))),
-                (Some(Waiter::Answer(waiter)), result) => {
+                (Some(Waiter::InitAnswer(waiter)), result) => {
                     drop(waiter.send(result.map(|reply| (reply, descriptors.pop()))))
                 }
                 (Some(Waiter::Spawn(_)) | None, _) => {}

@@ -1,16 +1,16 @@
-//! What of a stranger's text may stand in a log, and that nobody forges a line of it. Owns the one rule for it, which the
-//! broker shares; knows no event and no field.
+//! Which text from outside may stand in a log, and how nobody forges a line of it.
+//!
+//! Owns the one rule for this, which the broker shares. Knows no event and no field.
 
 use std::io::{self, Write};
 
-/// The colours of the form for people: reset, faint, slanted, and one for each
-/// level. A stranger who writes them changes how the rest of a line looks.
+/// The colours of the format for people: reset, faint, italic, and one for each level. Any other escape sequence in a
+/// value could change how the rest of a line looks.
 const COLOURS: [&str; 8] = ["[0m", "[2m", "[3m", "[31m", "[32m", "[33m", "[34m", "[35m"];
 
-/// Writes what it gets in one call as one line. The form for people writes some
-/// values as they are: they could end the line and begin another, which is then
-/// taken for an event, or steer the terminal. JSON has neither, and the escapes
-/// here are JSON's.
+/// Writes what it gets in one call as one line. The format for people writes some values unchanged. Such a value could
+/// end the line and begin another one that looks like an event, or control the terminal. JSON has neither problem, and
+/// the escapes here are those of JSON.
 pub struct OneLine<W>(pub W);
 
 impl<W: Write> Write for OneLine<W> {
@@ -45,9 +45,8 @@ impl<W: Write> Write for OneLine<W> {
     }
 }
 
-/// Whether a character does something else than show itself: it moves the
-/// cursor, begins a line or a sequence of commands, or changes the direction
-/// in which its neighbours are read.
+/// Whether a character does more than show itself: it moves the cursor, begins a line or a command sequence, or changes
+/// the direction in which its neighbours are read.
 pub fn misleads(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -80,7 +79,7 @@ mod tests {
         }
     }
 
-    /// What is logged for a stranger's words, in both forms.
+    /// What is logged for words from outside, in both formats.
     fn logged(words: &str) -> [String; 2] {
         [false, true].map(|json| {
             let kept = Kept::default();

@@ -1,4 +1,4 @@
-//! The machine, which every sandbox shares whole: its numbers and its addresses. Measures no sandbox by itself.
+//! The machine that all sandboxes share: its numbers and its addresses. Does not measure a single sandbox.
 
 use std::io;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 const MIB: u64 = 1024 * 1024;
 
-/// What one sandbox can use: on this server that is the whole machine.
+/// What one sandbox can use. On this server that is the whole machine.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Machine {
     pub(crate) cpus: usize,
@@ -16,16 +16,16 @@ pub(crate) struct Machine {
     pub(crate) disk_mb: u64,
 }
 
-/// What the machine has.
+/// Measures the machine.
 pub(crate) fn describe(state_dir: &std::path::Path) -> Machine {
     let (_, disk) = disk_use(state_dir);
     Machine { cpus: cpus(), memory_mb: memory().0 / MIB, disk_mb: disk / MIB }
 }
 
-/// The addresses of the machine's devices, its loopback's included; of the network namespace that this process is in.
+/// The addresses of all network devices, including the loopback, in the network namespace of this process.
 ///
 /// # Errors
-/// Those of the kernel.
+/// Errors of the kernel.
 pub(crate) fn addresses() -> io::Result<impl Iterator<Item = IpAddr>> {
     Ok(nix::ifaddrs::getifaddrs()?.filter_map(|interface| {
         let address = interface.address?;

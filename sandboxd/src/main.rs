@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         }
     };
     let result = runtime.block_on(sandboxd::run(arguments.options));
-    // Not waiting for what blocks: the sandboxes have ended.
+    // Does not wait for blocking threads: the sandboxes have ended.
     runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,4 +1,4 @@
-//! Keys, tokens and ids: made at random, compared in constant time, never printed.
+//! Keys, tokens and ids: random, compared in constant time, never printed.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -29,10 +29,10 @@ impl Secret {
         same(self.0.as_bytes(), given)
     }
 
-    /// Reads the key of a file; makes the file with a random key if there is none.
+    /// Reads the key from a file. Creates the file with a random key if there is none.
     ///
     /// # Errors
-    /// Those of the file system; `InvalidData` for an empty file, `PermissionDenied` for one that others may read.
+    /// Errors of the file system; `InvalidData` for an empty file; `PermissionDenied` for a file that others may read.
     pub(crate) fn read_or_make(path: &Path) -> io::Result<Self> {
         let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
         match made {
@@ -56,7 +56,7 @@ impl Secret {
     }
 }
 
-/// Compares in a time that does not tell where the two differ.
+/// Compares in constant time: the duration does not tell where the two differ.
 pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
     one.ct_eq(other).into()
 }

@@ -1,9 +1,9 @@
-//! The language between the server and the init of a sandbox: the messages and the frame around them.
+//! The protocol between the server and the init of a sandbox: the messages and the frame around them.
 //!
-//! The process that makes a sandbox's network speaks it as well, before it becomes the init.
+//! The process that makes a sandbox's network speaks it too, before it becomes the init.
 //!
-//! Knows nothing of HTTP, of Connect, or of what a message does. Both ends run the same binary (see [`crate::init`]), so
-//! there is one version of it, checked in the first message.
+//! Knows nothing of HTTP, of Connect, or of what a message does. Both ends run the same binary (see [`crate::init`]),
+//! so only one version exists at a time. The first message checks it.
 //!
 //! A frame is `length: u32 LE`, `descriptors: u8`, then `length` bytes of JSON. Its descriptors travel as `SCM_RIGHTS`
 //! beside its first byte, so they have arrived when the frame is complete.
@@ -20,10 +20,10 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Version of the messages below. Differs only when the binary was replaced under a running server.
+/// Version of the messages below. The two ends differ only if the binary was replaced under a running server.
 pub(crate) const VERSION: u32 = 3;
 
-/// Bytes of one frame's JSON: what 65 536 directory entries need, with room.
+/// The largest size of a frame's JSON in bytes: room for 65,536 directory entries.
 pub(crate) const MAX_FRAME: usize = 32 * 1024 * 1024;
 
 /// Descriptors of one frame: stdin, stdout and stderr.
@@ -36,12 +36,12 @@ const HEADER: usize = 5;
 pub(crate) enum ToInit {
     /// Run a process; answered by [`Reply::Spawned`] with its descriptors, later by [`FromInit::Exit`].
     Spawn { id: u64, spawn: Box<Spawn> },
-    /// Signal a direct child; silently nothing when it has exited.
+    /// Signal a direct child. Nothing happens if the child has exited.
     Signal { pid: u32, signal: ProcessSignal },
-    /// Do one thing in the sandbox's file system.
+    /// Do one operation in the sandbox's file system.
     File { id: u64, user: String, op: FileOp },
-    /// End all programs, unmount file systems in user space, and let their daemons end; answered by [`Reply::Done`] within
-    /// that time.
+    /// End all programs, unmount file systems in user space, and wait for their daemons to end; answered by
+    /// [`Reply::Done`] within `within_ms`.
     Close { id: u64, within_ms: u64 },
 }
 
@@ -61,8 +61,8 @@ pub(crate) enum FromInit {
 pub(crate) enum FromNetwork {
     /// Carries a socket that listens on this port of the namespace's loopback.
     Listens { port: u16 },
-    /// The last message: the namespace is there. An ordinary user's process goes on when the server
-    /// closes the socket.
+    /// The last message: the namespace is ready. If the server is not root, the sender waits until the server closes
+    /// the socket.
     Ready,
 }
 
@@ -71,7 +71,7 @@ pub(crate) struct Spawn {
     pub(crate) user: String,
     pub(crate) cmd: String,
     pub(crate) args: Vec<String>,
-    /// Beyond `PATH`, `HOME`, `USER` and `LOGNAME`, which init sets; the last of equal names wins.
+    /// In addition to `PATH`, `HOME`, `USER` and `LOGNAME`, which the init sets. The last of equal names wins.
     pub(crate) envs: Vec<(String, String)>,
     pub(crate) cwd: Option<String>,
     pub(crate) io: SpawnIo,
@@ -79,7 +79,7 @@ pub(crate) struct Spawn {
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) enum SpawnIo {
-    /// A controlling terminal; one descriptor comes back: its master.
+    /// A controlling terminal. One descriptor comes back: the terminal's master.
     Pty { cols: u16, rows: u16 },
     /// Pipes; descriptors come back in the order stdout, stderr, and stdin if wanted.
     Pipes { stdin: bool },
@@ -120,7 +120,7 @@ pub(crate) enum FileOp {
     Read {
         path: String,
     },
-    /// A regular file, made with its parents or emptied; one descriptor comes back.
+    /// A regular file for writing, created with its parent directories or truncated; one descriptor comes back.
     Write {
         path: String,
         metadata: BTreeMap<String, String>,
@@ -130,7 +130,7 @@ pub(crate) enum FileOp {
         path: String,
         allow_network_mounts: bool,
     },
-    /// A directory below the one whose descriptor comes with the request, by no link; one descriptor comes back.
+    /// A directory below the one whose descriptor comes with the request. Follows no link. One descriptor comes back.
     OpenBelow {
         path: String,
     },
@@ -144,7 +144,7 @@ pub(crate) enum Reply {
     Done,
 }
 
-/// Why init refused. The message is for the caller of the API.
+/// Why the init refused a request. The message is for the caller of the API.
 #[derive(Debug, Clone, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct Failure {
@@ -164,8 +164,8 @@ pub(crate) enum FailureKind {
     Internal,
 }
 
-/// One file, directory or symbolic link, already in the JSON form of `filesystem.EntryInfo` (facts of the protocol: zero
-/// values are left out, `size` is a decimal string).
+/// One file, directory or symbolic link, in the JSON form of `filesystem.EntryInfo`. In that form zero values are left
+/// out, and `size` is a decimal string.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct EntryInfo {
@@ -208,7 +208,7 @@ fn is_zero(value: &u32) -> bool {
     *value == 0
 }
 
-/// What is wrong with the stream between server and init. After it the stream is of no more use.
+/// What is wrong with the stream between server and init. The stream cannot be used any further.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WireError {
     #[error("the stream to the sandbox's init failed")]
@@ -223,6 +223,11 @@ pub(crate) enum WireError {
     MissingDescriptors,
 }
 
+/// The number of a system call's error; `EIO` for an error that did not come from a system call.
+pub(crate) fn into_errno(error: std::io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
+}
+
 /// Writes a message as one frame, without its descriptors.
 pub(crate) fn encode(message: &impl Serialize, descriptors: usize) -> Result<Vec<u8>, WireError> {
     let mut frame = vec![0; HEADER];
@@ -234,7 +239,7 @@ pub(crate) fn encode(message: &impl Serialize, descriptors: usize) -> Result<Vec
     Ok(frame)
 }
 
-/// Sends some of `bytes`, with `descriptors` beside the first of them; returns how many bytes went out.
+/// Sends the first part of `bytes` with `descriptors` beside the first byte. Returns how many bytes were sent.
 pub(crate) fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<usize, Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -253,7 +258,7 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    /// One `recvmsg`.
+    /// Receives once.
     ///
     /// # Errors
     /// [`WireError::Closed`] at the end of the stream; `WOULDBLOCK` inside [`WireError::Io`] on a non-blocking socket.

@@ -1,8 +1,7 @@
-//! The contract of `wit/` as Rust. Generated; owns no behaviour.
+//! The contract of `wit/` as Rust. The code is generated and has no behaviour of its own.
 //!
-//! One part per group of exports, all over the types of [`host`], so that the
-//! worlds of the contract are put together by the `export_…!` macros below and
-//! a plugin exports exactly what it has.
+//! There is one part per group of exports, all over the types of [`host`]. The `export_…!` macros below combine them
+//! into the worlds of the contract, so a plugin exports exactly what it has.
 
 /// What a plugin calls: types, secrets, log, clocks, HTTP.
 #[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::mem_forget)]
@@ -42,7 +41,7 @@ pub mod about {
     });
 }
 
-/// What a sandbox provider exports besides.
+/// What a sandbox provider exports in addition.
 #[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::mem_forget)]
 pub mod provider {
     wit_bindgen::generate!({
@@ -64,7 +63,7 @@ pub mod provider {
     });
 }
 
-/// What a storage provider exports besides.
+/// What a storage provider exports in addition.
 #[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::mem_forget)]
 pub mod storage {
     wit_bindgen::generate!({
@@ -82,10 +81,9 @@ pub mod storage {
 }
 
 /// Exports a type as a plugin of the world `sandbox-provider`. It implements
-/// [`manifest::Guest`](crate::manifest::Guest) and the `Guest` traits of
-/// [`sandbox`](crate::sandbox), [`terminal`](crate::terminal),
-/// [`exec`](crate::exec) and [`files`](crate::files). Only for wasm: the names
-/// of the exports are not ones that a native linker takes.
+/// [`manifest::Guest`](crate::manifest::Guest) and the `Guest` traits of [`sandbox`](crate::sandbox),
+/// [`terminal`](crate::terminal), [`exec`](crate::exec) and [`files`](crate::files). Only for wasm: a native linker
+/// does not accept the names of the exports.
 #[macro_export]
 macro_rules! export_sandbox_provider {
     ($plugin:ident) => {

@@ -1,17 +1,16 @@
-//! Failures in the words of the contract: whose turn it is and what to do.
+//! Errors in the words of the contract: who must act, and how.
 //!
-//! Owns the translation of transport failures and HTTP statuses; what a
-//! provider means by an answer is the plugin's to say.
+//! Owns the translation of transport failures and of HTTP statuses. Only the plugin knows what a provider means by an
+//! answer.
 
 use crate::wasi::http::types::ErrorCode;
 use crate::{Code, Error};
 
-/// Bytes of a peer's words that go into a message: enough for a sentence.
+/// Bytes of a peer's text that go into a message: enough for a sentence.
 const MAX_QUOTE: usize = 300;
 
 impl Error {
-    /// An error without details. `message`: one sentence for a person, lower
-    /// case, no full stop, never a secret.
+    /// An error without details. `message` is one sentence for a person: lower case, no full stop, never a secret.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), retry_after_ms: None, attrs: Vec::new() }
     }
@@ -50,8 +49,7 @@ impl Error {
         }
     }
 
-    /// What a failed exchange with `host` means. `secrets` are the names that
-    /// the request's headers stood for.
+    /// The error for a failed exchange with `host`. `secrets` are the names of the secrets in the request's headers.
     pub fn from_transport(failure: &ErrorCode, host: &str, secrets: &[String]) -> Self {
         use ErrorCode as E;
         let (code, message) = match failure {
@@ -130,8 +128,7 @@ impl Error {
     }
 }
 
-/// A peer's words, cut to 300 bytes and without control characters,
-/// fit for a message.
+/// A peer's text for use in a message: cut to 300 bytes, and without control characters.
 pub fn quote(text: &str) -> String {
     let mut out = String::new();
     for c in text.trim().chars() {

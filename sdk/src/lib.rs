@@ -1,8 +1,7 @@
-//! What a plugin of the sandbox broker written in Rust stands on.
+//! What a plugin in Rust builds on.
 //!
-//! Owns: the bindings of `wit/`, requests over `wasi:http` that cannot forget
-//! an end, deadlines, and errors in the words of the contract. Knows no
-//! provider.
+//! Owns the bindings of `wit/`, requests over `wasi:http` that always report their end, deadlines, and errors in the
+//! words of the contract. Knows no provider.
 //!
 //! A plugin is a `cdylib` with this crate as its one dependency:
 //!
@@ -18,9 +17,8 @@
 //! sandbox_broker_sdk::export_sandbox_provider!(Plugin);
 //! ```
 //!
-//! Build it for `wasm32-unknown-unknown`; the broker takes the core module as
-//! it is. Everything but calls into the host also runs natively, so the pure
-//! parts of a plugin are tested with plain `cargo test`.
+//! Build it for `wasm32-unknown-unknown`. The broker accepts the core module without further steps. Everything except
+//! calls into the host also runs natively, so the pure parts of a plugin are tested with plain `cargo test`.
 
 // Generated code names this crate by its public name.
 extern crate self as sandbox_broker_sdk;

@@ -1,4 +1,4 @@
-//! Lines in the broker's log. Bounds are the host's: see `log` in `wit/`.
+//! Writes lines into the broker's log. The host enforces the bounds: see `log` in `wit/`.
 
 use crate::__bindings::host::sandbox_broker::plugin::log;
 
@@ -10,12 +10,12 @@ pub fn write(level: Level, message: &str, fields: &[(&str, &str)]) {
     log::log(level, message, &fields);
 }
 
-/// What helps a plugin author.
+/// Writes a line that helps the author of the plugin.
 pub fn debug(message: &str, fields: &[(&str, &str)]) {
     write(Level::Debug, message, fields);
 }
 
-/// What an operator should look at.
+/// Writes a line that an operator should look at.
 pub fn warn(message: &str, fields: &[(&str, &str)]) {
     write(Level::Warn, message, fields);
 }

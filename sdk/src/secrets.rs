@@ -1,9 +1,9 @@
-//! Use of secrets that only the host holds.
+//! Uses secrets that only the host holds.
 
 pub use crate::__bindings::host::sandbox_broker::plugin::secrets::{KeyForm, hmac_sha256, reveal};
 
-/// The text that stands for a secret in a request header; the host fills the
-/// secret in when the request leaves for an allowed origin.
+/// The text that stands for a secret in a request header. The host replaces it with the secret when the request leaves
+/// for an allowed origin.
 ///
 /// ```
 /// let header = format!("Bearer {}", sandbox_broker_sdk::secrets::placeholder("api_key"));
@@ -13,7 +13,7 @@ pub fn placeholder(name: &str) -> String {
     format!("{{{{secret:{name}}}}}")
 }
 
-/// Names of the secrets that a header value stands for, for error messages.
+/// The names of the secrets in a header value, for error messages.
 pub(crate) fn names(value: &str) -> impl Iterator<Item = &str> {
     value.split("{{secret:").skip(1).filter_map(|rest| rest.split_once("}}").map(|(name, _)| name))
 }

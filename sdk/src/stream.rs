@@ -1,5 +1,4 @@
-//! The plugin's ends of `stream` and `future`: what it takes from the host
-//! and what it hands out.
+//! The plugin's ends of `stream` and `future`: those that it gets from the host, and those that it hands out.
 
 use std::pin::Pin;
 
@@ -8,18 +7,18 @@ use crate::{Code, Error};
 
 pub use wit_bindgen::{FutureReader, FutureWriter, StreamReader, StreamResult, StreamWriter};
 
-/// A byte stream to hand out: write into the first, return the second.
+/// A byte stream to hand out. Write into the first end and return the second.
 ///
-/// A writer whose `write_all` gives bytes back has lost its reader.
+/// If `write_all` gives bytes back, the reader is gone.
 pub fn bytes() -> (StreamWriter<u8>, StreamReader<u8>) {
     wit_stream::new()
 }
 
-/// Tells how something ended.
+/// The writing end of a future that tells how something ended.
 pub type Outcome<T> = FutureWriter<Result<T, Error>>;
 
-/// A future that tells how something ended. Dropped without a value it says
-/// `internal`, so that work given up half-way is never read as success.
+/// A future that tells how something ended. If it is dropped without a value, it says `internal`, so that unfinished
+/// work never looks like success.
 pub fn outcome<T>() -> (Outcome<T>, FutureReader<Result<T, Error>>)
 where
     Result<T, Error>: wit_future::FuturePayload,
@@ -27,8 +26,7 @@ where
     wit_future::new(|| Err(Error::new(Code::Internal, "the plugin gave up without a reason")))
 }
 
-/// Reads a stream in pieces, without loss when a wait is given up: a read
-/// under way stays under way.
+/// Reads a stream in pieces. Giving up a wait loses nothing: the read goes on and the next call gets its result.
 pub struct Chunks {
     state: State,
     size: usize,
@@ -48,8 +46,7 @@ impl Chunks {
         Self { state: State::Idle(stream), size }
     }
 
-    /// What has arrived, at once; none at the end. May be dropped and called
-    /// again.
+    /// The bytes that have arrived, or `None` at the end. This future may be dropped, and the call repeated.
     pub async fn next(&mut self) -> Option<Vec<u8>> {
         loop {
             self.state = match std::mem::replace(&mut self.state, State::Ended) {

@@ -1,5 +1,4 @@
-//! Deadlines by the host's monotonic clock. Knows no wall clock: a plugin has
-//! no `std::time`.
+//! Deadlines by the host's monotonic clock. Knows no wall clock, because a plugin has no `std::time`.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -15,28 +14,27 @@ use crate::wasi::clocks::monotonic_clock;
 pub struct Instant(u64);
 
 impl Instant {
-    /// This moment.
+    /// The present moment.
     pub fn now() -> Self {
         Self(monotonic_clock::now())
     }
 
-    /// Time since then.
+    /// The time since this moment.
     pub fn elapsed(self) -> Duration {
         Duration::from_nanos(monotonic_clock::now().saturating_sub(self.0))
     }
 }
 
-/// The time was up; what was waited for has been dropped, which cancels it.
+/// The time is up. The future was dropped, which cancels its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed;
 
-/// Waits.
+/// Waits for this time.
 pub async fn sleep(time: Duration) {
     monotonic_clock::wait_for(nanos(time)).await;
 }
 
-/// Waits for `future`, at most `time`. At the end of the time the future is
-/// dropped; a request that was under way is cancelled by that.
+/// Waits for `future`, but at most for `time`. Then the future is dropped, which cancels a running request.
 pub async fn timeout<F: Future>(time: Duration, future: F) -> Result<F::Output, Elapsed> {
     let clock = pin!(sleep(time));
     match select(pin!(future), clock).await {
@@ -49,36 +47,34 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Guards a sequence of waits against silence.
+/// Ends a sequence of waits after too long a silence.
 ///
-/// One timer serves all of them: it ticks `TICKS` times per limit and counts
-/// the ticks without activity, so a busy stream pays nothing per chunk. The
-/// silence that ends a wait is between `limit` and `limit` + one tick; that
-/// of the first one is `limit`.
+/// One timer serves all waits. It ticks `TICKS` times per limit and counts the ticks without activity, so a busy stream
+/// pays nothing per chunk. The silence that ends a wait is between `limit` and `limit` + one tick. For the first wait
+/// it is exactly `limit`.
 pub struct Idle {
     tick: Duration,
     timer: Pin<Box<dyn Future<Output = ()>>>,
     quiet: u32,
 }
 
-/// Ticks of [`Idle`] per limit: precise to a third at three timers per limit.
+/// Ticks of [`Idle`] per limit. Three timers per limit give a precision of a third.
 const TICKS: u32 = 3;
 
 impl Idle {
     /// Starts with a full limit.
     pub fn new(limit: Duration) -> Self {
         let tick = limit / TICKS;
-        // No tick is a fraction before there was activity.
+        // Before the first activity, no tick is shorter than the others.
         Self { tick, timer: Box::pin(sleep(tick)), quiet: 1 }
     }
 
-    /// Goes on with another limit, from the next tick on.
+    /// Continues with another limit, from the next tick on.
     pub fn limit(&mut self, limit: Duration) {
         self.tick = limit / TICKS;
     }
 
-    /// Waits for `future`; when it is ready, the limit starts anew. On
-    /// [`Elapsed`] the future is dropped.
+    /// Waits for `future`. When it is ready, the limit starts again. On [`Elapsed`] the future is dropped.
     pub async fn guard<F: Future>(&mut self, future: F) -> Result<F::Output, Elapsed> {
         let mut future = pin!(future);
         poll_fn(|cx| {
@@ -89,7 +85,7 @@ impl Idle {
             while self.timer.as_mut().poll(cx).is_ready() {
                 self.timer = Box::pin(sleep(self.tick));
                 self.quiet += 1;
-                // The first tick may be a fraction of one.
+                // The first tick may be shorter than the others.
                 if self.quiet > TICKS {
                     return Poll::Ready(Err(Elapsed));
                 }

@@ -4,7 +4,6 @@
 //! text to failures, each with its reason. Compiles nothing, changes nothing, and
 //! knows nothing of files that git does not track.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 
@@ -12,15 +11,15 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::workspace::Workspace;
 
+mod circles;
 mod decisions;
-mod direction;
 mod documents;
 mod files;
 mod lock;
 mod rust;
+mod tree;
 
-/// What git tracks, by path from the root.
-type Tree = BTreeMap<String, Vec<u8>>;
+use tree::{Tree, as_text};
 
 /// Checks every rule, prints all that breaks one, and fails if anything did.
 pub(crate) fn tidy(ws: &Workspace) -> Result<()> {
@@ -61,8 +60,6 @@ fn broken(tree: &Tree) -> Vec<String> {
             broken.extend(files::length(path, text));
             let code = rust::code(text);
             broken.extend(files::sleeps(path, &code));
-            broken.extend(direction::edges(path, &code));
-            broken.extend(direction::owners(path, &code));
         }
         if path.ends_with(".md") {
             broken.extend(documents::links(path, text, tree));
@@ -73,6 +70,7 @@ fn broken(tree: &Tree) -> Vec<String> {
     broken.extend(required(tree, documents::PROTOCOL, |text| documents::frames(text, &frames)));
     broken.extend(required(tree, "Cargo.lock", lock::wasmtime));
     broken.extend(decisions::decisions(tree));
+    broken.extend(circles::circles(tree));
     broken
 }
 
@@ -83,18 +81,9 @@ fn required(tree: &Tree, path: &str, rule: impl FnOnce(&str) -> Vec<String>) -> 
         .map_or_else(|| vec![format!("{path}: git tracks no such text file, and a rule of tidy needs it")], rule)
 }
 
-fn as_text(bytes: &[u8]) -> Option<&str> {
-    std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))
-}
-
-/// A tree of these files, for the tests of rules.
-#[cfg(test)]
-fn tree(files: &[(&str, &str)]) -> Tree {
-    files.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use super::tree::tree;
     use super::*;
 
     #[test]

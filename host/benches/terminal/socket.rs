@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use async_trait::async_trait;
-use bytes::{Buf, BufMut};
 use futures_util::{SinkExt, StreamExt};
+use sandbox_broker_terminal::frames::level1;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::net::TcpStream;
@@ -76,7 +76,7 @@ pub async fn connect(url: &str, dialect: Dialect) -> Terminal {
     let mut request = format!("{}{path}", url.replacen("http", "ws", 1)).into_client_request().unwrap();
     let subprotocol = match dialect {
         Dialect::Ttyd => Some("tty"),
-        Dialect::Level1 => Some("sandbox-broker.v1"),
+        Dialect::Level1 => Some(level1::SUBPROTOCOL),
         _ => None,
     };
     if let Some(subprotocol) = subprotocol {
@@ -115,9 +115,9 @@ impl Socket {
                 Level0::Error { message } => panic!("{message}"),
                 Level0::Other => {}
             },
-            (Dialect::Level1, Message::Binary(mut data)) => {
-                data.advance(1);
-                let end = data.get_u64() + data.len() as u64;
+            (Dialect::Level1, Message::Binary(message)) => {
+                let (offset, data) = level1::decode_output(message).expect("a binary message is output");
+                let end = offset + data.len() as u64;
                 output.extend_from_slice(&data);
                 if end - self.acked >= ACK_EVERY {
                     self.acked = end;
@@ -161,10 +161,7 @@ impl Link for Socket {
             Dialect::Level0 => Message::text(json!({"type": "input", "data": text}).to_string()),
             Dialect::Level1 => {
                 self.seq += 1;
-                let mut frame = vec![0x02];
-                frame.put_u64(self.seq);
-                frame.extend_from_slice(text.as_bytes());
-                Message::binary(frame)
+                Message::Binary(level1::input(self.seq, text.as_bytes()))
             }
             Dialect::Ttyd => Message::binary(format!("0{text}").into_bytes()),
             Dialect::TtyWeb => Message::binary(format!("\0{text}").into_bytes()),

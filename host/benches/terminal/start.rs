@@ -33,7 +33,7 @@ async fn serving() -> f64 {
 
 /// Microseconds of a fresh instance and one pure call.
 async fn instantiate() -> f64 {
-    let engine = sandbox_broker::plugin::Engine::new(None).unwrap();
+    let engine = sandbox_broker_plugin::Engine::new(None).unwrap();
     let plugin = engine.load(&support::plugin("e2b")).await.unwrap();
     let began = Instant::now();
     for _ in 0..CALLS {

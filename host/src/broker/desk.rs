@@ -1,49 +1,46 @@
-//! The operator's desk: the mounts that sessions would get, without a session
-//! and without a broker that serves.
+//! The mounts that sessions would get, for the operator's commands: without a session, and without a broker that serves.
 //!
-//! Deliberately makes no sandbox: a plan is only shown, and what a check gets
-//! is taken back at once.
+//! Deliberately makes no sandbox: a plan is only shown, and what a check gets is taken back at once.
 
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
 use super::home::broker_id;
-use super::{Checked, Loader, mounts};
-use crate::config;
-use crate::plugin::LiveMounts;
-use crate::sandbox::{Call, Error};
-use crate::session::{WORKSPACES, new_id};
-use crate::storage::{Grant, Mounter, Plan, Target};
+use super::loader::{Checked, Loader};
+use super::providers::mounts;
+use sandbox_broker_config as config;
+use sandbox_broker_core::hex::hex;
+use sandbox_broker_core::sandbox::{Call, Error};
+use sandbox_broker_core::storage::{Grant, Mounter, Plan, Target};
+use sandbox_broker_plugin::LiveMounts;
+use sandbox_broker_session::{Mount, WORKSPACES, new_id};
 
-/// One mount on the operator's desk.
+/// One mount, as the operator looks at it.
 #[derive(Debug)]
 pub struct Desk {
     mounter: Arc<dyn Mounter>,
     target: Target,
     section: config::Provider,
-    /// Whose it would be, where each person has their own.
+    /// Whose mount it would be, if each person has their own.
     user: Option<String>,
 }
 
 impl Desk {
-    /// The mounts of a configuration, in its order; where people have storage
-    /// of their own, that of each.
+    /// The mounts of a configuration, in its order. A mount that differs from person to person appears once for each.
     ///
     /// # Errors
     /// When the broker's identity or the system's root certificates cannot be
     /// read.
     pub fn of(loader: &Loader, checked: &Checked) -> anyhow::Result<Vec<Self>> {
-        // Not the broker's own name: to a plugin, everything with that name
-        // that is not live was left behind by a crash, and here nothing of the
-        // broker that perhaps serves meanwhile is known to be live.
+        // This must not be the broker's own name. A plugin clears away whatever has its broker's name and is not live, and
+        // this process does not know which mounts of a serving broker are live.
         let own = broker_id(&loader.surroundings.state)?;
-        let name =
-            Sha256::digest(format!("desk of {own}")).iter().take(8).map(|b| format!("{b:02x}")).collect::<String>();
+        let name = hex(&Sha256::digest(format!("desk of {own}"))[..8]);
         let live = LiveMounts::default();
         let people = checked.config.auth.iter().flat_map(|auth| &auth.tokens).map(|token| Some(token.name.clone()));
         let people: Vec<_> = people.collect();
-        let desk = |mount: super::Mount, user: Option<String>| {
+        let desk = |mount: Mount, user: Option<String>| {
             let id = new_id().to_string();
             Desk {
                 section: checked.config.providers[mount.mounter.name()].clone(),
@@ -79,7 +76,7 @@ impl Desk {
         Call { user: self.user.clone(), ..Call::default() }
     }
 
-    /// Its section, whose secrets are to be masked in what is shown.
+    /// Its section. The section's secrets must be masked in what is shown.
     pub fn section(&self) -> &config::Provider {
         &self.section
     }
@@ -101,7 +98,7 @@ impl Desk {
         match self.mounter.prepare(&call, &self.target).await {
             Ok(grant) => self.mounter.release(&call, &self.target, &grant).await,
             Err(error) => {
-                // Owed all the same. Why it failed is known already.
+                // The release is owed even so. Its own error does not matter: `error` says why the check failed.
                 let _ = self.mounter.release(&call, &self.target, &Grant::default()).await;
                 Err(error)
             }

@@ -1,9 +1,7 @@
-//! The state directory: what in it must be this broker's alone, and that it
-//! stays there while the broker runs.
+//! The state directory: which of its content must be this broker's alone, and that it stays there while the broker runs.
 //!
-//! Owns the rights of the directory and the names that this broker keeps in
-//! it. Deliberately knows nothing of what others keep there; the journal looks
-//! after itself when it is asked to.
+//! Owns the permissions of the directory and the identity that this broker keeps in it. Deliberately knows nothing about the
+//! files of others there; the journal looks after its own file when it is asked to.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
@@ -16,44 +14,42 @@ use anyhow::{Context as _, bail};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::disk;
-use crate::http::ConfigStatus;
-use crate::journal::Journal;
+use sandbox_broker_core::disk;
+use sandbox_broker_core::hex::hex;
+use sandbox_broker_http::ConfigStatus;
+use sandbox_broker_journal::Journal;
 
-/// How often the directory is looked at, and, while something is wrong with
-/// it, whether that has passed.
+/// How often the directory is checked.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Of so many looks one writes something while all is well: a disk that sleeps
-/// may go on sleeping.
+/// While all is well, one of this many checks writes something, so that a sleeping disk may go on sleeping.
 const LOOKS_PER_PROBE: u32 = 10;
 
-/// Bytes that are written to find out whether there is room: more than the
-/// journal needs for one change.
+/// Bytes that are written to find out whether there is room: more than the journal needs for one change.
 const ROOM: usize = 64 * 1024;
 
 /// The file that they are written to.
 const PROBE: &str = "room";
 
-/// The name by which this broker knows its sandboxes again.
+/// The file of the name by which this broker recognises its sandboxes.
 const BROKER_ID: &str = "broker-id";
 
-/// What signs invitations.
+/// The file of the key that signs invitations.
 const INVITATIONS: &str = "invitations.key";
 
 /// Makes the state directory, or checks the one that is there.
 ///
 /// # Errors
-/// In words for who runs the broker.
+/// In words for the operator.
 pub(super) fn prepare(state: &Path) -> anyhow::Result<()> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(state);
-    made.map_err(|e| failed("cannot make the state directory", state, &e))?;
-    let metadata = state.metadata().map_err(|e| failed("cannot use the state directory", state, &e))?;
+    made.map_err(|e| file_error("cannot make the state directory", state, &e))?;
+    let metadata = state.metadata().map_err(|e| file_error("cannot use the state directory", state, &e))?;
     let (uid, owner, mode) = (rustix::process::geteuid().as_raw(), metadata.uid(), metadata.mode() & 0o7777);
     if !metadata.is_dir() {
         bail!("the state directory {} is not a directory", state.display());
     }
-    // Native code is run from there, and keys lie there.
+    // The broker runs native code from there and keeps keys there.
     if owner != uid {
         bail!(
             "the state directory {} belongs to user {owner}, and the broker runs as user {uid}: give it to that user, \
@@ -71,22 +67,21 @@ pub(super) fn prepare(state: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What is in the state directory under the names of this broker.
+/// The state directory, and the identity that this broker keeps in it.
 #[derive(Clone, Debug)]
 pub(super) struct Home {
     state: PathBuf,
     /// Random, kept in the state directory.
     pub(super) broker_id: String,
-    /// Random, too, and secret.
+    /// Random as well, and secret.
     pub(super) invitations: String,
 }
 
 impl Home {
-    /// Reads what the directory has, and makes what it has not.
+    /// Reads the identity, and makes the parts that are missing.
     ///
     /// # Errors
-    /// In words for who runs the broker: a file cannot be read or written, is
-    /// damaged, or others can read what is secret.
+    /// In words for the operator: a file cannot be read or written, is damaged, or others can read a secret.
     pub(super) fn of(state: &Path) -> anyhow::Result<Self> {
         Ok(Home {
             state: state.to_owned(),
@@ -95,8 +90,8 @@ impl Home {
         })
     }
 
-    /// Puts back what was removed.
-    fn keep(&self) -> io::Result<()> {
+    /// Writes files again that were removed.
+    fn restore(&self) -> io::Result<()> {
         for (name, text) in [(BROKER_ID, &self.broker_id), (INVITATIONS, &self.invitations)] {
             let path = self.state.join(name);
             if !path.exists() {
@@ -107,8 +102,8 @@ impl Home {
         Ok(())
     }
 
-    /// Whether something can be written.
-    fn room(&self) -> io::Result<()> {
+    /// Checks that something can be written.
+    fn probe_room(&self) -> io::Result<()> {
         let path = self.state.join(PROBE);
         let written = write(&path, &[0; ROOM]);
         let removed = fs::remove_file(&path);
@@ -116,21 +111,21 @@ impl Home {
     }
 
     async fn look(&self, journal: &dyn Journal, probe: bool) -> Result<(), String> {
-        // First: it makes the directory again.
+        // The journal comes first, because it makes the directory again.
         journal.keep().await.map_err(|e| e.to_string())?;
         let home = self.clone();
         let looked = tokio::task::spawn_blocking(move || {
-            let kept = home.keep();
-            let kept = if probe { kept.and_then(|()| home.room()) } else { kept };
+            let kept = home.restore();
+            let kept = if probe { kept.and_then(|()| home.probe_room()) } else { kept };
             kept.map_err(|e| format!("cannot write to {}: {}", home.state.display(), disk::explain(&home.state, &e)))
         });
-        // Only a runtime that ends runs nothing any more.
+        // The task fails only when the runtime ends.
         looked.await.unwrap_or(Ok(()))
     }
 }
 
-/// Looks after the directory until the broker ends, and tells how it is.
-pub(super) async fn keep(home: Home, journal: Arc<dyn Journal>, status: watch::Sender<ConfigStatus>) {
+/// Looks after the directory until the broker ends, and puts its state into `status`.
+pub(super) async fn look_after(home: Home, journal: Arc<dyn Journal>, status: watch::Sender<ConfigStatus>) {
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for look in 0_u32.. {
@@ -153,19 +148,18 @@ pub(super) async fn keep(home: Home, journal: Arc<dyn Journal>, status: watch::S
     }
 }
 
-/// The name by which the broker of this directory knows its sandboxes again.
+/// The name by which the broker of this directory recognises its sandboxes.
 pub(super) fn broker_id(state: &Path) -> anyhow::Result<String> {
     random::<8>(&state.join(BROKER_ID))
 }
 
-/// So many random bytes in hexadecimal digits, the same for every process that
-/// finds them in this file.
+/// `BYTES` random bytes in hexadecimal digits, the same for every process that finds them in this file.
 fn random<const BYTES: usize>(path: &Path) -> anyhow::Result<String> {
     match fs::read_to_string(path) {
         Ok(kept) => {
             let kept = kept.trim();
             let whole = kept.len() == 2 * BYTES && kept.bytes().all(|b| b.is_ascii_hexdigit());
-            // A start on a full disk has left it.
+            // A start on a full disk leaves an empty file, which is filled now.
             if !whole && !kept.is_empty() {
                 bail!(
                     "{} is damaged: put a copy of it back, or remove it; what was given out by it is then void",
@@ -184,13 +178,13 @@ fn random<const BYTES: usize>(path: &Path) -> anyhow::Result<String> {
                 return Ok(kept.to_owned());
             }
         }
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("cannot read", path, &error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(file_error("cannot read", path, &error)),
         Err(_) => {}
     }
     let mut random = [0; BYTES];
     getrandom::fill(&mut random).context("the system gives no random numbers")?;
-    let text: String = random.iter().map(|b| format!("{b:02x}")).collect();
-    write(path, text.as_bytes()).map_err(|e| failed("cannot write", path, &e))?;
+    let text = hex(&random);
+    write(path, text.as_bytes()).map_err(|e| file_error("cannot write", path, &e))?;
     Ok(text)
 }
 
@@ -199,7 +193,8 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)
 }
 
-fn failed(what: &str, path: &Path, error: &io::Error) -> anyhow::Error {
+/// The error of an operation on a file, in words for the operator.
+fn file_error(what: &str, path: &Path, error: &io::Error) -> anyhow::Error {
     anyhow::anyhow!("{what} {}: {}", path.display(), disk::explain(path, error))
 }
 

@@ -1,9 +1,7 @@
-//! What an earlier broker left: its sessions are gone on with or ended, and
-//! its sandboxes that nobody knows of are ended.
+//! What an earlier broker left: this broker goes on with its sessions or ends them, and ends sandboxes that no session has.
 //!
-//! Owns the order of a start: claim, then serve; what cannot be claimed yet is
-//! claimed later. Deliberately knows neither how a session is taken over nor
-//! how a sandbox is found.
+//! Owns the order of a start: claim, then serve. Sessions that cannot be claimed yet are claimed later. Deliberately knows
+//! neither how a session is taken over nor how a sandbox is found.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,46 +12,50 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
-use super::{Base, Checked, Embedded, Mounters, Surroundings, embedded_for, plan, provider};
-use crate::config::{Config, Kind};
-use crate::journal::{self, Entry, Record, State};
-use crate::plugin::LiveMounts;
-use crate::sandbox::{Listed, Provider};
-use crate::session::{self, Blueprint, LABEL_SESSION, Mount, Refused, Sessions};
+use super::blueprint::{Base, blueprint};
+use super::loader::Checked;
+use super::providers::{Mounters, embedded_for, provider};
+use super::surroundings::Surroundings;
+use crate::embedded::Embedded;
+use sandbox_broker_config::{Config, Kind};
+use sandbox_broker_core::sandbox::{Listed, Provider};
+use sandbox_broker_journal::{self as journal, Entry, Record, State};
+use sandbox_broker_plugin::LiveMounts;
+use sandbox_broker_session::{self as session, Blueprint, LABEL_SESSION, Mount, Refused, Sessions};
 
 /// The generation of sessions from before this process.
 const BEFORE: u64 = 0;
 
-/// Between two tries to claim sessions while the journal cannot be written:
-/// soon enough for a client that waits, and no load.
+/// Time between two tries to claim sessions while the journal cannot be written: short enough for a client that waits, and
+/// long enough to cause no load.
 const CLAIM_AGAIN: Duration = Duration::from_secs(2);
 
-/// Sessions that this broker has claimed, and the providers that have them.
-pub(super) struct Heirs {
-    heirs: Vec<Heir>,
-    /// Of which the journal could not be written.
-    unclaimed: Vec<Heir>,
-    /// Which another broker has claimed since.
+/// The sessions of an earlier broker, and the providers that have their sandboxes.
+pub(super) struct Inherited {
+    /// Sessions that this broker has claimed.
+    claimed: Vec<InheritedSession>,
+    /// Sessions whose claim could not be written.
+    unclaimed: Vec<InheritedSession>,
+    /// Sessions that another broker has claimed since.
     lost: Vec<Record>,
     providers: BTreeMap<String, Arc<dyn Provider>>,
 }
 
 /// A session of an earlier broker.
-struct Heir {
+struct InheritedSession {
     record: Record,
-    /// Its storage, to go on with or only to be released.
+    /// Its storage, to go on with or to be released.
     mounts: Vec<Mount>,
     /// Whether clients can come back to it.
     goes_on: bool,
 }
 
-/// Claims every session that the journal has for this broker. When one cannot
-/// be written down, the others are not tried: a busy or full journal must not
-/// delay the start for each of them.
+/// Claims every session that the journal has for this broker. When one claim cannot be written, the others are not tried,
+/// because a busy or full journal would delay the start once for each of them.
 ///
 /// # Errors
-/// When the journal cannot be read, or a provider not be made.
-pub(super) async fn heirs(
+/// When the journal cannot be read, or a provider cannot be made.
+pub(super) async fn claim_all(
     checked: &Checked,
     selected: &Arc<dyn Provider>,
     embedded: Option<Arc<Embedded>>,
@@ -61,11 +63,11 @@ pub(super) async fn heirs(
     surroundings: &Surroundings,
     base: &Base,
     live_mounts: &LiveMounts,
-) -> anyhow::Result<Heirs> {
+) -> anyhow::Result<Inherited> {
     let mut mounters = Mounters::new(checked, live_mounts);
     let mut providers = BTreeMap::from([(selected.name().to_owned(), Arc::clone(selected))]);
     let mut server = embedded;
-    let (mut heirs, mut unclaimed, mut lost) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut claimed, mut unclaimed, mut lost) = (Vec::new(), Vec::new(), Vec::new());
     for record in base.journal.list().await? {
         let Record { id, epoch, entry, .. } = &record;
         if !providers.contains_key(&entry.provider) {
@@ -95,27 +97,27 @@ pub(super) async fn heirs(
             }
         }
         let goes_on = same && can_go_on(&record.entry) && has_user(checked, &record);
-        let mut heir = Heir { record, mounts, goes_on };
+        let mut session = InheritedSession { record, mounts, goes_on };
         if !unclaimed.is_empty() {
-            unclaimed.push(heir);
+            unclaimed.push(session);
             continue;
         }
-        match claim(base, &heir.record, checked.config.sandbox.lease).await {
-            Ok(claimed) => {
-                heir.record = claimed;
-                heirs.push(heir);
+        match claim(base, &session.record, checked.config.sandbox.lease).await {
+            Ok(record) => {
+                session.record = record;
+                claimed.push(session);
             }
             Err(error @ journal::Error::Failed(_)) => {
-                error!(session = heir.record.id, %error, "cannot claim the sessions of an earlier broker; trying again");
-                unclaimed.push(heir);
+                error!(session = session.record.id, %error, "cannot claim the sessions of an earlier broker; trying again");
+                unclaimed.push(session);
             }
             Err(error) => {
-                warn!(session = heir.record.id, %error, "this session is not ours");
-                lost.push(heir.record);
+                warn!(session = session.record.id, %error, "this session is not ours");
+                lost.push(session.record);
             }
         }
     }
-    Ok(Heirs { heirs, unclaimed, lost, providers })
+    Ok(Inherited { claimed, unclaimed, lost, providers })
 }
 
 async fn claim(base: &Base, Record { id, epoch, .. }: &Record, lease: Duration) -> journal::Result<Record> {
@@ -123,8 +125,8 @@ async fn claim(base: &Base, Record { id, epoch, .. }: &Record, lease: Duration) 
     base.journal.claim(id, *epoch, &base.owner, now, now + lease).await
 }
 
-/// A session's storage as far as the configuration still has it: all of it or
-/// none, and whether the settings are those with which it was mounted.
+/// A session's storage if the configuration still has all of it, and otherwise none; and whether the settings are still
+/// those with which it was mounted.
 fn storage(mounters: &mut Mounters<'_>, record: &Record) -> anyhow::Result<(Vec<Mount>, bool)> {
     let (mut mounts, mut same) = (Vec::new(), true);
     for journal::Mount { provider, settings, path, read_only, .. } in &record.entry.storage {
@@ -145,8 +147,7 @@ fn storage(mounters: &mut Mounters<'_>, record: &Record) -> anyhow::Result<(Vec<
     Ok((mounts, same))
 }
 
-/// Whether the session's person still has a token. Where nobody needs one,
-/// everybody's sessions go on.
+/// Whether the session's user still has a token. When nobody needs a token, every session goes on.
 fn has_user(checked: &Checked, record: &Record) -> bool {
     let (Some(auth), Some(user)) = (&checked.config.auth, &record.entry.user) else { return true };
     let known = auth.tokens.iter().any(|token| token.name == *user);
@@ -156,27 +157,26 @@ fn has_user(checked: &Checked, record: &Record) -> bool {
     known
 }
 
-impl Heirs {
-    /// The providers that may still have sandboxes of ours.
+impl Inherited {
+    /// The providers that may still have sandboxes of this broker, the selected one first.
     pub(super) fn providers(&self, selected: &Arc<dyn Provider>) -> Vec<Arc<dyn Provider>> {
         let others = self.providers.values().filter(|provider| provider.name() != selected.name());
         std::iter::once(selected).chain(others).cloned().collect()
     }
 
-    /// Puts the sessions into the table, or ends what is left of them. Returns
-    /// those that are yet to be claimed.
+    /// Puts the sessions into the table, or ends what is left of them. Returns those that still have to be claimed.
     pub(super) fn enter(self, sessions: &Sessions, config: &Config, base: &Base) -> Unclaimed {
-        let Heirs { heirs, unclaimed, lost, providers } = self;
-        let planned = |Heir { record, mounts, goes_on }| {
+        let Inherited { claimed, unclaimed, lost, providers } = self;
+        let planned = |InheritedSession { record, mounts, goes_on }| {
             let provider = Arc::clone(&providers[&record.entry.provider]);
-            (record, Arc::new(plan(config, provider, mounts, base, BEFORE)), goes_on)
+            (record, Arc::new(blueprint(config, provider, mounts, base, BEFORE)), goes_on)
         };
-        let (kept, all) = (heirs.iter().filter(|heir| heir.goes_on).count(), heirs.len());
-        for (record, blueprint, goes_on) in heirs.into_iter().map(planned) {
+        let (kept, all) = (claimed.iter().filter(|session| session.goes_on).count(), claimed.len());
+        for (record, blueprint, goes_on) in claimed.into_iter().map(planned) {
             settle(sessions, record, blueprint, goes_on);
         }
         let absent = |record: &Record, why| sessions.set_absent(&record.id, record.entry.user.as_deref(), why);
-        unclaimed.iter().for_each(|heir| absent(&heir.record, Refused::Unclaimed));
+        unclaimed.iter().for_each(|session| absent(&session.record, Refused::Unclaimed));
         lost.iter().for_each(|record| absent(record, Refused::Elsewhere));
         if all + unclaimed.len() > 0 {
             info!(kept, ended = all - kept, unclaimed = unclaimed.len(), "sessions of an earlier broker");
@@ -194,8 +194,8 @@ fn settle(sessions: &Sessions, record: Record, blueprint: Arc<Blueprint>, goes_o
     }
 }
 
-/// Sessions of an earlier broker that could not be claimed at the start, each
-/// with what it is made of and whether clients can come back to it.
+/// Sessions of an earlier broker that could not be claimed at the start. Each has its blueprint, and whether clients can
+/// come back to it.
 pub(super) struct Unclaimed(Vec<(Record, Arc<Blueprint>, bool)>);
 
 impl Unclaimed {
@@ -232,7 +232,7 @@ fn can_go_on(entry: &Entry) -> bool {
     entry.durable && entry.state == State::Running && entry.sandbox.is_some()
 }
 
-/// Puts a provider in the place of an older one of its name, or beside others.
+/// Adds a provider to the known ones, in place of an older one with its name.
 pub(super) fn replace(known: &mut Vec<Arc<dyn Provider>>, provider: &Arc<dyn Provider>) {
     known.retain(|old| old.name() != provider.name());
     known.insert(0, Arc::clone(provider));
@@ -251,7 +251,7 @@ pub(super) async fn renew(base: Base, lease: Duration) {
     }
 }
 
-/// Ends sandboxes of this broker that no session has, until the broker ends.
+/// Ends sandboxes of this broker that no session has. Runs until the broker ends.
 pub(super) async fn reap(sessions: Sessions, broker_id: String, providers: watch::Receiver<Vec<Arc<dyn Provider>>>) {
     let known = move |listed: &Listed| listed.labels.get(LABEL_SESSION).is_some_and(|session| sessions.knows(session));
     session::reap(broker_id, || providers.borrow().clone(), known).await;

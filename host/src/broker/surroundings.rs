@@ -1,5 +1,5 @@
-//! Where a broker finds its files: the configuration, plugins, the recorder and
-//! its state. Knows the usual places, and nothing of what the files hold.
+//! Where a broker finds its files: the configuration, plugins, the recorder and its state. Owns the usual places;
+//! deliberately does not know what the files hold.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use bytes::Bytes;
 
-use crate::config::PluginSource;
+use sandbox_broker_config::PluginSource;
 
 /// Where a broker finds what it needs.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ impl Surroundings {
     /// The places given, or where they usually are.
     ///
     /// # Errors
-    /// When there is no place for the state, or no working directory.
+    /// When there is no home directory for the state, or no working directory.
     pub fn find(
         config: PathBuf,
         plugins: Option<PathBuf>,
@@ -57,8 +57,7 @@ impl Surroundings {
         &self.state
     }
 
-    /// The program that keeps output in a sandbox; none when it is not
-    /// installed, which the log says.
+    /// The recorder, which keeps output in a sandbox. `None` when it is not installed; the log then says so.
     pub(super) fn recorder(&self) -> Option<Bytes> {
         let read = self.recorder.iter().find_map(|place| fs::read(place).ok());
         if read.is_none() {

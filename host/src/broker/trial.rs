@@ -1,23 +1,25 @@
 //! A provider on trial: as sessions get it, without a broker that serves.
 //!
-//! Its sandboxes carry a name of their own, so that a broker that serves
-//! meanwhile takes them for nobody's left-over of its own.
+//! The trial's sandboxes carry another broker name, so that a serving broker does not take them for its own left-overs and
+//! end them.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use anyhow::bail;
 use sandboxd::Gatekeeper;
 use sha2::{Digest as _, Sha256};
 
+use super::blueprint::TERMINAL_ENV;
 use super::home::broker_id;
-use super::{Checked, Loader, TERMINAL_ENV, embedded_for, provider};
-use crate::config::Kind;
+use super::loader::{Checked, Loader};
+use super::providers::{embedded_for, provider};
 use crate::embedded::Embedded;
-use crate::plugin::Secrets;
-use crate::sandbox::{Command, Provider, Spec};
-use crate::session::{LABEL_BROKER, LABEL_SESSION, new_id};
+use sandbox_broker_config::Kind;
+use sandbox_broker_core::hex::hex;
+use sandbox_broker_core::sandbox::{Command, Provider, Spec};
+use sandbox_broker_plugin::Secrets;
+use sandbox_broker_session::{LABEL_BROKER, LABEL_SESSION, new_id};
 
 /// One provider, and what sessions would ask of it.
 #[derive(Debug)]
@@ -32,7 +34,7 @@ pub struct Trial {
     env: BTreeMap<String, String>,
     lease: std::time::Duration,
     shell: Vec<String>,
-    /// Held up while the trial lasts.
+    /// Kept alive while the trial lasts.
     _embedded: Option<Arc<Embedded>>,
 }
 
@@ -59,10 +61,7 @@ impl Trial {
         let places = &loader.surroundings;
         let embedded = embedded_for(config, name, places, None, &Gatekeeper::default()).await?;
         let own = broker_id(&places.state)?;
-        let mut broker = String::new();
-        for byte in Sha256::digest(format!("trial of {own}")).iter().take(8) {
-            let _ = write!(broker, "{byte:02x}");
-        }
+        let broker = hex(&Sha256::digest(format!("trial of {own}"))[..8]);
         let description = &providers[name].0.description;
         let sandbox = &config.sandbox;
         Ok(Trial {
@@ -85,8 +84,8 @@ impl Trial {
         Spec { labels: self.labels.clone(), env: self.env.clone(), ttl: self.lease }
     }
 
-    /// The shell of a session. It starts where the sandbox likes: a session
-    /// makes its directory first.
+    /// The shell of a session. It starts in the sandbox's default directory, because only a session makes the configured
+    /// one.
     pub fn shell(&self) -> Command {
         Command {
             argv: self.shell.clone(),

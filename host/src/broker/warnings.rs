@@ -1,12 +1,12 @@
-//! What is not wrong with a configuration but unwise on this machine. Owns what
-//! it takes to look at the machine; what the file alone shows is `config`'s.
+//! What is not wrong with a configuration but unwise on this machine. Owns the checks that need to look at the machine; the
+//! crate `config` warns of what the file alone shows.
 
 use std::net::IpAddr;
 
 use hyper_util::client::proxy::matcher::Matcher;
 
-use super::Checked;
-use crate::config::{Grant, HostPattern, Scheme};
+use super::loader::Checked;
+use sandbox_broker_config::{EgressGrant, HostPattern, Scheme};
 
 /// What the embedded server makes sandboxes with.
 const ISOLATES: &str = "bwrap";
@@ -30,16 +30,15 @@ impl Checked {
         warnings
     }
 
-    /// A proxy that the environment names and that requests to a provider in
-    /// use do not go through: the broker looks at the addresses behind a name
-    /// before it connects to one of them, and a proxy would look for itself.
+    /// Warns of a proxy that the environment names and the broker does not use for a provider in use. The broker judges the
+    /// address behind a name before it connects; a proxy would resolve the name itself.
     fn unheeded_proxy(&self) -> Option<String> {
         let set = |name: &&str| std::env::var(name).is_ok_and(|value| !value.is_empty());
         let variable = PROXIES.into_iter().find(set)?;
         let matcher = Matcher::from_env();
         let grants =
             self.config.uses().flat_map(|of| self.config.providers[of.provider].allow.iter().map(move |g| (of, g)));
-        let proxied = |grant: &Grant| {
+        let proxied = |grant: &EgressGrant| {
             let host = match &grant.host {
                 HostPattern::Address(address) if address.is_loopback() => return false,
                 HostPattern::Name(name) if name == "localhost" => return false,

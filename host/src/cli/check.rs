@@ -1,4 +1,5 @@
-//! `broker check`: everything that a start checks, without serving.
+//! `broker check`: everything that a start checks, without serving. Owns how the outcome is shown; deliberately checks
+//! nothing itself.
 
 use std::io::{Write as _, stderr, stdout};
 use std::process::ExitCode;
@@ -8,7 +9,7 @@ use crate::broker::{Loader, Surroundings};
 pub(super) async fn run(surroundings: Surroundings) -> anyhow::Result<ExitCode> {
     let _ = super::log::start("error");
     let loader = Loader::new(surroundings)?;
-    let Some(checked) = super::load(&loader).await else { return Ok(ExitCode::FAILURE) };
+    let Some(checked) = super::checked::load(&loader).await else { return Ok(ExitCode::FAILURE) };
     for warning in checked.warnings() {
         writeln!(stderr(), "warning: {warning}")?;
     }

@@ -1,4 +1,4 @@
-//! The log: where it goes and in which form.
+//! The log: where it goes and in which form. Owns its start; deliberately does not know what is logged.
 
 use std::io::{IsTerminal as _, stderr};
 
@@ -9,9 +9,8 @@ use tracing_subscriber::{EnvFilter, reload};
 
 use crate::broker::Relog;
 
-/// Starts the log: for people on a terminal, as JSON lines for everything
-/// else. `RUST_LOG` overrides the configuration, also later ones. Returns what
-/// changes its directives.
+/// Starts the log: in lines for people when standard error is a terminal, and as JSON lines otherwise. `RUST_LOG` overrides
+/// the configuration, also after a reload. Returns a function that changes its directives.
 ///
 /// Each event is one line, whatever strangers put into it.
 pub(super) fn start(directives: &str) -> Relog {

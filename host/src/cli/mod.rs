@@ -1,9 +1,18 @@
-//! The command line: what the program can do and with which options. Each
-//! command is one file or directory; none knows another. `remote` is how those
-//! that speak to a running broker reach it.
+//! The command line: what the program can do and with which options. Each command is one file or folder, and none knows
+//! another.
+//!
+//! | commands | files |
+//! |---|---|
+//! | that serve | `serve` |
+//! | that look at a configuration and this machine | `check`, `doctor`, `try` in `trial`, `schema`, `storage` |
+//! | that ask a running broker | `attach`, `sessions`; they reach it through `remote` and `proxied` |
+//! | others | `token` |
+//!
+//! `checked` loads a configuration for a command, and `log` starts the log.
 
 mod attach;
 mod check;
+mod checked;
 mod doctor;
 mod log;
 mod proxied;
@@ -22,9 +31,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
-use crate::broker::{Checked, Loader, Surroundings};
+use crate::broker::Surroundings;
 use crate::embedded;
-use crate::plugin;
+use sandbox_broker_plugin as plugin;
 
 /// Gives a browser or a command line a terminal in a sandbox of any provider.
 #[derive(Debug, Parser)]
@@ -96,14 +105,8 @@ enum Command {
     Sandboxd(Box<sandboxd::Options>),
 }
 
-/// The configuration with all that it names; none when it has mistakes, which
-/// are told.
-async fn load(loader: &Loader) -> Option<Checked> {
-    loader.load().await.map_err(|mistakes| drop(writeln!(stderr(), "{mistakes}"))).ok()
-}
-
-/// Keeps other processes of the same user from reading this one's memory and
-/// environment, which hold secrets, and keeps them off the disk when it breaks.
+/// Keeps other processes of the same user from reading the memory and environment of this one, which hold secrets, and
+/// keeps that memory off the disk when the program crashes.
 fn keep_to_itself() {
     let told = |what: &str, error| {
         let _ = writeln!(stderr(), "warning: {what}: {error}");
@@ -111,7 +114,7 @@ fn keep_to_itself() {
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         told("other programs of this user can read the memory of this one", error);
     }
-    // The second limit stays, for the processes that it starts.
+    // The hard limit stays, for the processes that this one starts.
     let core = Rlimit { current: Some(0), ..getrlimit(Resource::Core) };
     if let Err(error) = setrlimit(Resource::Core, core) {
         told("when this program breaks, its memory may be written to disk", error);
@@ -131,9 +134,10 @@ impl Arguments {
     pub async fn run(mut self) -> anyhow::Result<ExitCode> {
         let command = self.command.take().unwrap_or_else(|| Command::Serve(serve::Options::default()));
         match command {
-            // The server of sandboxes makes user namespaces, for which it must be what others may look at.
+            // `sandboxd` makes user namespaces, which a process that is not dumpable cannot.
             Command::Sandboxd(_) => {}
-            // It has no secret, and a broker without `[auth]` on the same machine may have to see that it is no sandbox.
+            // Without a token, there is no secret to keep. A broker without `[auth]` on this machine may have to look at
+            // this process to see that it is not in a sandbox.
             Command::Attach(_) | Command::Sessions(_) if remote::token()?.is_none() => {}
             _ => keep_to_itself(),
         }
@@ -154,7 +158,7 @@ impl Arguments {
             Command::Sandboxd(options) => {
                 let _ = log::start("info");
                 let served = sandboxd::run(*options).await.map_err(anyhow::Error::from);
-                // For the broker that started it: on a full disk the log is empty.
+                // The broker that started it reads this: on a full disk, the log is empty.
                 served.inspect_err(|error| drop(write!(stdout(), "{error:#}")))?;
                 Ok(ExitCode::SUCCESS)
             }

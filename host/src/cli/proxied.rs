@@ -1,8 +1,7 @@
-//! The way to a broker through a proxy of this machine's network.
+//! Connections through a proxy of this machine's network.
 //!
-//! Owns what the usual variables say (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`,
-//! `NO_PROXY`, in either case). Deliberately knows no broker. Loopback needs no
-//! proxy, whatever `NO_PROXY` says, as with other programs.
+//! Owns what the usual variables mean (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, in either case). Deliberately
+//! knows no broker. As in other programs, loopback needs no proxy, whatever `NO_PROXY` says.
 
 use anyhow::{Context as _, bail};
 use http::Uri;
@@ -18,10 +17,10 @@ use url::{Host, Url};
 /// Makes connections to one place, directly or through a proxy.
 pub(super) type Connector = BoxCloneSyncService<Uri, TokioIo<TcpStream>, Box<dyn std::error::Error + Send + Sync>>;
 
-/// What connects to `url`, and the proxy that it goes through, if any.
+/// A connector for `url`, and the proxy that it uses, if any.
 ///
 /// # Errors
-/// When the proxy is of a kind that is not spoken here.
+/// When the proxy is of a kind that is not supported.
 pub(super) fn connector(url: &Url) -> anyhow::Result<(Connector, Option<String>)> {
     connector_by(&Matcher::from_env(), url)
 }
@@ -29,7 +28,7 @@ pub(super) fn connector(url: &Url) -> anyhow::Result<(Connector, Option<String>)
 fn connector_by(matcher: &Matcher, url: &Url) -> anyhow::Result<(Connector, Option<String>)> {
     let mut direct = HttpConnector::new();
     direct.enforce_http(false);
-    // A key is sent when it is typed.
+    // Without this, a typed key would wait for more data before it is sent.
     direct.set_nodelay(true);
     let uri: Uri = url.as_str().parse().context("no address for a request")?;
     let Some(proxy) = matcher.intercept(&uri).filter(|_| !is_loopback(url)) else {
@@ -49,7 +48,7 @@ fn connector_by(matcher: &Matcher, url: &Url) -> anyhow::Result<(Connector, Opti
     Ok((BoxCloneSyncService::new(tunnel.map_request(with_port).map_err(Into::into)), Some(name)))
 }
 
-/// The tunnel takes an address without a port for one of HTTPS.
+/// Writes the port of `http` into an address: without one, the tunnel assumes the port of `https`.
 fn with_port(uri: Uri) -> Uri {
     let (Some("http"), None, Some(host)) = (uri.scheme_str(), uri.port(), uri.host()) else { return uri };
     let mut parts = uri.clone().into_parts();
@@ -57,13 +56,13 @@ fn with_port(uri: Uri) -> Uri {
     Uri::from_parts(parts).unwrap_or(uri)
 }
 
-/// Without the user name and password that may stand before it.
+/// Host and port, without the user name and password that may stand before them.
 fn host(uri: &Uri) -> String {
     let port = uri.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}{port}", uri.host().unwrap_or_default())
 }
 
-/// Whether it is on this machine.
+/// Whether the host is this machine.
 pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),

@@ -1,7 +1,7 @@
-//! A broker that runs elsewhere, as a command finds and asks it.
+//! A running broker, as a command finds and asks it.
 //!
-//! Owns its address, the token for it and the way to it, with TLS where the
-//! address says so. Deliberately knows no session.
+//! Owns its address, the token for it and the connection to it, with TLS when the address says so. Deliberately knows no
+//! session.
 
 use std::fmt;
 use std::time::Duration;
@@ -21,8 +21,8 @@ use tower::{Service as _, ServiceExt as _};
 use url::Url;
 
 use super::proxied::{self, Connector, is_loopback};
-use crate::certificate::distrust;
-use crate::words::clean;
+use sandbox_broker_core::certificate::distrust;
+use sandbox_broker_core::words::clean;
 
 /// Time for a connection to be made, TLS included.
 const CONNECT_WITHIN: Duration = Duration::from_secs(15);
@@ -36,8 +36,7 @@ const WORDS: usize = 2048;
 /// Bytes of an answer, at most: thousands of sessions.
 const MAX_ANSWER: usize = 8 << 20;
 
-/// The variable with the token. No option: arguments are seen by everybody on
-/// the machine.
+/// The variable with the token. It is not an option, because everybody on the machine can see a program's arguments.
 const TOKEN: &str = "BROKER_TOKEN";
 
 /// How a command is told where the broker is.
@@ -89,7 +88,7 @@ impl Broker {
         let base = base(url)?;
         let token = token()?;
         let tls = rustls::ClientConfig::builder();
-        // Reading the roots takes longer than everything else here.
+        // The roots are read only when they are needed, because that takes longer than everything else here.
         let tls = if base.scheme() == "https" {
             tls.with_native_roots().context("cannot read the system's root certificates")?.with_no_client_auth()
         } else {
@@ -106,12 +105,12 @@ impl Broker {
         self.base.as_str()
     }
 
-    /// The token, for the one place that sends it.
+    /// The token. Only the code that sends it may ask for it.
     pub(super) fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }
 
-    /// Why the broker does not let us in.
+    /// The error for a broker that does not let us in.
     pub(super) fn unknown(&self) -> String {
         match self.token {
             None => format!("the broker needs a token: set {TOKEN}"),
@@ -119,12 +118,12 @@ impl Broker {
         }
     }
 
-    /// Whether a token would cross a network that others may read.
+    /// Whether the token would cross a network on which others may read it.
     pub(super) fn tells_token(&self) -> bool {
         self.token.is_some() && self.base.scheme() == "http" && !is_loopback(&self.base)
     }
 
-    /// The address of something of its.
+    /// The address of `path` on the broker.
     fn address(&self, path: &str) -> anyhow::Result<Url> {
         self.base.join(path).with_context(|| format!("{path} is no path"))
     }
@@ -137,7 +136,7 @@ impl Broker {
         Ok(address)
     }
 
-    /// A connection of its own.
+    /// Makes a new connection to the broker.
     pub(super) async fn connect(&self) -> anyhow::Result<Connection> {
         let uri: Uri = self.base.as_str().parse()?;
         let connect = async {
@@ -150,7 +149,7 @@ impl Broker {
         Ok(TokioIo::new(stream))
     }
 
-    /// Says what stood in the way, where that is known.
+    /// The error for a connection that failed, with what stood in the way if that is known.
     fn unreached(&self, error: Box<dyn std::error::Error + Send + Sync>) -> anyhow::Error {
         if let Some(words) = distrust(&*error) {
             return anyhow::anyhow!(words);
@@ -163,7 +162,7 @@ impl Broker {
         }
     }
 
-    /// Asks its API, with a JSON body where there is one. Returns the answer's JSON, null where it has no content.
+    /// Sends a request to the API, with `body` as JSON. Returns the answer's JSON, or null when the answer is empty.
     ///
     /// # Errors
     /// When there is no answer, and with the broker's words when it refuses.
@@ -206,7 +205,7 @@ impl Broker {
     }
 }
 
-/// What stands behind the scheme in an example.
+/// What follows the scheme in an example of an address.
 struct Example<'a>(&'a str);
 
 impl fmt::Display for Example<'_> {
@@ -218,7 +217,7 @@ impl fmt::Display for Example<'_> {
 
 /// The address of a broker's page, from that or its terminal's address.
 fn base(url: &str) -> anyhow::Result<Url> {
-    // "127.0.0.1:3000" is no URL and "localhost:3000" is one of the scheme "localhost".
+    // "127.0.0.1:3000" is not a URL, and "localhost:3000" is a URL with the scheme "localhost".
     let mut base = match Url::parse(url) {
         Ok(base) if url.contains("://") => base,
         _ => bail!("{url} is no address of a broker, expected one such as http://{}", Example(url)),

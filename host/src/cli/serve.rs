@@ -1,4 +1,5 @@
-//! `broker serve`: the signals and the exit status of a server.
+//! `broker serve`: the signals and the exit status of a server. Owns what each signal means; deliberately does not know how
+//! a broker starts or stops.
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -21,13 +22,13 @@ pub(super) struct Options {
 }
 
 pub(super) async fn run(surroundings: Surroundings, options: Options) -> anyhow::Result<ExitCode> {
-    // Before anything else, so that no signal is lost.
+    // The handlers come first, so that no signal is lost.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let at_terminal = std::io::stderr().is_terminal();
     let loader = Loader::new(surroundings)?;
-    let Some(checked) = super::load(&loader).await else { return Ok(ExitCode::FAILURE) };
+    let Some(checked) = super::checked::load(&loader).await else { return Ok(ExitCode::FAILURE) };
     let relog = log::start(&checked.config.server.log);
     let broker = Broker::start(loader, checked, relog).await?;
     if let Some(path) = &options.announce {
@@ -37,7 +38,7 @@ pub(super) async fn run(surroundings: Surroundings, options: Options) -> anyhow:
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
-            // The terminal in which it was started is gone: nobody can stop it there.
+            // The terminal in which the broker was started is gone, so nobody can stop it there any more.
             _ = hangup.recv() => if at_terminal && !std::io::stderr().is_terminal() { break },
         }
         broker.reload();
@@ -54,7 +55,7 @@ fn now() -> ! {
     std::process::exit(INTERRUPTED)
 }
 
-/// Written beside and renamed, so that a reader finds all of it or nothing.
+/// Writes the announcement to another file and renames it, so that a reader finds all of it or nothing.
 fn announce(path: &Path, broker: &Broker) -> anyhow::Result<()> {
     let text = serde_json::json!({ "url": format!("http://{}", broker.address), "pid": std::process::id() });
     let beside = path.with_extension("new");

@@ -1,8 +1,6 @@
-//! `broker sessions`: the sessions of a broker that runs, seen and ended from
-//! the command line.
+//! `broker sessions`: lists, shows, renames and ends sessions of a running broker.
 //!
-//! Owns how they are shown. Deliberately knows of them no more than the API
-//! says.
+//! Owns how they are shown. Deliberately knows no more about them than the API says.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -13,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::remote;
-use crate::words::misleads;
+use sandbox_broker_core::words::misleads;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -51,14 +49,14 @@ enum Action {
     },
 }
 
-/// A session, as far as it is shown.
+/// The parts of a session that are shown.
 #[derive(Debug, Deserialize)]
 struct Session {
     id: String,
     provider: String,
     state: String,
     age: f64,
-    /// How long it lives on if nobody comes; in seconds.
+    /// Seconds that it lives on if no client comes.
     #[serde(default)]
     kept_for: Option<f64>,
     #[serde(default)]
@@ -72,7 +70,7 @@ struct Session {
     durability: Option<String>,
     user: Option<String>,
     clients: Vec<Client>,
-    /// Of one that was asked for alone.
+    /// Present only when one session was asked for.
     #[serde(default)]
     invitation: Option<String>,
 }
@@ -197,13 +195,13 @@ fn details(page: &str, session: &Session) -> String {
     text
 }
 
-/// What steers no terminal.
+/// A text without characters that could control a terminal.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if misleads(c) { '?' } else { c }).collect()
 }
 
-/// JSON with an escape for whatever misleads; its own writer leaves what is
-/// above ASCII, of which some steers a terminal.
+/// JSON with an escape for every character that misleads. The writer of the library leaves characters above ASCII as they
+/// are, and some of those control a terminal.
 fn plain(value: &Value) -> String {
     let mut text = String::new();
     for c in format!("{value:#}").chars() {

@@ -1,5 +1,5 @@
-//! `broker storage`: what `[storage]` would do, shown and proved from the
-//! operator's desk, without a sandbox and without serving.
+//! `broker storage`: shows and proves what `[storage]` would do, without a sandbox and without serving. Owns how a plan is
+//! shown, and that secrets in it are masked.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::broker::{Desk, Loader, Surroundings};
-use crate::storage::{Command, File, Plan, Step};
-use crate::words::misleads;
+use sandbox_broker_core::storage::{Command, File, Plan, Step};
+use sandbox_broker_core::words::misleads;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Action {
@@ -30,7 +30,7 @@ pub(super) enum Action {
 pub(super) async fn run(surroundings: Surroundings, action: Action) -> anyhow::Result<ExitCode> {
     let _ = super::log::start("error");
     let loader = Loader::new(surroundings)?;
-    let Some(checked) = super::load(&loader).await else { return Ok(ExitCode::FAILURE) };
+    let Some(checked) = super::checked::load(&loader).await else { return Ok(ExitCode::FAILURE) };
     let desks = Desk::of(&loader, &checked)?;
     if desks.is_empty() {
         anyhow::bail!("storage is not enabled: set storage.enabled in {}", checked.config.path().display());
@@ -109,7 +109,7 @@ fn described(step: &Step) -> (String, String) {
     }
 }
 
-/// A word as a shell would take it.
+/// A word, quoted for a shell.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -118,9 +118,8 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// What may be shown to anybody: no secret of the mount's section, in any of
-/// the forms in which files hold them, no signature of a token, and nothing
-/// that steers a terminal.
+/// The text as anybody may see it: without a secret of the mount's section in any form in which files hold it, without the
+/// signature of a token, and without characters that control a terminal.
 fn masked(text: &str, desk: &Desk) -> String {
     mask(text, desk.section().secrets.iter().map(|(name, secret)| (name.as_str(), secret.expose())))
 }

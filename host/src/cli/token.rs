@@ -1,9 +1,12 @@
-//! `broker token`: a new token and what the configuration keeps of it.
+//! `broker token`: a new token, and the lines of the configuration that let it in. Owns how a token is made; deliberately
+//! stores nothing.
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use sha2::{Digest, Sha256};
+
+use sandbox_broker_core::hex::hex;
 
 /// Random bits of a token, as the documents promise.
 const TOKEN_BITS: usize = 256;
@@ -18,8 +21,4 @@ pub(super) fn run(name: &str) -> anyhow::Result<ExitCode> {
         "# Give this token to its owner; it cannot be shown again:\n# {token}\n[[auth.tokens]]\nname = {name:?}\nsha256 = \"{hash}\""
     )?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

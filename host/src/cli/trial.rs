@@ -1,8 +1,7 @@
-//! `broker try`: a provider proved, step by step, as a session uses it.
+//! `broker try`: proves a provider step by step, as a session uses it.
 //!
-//! Owns the steps, what each has to show, and that nothing is left behind.
-//! Deliberately knows no plugin and no wire: it asks by the port that sessions
-//! ask by.
+//! Owns the steps, what each has to show, and that nothing is left behind. Deliberately knows no plugin and no wire: it uses
+//! the same port as sessions.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -17,10 +16,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
 use crate::broker::{Loader, Surroundings, Trial};
-use crate::sandbox::{
+use sandbox_broker_core::sandbox::{
     Call, Code, Command, Download, Error, Exit, Fault, Location, PIPE_CHUNKS, SandboxRef, Size, Terminal, Upload,
 };
-use crate::words::clean;
+use sandbox_broker_core::words::clean;
 
 /// Time for one thing to be seen: a prompt's echo, the end of a process.
 const SEEN_WITHIN: Duration = Duration::from_secs(30);
@@ -28,8 +27,8 @@ const SEEN_WITHIN: Duration = Duration::from_secs(30);
 /// Time to end what was begun.
 const CLEAN_WITHIN: Duration = Duration::from_secs(60);
 
-/// Looks for a sandbox whose creation was given up, and the pause before each.
-/// A provider may tell of it late.
+/// How often to look for a sandbox whose creation was given up, and the pause before each look. A provider may list it
+/// late.
 const LOOKS: u32 = 3;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -116,7 +115,7 @@ impl Report {
 
     fn line(&self, line: &str) {
         if !self.json {
-            // A reader that has enough stops no cleaning up.
+            // A closed output must not stop the cleaning up.
             let _ = writeln!(std::io::stdout(), "{line}");
         }
     }
@@ -138,18 +137,18 @@ impl Report {
 /// What there is to end.
 enum Made {
     Nothing,
-    /// Its creation was asked for, and nothing certain was heard.
+    /// Its creation was requested, and the outcome is unknown.
     Perhaps,
     This(SandboxRef),
 }
 
 pub(super) async fn run(surroundings: Surroundings, options: Options) -> anyhow::Result<ExitCode> {
     let _ = super::log::start("error");
-    // Before anything is begun, so that no signal is lost.
+    // The handlers come first, so that no signal is lost.
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut hangup = signal(SignalKind::hangup())?;
     let loader = Loader::new(surroundings)?;
-    let Some(checked) = super::load(&loader).await else { return Ok(ExitCode::FAILURE) };
+    let Some(checked) = super::checked::load(&loader).await else { return Ok(ExitCode::FAILURE) };
     let mut report = Report { json: options.json, steps: Vec::new(), good: true, began: Instant::now() };
     let trial = Trial::of(&loader, &checked, options.provider.as_deref()).await?;
     let name = trial.provider.name().to_owned();
@@ -211,7 +210,7 @@ async fn create(trial: &Trial, made: &Mutex<Made>) -> Result<SandboxRef, Failure
             Ok(sandbox)
         }
         Err(error) => {
-            // Refused outright, so there is none.
+            // The provider refused at once, so there is no sandbox.
             let refused =
                 [Code::Unauthenticated, Code::PermissionDenied, Code::InvalidArgument, Code::FailedPrecondition];
             if refused.contains(&error.code) {
@@ -287,7 +286,7 @@ impl Shell {
     }
 }
 
-/// All of a pipe, as far as it is looked at.
+/// The content of a pipe, up to [`MAX_OUTPUT`] bytes.
 async fn text(mut pipe: mpsc::Receiver<Bytes>) -> String {
     let mut text = Vec::new();
     while let Some(bytes) = pipe.recv().await {
@@ -380,14 +379,14 @@ async fn kill(trial: &Trial, sandbox: &SandboxRef) -> Result<(), Failure> {
     })
 }
 
-/// Ends what is there of this trial, whatever came of it.
+/// Ends whatever is left of this trial.
 async fn clean_up(trial: &Trial, made: Made) -> Result<(), Failure> {
     let lease = trial.spec().ttl;
     let clean = async {
         if let Made::This(sandbox) = &made {
             return Ok(trial.provider.kill(&call(), sandbox).await?);
         }
-        // Its creation may have been given up, and carried out.
+        // The creation may have been carried out after it was given up.
         for look in 0..LOOKS {
             if look > 0 {
                 sleep(LOOK_EVERY).await;

@@ -2,6 +2,7 @@
 //! where it cannot run by the terminal of whoever drives.
 
 use futures_util::future::join_all;
+use sandbox_broker_terminal::frames::level1::ClientFrame;
 
 use crate::support::level1::{Ready, Told, Visit, Window};
 use crate::support::{Broker, Client, Sandboxd};
@@ -82,7 +83,7 @@ async fn the_recorder_answers_each_session_once() {
             let answers = terminal.answers().await;
             assert!(is_one(&answers), "{answers:?}");
             assert_eq!(terminal.answered, 0);
-            terminal.window.send(serde_json::json!({"type": "kill"})).await;
+            terminal.window.send_frame(ClientFrame::Kill).await;
             terminal.window.closed().await;
         });
         join_all(all).await;

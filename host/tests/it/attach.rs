@@ -1,5 +1,6 @@
 //! `broker attach` as a person uses it: the real program on a real terminal.
 
+use sandbox_broker_terminal::frames::level1::ClientFrame;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use base64::Engine as _;
 use futures_util::{SinkExt as _, StreamExt as _};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -344,7 +345,7 @@ async fn what_is_typed_without_a_connection_is_told_and_not_sent() {
     // Nobody listens there any more, so the next connection is refused.
     let mut window = Window::open(&broker.url, Visit::to(&session)).await;
     window.ready().await;
-    window.send(json!({"type": "take-control"})).await;
+    window.send_frame(ClientFrame::TakeControl).await;
     tty.says("connecting again").await;
     tty.press("echo lo\"\"st\r");
     tty.press(DETACH);

@@ -1,6 +1,7 @@
 //! Clients that are behind: far on a slow line, and at another size than what
 //! they get was written for.
 
+use sandbox_broker_terminal::frames::level1::ClientFrame;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -134,7 +135,7 @@ async fn whoever_joins_late_is_told_the_size_that_programs_are_told() {
     // A phone takes control, is told what it asked for, and the desk comes back to what that is.
     let mut phone = Window::open(&broker.url, Visit::to(&ready.session).client("phone").size(48, 30).screens()).await;
     phone.ready().await;
-    phone.send(serde_json::json!({"type": "take-control"})).await;
+    phone.send_frame(ClientFrame::TakeControl).await;
     let has = |said: &Value| said["cols"] == 48 || said["size"]["cols"] == 48;
     while !phone.said.iter().any(has) {
         phone.next().await.unwrap();

@@ -2,6 +2,7 @@
 //! real sandboxes.
 
 use futures_util::StreamExt;
+use sandbox_broker_terminal::frames::level1::ClientFrame;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -28,7 +29,7 @@ async fn control_stays_through_reconnects_and_a_killed_broker() {
     desk.input("stty size\n").await;
     desk.expect("40 120\r\n").await;
 
-    phone.send(json!({"type": "take-control"})).await;
+    phone.send_frame(ClientFrame::TakeControl).await;
     let whose = desk.told_that("clients", |said| said["clients"][1]["sets_size"] == true).await;
     assert_eq!((&whose["clients"][0]["role"], &whose["clients"][1]["role"]), (&json!("viewer"), &json!("driver")));
     phone.input("stty size; X=kept\n").await;
@@ -52,7 +53,7 @@ async fn control_stays_through_reconnects_and_a_killed_broker() {
     phone.input("echo is $X; stty size\n").await;
     phone.expect("is kept\r\n20 48\r\n").await;
     // Who says that it leaves is not waited for.
-    phone.send(json!({"type": "detach"})).await;
+    phone.send_frame(ClientFrame::Detach).await;
     desk.told_that("clients", |said| said["clients"][0]["role"] == "driver").await;
     desk.input("stty size\n").await;
     desk.expect("40 120\r\n").await;
@@ -75,7 +76,7 @@ async fn a_sandbox_that_is_being_made_is_found_again() {
     window.input("echo $((6*7))\n").await;
     window.expect("42\r\n").await;
     server.has(1).await;
-    window.send(json!({"type": "kill"})).await;
+    window.send_frame(ClientFrame::Kill).await;
     window.told("exit").await;
     server.has(0).await;
 }

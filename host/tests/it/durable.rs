@@ -4,6 +4,7 @@
 //! The shell prints a stream of which every byte tells its own offset, so
 //! that any that is lost, doubled, moved or foreign is named.
 
+use sandbox_broker_terminal::frames::level1::ClientFrame;
 use std::time::{Duration, Instant};
 
 use crate::support::level1::{Visit, Window};
@@ -164,7 +165,7 @@ async fn a_broker_that_stops_leaves_its_sessions_to_the_next() {
     assert_eq!((again.offset, again.input), (end, 0), "what was typed at the other broker is unknown to this one");
     window.input("echo still $X\n").await;
     window.expect("still kept\r\n").await;
-    window.send(serde_json::json!({"type": "kill"})).await;
+    window.send_frame(ClientFrame::Kill).await;
     let exit = window.told("exit").await;
     assert!(exit["reason"].as_str().unwrap().contains("ended"), "{exit}");
     server.has(0).await;
@@ -193,7 +194,7 @@ async fn a_terminal_keeps_its_size_until_a_client_asks_for_another() {
     window.ready().await;
     window.input("has '30 100' shrank\n").await;
     window.expect("it shrank").await;
-    window.send(serde_json::json!({"type": "kill"})).await;
+    window.send_frame(ClientFrame::Kill).await;
     window.told("exit").await;
     server.has(0).await;
 }
@@ -321,7 +322,7 @@ async fn a_late_window_gets_the_screen() {
     for part in ["here", "\u{1b}]2;title\u{1b}\\"] {
         assert!(drawn.contains(part), "{part:?} is not in {drawn:?}");
     }
-    window.send(serde_json::json!({"type": "kill"})).await;
+    window.send_frame(ClientFrame::Kill).await;
     window.told("exit").await;
     server.has(0).await;
 }

@@ -12,11 +12,11 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sandbox_broker::config::{Grant, Limits};
-use sandbox_broker::plugin::{ComponentProvider, Engine, Plugin, Section};
-use sandbox_broker::sandbox::{
+use sandbox_broker_config::{EgressGrant, PluginLimits};
+use sandbox_broker_core::sandbox::{
     Call, Code, Command, Error, Exit, Location, Provider, SandboxRef, Size, Spec, Terminal, Upload,
 };
+use sandbox_broker_plugin::{ComponentProvider, Engine, Plugin, Section};
 use serde_json::{Value, json};
 use tokio::sync::{OnceCell, mpsc, oneshot};
 
@@ -45,11 +45,11 @@ pub(crate) async fn provider_at(url: &str, key: &str) -> ComponentProvider {
     let section = Section {
         name: "test".into(),
         config: json!({ "api_url": url, "sandbox_url": url, "request_timeout": 5 }),
-        allow: vec![Grant::parse(url).unwrap()],
+        allow: vec![EgressGrant::parse(url).unwrap()],
         allow_private: false,
         secrets: BTreeMap::from([("api_key".to_owned(), key.to_owned().into())]).into(),
         reveal: vec![],
-        limits: Limits { memory: 64 << 20, cpu: Duration::from_secs(1), call_timeout: DEADLINE },
+        limits: PluginLimits { memory: 64 << 20, cpu: Duration::from_secs(1), call_timeout: DEADLINE },
         isolation: None,
         per_user: false,
         socket: None,

@@ -1,13 +1,14 @@
 //! How sessions end when nobody looks: the end waits for who comes later, over
 //! a broker that does not live, and no broker ends what another one serves.
 
+use sandbox_broker_terminal::frames::level1::ClientFrame;
 use std::net::TcpListener;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::Method;
-use sandbox_broker::journal::{Journal as _, Sqlite};
+use sandbox_broker_journal::{Journal as _, Sqlite};
 use serde_json::{Value, json};
 
 use crate::support::faults::{Fault, Faults};
@@ -41,7 +42,7 @@ async fn left(broker: &Broker) -> Ready {
     let mut follower = Follower::new("driver", &ready);
     follower.starts(&mut window).await;
     window.handed(1).await;
-    window.send(json!({"type": "detach"})).await;
+    window.send_frame(ClientFrame::Detach).await;
     assert_eq!(window.closed().await.code, 1000);
     ready
 }
@@ -165,12 +166,12 @@ async fn a_broker_that_was_replaced_leaves_the_session_alone() {
     assert_eq!(again.closed().await.code, 1013);
     first.signal("TERM");
     assert!(first.ended().await.success());
-    new.send(json!({"type": "take-control"})).await;
+    new.send_frame(ClientFrame::TakeControl).await;
     new.input("echo still $X\n").await;
     new.expect("still kept\r\n").await;
     assert_eq!(starts.load(Ordering::Relaxed), 0, "the first broker has attached again");
     server.has(1).await;
-    new.send(json!({"type": "kill"})).await;
+    new.send_frame(ClientFrame::Kill).await;
     new.told("exit").await;
     server.has(0).await;
 }
@@ -200,8 +201,8 @@ async fn what_an_earlier_broker_has_shown_is_old_also_before_it_is_found_again()
     let again = fresh.ready().await;
     assert!(again.live >= end, "{} of {end} bytes are old", again.live);
     assert_eq!(faults.met().values().sum::<u64>(), TROUBLE.len() as u64);
-    fresh.send(json!({"type": "take-control"})).await;
-    fresh.send(json!({"type": "kill"})).await;
+    fresh.send_frame(ClientFrame::TakeControl).await;
+    fresh.send_frame(ClientFrame::Kill).await;
     fresh.told("exit").await;
     server.has(0).await;
 }
@@ -266,7 +267,7 @@ async fn a_session_that_cannot_be_claimed_yet_is_not_lost() {
     .await;
     window.input("echo still $X\n").await;
     window.expect("still kept\r\n").await;
-    window.send(json!({"type": "kill"})).await;
+    window.send_frame(ClientFrame::Kill).await;
     window.told("exit").await;
     server.has(0).await;
 }

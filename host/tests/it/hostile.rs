@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
-use sandbox_broker::config::Limits;
-use sandbox_broker::plugin::{ComponentProvider, Engine, Section};
-use sandbox_broker::sandbox::{Call, Code, Location, Provider as _, SandboxRef, Upload};
+use sandbox_broker_config::PluginLimits;
+use sandbox_broker_core::sandbox::{Call, Code, Location, Provider as _, SandboxRef, Upload};
+use sandbox_broker_plugin::{ComponentProvider, Engine, Section};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
@@ -81,7 +81,7 @@ async fn an_upload_that_the_plugin_does_not_take_ends_at_the_deadline_of_a_call(
         allow_private: false,
         secrets: Default::default(),
         reveal: Vec::new(),
-        limits: Limits { memory: 64 << 20, cpu: Duration::from_secs(1), call_timeout: Duration::from_secs(1) },
+        limits: PluginLimits { memory: 64 << 20, cpu: Duration::from_secs(1), call_timeout: Duration::from_secs(1) },
         isolation: None,
         per_user: false,
         socket: None,

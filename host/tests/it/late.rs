@@ -1,6 +1,7 @@
 //! Clients that come late, and what they may see: the screen as it is, whatever
 //! is on it, and for a guest nothing older.
 
+use sandbox_broker_terminal::frames::level1::ClientFrame;
 use serde_json::json;
 
 use crate::support::level1::{Visit, Window};
@@ -99,10 +100,10 @@ async fn a_flood_of_sizes_and_claims_costs_nobody_an_echo() {
             for step in 0..3 {
                 window.resize(80 + (turn + step + at as u16 * 7) % 100, 24).await;
             }
-            window.send(json!({"type": "take-control"})).await;
+            window.send_frame(ClientFrame::TakeControl).await;
         }
     }
-    one.send(json!({"type": "take-control"})).await;
+    one.send_frame(ClientFrame::TakeControl).await;
     one.input("echo $((6*7))\n").await;
     one.expect("42\r\n").await;
     let told = |kind: &str| one.said.iter().filter(|said| said["type"] == kind).count();

@@ -1,5 +1,6 @@
 //! Level 1 as a client meets it: windows, roles, refusals, the way out.
 
+use sandbox_broker_terminal::frames::level1::ClientFrame;
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -23,7 +24,7 @@ async fn no_more_is_sent_than_the_window_allows() {
     while !window.text().ends_with("end") && !window.text().contains("xend") {
         // A ping after the last frame that the window allows is answered, and
         // no output with it.
-        window.send(json!({"type": "ping"})).await;
+        window.send_frame(ClientFrame::Ping).await;
         while !matches!(window.next().await, Ok(Told::Said(said)) if said["type"] == "pong") {}
         let end = window.end.unwrap();
         assert!(end <= allowed, "{end} bytes were sent and {allowed} allowed");
@@ -87,9 +88,9 @@ async fn control_goes_to_who_takes_it_and_the_size_with_it() {
     let ready = one.ready().await;
     let mut two = Window::open(&broker.url, Visit::to(&ready.session).client("two").size(90, 20)).await;
     assert_eq!(two.ready().await.role, "viewer");
-    two.send(json!({"type": "take-control"})).await;
+    two.send_frame(ClientFrame::TakeControl).await;
     one.told_that("size", |size| size["cols"] == 90).await;
-    one.send(json!({"type": "take-control"})).await;
+    one.send_frame(ClientFrame::TakeControl).await;
     two.told_that("size", |size| size["cols"] == 100).await;
     one.input("echo $((6*7))\n").await;
     two.expect("42").await;
@@ -103,13 +104,13 @@ async fn who_detaches_comes_back() {
     let ready = window.ready().await;
     window.input("X=here; echo set\n").await;
     window.expect("set\r\n").await;
-    window.send(json!({"type": "detach"})).await;
+    window.send_frame(ClientFrame::Detach).await;
     assert_eq!(window.closed().await.code, 1000);
     let mut window = Window::open(&broker.url, Visit::to(&ready.session).client("w")).await;
     window.seq = window.ready().await.input;
     window.input("echo still $X\n").await;
     window.expect("still here\r\n").await;
-    window.send(json!({"type": "kill"})).await;
+    window.send_frame(ClientFrame::Kill).await;
     window.told("exit").await;
     assert_eq!(window.closed().await.code, 1000);
     let mut late = Window::open(&broker.url, Visit::to(&ready.session)).await;

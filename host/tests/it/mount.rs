@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use sandbox_broker::config::{Grant as Origin, Limits};
-use sandbox_broker::journal::{Owner, Sqlite};
-use sandbox_broker::plugin::{ComponentProvider, Engine, Section};
-use sandbox_broker::sandbox::{Call, Command, Exit, Result};
-use sandbox_broker::session::{
+use sandbox_broker_config::{EgressGrant as Origin, PluginLimits};
+use sandbox_broker_core::sandbox::{Call, Command, Exit, Result};
+use sandbox_broker_core::storage::{self, File, Grant, Mounter, Plan, Renewal, Step, Target};
+use sandbox_broker_journal::{Owner, Sqlite};
+use sandbox_broker_plugin::{ComponentProvider, Engine, Section};
+use sandbox_broker_session::{
     Blueprint, Client, Event, Invitations, Join, Mount, Outcome, Reader, Sessions, SizeRule, SlowClient, Workspace,
 };
-use sandbox_broker::storage::{self, File, Grant, Mounter, Plan, Renewal, Step, Target};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 
@@ -91,7 +91,7 @@ async fn sessions(server: &Sandboxd, state: &Path) -> Sessions {
         allow_private: false,
         secrets: BTreeMap::from([("api_key".to_owned(), server.key.clone().into())]).into(),
         reveal: vec![],
-        limits: Limits { memory: 64 << 20, cpu: Duration::from_secs(1), call_timeout: DEADLINE },
+        limits: PluginLimits { memory: 64 << 20, cpu: Duration::from_secs(1), call_timeout: DEADLINE },
         isolation: None,
         per_user: false,
         socket: None,

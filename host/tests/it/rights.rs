@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::fs::{CWD, RenameFlags};
-use sandbox_broker::plugin::ComponentProvider;
-use sandbox_broker::sandbox::{
+use sandbox_broker_core::sandbox::{
     Call, Code, Command, EntryKind, Error, Exit, Location, Provider, SandboxRef, Spec, Upload,
 };
+use sandbox_broker_plugin::ComponentProvider;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 

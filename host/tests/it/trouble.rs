@@ -1,6 +1,7 @@
 //! A provider in trouble for a moment: no session that is kept loses its shell,
 //! its recorder or a byte by that.
 
+use sandbox_broker_terminal::frames::level1::ClientFrame;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -50,7 +51,7 @@ async fn a_shell_gets_its_recorder_from_a_provider_in_trouble() {
         assert_eq!(met(&faults) - before, TROUBLE.len() as u64, "{path}");
         window.input("echo $((6*7))\n").await;
         window.expect("42").await;
-        window.send(serde_json::json!({"type": "kill"})).await;
+        window.send_frame(ClientFrame::Kill).await;
         window.told("exit").await;
     }
     server.has(0).await;
@@ -78,7 +79,7 @@ async fn the_next_broker_finds_its_sessions_at_a_provider_in_trouble() {
         window.input(&format!("echo {i} is $X\n")).await;
         window.expect(&format!("{i} is kept\r\n")).await;
     }
-    window.send(serde_json::json!({"type": "kill"})).await;
+    window.send_frame(ClientFrame::Kill).await;
     window.told("exit").await;
     server.has(0).await;
 }

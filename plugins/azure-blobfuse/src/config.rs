@@ -7,7 +7,7 @@ use sandbox_broker_sdk::manifest::Diagnostic;
 use sandbox_broker_sdk::{Code, Error};
 use serde::Deserialize;
 
-use crate::container::Endpoint;
+use crate::endpoint::Endpoint;
 
 /// The JSON Schema of [`Config`].
 pub const SCHEMA: &str = include_str!("config.schema.json");

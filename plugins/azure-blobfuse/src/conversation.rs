@@ -13,6 +13,7 @@ use crate::acl::{self, Policy};
 use crate::config::Config;
 use crate::container::Container;
 use crate::errors;
+use crate::header::header;
 use crate::host::Host;
 use crate::sas::VERSION;
 use crate::shared_key;
@@ -195,9 +196,4 @@ impl<'a> Conversation<'a> {
             _ => Ok(Change::Not(format!("its access list was not changed: {}", errors::brief(set)))),
         }
     }
-}
-
-/// A header of an answer by its name in lower case.
-pub fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
-    response.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
 }

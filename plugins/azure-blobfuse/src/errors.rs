@@ -12,7 +12,7 @@ use sandbox_broker_sdk::{Code, Error, quote};
 
 use crate::config::Credential;
 use crate::container::Container;
-use crate::conversation::header;
+use crate::header::header;
 
 /// Difference of clocks from which it is told, seconds. Signatures are refused
 /// from fifteen minutes on, short tokens from their life on.

@@ -16,6 +16,7 @@ use crate::Plugin;
 use crate::api::unix_ms;
 use crate::config::Config;
 use crate::envd::{As, Envd};
+use crate::part::{Part, Reading, size_behind};
 use crate::rights;
 use crate::state::Version;
 use crate::urls;
@@ -31,9 +32,6 @@ const CLEAN: Duration = Duration::from_secs(5);
 
 /// The first agent that takes a file as plain bytes.
 const PLAIN_UPLOAD: Version = Version(0, 5, 7);
-
-/// What `read` returns.
-pub type Reading = (StreamReader<u8>, FutureReader<Result<(), Error>>);
 
 impl Guest for Plugin {
     async fn read(
@@ -225,55 +223,6 @@ fn nothing() -> Reading {
     (data, whole)
 }
 
-/// What of an answer's body is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// Bytes before it.
-    pub skip: u64,
-    /// Bytes of it, at most.
-    pub take: u64,
-}
-
-impl Part {
-    fn of(answer: &Response, offset: u64, length: Option<u64>) -> Result<Self, Error> {
-        let encoding = answer.header("content-encoding").unwrap_or("identity");
-        if encoding != "identity" {
-            return Err(Error::new(Code::Internal, "the sandbox's agent sent a file compressed"));
-        }
-        let start = range_start(answer.header("content-range"));
-        Self::from_head(answer.status, start, offset, length)
-            .ok_or_else(|| Error::new(Code::Internal, "the sandbox's agent sent another part of the file"))
-    }
-
-    /// A server may ignore the range and send all of it.
-    fn from_head(status: u16, start: Option<u64>, offset: u64, length: Option<u64>) -> Option<Self> {
-        let take = length.unwrap_or(u64::MAX);
-        match status {
-            200 => Some(Self { skip: offset, take }),
-            _ => (start == Some(offset)).then_some(Self { skip: 0, take }),
-        }
-    }
-
-    /// Cuts a piece of the body to what is wanted.
-    pub fn cut(&mut self, piece: &mut Vec<u8>) {
-        let skip = usize::try_from(self.skip).unwrap_or(usize::MAX).min(piece.len());
-        piece.drain(..skip);
-        self.skip -= skip as u64;
-        piece.truncate(usize::try_from(self.take).unwrap_or(usize::MAX));
-        self.take -= piece.len() as u64;
-    }
-}
-
-/// First byte of `bytes 5-9/10`.
-fn range_start(content_range: Option<&str>) -> Option<u64> {
-    content_range?.strip_prefix("bytes ")?.split_once('-')?.0.trim().parse().ok()
-}
-
-/// Size of the file in `bytes */10`.
-fn size_behind(content_range: Option<&str>) -> Option<u64> {
-    content_range?.rsplit_once('/')?.1.trim().parse().ok()
-}
-
 async fn copy(answer: Response, mut part: Part, mut to: StreamWriter<u8>) -> Result<(), Error> {
     let mut body = answer.into_reader();
     let mut piece = Vec::new();
@@ -443,22 +392,6 @@ mod tests {
     fn old_agents_are_told_whose_file_it_is() {
         let request = download(&envd(r#"{"v":1,"e":"0.3.0"}"#), &at("/a", None), 0, None);
         assert!(request.url.ends_with("/files?path=%2Fa&username=user"), "{}", request.url);
-    }
-
-    #[test]
-    fn a_server_that_ignores_the_range_still_gives_the_part() {
-        let mut part = Part::from_head(200, None, 5, Some(4)).expect("usable");
-        let mut got = Vec::new();
-        for piece in [&b"012"[..], b"3456", b"789ab"] {
-            let mut piece = piece.to_vec();
-            part.cut(&mut piece);
-            got.extend(piece);
-        }
-        assert_eq!(got, b"5678");
-        assert_eq!(part, Part { skip: 0, take: 0 });
-        assert_eq!(Part::from_head(206, Some(4), 5, None), None);
-        assert_eq!(range_start(Some("bytes 5-9/10")), Some(5));
-        assert_eq!(size_behind(Some("bytes */10")), Some(10));
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod exec;
 mod files;
 pub mod input;
 mod manifest;
+mod part;
 pub mod process;
 mod pty;
 pub mod retry;

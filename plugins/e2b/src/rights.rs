@@ -20,8 +20,8 @@ use sandbox_broker_sdk::{Code, Error, quote, spawn, time};
 
 use crate::api::unix_ms;
 use crate::envd::{Envd, broke};
-use crate::files::{Part, Reading};
 use crate::input::Input;
+use crate::part::{Part, Reading};
 use crate::process::Sink;
 use crate::script::{self, Script};
 use crate::session::GRACE;

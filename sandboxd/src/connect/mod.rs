@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 
 use crate::wire::{Failure, FailureKind};
 
-/// Bytes of one message, in either form: a megabyte of input in base64, with room.
+/// The largest message in bytes, in either form: room for a megabyte of input in base64.
 pub(crate) const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 
 /// Bytes before the payload of an envelope: a flag and a length.
@@ -26,7 +26,7 @@ pub(crate) const ENVELOPE: usize = 5;
 const END_OF_STREAM: u8 = 0x02;
 const COMPRESSED: u8 = 0x01;
 
-/// Seconds between keepalives when a client names none, as in E2B's daemon.
+/// The time between keepalives if a client names none, as in E2B's daemon.
 const DEFAULT_KEEPALIVE: Duration = Duration::from_secs(90);
 
 /// Error codes of the protocol that this server uses.
@@ -83,7 +83,7 @@ impl ConnectError {
         envelope(END_OF_STREAM, &serde_json::to_vec(&End { error: self }).expect("strings serialise"))
     }
 
-    /// A whole streaming answer that failed before it began; its HTTP status is 200 all the same.
+    /// A streaming answer that failed before it began. Its HTTP status is still 200.
     pub(crate) fn into_stream(self) -> Response {
         streaming(Body::from(self.end_of_stream()))
     }
@@ -111,7 +111,7 @@ impl IntoResponse for ConnectError {
     }
 }
 
-/// The last envelope of a stream that ended well.
+/// The last envelope of a stream that ended without an error.
 pub(crate) fn end_of_stream() -> Bytes {
     Bytes::from_static(b"\x02\0\0\0\x02{}")
 }
@@ -129,7 +129,7 @@ pub(crate) fn message(message: &impl Serialize) -> Bytes {
     envelope(0, &serde_json::to_vec(message).expect("own messages serialise"))
 }
 
-/// A streaming answer. Every frame of the body goes out at once.
+/// A streaming answer. Every frame of the body is sent at once.
 pub(crate) fn streaming(body: Body) -> Response {
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("application/connect+json")),

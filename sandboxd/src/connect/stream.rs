@@ -1,6 +1,7 @@
-//! A server stream: a bounded queue of envelopes, its end at the producer and its end in an answer's body.
+//! A server stream: a bounded queue of envelopes between a producer and the body of an answer.
 //!
-//! The body adds what belongs to one stream only: keepalives, a deadline, and the end-of-stream envelope. Knows no service.
+//! The body adds what belongs to a single stream: keepalives, a deadline, and the end-of-stream envelope. Knows no
+//! service.
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -14,10 +15,10 @@ use tokio::time::{Instant, Sleep};
 
 use super::{Code, ConnectError};
 
-/// Envelopes that wait for one reader. With at most 43 KiB of output each, a reader costs at most 350 KiB here.
+/// Envelopes that wait for one reader. Each holds at most 43 KiB of output, so a reader costs at most 350 KiB here.
 const QUEUE: usize = 8;
 
-/// The producer's end. Dropping it ends the stream well, after what is queued.
+/// The producer's end. Dropping it ends the stream without an error, after the queued envelopes.
 #[derive(Debug)]
 pub(crate) struct Producer {
     pub(crate) queue: mpsc::Sender<Bytes>,
@@ -25,7 +26,7 @@ pub(crate) struct Producer {
 }
 
 impl Producer {
-    /// Ends the stream with an error, after what is queued.
+    /// Ends the stream with an error, after the queued envelopes.
     pub(crate) fn fail(self, error: ConnectError) {
         let _ = self.fault.set(error);
     }
@@ -39,7 +40,7 @@ pub(crate) struct EventStream {
     keepalive: Bytes,
 }
 
-/// Makes both ends. `first` is queued already; `keepalive` is what the stream sends when it was idle.
+/// Makes both ends. `first` is already queued. The stream sends `keepalive` when it was idle.
 pub(crate) fn channel(first: Bytes, keepalive: Bytes) -> (Producer, EventStream) {
     let (sender, queue) = mpsc::channel(QUEUE);
     let fault = Arc::new(OnceLock::new());
@@ -49,8 +50,8 @@ pub(crate) fn channel(first: Bytes, keepalive: Bytes) -> (Producer, EventStream)
 }
 
 impl EventStream {
-    /// The body of an answer. After `deadline` it ends with `deadline_exceeded`; after `interval` of silence it sends a
-    /// keepalive.
+    /// The body of an answer. It ends with `deadline_exceeded` after `deadline`, and sends a keepalive after `interval`
+    /// of silence.
     pub(crate) fn into_body(self, interval: Duration, deadline: Option<Duration>) -> EventBody {
         let now = Instant::now();
         EventBody {
@@ -66,10 +67,10 @@ impl EventStream {
 /// A body that yields one envelope per frame.
 #[derive(Debug)]
 pub(crate) struct EventBody {
-    /// Empty once the end-of-stream envelope went out.
+    /// `None` once the end-of-stream envelope was sent.
     stream: Option<EventStream>,
     interval: Duration,
-    /// When the last frame went out. The timer is moved when it fires, not for every frame.
+    /// When the last frame was sent. The timer is reset when it fires, not for every frame.
     last: Instant,
     timer: Pin<Box<Sleep>>,
     deadline: Option<Pin<Box<Sleep>>>,
@@ -113,7 +114,7 @@ impl http_body::Body for EventBody {
             if due <= now {
                 this.last = now;
                 this.timer.as_mut().reset(now + this.interval);
-                // Registers the timer again: the queue is polled anew before the next frame.
+                // The queue is polled again before the next frame, which also registers the timer.
                 return Poll::Ready(Some(Ok(Frame::data(stream.keepalive.clone()))));
             }
             this.timer.as_mut().reset(due);

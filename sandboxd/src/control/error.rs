@@ -1,11 +1,11 @@
-//! Errors of the REST interfaces: always JSON with the status as an integer `code`, which clients read from the body.
+//! Errors of the REST interfaces: always JSON, with the status as an integer `code`, which clients read from the body.
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
-/// An answer that says what failed and what to do.
+/// An error answer. Says what failed and what to do.
 #[derive(Debug, Clone)]
 pub(crate) struct ApiError {
     status: StatusCode,
@@ -37,7 +37,7 @@ impl IntoResponse for ApiError {
         let body = Json(ErrorBody { code: self.status.as_u16(), message: &self.message });
         let mut response = (self.status, body).into_response();
         if self.status.is_server_error() {
-            // The official Python SDK repeats any 5xx otherwise, also after something was created.
+            // Without this, the official Python SDK repeats a request after any 5xx, even if something was created.
             response.headers_mut().insert("should-retry", HeaderValue::from_static("false"));
         }
         response

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::error::ApiError;
 use crate::sandbox::Sandbox;
 
-/// Rows of a page, at most and by default, as on E2B.
+/// The largest number of rows in a page, which is also the default, as with E2B.
 const MAX_LIMIT: usize = 100;
 
 #[derive(Debug, Default, Deserialize)]
@@ -45,7 +45,7 @@ impl Query {
 pub(super) struct Page {
     pub(super) sandboxes: Vec<Arc<Sandbox>>,
     pub(super) next: Option<String>,
-    /// Matching sandboxes on all pages.
+    /// The number of matching sandboxes on all pages.
     pub(super) total: usize,
 }
 
@@ -91,8 +91,8 @@ fn check_state(state: &str) -> Result<&str, ApiError> {
     }
 }
 
-/// Undoes the encodings that the SDKs put on a filter, after the query string's own: once over the whole, then over each
-/// key and value.
+/// Undoes the encodings that the SDKs put on a filter below that of the query string: one over the whole filter, then
+/// one over each key and value.
 fn metadata_pairs(filter: &str) -> Result<Vec<(String, String)>, ApiError> {
     let decode = |text: &str| {
         let decoded = percent_decode_str(text).decode_utf8();
@@ -142,7 +142,7 @@ impl Cursor {
 mod tests {
     use super::*;
 
-    /// Promise: the filter as both SDKs encode it, after the decoding of the query string, gives the pair back.
+    /// Promise: a filter as both SDKs encode it gives the original pair, once the query string is decoded.
     #[test]
     fn decodes_the_recorded_filter() {
         let on_the_wire = "k%252520k%3Dv%2525261";
@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(metadata_pairs(&from_query).unwrap(), [("k k".to_owned(), "v&1".to_owned())]);
     }
 
-    /// Promise: a token is taken back in its own order and refused in the other.
+    /// Promise: a token is accepted in its own order and refused in the other.
     #[test]
     fn tokens_belong_to_an_order() {
         let cursor = Cursor { started: "2026-01-02T03:04:05.123456789Z".parse().unwrap(), id: "iabc".to_owned() };

@@ -1,4 +1,4 @@
-//! The control plane: sandboxes made, found, kept and killed, over REST with an API key.
+//! The control plane: creates, finds, renews and kills sandboxes, over REST with an API key.
 //!
 //! Source: E2B's public API as its SDKs 2.45 to 2.51 (JS) and 2.63 (Python) use it. Does not know what is inside a sandbox.
 
@@ -21,34 +21,34 @@ use http::{HeaderValue, StatusCode};
 use serde::de::DeserializeOwned;
 
 use self::error::ApiError;
-use self::model::{Connect, Create, Created, Detail, Listed, Refresh, Timeout};
-use crate::listen::{self, Visitor};
+use self::model::{ConnectRequest, CreateRequest, Created, Detail, Listed, RefreshRequest, TimeoutRequest};
 use crate::machine::Machine;
-use crate::registry::{CreateError, Registry, extended};
-use crate::sandbox::{Lease, MakeError, Plan, Sandbox};
+use crate::sandbox::registry::{CreateError, Registry};
+use crate::sandbox::{Lease, MakeError, Sandbox, SandboxSpec, extended};
 use crate::secret::{self, Secret};
+use crate::visitors::{self, Visitor};
 
-/// Bytes of a request's body: what 256 pairs of environment need, with room.
+/// The largest request body in bytes: room for 256 pairs of environment.
 const MAX_BODY: usize = 4 * 1024 * 1024;
 
-/// Lease when a request names none; the deprecated route had its own.
+/// The lease in seconds when a request names none. The deprecated route has its own default.
 const DEFAULT_TIMEOUT: i64 = 300;
 const DEFAULT_TIMEOUT_V1: i64 = 15;
 
-/// Least seconds that a refresh gives.
+/// The shortest lease that a refresh gives, in seconds.
 const MIN_REFRESH: i64 = 15;
 
 /// The template that every server has.
 pub(crate) const BASE_TEMPLATE: &str = "base";
 
-/// What the control plane stands on.
+/// What the control plane needs.
 #[derive(Debug)]
 pub(crate) struct Control {
     pub(crate) registry: Registry,
     pub(crate) key: Secret,
     pub(crate) max_timeout: Duration,
     pub(crate) templates: Vec<String>,
-    /// Those whose sandboxes may mount.
+    /// Templates whose sandboxes may mount.
     pub(crate) fuse_templates: Vec<String>,
     pub(crate) machine: Machine,
     /// Told of each authenticated request.
@@ -80,7 +80,7 @@ async fn authenticate(State(control): State<Arc<Control>>, request: Request, nex
     match given {
         Some(key) if control.key.matches(key) => {
             control.activity.note();
-            listen::introduce(request.extensions());
+            visitors::introduce(request.extensions());
             next.run(request).await
         }
         Some(_) => ApiError::new(StatusCode::UNAUTHORIZED, "Invalid API key").into_response(),
@@ -98,18 +98,18 @@ async fn method_not_allowed() -> ApiError {
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this route does not take that method")
 }
 
-type Answer = Result<Response, ApiError>;
+type ApiResult = Result<Response, ApiError>;
 
-async fn create(State(control): State<Arc<Control>>, body: Body) -> Answer {
+async fn create(State(control): State<Arc<Control>>, body: Body) -> ApiResult {
     create_with(&control, body, DEFAULT_TIMEOUT).await
 }
 
-async fn create_v1(State(control): State<Arc<Control>>, body: Body) -> Answer {
+async fn create_v1(State(control): State<Arc<Control>>, body: Body) -> ApiResult {
     create_with(&control, body, DEFAULT_TIMEOUT_V1).await
 }
 
-async fn create_with(control: &Control, body: Body, default_timeout: i64) -> Answer {
-    let request: Create = read(body, false).await?;
+async fn create_with(control: &Control, body: Body, default_timeout: i64) -> ApiResult {
+    let request: CreateRequest = read(body, false).await?;
     request.check()?;
     let fuse = control.fuse_templates.contains(&request.template_id);
     if request.template_id != BASE_TEMPLATE && !fuse && !control.templates.contains(&request.template_id) {
@@ -124,7 +124,7 @@ async fn create_with(control: &Control, body: Body, default_timeout: i64) -> Ans
     if lease.is_zero() {
         return Err(ApiError::bad_request("Timeout must be greater than 0"));
     }
-    let plan = Plan {
+    let spec = SandboxSpec {
         id: secret::sandbox_id(),
         network: request.wants_network(),
         fuse,
@@ -134,7 +134,7 @@ async fn create_with(control: &Control, body: Body, default_timeout: i64) -> Ans
         token: secret::token(),
         lease,
     };
-    let sandbox = control.registry.create(plan).await.map_err(|error| {
+    let sandbox = control.registry.create(spec).await.map_err(|error| {
         let status = match &error {
             CreateError::Full { .. } => StatusCode::TOO_MANY_REQUESTS,
             CreateError::Closing => StatusCode::SERVICE_UNAVAILABLE,
@@ -157,8 +157,8 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-async fn connect(State(control): State<Arc<Control>>, Path(id): Path<String>, body: Body) -> Answer {
-    let request: Connect = read(body, true).await?;
+async fn connect(State(control): State<Arc<Control>>, Path(id): Path<String>, body: Body) -> ApiResult {
+    let request: ConnectRequest = read(body, true).await?;
     if request.memory == Some(false) {
         return Err(ApiError::bad_request("memory=false is not supported by this server: leave it out"));
     }
@@ -169,12 +169,12 @@ async fn connect(State(control): State<Arc<Control>>, Path(id): Path<String>, bo
     Ok(Json(Created::from(&*sandbox)).into_response())
 }
 
-async fn info(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Answer {
+async fn info(State(control): State<Arc<Control>>, Path(id): Path<String>) -> ApiResult {
     let sandbox = control.find(&id)?;
     Ok(Json(Detail::new(&sandbox, control.machine)).into_response())
 }
 
-async fn kill(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Answer {
+async fn kill(State(control): State<Arc<Control>>, Path(id): Path<String>) -> ApiResult {
     let id = plain_id(&id);
     if control.registry.kill(id).await {
         Ok(StatusCode::NO_CONTENT.into_response())
@@ -183,31 +183,31 @@ async fn kill(State(control): State<Arc<Control>>, Path(id): Path<String>) -> An
     }
 }
 
-async fn timeout(State(control): State<Arc<Control>>, Path(id): Path<String>, body: Body) -> Answer {
-    let request: Timeout = read(body, false).await?;
+async fn timeout(State(control): State<Arc<Control>>, Path(id): Path<String>, body: Body) -> ApiResult {
+    let request: TimeoutRequest = read(body, false).await?;
     let length = control.lease(request.timeout)?;
     let id = plain_id(&id);
     control.registry.renew(id, |_| Lease::of(length)).ok_or_else(|| ApiError::no_sandbox(id))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn refresh(State(control): State<Arc<Control>>, Path(id): Path<String>, body: Body) -> Answer {
-    let request: Refresh = read(body, true).await?;
+async fn refresh(State(control): State<Arc<Control>>, Path(id): Path<String>, body: Body) -> ApiResult {
+    let request: RefreshRequest = read(body, true).await?;
     let length = control.lease(request.duration.unwrap_or(0).max(MIN_REFRESH))?;
     let id = plain_id(&id);
     control.registry.renew(id, |present| extended(present, length)).ok_or_else(|| ApiError::no_sandbox(id))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// Use is not measured per sandbox, so there are no samples to show.
-async fn metrics(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Answer {
+/// Use is not measured per sandbox, so the list of samples is empty.
+async fn metrics(State(control): State<Arc<Control>>, Path(id): Path<String>) -> ApiResult {
     control.find(&id)?;
     Ok(Json([(); 0]).into_response())
 }
 
-/// Sets the ports of this machine's loopback that new sandboxes find on theirs. For who runs the server, not for whoever
-/// has its key.
-async fn forward(State(control): State<Arc<Control>>, visitor: Extension<Visitor>, body: Body) -> Answer {
+/// Sets the ports of this machine's loopback that new sandboxes find on their own. Only the user who runs the server
+/// may do this; the API key is not enough.
+async fn forward(State(control): State<Arc<Control>>, visitor: Extension<Visitor>, body: Body) -> ApiResult {
     if !visitor.own {
         return Err(ApiError::new(StatusCode::FORBIDDEN, "ports of the host are named where the server is started"));
     }
@@ -216,7 +216,7 @@ async fn forward(State(control): State<Arc<Control>>, visitor: Extension<Visitor
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn list(State(control): State<Arc<Control>>, request: Request) -> Answer {
+async fn list(State(control): State<Arc<Control>>, request: Request) -> ApiResult {
     let page = list::page(control.registry.all(), &query(request).await?)?;
     let rows: Vec<Listed<'_>> = page.sandboxes.iter().map(|sandbox| Listed::new(sandbox, control.machine)).collect();
     let mut response = Json(rows).into_response();
@@ -230,7 +230,7 @@ async fn list(State(control): State<Arc<Control>>, request: Request) -> Answer {
 }
 
 /// The deprecated listing has no pages.
-async fn list_v1(State(control): State<Arc<Control>>, request: Request) -> Answer {
+async fn list_v1(State(control): State<Arc<Control>>, request: Request) -> ApiResult {
     let mut query: list::Query = query(request).await?;
     let mut all = Vec::new();
     loop {
@@ -253,7 +253,7 @@ async fn query<Q: DeserializeOwned + Send>(request: Request) -> Result<Q, ApiErr
     Ok(query)
 }
 
-/// Reads a JSON body whatever its content type says; an `optional` one may be missing.
+/// Reads a JSON body, whatever its content type is. An `optional` body may be missing.
 async fn read<T: DeserializeOwned>(body: Body, optional: bool) -> Result<T, ApiError> {
     let bytes = axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| {
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is cut off, or has more than {MAX_BODY} bytes"))

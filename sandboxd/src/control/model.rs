@@ -1,6 +1,6 @@
-//! The JSON shapes of the control plane, as the official SDKs send and read them, and what of a request is refused.
+//! The JSON messages of the control plane, as the official SDKs send and read them, and which requests are refused.
 //!
-//! A member that asks for something this server does not do is refused, never ignored.
+//! A member that asks for something this server cannot do is refused, never ignored.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ const MAX_PAIRS: usize = 256;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Create {
+pub(super) struct CreateRequest {
     #[serde(rename = "templateID")]
     pub(super) template_id: String,
     pub(super) timeout: Option<i64>,
@@ -32,11 +32,11 @@ pub(super) struct Create {
     #[serde(default)]
     auto_pause_memory: Option<bool>,
     #[serde(default)]
-    auto_resume: Option<AutoResume>,
+    auto_resume: Option<AutoResumeRequest>,
     #[serde(rename = "allow_internet_access")]
     allow_internet_access: Option<bool>,
     #[serde(default)]
-    network: Option<Network>,
+    network: Option<NetworkRequest>,
     #[serde(default)]
     iam: Option<Value>,
     #[serde(default)]
@@ -46,14 +46,14 @@ pub(super) struct Create {
 }
 
 #[derive(Debug, Deserialize)]
-struct AutoResume {
+struct AutoResumeRequest {
     #[serde(default)]
     enabled: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Network {
+struct NetworkRequest {
     #[serde(default)]
     allow_out: Option<Vec<String>>,
     #[serde(default)]
@@ -64,8 +64,8 @@ struct Network {
     rest: BTreeMap<String, Value>,
 }
 
-impl Create {
-    /// Refuses what this server does not do.
+impl CreateRequest {
+    /// Refuses a request for something this server cannot do.
     pub(super) fn check(&self) -> Result<(), ApiError> {
         let refuse =
             |what: &str| Err(ApiError::bad_request(format!("{what} is not supported by this server: leave it out")));
@@ -120,7 +120,7 @@ impl Create {
         Ok(())
     }
 
-    /// Whether the sandbox shares the host's network; without it has none.
+    /// Whether the sandbox gets a network. Without this it gets none.
     pub(super) fn wants_network(&self) -> bool {
         let all_denied =
             self.network.as_ref().and_then(|network| network.deny_out.as_ref()).is_some_and(|hosts| !hosts.is_empty());
@@ -128,7 +128,7 @@ impl Create {
     }
 }
 
-/// IPv4's "everything"; E2B takes it for all traffic.
+/// The range of all IPv4 addresses, which E2B takes for all traffic.
 fn is_everything(host: &str) -> bool {
     host == "0.0.0.0/0"
 }
@@ -143,7 +143,7 @@ fn is_empty(value: &Value) -> bool {
 }
 
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Connect {
+pub(super) struct ConnectRequest {
     #[serde(default)]
     pub(super) timeout: Option<i64>,
     #[serde(default)]
@@ -151,12 +151,12 @@ pub(super) struct Connect {
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Timeout {
+pub(super) struct TimeoutRequest {
     pub(super) timeout: i64,
 }
 
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Refresh {
+pub(super) struct RefreshRequest {
     #[serde(default)]
     pub(super) duration: Option<i64>,
 }
@@ -174,8 +174,8 @@ pub(super) struct Created<'a> {
     envd_version: &'static str,
     envd_access_token: &'a str,
     domain: Option<&'a str>,
-    /// Not of E2B's API: calls for files have the acting user's rights and no
-    /// more, so a client need not see to that itself.
+    /// Not part of E2B's API. Calls for files have the rights of the acting user and no more, so a client need not
+    /// check that itself.
     files_as_user: bool,
 }
 

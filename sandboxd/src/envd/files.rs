@@ -1,6 +1,6 @@
 //! File contents over REST: download with ranges, upload as a form or as bytes, and composing.
 //!
-//! The init of the sandbox opens the files; this moves their bytes. Does not resolve paths.
+//! The init of the sandbox opens the files; this module moves their bytes. Does not resolve paths.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -30,11 +30,11 @@ const CHUNK: usize = 128 * 1024;
 /// Files of one upload.
 const MAX_PARTS: usize = 4096;
 
-/// Bytes of the keys and values of one upload's metadata, and of one key.
+/// The largest total size of the keys and values of one upload's metadata in bytes, and that of one key.
 const MAX_METADATA: usize = 4096;
 const MAX_METADATA_KEY: usize = 246;
 
-/// Bytes of a request to compose, and its sources.
+/// The largest request to compose, in bytes, and its largest number of sources.
 const MAX_COMPOSE_BODY: usize = 1024 * 1024;
 const MAX_SOURCES: usize = 10_000;
 
@@ -64,7 +64,7 @@ impl FileQuery {
 }
 
 #[derive(Debug, Serialize)]
-struct Written {
+struct WrittenFile {
     path: String,
     name: String,
     #[serde(rename = "type")]
@@ -73,7 +73,7 @@ struct Written {
     metadata: BTreeMap<String, String>,
 }
 
-impl From<EntryInfo> for Written {
+impl From<EntryInfo> for WrittenFile {
     fn from(entry: EntryInfo) -> Self {
         Self { path: entry.path, name: entry.name, kind: "file", metadata: entry.metadata }
     }
@@ -94,9 +94,9 @@ impl From<Failure> for ApiError {
     }
 }
 
-/// Lets a request pass that carried the token, or whose URL is signed.
+/// Accepts a request that carries the token, or whose URL is signed.
 fn authorize(sandbox: &Sandbox, headers: &HeaderMap, query: &FileQuery, operation: Operation) -> Result<(), ApiError> {
-    // The layer before has compared it.
+    // The router's middleware has compared the token.
     if headers.contains_key("x-access-token") {
         return Ok(());
     }
@@ -123,7 +123,7 @@ pub(super) async fn download(
     authorize(&sandbox, &headers, &query, Operation::Read)?;
     let path = query.path.clone().unwrap_or_default();
     let (entry, mut file) = open(&sandbox, query.user(), FileOp::Read { path }).await?;
-    // As seen inside: a file system that is mounted there does not describe its files to this process.
+    // The size as seen inside the sandbox: this process cannot see into a file system that is mounted there.
     let size = entry.size.as_deref().and_then(|size| size.parse().ok()).unwrap_or(0);
     let range = headers.get(RANGE).and_then(|value| parse_range(value.to_str().ok()?, size));
     let (status, start, length) = match range {
@@ -137,7 +137,7 @@ pub(super) async fn download(
         }
     };
     if start > 0 {
-        file.seek(std::io::SeekFrom::Start(start)).await.map_err(|error| broken(&error))?;
+        file.seek(std::io::SeekFrom::Start(start)).await.map_err(|error| transfer_error(&error))?;
     }
     let body = Body::from_stream(ReaderStream::with_capacity(file.take(length), CHUNK));
     let mut response = (status, body).into_response();
@@ -156,7 +156,7 @@ fn header(value: String) -> HeaderValue {
     HeaderValue::try_from(value).expect("digits are a header value")
 }
 
-/// RFC 6266 with the extended form, which any file name fits.
+/// RFC 6266 with the extended form, which can express any file name.
 fn disposition(name: &str) -> HeaderValue {
     let encoded = percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC);
     HeaderValue::try_from(format!("inline; filename*=UTF-8''{encoded}")).expect("percent-encoding leaves ASCII")
@@ -164,7 +164,7 @@ fn disposition(name: &str) -> HeaderValue {
 
 struct Unsatisfiable;
 
-/// One range of RFC 9110; several, or other units, are ignored as the RFC allows. Both ends are included.
+/// Parses one range (RFC 9110). Several ranges and other units are ignored, as the RFC allows. Both ends are inclusive.
 fn parse_range(value: &str, size: u64) -> Option<Result<(u64, u64), Unsatisfiable>> {
     let (first, last) = value.strip_prefix("bytes=")?.split_once('-')?;
     let (start, end) = match (first.trim(), last.trim()) {
@@ -213,7 +213,7 @@ async fn write_form(
     query: &FileQuery,
     metadata: &BTreeMap<String, String>,
     mut form: Multipart,
-) -> Result<Vec<Written>, ApiError> {
+) -> Result<Vec<WrittenFile>, ApiError> {
     let mut written = Vec::new();
     let mut paths = HashSet::new();
     while let Some(part) = form.next_field().await.map_err(|error| ApiError::bad_request(error.body_text()))? {
@@ -241,20 +241,20 @@ async fn write_file<E: std::fmt::Display>(
     path: String,
     metadata: BTreeMap<String, String>,
     body: impl Stream<Item = Result<Bytes, E>>,
-) -> Result<Written, ApiError> {
+) -> Result<WrittenFile, ApiError> {
     let (entry, mut file) = open(sandbox, user, FileOp::Write { path, metadata }).await?;
     let mut body = std::pin::pin!(body);
     while let Some(chunk) = body.next().await {
         let chunk = chunk
             .map_err(|error| ApiError::bad_request(format!("the upload of '{}' broke off: {error}", entry.path)))?;
-        file.write_all(&chunk).await.map_err(|error| broken(&error))?;
+        file.write_all(&chunk).await.map_err(|error| transfer_error(&error))?;
     }
-    // Waits for the last write and learns whether it failed.
-    file.flush().await.map_err(|error| broken(&error))?;
+    // Waits for the last write and reports its error.
+    file.flush().await.map_err(|error| transfer_error(&error))?;
     Ok(entry.into())
 }
 
-fn broken(error: &std::io::Error) -> ApiError {
+fn transfer_error(error: &std::io::Error) -> ApiError {
     match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
             ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "not enough disk space available")
@@ -310,20 +310,20 @@ pub(super) async fn compose(Extension(sandbox): Extension<Arc<Sandbox>>, body: B
     let (entry, mut target) = open(&sandbox, user, write).await?;
     for path in &request.source_paths {
         let (_, mut source) = open(&sandbox, user, FileOp::Read { path: path.clone() }).await?;
-        tokio::io::copy(&mut source, &mut target).await.map_err(|error| broken(&error))?;
+        tokio::io::copy(&mut source, &mut target).await.map_err(|error| transfer_error(&error))?;
     }
-    target.flush().await.map_err(|error| broken(&error))?;
+    target.flush().await.map_err(|error| transfer_error(&error))?;
     for path in request.source_paths {
         sandbox.file(user, FileOp::Remove { path }).await?;
     }
-    Ok(Json(Written::from(entry)).into_response())
+    Ok(Json(WrittenFile::from(entry)).into_response())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Promise: one range is cut to the file as RFC 9110 says, anything stranger is ignored.
+    /// Promise: one range is cut to the file as RFC 9110 says, and anything else is ignored.
     #[test]
     fn ranges() {
         let range = |text| parse_range(text, 10).map(Result::ok);

@@ -2,15 +2,13 @@
 //!
 //! Source: field names and behaviour of E2B's `envd` 0.6.13. Does not open files itself.
 
-use std::sync::Arc;
-
 use axum::body::Body;
-use axum::response::Response;
 use axum::routing::post;
 use axum::{Extension, Router};
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
+use super::caller::{Caller, UnaryResult, acting_user};
 use crate::connect::{self, Code, ConnectError};
 use crate::sandbox::Sandbox;
 use crate::wire::{EntryInfo, FileOp, Reply};
@@ -34,35 +32,32 @@ struct PathRequest {
     destination: String,
 }
 
-type Caller = Extension<Arc<Sandbox>>;
-type Unary = Result<Response, ConnectError>;
-
-async fn stat(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> Unary {
+async fn stat(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> UnaryResult {
     let request: PathRequest = connect::read_unary(&headers, body).await?;
     perform(&sandbox, &headers, FileOp::Stat { path: request.path }).await
 }
 
-async fn make_dir(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> Unary {
+async fn make_dir(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> UnaryResult {
     let request: PathRequest = connect::read_unary(&headers, body).await?;
     perform(&sandbox, &headers, FileOp::MakeDir { path: request.path }).await
 }
 
-async fn rename(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> Unary {
+async fn rename(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> UnaryResult {
     let request: PathRequest = connect::read_unary(&headers, body).await?;
     perform(&sandbox, &headers, FileOp::Move { source: request.source, destination: request.destination }).await
 }
 
-async fn list_dir(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> Unary {
+async fn list_dir(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> UnaryResult {
     let request: PathRequest = connect::read_unary(&headers, body).await?;
     perform(&sandbox, &headers, FileOp::List { path: request.path, depth: request.depth }).await
 }
 
-async fn remove(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> Unary {
+async fn remove(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> UnaryResult {
     let request: PathRequest = connect::read_unary(&headers, body).await?;
     perform(&sandbox, &headers, FileOp::Remove { path: request.path }).await
 }
 
-async fn perform(sandbox: &Sandbox, headers: &HeaderMap, op: FileOp) -> Unary {
+async fn perform(sandbox: &Sandbox, headers: &HeaderMap, op: FileOp) -> UnaryResult {
     #[derive(Serialize)]
     struct EntryResponse {
         entry: EntryInfo,
@@ -74,7 +69,7 @@ async fn perform(sandbox: &Sandbox, headers: &HeaderMap, op: FileOp) -> Unary {
     }
     #[derive(Serialize)]
     struct Empty {}
-    let user = super::acting_user(headers);
+    let user = acting_user(headers);
     match sandbox.file(&user, op).await? {
         (Reply::Entry(entry), _) => Ok(connect::unary(&EntryResponse { entry: *entry })),
         (Reply::Entries(entries), _) => Ok(connect::unary(&ListResponse { entries })),

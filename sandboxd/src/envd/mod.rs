@@ -1,7 +1,9 @@
-//! What answers inside a sandbox on port 49983: processes, file system, file contents. Knows one sandbox at a time.
+//! The daemon that answers for a sandbox on port 49983: processes, file system, file contents. Handles one sandbox per
+//! request.
 //!
 //! Source: E2B's `envd` 0.6.13 as its SDKs use it.
 
+mod caller;
 mod files;
 mod filesystem;
 mod process;
@@ -9,7 +11,6 @@ pub(crate) mod signature;
 mod watch;
 
 pub(crate) use self::files::FileQuery;
-pub(crate) use self::watch::Watcher;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,23 +20,20 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 use tower_http::cors::{Any, CorsLayer};
 use tower_http::decompression::RequestDecompressionLayer;
 
 use crate::control::error::ApiError;
 use crate::envd::signature::Operation;
-use crate::isolation::DEFAULT_USER;
-use crate::listen;
 use crate::sandbox::Sandbox;
 use crate::secret;
+use crate::visitors;
 
 /// The port of the daemon in a sandbox.
 pub(crate) const PORT: u16 = 49983;
 
-/// How long a browser may remember what it may send: two hours, as the daemon says.
+/// How long a browser may cache the permission to send a request: two hours, as in E2B's daemon.
 const CORS_AGE: std::time::Duration = std::time::Duration::from_hours(2);
 
 /// Routes of the daemon. Each request must carry its `Arc<Sandbox>` as an extension.
@@ -44,7 +42,7 @@ pub(crate) fn router() -> Router {
     let cors = CorsLayer::new().allow_origin(Any).allow_headers(Any).allow_methods(methods).max_age(CORS_AGE);
     let files = Router::new()
         .route("/files", get(files::download).post(files::upload))
-        // Bounded by the disk, as a file written from inside is.
+        // The disk limit bounds an upload, as it bounds files that are written from inside.
         .layer(DefaultBodyLimit::disable())
         .layer(RequestDecompressionLayer::new().no_br().no_deflate().no_zstd().pass_through_unaccepted(false));
     Router::new()
@@ -61,7 +59,7 @@ pub(crate) fn router() -> Router {
         .layer(cors)
 }
 
-/// Every route but file contents needs the sandbox's token; those take a signature as well.
+/// Every route except file contents needs the sandbox's token. File contents accept a signature too.
 async fn authenticate(Extension(sandbox): Extension<Arc<Sandbox>>, request: Request, next: Next) -> Response {
     let token = request.headers().get("x-access-token");
     let authentic = match token {
@@ -71,7 +69,7 @@ async fn authenticate(Extension(sandbox): Extension<Arc<Sandbox>>, request: Requ
     };
     if authentic {
         if token.is_some() || is_signed(&sandbox, &request) {
-            listen::introduce(request.extensions());
+            visitors::introduce(request.extensions());
         }
         return next.run(request).await;
     }
@@ -87,14 +85,4 @@ fn is_signed(sandbox: &Sandbox, request: &Request) -> bool {
 
 async fn envs(Extension(sandbox): Extension<Arc<Sandbox>>) -> Json<BTreeMap<String, String>> {
     Json(sandbox.environment())
-}
-
-/// The acting user: the name in Basic credentials, whose password is not looked at.
-fn acting_user(headers: &HeaderMap) -> String {
-    let basic = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Basic "));
-    let credentials = basic.and_then(|basic| String::from_utf8(STANDARD.decode(basic.trim()).ok()?).ok());
-    match credentials.as_deref().and_then(|text| text.split(':').next()) {
-        Some("") | None => DEFAULT_USER.to_owned(),
-        Some(name) => name.to_owned(),
-    }
 }

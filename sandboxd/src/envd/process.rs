@@ -3,7 +3,6 @@
 //! Source: field names and behaviour of E2B's `envd` 0.6.13. Does not touch descriptors.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -15,12 +14,13 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::HeaderMap;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::caller::{Caller, UnaryResult, acting_user};
 use crate::connect::{self, Code, ConnectError, Messages};
-use crate::process::{ProcessError, Selector};
 use crate::sandbox::Sandbox;
+use crate::sandbox::process::{ProcessError, Selector};
 use crate::wire::{ProcessSignal, Spawn, SpawnIo};
 
-/// Size of a terminal when a request asks for one without saying how large.
+/// The size of a terminal if a request names none.
 const DEFAULT_SIZE: (u16, u16) = (80, 24);
 
 /// Routes of the service.
@@ -60,7 +60,7 @@ struct ProcessConfig {
     cwd: Option<String>,
 }
 
-/// In proto3 JSON `null` is the same as an absent member.
+/// In proto3 JSON, `null` means the same as an absent member.
 fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
@@ -79,7 +79,7 @@ struct Size {
 }
 
 impl Size {
-    /// Cut to 16 bits, as the daemon does.
+    /// Cuts the size to 16 bits, as E2B's daemon does.
     #[expect(clippy::cast_possible_truncation, reason = "the protocol's own behaviour")]
     fn cut(&self) -> (u16, u16) {
         (self.cols as u16, self.rows as u16)
@@ -163,10 +163,7 @@ impl From<ProcessError> for ConnectError {
     }
 }
 
-type Caller = Extension<Arc<Sandbox>>;
-type Unary = Result<Response, ConnectError>;
-
-async fn list(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> Unary {
+async fn list(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> UnaryResult {
     #[derive(Deserialize)]
     struct ListRequest {}
     #[derive(Serialize)]
@@ -199,7 +196,7 @@ async fn start(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> Re
     start_stream(&sandbox, &headers, body).await.unwrap_or_else(ConnectError::into_stream)
 }
 
-async fn start_stream(sandbox: &Sandbox, headers: &HeaderMap, body: Body) -> Unary {
+async fn start_stream(sandbox: &Sandbox, headers: &HeaderMap, body: Body) -> UnaryResult {
     let timeout = connect::timeout(headers)?;
     let request: StartRequest = connect::read_stream_request(headers, body).await?;
     let config = request.process.unwrap_or_default();
@@ -212,7 +209,7 @@ async fn start_stream(sandbox: &Sandbox, headers: &HeaderMap, body: Body) -> Una
     };
     let own: Vec<(String, String)> = config.envs.into_iter().collect();
     let spawn = Spawn {
-        user: super::acting_user(headers),
+        user: acting_user(headers),
         cmd: config.cmd,
         args: config.args,
         envs: sandbox.environment().into_iter().chain(own.iter().cloned()).collect(),
@@ -227,14 +224,14 @@ async fn attach(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> R
     attach_stream(&sandbox, &headers, body).await.unwrap_or_else(ConnectError::into_stream)
 }
 
-async fn attach_stream(sandbox: &Sandbox, headers: &HeaderMap, body: Body) -> Unary {
+async fn attach_stream(sandbox: &Sandbox, headers: &HeaderMap, body: Body) -> UnaryResult {
     let timeout = connect::timeout(headers)?;
     let request: ProcessRequest = connect::read_stream_request(headers, body).await?;
     let subscription = sandbox.processes.connect(&selector(request.process)?).await?;
     Ok(connect::streaming(Body::new(subscription.into_body(connect::keepalive(headers), timeout))))
 }
 
-async fn update(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> Unary {
+async fn update(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> UnaryResult {
     let request: ProcessRequest = connect::read_unary(&headers, body).await?;
     let process = sandbox.processes.find(&selector(request.process)?)?;
     if let Some(size) = request.pty.and_then(|pty| pty.size) {
@@ -245,7 +242,7 @@ async fn update(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> U
     Ok(connect::unary(&Empty {}))
 }
 
-async fn send_input(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> Unary {
+async fn send_input(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> UnaryResult {
     let request: ProcessRequest = connect::read_unary(&headers, body).await?;
     write(&sandbox, &selector(request.process)?, request.input).await?;
     Ok(connect::unary(&Empty {}))
@@ -264,7 +261,7 @@ async fn write(sandbox: &Sandbox, selector: &Selector, input: Option<Input>) -> 
     Ok(process.write(terminal, &bytes).await?)
 }
 
-/// Base64 as proto3 JSON allows it: either alphabet, padded or not.
+/// Decodes base64 as proto3 JSON allows it: either alphabet, with or without padding.
 fn decode(mut encoded: String) -> Result<Vec<u8>, ConnectError> {
     const ENGINE: GeneralPurpose = GeneralPurpose::new(
         &alphabet::STANDARD,
@@ -303,7 +300,7 @@ async fn stream_input_to_the_end(sandbox: &Sandbox, headers: &HeaderMap, body: B
     Ok(())
 }
 
-async fn send_signal(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> Unary {
+async fn send_signal(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> UnaryResult {
     let request: ProcessRequest = connect::read_unary(&headers, body).await?;
     let signal = match &request.signal {
         Signal::Name(name) if name == "SIGNAL_SIGKILL" => ProcessSignal::Kill,
@@ -318,7 +315,7 @@ async fn send_signal(Extension(sandbox): Caller, headers: HeaderMap, body: Body)
     Ok(connect::unary(&Empty {}))
 }
 
-async fn close_stdin(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> Unary {
+async fn close_stdin(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> UnaryResult {
     let request: ProcessRequest = connect::read_unary(&headers, body).await?;
     sandbox.processes.find(&selector(request.process)?)?.close_stdin().await?;
     Ok(connect::unary(&Empty {}).into_response())

@@ -1,4 +1,4 @@
-//! Signed URLs for file contents. Knows how a signature is made and when it is over, and nothing of files.
+//! Signed URLs for file contents. Knows how a signature is made and when it expires, and nothing about files.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -60,7 +60,8 @@ fn sign(path: &str, operation: Operation, username: &str, token: &str, expiratio
 mod tests {
     use super::*;
 
-    /// Promise: signatures are those of the official SDKs (vector of their test suite), and time and operation count.
+    /// Promise: signatures match those of the official SDKs (a vector of their test suite), and both time and operation
+    /// count.
     #[test]
     fn agrees_with_the_sdks() {
         let token = "0tQG31xiMp0IOQfaz9dcwi72L1CPo8e0";

@@ -1,10 +1,11 @@
-//! Watching directories of a sandbox: `WatchDir` as a stream and the `CreateWatcher` family by polling.
+//! Watches directories of a sandbox: `WatchDir` as a stream, and the `CreateWatcher` family by polling.
 //!
-//! Source: E2B's `envd` 0.6.13. Only messages and queues; the events come from [`crate::watch`].
+//! Source: E2B's `envd` 0.6.13. Contains only messages and queues; the events come from
+//! [`crate::sandbox::directory_watch`].
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
 use axum::response::Response;
@@ -15,19 +16,19 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use super::caller::{Caller, UnaryResult, acting_user};
 use crate::connect::{self, Code, ConnectError, stream};
+use crate::lock::lock;
 use crate::sandbox::Sandbox;
+use crate::sandbox::directory_watch::{DirectoryWatch, WatchError};
+use crate::sandbox::watchers::{Change, ChangeKind, EventQueue, FilesystemEvent, MAX_WATCHERS, PolledWatcher};
 use crate::secret;
-use crate::watch::{Change, Kind, Watch, WatchError};
 use crate::wire::{EntryInfo, FileOp, Reply};
 
-/// Polled watchers of one sandbox.
-pub(crate) const MAX_WATCHERS: usize = 64;
-
-/// Events that wait for one polling client; beyond them the client is told of the loss.
+/// Events that wait for one polling client. If there are more, the client is told that events were lost.
 const MAX_PENDING: usize = 16_384;
 
-/// Routes of the watching half of `filesystem.Filesystem`.
+/// Routes of `filesystem.Filesystem` for watching.
 pub(super) fn routes() -> Router {
     Router::new()
         .route("/filesystem.Filesystem/WatchDir", post(watch_dir))
@@ -54,15 +55,6 @@ struct WatcherName {
     watcher_id: String,
 }
 
-#[derive(Debug, Serialize)]
-struct FilesystemEvent {
-    name: String,
-    #[serde(rename = "type")]
-    kind: Kind,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    entry: Option<Box<EntryInfo>>,
-}
-
 impl From<WatchError> for ConnectError {
     fn from(error: WatchError) -> Self {
         let code = match &error {
@@ -74,47 +66,25 @@ impl From<WatchError> for ConnectError {
     }
 }
 
-/// A watcher that a client polls. Dropping it ends its task.
-#[derive(Debug)]
-pub(crate) struct Watcher {
-    queue: Arc<Mutex<Queue>>,
-    stop: CancellationToken,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    events: VecDeque<FilesystemEvent>,
-    failure: Option<ConnectError>,
-}
-
-impl Drop for Watcher {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
-}
-
-type Caller = Extension<Arc<Sandbox>>;
-type Unary = Result<Response, ConnectError>;
-
 /// Turns changes into the events that a request asked for.
-struct Events {
+struct EventSource {
     sandbox: Arc<Sandbox>,
     user: String,
     request: WatchRequest,
-    watch: Watch,
+    watch: DirectoryWatch,
 }
 
-impl Events {
+impl EventSource {
     async fn begin(sandbox: Arc<Sandbox>, headers: &HeaderMap, request: WatchRequest) -> Result<Self, ConnectError> {
-        let user = super::acting_user(headers);
+        let user = acting_user(headers);
         let op = FileOp::OpenDir { path: request.path.clone(), allow_network_mounts: request.allow_network_mounts };
         let (_, root) = sandbox.file(&user, op).await?;
         let root = root.ok_or_else(|| ConnectError::new(Code::Internal, "the sandbox opened no directory"))?;
-        let watch = Watch::begin(sandbox.clone(), user.clone(), root, request.recursive).await?;
+        let watch = DirectoryWatch::begin(sandbox.clone(), user.clone(), root, request.recursive).await?;
         Ok(Self { sandbox, user, request, watch })
     }
 
-    /// The next event; cancelling it loses none.
+    /// The next event. Cancelling loses no event.
     async fn next(&mut self) -> Result<FilesystemEvent, WatchError> {
         let change = self.watch.next().await?;
         let entry = self.entry(&change).await;
@@ -123,7 +93,9 @@ impl Events {
     }
 
     async fn entry(&self, change: &Change) -> Option<Box<EntryInfo>> {
-        if !self.request.include_entry || !matches!(change.kind, Kind::Create | Kind::Write | Kind::Chmod) {
+        if !self.request.include_entry
+            || !matches!(change.kind, ChangeKind::Create | ChangeKind::Write | ChangeKind::Chmod)
+        {
             return None;
         }
         let path = Path::new(&self.request.path).join(&change.name).to_string_lossy().into_owned();
@@ -138,11 +110,11 @@ async fn watch_dir(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -
     watch_stream(sandbox, &headers, body).await.unwrap_or_else(ConnectError::into_stream)
 }
 
-async fn watch_stream(sandbox: Arc<Sandbox>, headers: &HeaderMap, body: Body) -> Unary {
+async fn watch_stream(sandbox: Arc<Sandbox>, headers: &HeaderMap, body: Body) -> UnaryResult {
     let timeout = connect::timeout(headers)?;
     let request: WatchRequest = connect::read_stream_request(headers, body).await?;
     let gone = sandbox.gone.clone();
-    let mut events = Events::begin(sandbox, headers, request).await?;
+    let mut events = EventSource::begin(sandbox, headers, request).await?;
     let start = connect::message(&serde_json::json!({ "start": {} }));
     let keepalive = connect::message(&serde_json::json!({ "keepalive": {} }));
     let (producer, stream) = stream::channel(start, keepalive);
@@ -173,19 +145,19 @@ async fn watch_stream(sandbox: Arc<Sandbox>, headers: &HeaderMap, body: Body) ->
     Ok(connect::streaming(Body::new(stream.into_body(connect::keepalive(headers), timeout))))
 }
 
-async fn create_watcher(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> Unary {
+async fn create_watcher(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> UnaryResult {
     let request: WatchRequest = connect::read_unary(&headers, body).await?;
-    let mut events = Events::begin(sandbox.clone(), &headers, request).await?;
-    let queue = Arc::new(Mutex::new(Queue::default()));
+    let mut events = EventSource::begin(sandbox.clone(), &headers, request).await?;
+    let queue = Arc::new(Mutex::new(EventQueue::default()));
     let stop = CancellationToken::new();
     let watcher_id = format!("w{}", secret::sandbox_id());
     {
-        let mut watchers = sandbox.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watchers = lock(&sandbox.watchers);
         if watchers.len() >= MAX_WATCHERS {
             let message = format!("the sandbox has {MAX_WATCHERS} watchers already: remove one first");
             return Err(ConnectError::new(Code::ResourceExhausted, message));
         }
-        watchers.insert(watcher_id.clone(), Watcher { queue: queue.clone(), stop: stop.clone() });
+        watchers.insert(watcher_id.clone(), PolledWatcher { queue: queue.clone(), stop: stop.clone() });
     }
     let gone = sandbox.gone.clone();
     tokio::spawn(async move {
@@ -195,7 +167,7 @@ async fn create_watcher(Extension(sandbox): Caller, headers: HeaderMap, body: Bo
                 () = gone.cancelled() => return,
                 event = events.next() => event,
             };
-            let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut queue = lock(&queue);
             match event {
                 Ok(_) if queue.events.len() >= MAX_PENDING => {
                     queue.events.clear();
@@ -217,16 +189,16 @@ fn no_watcher(id: &str) -> ConnectError {
     ConnectError::new(Code::NotFound, format!("watcher with id {id} not found"))
 }
 
-async fn get_watcher_events(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> Unary {
+async fn get_watcher_events(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> UnaryResult {
     #[derive(Serialize)]
     struct EventsResponse {
         #[serde(skip_serializing_if = "VecDeque::is_empty")]
         events: VecDeque<FilesystemEvent>,
     }
     let WatcherName { watcher_id } = connect::read_unary(&headers, body).await?;
-    let watchers = sandbox.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+    let watchers = lock(&sandbox.watchers);
     let watcher = watchers.get(&watcher_id).ok_or_else(|| no_watcher(&watcher_id))?;
-    let mut queue = watcher.queue.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut queue = lock(&watcher.queue);
     let events = std::mem::take(&mut queue.events);
     match &queue.failure {
         Some(failure) if events.is_empty() => Err(failure.clone()),
@@ -234,9 +206,9 @@ async fn get_watcher_events(Extension(sandbox): Caller, headers: HeaderMap, body
     }
 }
 
-async fn remove_watcher(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> Unary {
+async fn remove_watcher(Extension(sandbox): Caller, headers: HeaderMap, body: Body) -> UnaryResult {
     let WatcherName { watcher_id } = connect::read_unary(&headers, body).await?;
-    let mut watchers = sandbox.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut watchers = lock(&sandbox.watchers);
     watchers.remove(&watcher_id).ok_or_else(|| no_watcher(&watcher_id))?;
     Ok(connect::unary(&serde_json::json!({})))
 }

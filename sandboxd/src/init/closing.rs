@@ -1,8 +1,8 @@
 //! The orderly end of a sandbox that may mount: programs first, then the mounts, then the daemons behind them.
 //!
 //! A daemon stores what a program wrote when the program closes the file, or at the latest when the file system is
-//! unmounted. So programs end while the daemons still serve them. Knows a daemon by the device that it holds, and nothing
-//! of what it does. The sandbox is killed afterwards, whatever came of this.
+//! unmounted. So the programs end while the daemons still serve them. Recognises a daemon by the device that it holds
+//! open, and knows nothing about its work. The sandbox is killed afterwards, whatever the result.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -18,16 +18,16 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::isolation::FUSE;
 use crate::wire::{Failure, FailureKind};
 
-/// How long programs may take to end after SIGTERM: to save a file, not to finish their work.
+/// How long programs may take to end after SIGTERM: long enough to save a file, not to finish their work.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How often processes and mounts are looked at.
+/// How often processes and mounts are checked.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Ends all programs, unmounts, and waits for the daemons.
 ///
 /// # Errors
-/// When something of it was not done within that time, and what.
+/// What could not be done in time.
 pub(super) fn close(within: Duration) -> Result<(), Failure> {
     let begun = Instant::now();
     let end = begun + within;
@@ -40,19 +40,19 @@ pub(super) fn close(within: Duration) -> Result<(), Failure> {
     })
 }
 
-/// Asks every program to end, those too that start meanwhile, and kills what is left after the grace.
+/// Asks every program to end, including those that start in the meantime. Kills the rest after the grace period.
 fn end_programs(grace: Instant, end: Instant) -> Result<(), Failure> {
     let mut asked = HashSet::new();
     wait_while(end, || {
         let mut left = None;
         for program in processes().filter(|pid| !is_daemon(*pid)) {
             left = Some(format!("the program with pid {} did not end", program.as_raw_pid()));
-            // It may have ended by itself, which is all that is wanted.
+            // The program may have ended by itself, which is just as good.
             if Instant::now() >= grace {
                 let _ = kill_process(program, Signal::KILL);
             } else if asked.insert(program) {
                 let _ = kill_process(program, Signal::TERM);
-                // One that is stopped would sleep through it.
+                // A stopped program would not react to the signal.
                 let _ = kill_process(program, Signal::CONT);
             }
         }
@@ -60,7 +60,8 @@ fn end_programs(grace: Instant, end: Instant) -> Result<(), Failure> {
     })
 }
 
-/// Unmounts innermost file systems first. A busy one is tried again: a program's last files are being closed.
+/// Unmounts file systems, innermost first. A busy one is tried again: the kernel may still be closing a program's last
+/// files.
 fn unmount(end: Instant) -> Result<(), Failure> {
     wait_while(end, || {
         let mut left = None;
@@ -73,7 +74,7 @@ fn unmount(end: Instant) -> Result<(), Failure> {
     })
 }
 
-/// Looks again and again until nothing is `left`; what is at the end is the failure.
+/// Checks repeatedly until nothing is `left`. What is left at the end becomes the failure.
 fn wait_while(end: Instant, mut left: impl FnMut() -> Option<String>) -> Result<(), Failure> {
     while let Some(message) = left() {
         if Instant::now() >= end {
@@ -84,7 +85,7 @@ fn wait_while(end: Instant, mut left: impl FnMut() -> Option<String>) -> Result<
     Ok(())
 }
 
-/// The other processes of the sandbox that still run.
+/// The other running processes of the sandbox.
 fn processes() -> impl Iterator<Item = Pid> {
     let me = rustix::process::getpid();
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -93,7 +94,7 @@ fn processes() -> impl Iterator<Item = Pid> {
         .filter(move |pid| *pid != me && runs(*pid))
 }
 
-/// Whether it has not ended. One that its parent has not reaped yet has.
+/// Whether a process still runs. A zombie does not.
 fn runs(pid: Pid) -> bool {
     live_thread(pid).is_some()
 }
@@ -104,18 +105,18 @@ fn is_daemon(pid: Pid) -> bool {
     open.filter_map(|entry| fs::read_link(entry.path()).ok()).any(|file| file == Path::new(FUSE))
 }
 
-/// The directory of one of its threads that has not ended. The first thread may end before the others: by its own name
-/// the process then looks dead and shows no files.
+/// The `/proc` directory of a thread that has not ended. The first thread may end before the others. Then the process
+/// looks dead under its own pid and shows no files.
 fn live_thread(pid: Pid) -> Option<PathBuf> {
     let threads = fs::read_dir(format!("/proc/{}/task", pid.as_raw_pid())).into_iter().flatten().flatten();
     threads.map(|entry| entry.path()).find(|thread| {
         let stat = fs::read_to_string(thread.join("stat")).unwrap_or_default();
-        // The name before it is in parentheses and may hold any character.
+        // The name before this field is in parentheses and may contain any character.
         stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
     })
 }
 
-/// Where file systems in user space are mounted, in the order in which they were.
+/// The mount points of file systems in user space, in the order of mounting.
 fn fuse_mounts() -> Vec<PathBuf> {
     mounts_in(&fs::read("/proc/self/mountinfo").unwrap_or_default())
 }
@@ -124,14 +125,14 @@ fn mounts_in(mountinfo: &[u8]) -> Vec<PathBuf> {
     let mount = |line: &[u8]| {
         let mut fields = line.split(|byte| *byte == b' ');
         let path = fields.nth(4)?;
-        // Optional fields of any number stand before the dash.
+        // Any number of optional fields stand before the dash.
         let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
         (kind == b"fuse" || kind == b"fuseblk" || kind.starts_with(b"fuse.")).then(|| unescaped(path))
     };
     mountinfo.split(|byte| *byte == b'\n').filter_map(mount).collect()
 }
 
-/// The kernel writes white space and the backslash of a path as a backslash and three octal digits.
+/// Decodes a path: the kernel writes white space and backslashes as a backslash and three octal digits.
 fn unescaped(mut text: &[u8]) -> PathBuf {
     let mut path = Vec::with_capacity(text.len());
     while let Some((first, rest)) = text.split_first() {

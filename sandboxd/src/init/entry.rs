@@ -1,7 +1,7 @@
 //! Describes files as the API shows them.
 //!
-//! Everything is read through descriptors, so that one answer is about one file whatever happens to its path meanwhile.
-//! Decides nothing about rights: the calling thread has those of the acting user.
+//! Everything is read through descriptors. So one answer is about one file, whatever happens to its path in the
+//! meantime. Decides nothing about rights: the calling thread has those of the acting user.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -10,19 +10,19 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::fs::{FileType as Kind, OFlags, Stat, XattrFlags};
 
-use super::files::open_at;
+use super::open::open_at;
 use super::users::Names;
 use crate::wire::{EntryInfo, FileType};
 
 /// Extended attributes with this prefix are the metadata of a file.
 const METADATA_PREFIX: &str = "user.e2b.";
 
-/// Bytes of one metadata value or of the list of names, as read back.
+/// The largest size that is read back, in bytes: of one metadata value, and of the list of names.
 const MAX_METADATA: usize = 64 * 1024;
 
 /// Describes the entry `name` of a directory, which the API knows as `path`.
 ///
-/// As with E2B's daemon a link is described itself; only its type, mode and metadata are those of what it leads to.
+/// As with E2B's daemon, a link is described itself. Only its type, mode and metadata are those of its target.
 pub(super) fn describe(directory: impl AsFd, name: &OsStr, path: &str, names: &Names) -> io::Result<EntryInfo> {
     let own = open_at(&directory, name, OFlags::PATH | OFlags::NOFOLLOW)?;
     let found = rustix::fs::fstat(&own)?;
@@ -36,13 +36,13 @@ pub(super) fn describe(directory: impl AsFd, name: &OsStr, path: &str, names: &N
             (entry.kind, entry.mode, entry.metadata) = (leads_to.kind, leads_to.mode, leads_to.metadata);
             entry.symlink_target = Some(text(rustix::fs::readlink(in_proc(&target), Vec::new())?));
         }
-        // It leads nowhere, or where this user may not go.
+        // The link leads nowhere, or to a place that this user may not enter.
         Err(_) => entry.symlink_target = Some(text(rustix::fs::readlinkat(&own, "", Vec::new())?)),
     }
     Ok(entry)
 }
 
-/// Describes what is open, which the API knows as `path`.
+/// Describes an open file, which the API knows as `path`.
 pub(super) fn about(file: &OwnedFd, found: &Stat, path: &str, names: &Names) -> EntryInfo {
     let kind = kind_of(found);
     let name = path.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("/");
@@ -72,7 +72,7 @@ pub(super) fn kind_of(found: &Stat) -> Kind {
     Kind::from_raw_mode(found.st_mode)
 }
 
-/// Permissions as Go prints them, which is what clients of E2B see.
+/// Formats permissions as Go does. Clients of E2B see this form.
 fn permissions(kind: Kind, mode: u32) -> String {
     let mut text = String::new();
     for (set, letter) in [
@@ -99,7 +99,7 @@ fn permissions(kind: Kind, mode: u32) -> String {
     text
 }
 
-/// The path of an open file, for calls that take no descriptor that is open for nothing but its place.
+/// The path of an open file, for system calls that do not accept an `O_PATH` descriptor.
 fn in_proc(file: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
@@ -129,7 +129,7 @@ fn read_metadata(file: &OwnedFd) -> BTreeMap<String, String> {
     metadata
 }
 
-/// Gives an open file this metadata and no other.
+/// Replaces all metadata of an open file.
 pub(super) fn replace_metadata(file: &OwnedFd, metadata: &BTreeMap<String, String>) -> io::Result<()> {
     let mut list = vec![0_u8; MAX_METADATA];
     let length = rustix::fs::flistxattr(file, &mut list[..]).unwrap_or(0);

@@ -1,42 +1,33 @@
-//! The file operations of a sandbox, done inside it, with the rights of the acting user and no others.
+//! The file operations of a sandbox, done inside it, with exactly the rights of the acting user.
 //!
-//! The kernel resolves every path in the sandbox's own mounts. Each operation has a thread of its own, which becomes the
-//! acting user before it looks at the first path. So a link may lead wherever it likes, and be put there at any moment: the
-//! kernel allows no more than it would allow a program of that user. What was found is held open and worked on through its
-//! descriptor, so that an answer is about one file. File contents do not pass here: reading and writing return an open
+//! The kernel resolves every path in the sandbox's own mounts. Each operation has a thread of its own, which becomes
+//! the acting user before it looks at the first path. So a link may lead anywhere and may be placed at any moment: the
+//! kernel allows no more than it would allow a program of that user. Files are opened once and then used through their
+//! descriptors, so that an answer is about one file. File contents do not pass here: reading and writing return an open
 //! descriptor.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType as Kind, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, fstat};
+use rustix::fs::{FileType as Kind, Gid, OFlags, Stat, Uid, fstat};
 use rustix::io::Errno;
 
 use super::entry::{about, describe, kind_of, replace_metadata};
+use super::open::{LISTED, PLACE, beneath, children, make_directories, open, open_at, split};
+use super::remove::remove_all;
 use super::users::{self, Names, User};
 use crate::wire::{EntryInfo, Failure, FailureKind, FileOp, FileType, Reply};
 
-/// Entries of one directory listing: about 20 MB of JSON, under the bound of a frame.
+/// The largest number of entries in one listing: about 20 MB of JSON, below the bound of a frame.
 const MAX_ENTRIES: usize = 65_536;
 
-/// Entries that are looked at together when a directory is removed: what bounds the memory of it.
-const MAX_SWEEP: usize = 1024;
-
-/// Where the default user works: the working directory of the default template.
+/// The working directory of the default user and the default template.
 const WORKDIR: &str = "/home/user";
 
-/// How a directory is held that is only worked in.
-const PLACE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
-
-/// How a directory is opened whose entries are read.
-const LISTED: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
-
-/// Absolute, cleaned form of a path of the API: absolute, or with `~` or without relative to the user's home. An empty one
-/// is the default working directory, whoever acts.
+/// Makes a path of the API absolute and clean. A path that is not absolute, or begins with `~`, is relative to the
+/// user's home. An empty path means the default working directory, whoever acts.
 pub(super) fn resolve(path: &str, user: &User) -> String {
     let path = match path.strip_prefix('~') {
         _ if path.is_empty() => PathBuf::from(WORKDIR),
@@ -58,7 +49,8 @@ pub(super) fn resolve(path: &str, user: &User) -> String {
     clean.to_string_lossy().into_owned()
 }
 
-/// Does one operation as `user`; `beside` came with the request. The calling thread is that user afterwards, for good.
+/// Does one operation as `user`. `beside` is the descriptor that came with the request. The calling thread keeps the
+/// rights of that user for good.
 pub(super) fn perform(user: &str, op: FileOp, beside: Option<OwnedFd>) -> Result<(Reply, Option<OwnedFd>), Failure> {
     let user = users::find(user)?;
     users::assume(&user).map_err(|error| Failure {
@@ -76,27 +68,6 @@ pub(super) fn perform(user: &str, op: FileOp, beside: Option<OwnedFd>) -> Result
         FileOp::Write { path, metadata } => open_for_writing(&at(&path), &user, &metadata),
         FileOp::OpenDir { path, allow_network_mounts } => open_directory(&at(&path), allow_network_mounts),
         FileOp::OpenBelow { path } => open_below(beside, &path),
-    }
-}
-
-/// Opens a path as a program of the user would. Only the links by which `/proc` leads to open files and foreign roots are
-/// refused: to this process they show what others have open.
-fn open(path: &str, how: OFlags) -> io::Result<OwnedFd> {
-    open_at(CWD, OsStr::new(path), how)
-}
-
-/// The same from a directory on.
-pub(super) fn open_at(directory: impl AsFd, path: &OsStr, how: OFlags) -> io::Result<OwnedFd> {
-    let mode = if how.contains(OFlags::CREATE) { Mode::from_raw_mode(0o666) } else { Mode::empty() };
-    Ok(rustix::fs::openat2(directory, path, how | OFlags::CLOEXEC, mode, ResolveFlags::NO_MAGICLINKS)?)
-}
-
-/// The directory that a path is in, and its name there.
-fn split(path: &str) -> (&str, &OsStr) {
-    match path.rsplit_once('/') {
-        Some((_, "")) | None => ("/", OsStr::new(".")),
-        Some(("", name)) => ("/", OsStr::new(name)),
-        Some((parent, name)) => (parent, OsStr::new(name)),
     }
 }
 
@@ -118,47 +89,24 @@ fn make_dir(path: &str) -> Result<Reply, Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failure(&error, "make the directory", path)),
     }
-    make_directories(path)?;
+    make_directories(path).map_err(|error| failure(&error, "make the directory", path))?;
     stat(path)
 }
 
-/// Opens a directory and makes what is missing on the way to it.
-fn make_directories(path: &str) -> Result<OwnedFd, Failure> {
-    let made = match open(path, PLACE) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => open("/", PLACE).and_then(|mut here| {
-            for name in path.split('/').filter(|name| !name.is_empty()).map(OsStr::new) {
-                here = match open_at(&here, name, PLACE) {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        match rustix::fs::mkdirat(&here, name, Mode::from_raw_mode(0o777)) {
-                            // Somebody else was faster.
-                            Ok(()) | Err(Errno::EXIST) => open_at(&here, name, PLACE)?,
-                            Err(error) => return Err(error.into()),
-                        }
-                    }
-                    opened => opened?,
-                };
-            }
-            Ok(here)
-        }),
-        opened => opened,
-    };
-    made.map_err(|error| failure(&error, "make the directory", path))
-}
-
 fn rename(source: &str, destination: &str) -> Result<Reply, Failure> {
-    let fail = |error: io::Error| failure(&error, "move", source);
+    let move_failure = |error: io::Error| failure(&error, "move", source);
     let ((from, old), (to, new)) = (split(source), split(destination));
-    let from = open(from, PLACE).map_err(fail)?;
-    // Before directories are made for nothing.
-    open_at(&from, old, OFlags::PATH | OFlags::NOFOLLOW).map_err(fail)?;
-    let to = make_directories(to)?;
-    rustix::fs::renameat(&from, old, &to, new).map_err(|errno| fail(errno.into()))?;
+    let from = open(from, PLACE).map_err(move_failure)?;
+    // Checks the source before it creates directories.
+    open_at(&from, old, OFlags::PATH | OFlags::NOFOLLOW).map_err(move_failure)?;
+    let to = make_directories(to).map_err(|error| failure(&error, "make the directory", to))?;
+    rustix::fs::renameat(&from, old, &to, new).map_err(|errno| move_failure(errno.into()))?;
     let entry = describe(&to, new, destination, &Names::load());
     Ok(Reply::Entry(Box::new(entry.map_err(|error| failure(&error, "stat", destination))?)))
 }
 
-/// Lists in the order of names, each directory before its content. Links are not followed, and what lies in a directory
-/// that the user may not read is not told.
+/// Lists a directory in the order of names, each directory before its content. Does not follow links. Leaves out what
+/// lies in directories that the user may not read.
 fn list(path: &str, depth: u32) -> Result<Reply, Failure> {
     let root = match open(path, LISTED) {
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
@@ -167,7 +115,8 @@ fn list(path: &str, depth: u32) -> Result<Reply, Failure> {
         opened => opened.map_err(|error| failure(&error, "list", path))?,
     };
     let (names, mut entries) = (Names::load(), Vec::new());
-    // What was found and is yet to be told, the next one last, with how much deeper it is listed.
+    // Entries that were found and not yet listed, the next one last. The number says how many levels below each are
+    // listed.
     let mut found: Vec<(PathBuf, EntryInfo, u32)> = Vec::new();
     let mut next = Some((PathBuf::new(), depth.max(1)));
     while let Some((below, depth)) = next.take() {
@@ -179,7 +128,7 @@ fn list(path: &str, depth: u32) -> Result<Reply, Failure> {
                 for name in children.into_iter().rev() {
                     let below = below.join(&name);
                     let shown = Path::new(path).join(&below).to_string_lossy().into_owned();
-                    // One that vanished since is no error of the listing.
+                    // An entry that vanished in the meantime is no error of the listing.
                     if let Ok(entry) = describe(&directory, &name, &shown, &names) {
                         found.push((below, entry, depth - 1));
                     }
@@ -210,122 +159,17 @@ fn list(path: &str, depth: u32) -> Result<Reply, Failure> {
     Ok(Reply::Entries(entries))
 }
 
-/// Names in a directory, `most` at most.
-fn children(directory: &OwnedFd, most: usize) -> Result<Vec<OsString>, Errno> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(directory)? {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if !matches!(name, b"." | b"..") {
-            names.push(OsString::from_vec(name.to_vec()));
-        }
-        if names.len() == most {
-            break;
-        }
-    }
-    Ok(names)
-}
-
-/// Opens a directory below another one, by no link.
-fn beneath(directory: &OwnedFd, path: &Path) -> io::Result<OwnedFd> {
-    let how = LISTED | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let within = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    Ok(rustix::fs::openat2(directory, path, how, Mode::empty(), within)?)
-}
-
 fn remove(path: &str) -> Result<Reply, Failure> {
     let (parent, name) = split(path);
-    let removed = open(parent, PLACE).and_then(|parent| match remove_one(&parent, name)? {
-        true => Ok(()),
-        false => remove_tree(&parent, name),
-    });
+    let removed = open(parent, PLACE).and_then(|parent| remove_all(&parent, name));
     match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failure(&error, "remove", path)),
         _ => Ok(Reply::Done),
     }
 }
 
-/// Removes what can be removed in one call; whether that was all of it.
-fn remove_one(parent: &OwnedFd, name: &OsStr) -> Result<bool, Errno> {
-    let removed = match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
-        Err(Errno::ISDIR) => rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR),
-        other => other,
-    };
-    match removed {
-        Ok(()) | Err(Errno::NOENT) => Ok(true),
-        Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// A directory that is being emptied.
-struct Level {
-    /// In the one above.
-    name: OsString,
-    /// Which one that is.
-    above: (u64, u64),
-    sweep: Sweep,
-}
-
-/// What is left in a directory after what could be removed at once.
-struct Sweep {
-    directories: Vec<OsString>,
-    /// Whether there was no more in it.
-    whole: bool,
-}
-
-impl Sweep {
-    fn of(directory: &OwnedFd) -> Result<Self, Errno> {
-        let mut directories = children(directory, MAX_SWEEP)?;
-        let whole = directories.len() < MAX_SWEEP;
-        let mut failed = None;
-        directories.retain(|child| match remove_one(directory, child) {
-            Ok(all) => !all,
-            Err(error) => {
-                failed.get_or_insert(error);
-                false
-            }
-        });
-        failed.map_or(Ok(Self { directories, whole }), Err)
-    }
-}
-
-/// Removes a directory of any depth with a few descriptors. Who moves directories meanwhile cannot lead it to another one:
-/// on the way up each has to be the one that it came through.
-fn remove_tree(parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
-    let which = |directory: &OwnedFd| fstat(directory).map(|found| (found.st_dev, found.st_ino));
-    let mut here = beneath(parent, Path::new(name))?;
-    let mut levels = vec![Level { name: name.to_owned(), above: which(parent)?, sweep: Sweep::of(&here)? }];
-    while let Some(level) = levels.last_mut() {
-        if let Some(child) = level.sweep.directories.pop() {
-            let above = which(&here)?;
-            here = beneath(&here, Path::new(&child))?;
-            levels.push(Level { name: child, above, sweep: Sweep::of(&here)? });
-            continue;
-        }
-        let up = match levels.len() {
-            1 => parent.try_clone()?,
-            _ => rustix::fs::openat(&here, "..", LISTED | OFlags::CLOEXEC, Mode::empty())?,
-        };
-        let level = levels.last_mut().expect("there is one");
-        if which(&up)? != level.above {
-            return Err(io::Error::other("a directory in it was moved away meanwhile"));
-        }
-        if remove_one(&up, &level.name)? {
-            here = up;
-            levels.pop();
-        } else if level.sweep.whole {
-            // Somebody fills it as fast as it is emptied.
-            return Err(Errno::NOTEMPTY.into());
-        } else {
-            level.sweep = Sweep::of(&here)?;
-        }
-    }
-    Ok(())
-}
-
 fn open_for_reading(path: &str) -> Result<(Reply, Option<OwnedFd>), Failure> {
-    // NONBLOCK: a named pipe must not hold the thread.
+    // Without NONBLOCK, a named pipe would block the thread.
     let file = open(path, OFlags::RDONLY | OFlags::NONBLOCK).map_err(|error| failure(&error, "read", path))?;
     let found = regular(&file, "read", path)?;
     Ok((Reply::Entry(Box::new(about(&file, &found, path, &Names::load()))), Some(file)))
@@ -336,18 +180,18 @@ fn open_for_writing(
     user: &User,
     metadata: &BTreeMap<String, String>,
 ) -> Result<(Reply, Option<OwnedFd>), Failure> {
-    let fail = |error: io::Error| failure(&error, "write", path);
+    let write_failure = |error: io::Error| failure(&error, "write", path);
     let (parent, name) = split(path);
-    let parent = make_directories(parent)?;
+    let parent = make_directories(parent).map_err(|error| failure(&error, "make the directory", parent))?;
     let how = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NONBLOCK;
-    let file = open_at(&parent, name, how).map_err(fail)?;
+    let file = open_at(&parent, name, how).map_err(write_failure)?;
     let found = regular(&file, "write", path)?;
     if users::are_several() && found.st_uid != user.uid {
-        // What is written becomes the writer's, as with E2B, where he may take it: only root may.
+        // As with E2B, the file becomes the writer's if the writer may take it. Only root may.
         let _ = rustix::fs::fchown(&file, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)));
     }
     replace_metadata(&file, metadata).map_err(|error| failure(&error, "set the metadata of", path))?;
-    let found = fstat(&file).map_err(|errno| fail(errno.into()))?;
+    let found = fstat(&file).map_err(|errno| write_failure(errno.into()))?;
     Ok((Reply::Entry(Box::new(about(&file, &found, path, &Names::load()))), Some(file)))
 }
 
@@ -370,13 +214,14 @@ fn open_below(directory: Option<OwnedFd>, path: &str) -> Result<(Reply, Option<O
     Ok((Reply::Done, Some(opened)))
 }
 
-/// Opens the directory that a program of this user begins in. For the calling thread as [`perform`].
+/// Opens the working directory of a program of this user. Like [`perform`], this changes the rights of the calling
+/// thread for good.
 pub(super) fn open_working_directory(path: &str, user: &User) -> io::Result<OwnedFd> {
     users::assume(user)?;
     open(path, PLACE)
 }
 
-/// Whether a file lies on NFS, SMB or FUSE, where changes made elsewhere cause no event.
+/// Whether a file is on NFS, SMB or FUSE. Changes that are made elsewhere cause no events there.
 fn on_network_mount(file: &OwnedFd) -> bool {
     const NFS: i64 = 0x6969;
     const SMB: i64 = 0x517b;

@@ -1,8 +1,8 @@
 //! The system calls that no process of a sandbox may make.
 //!
-//! They reach what is not held apart between sandboxes, or much of the kernel for little use. The list says what is refused,
-//! not what is allowed: programs that people bring must go on working, and they expect the errors that a container gives them.
-//! Does not know who asks; root in a sandbox is refused the same.
+//! They reach parts of the kernel that sandboxes share, or expose much of the kernel for little use. The list names
+//! what is refused, not what is allowed. People bring their own programs, and these must go on working with the errors
+//! that they know from containers. Does not know who calls: the same is refused to root in a sandbox.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,9 +12,9 @@ use seccompiler::SeccompCmpArgLen::Dword;
 use seccompiler::SeccompCmpOp::{Eq, MaskedEq};
 use seccompiler::{BpfProgram, SeccompAction, SeccompCondition, SeccompFilter, SeccompRule, TargetArch};
 
-/// What programs have another way for when the kernel is too old for it: they must hear that it is.
+/// System calls that programs can replace if the kernel is too old for them. They fail as in an old kernel.
 ///
-/// The flags of `clone3` lie in memory, where a filter cannot see them; the C library then uses `clone`.
+/// The flags of `clone3` are in memory, where a filter cannot see them. The C library then uses `clone`.
 const UNKNOWN: &[libc::c_long] =
     &[libc::SYS_clone3, libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
 
@@ -23,11 +23,11 @@ const FORBIDDEN: &[libc::c_long] = &[
     libc::SYS_add_key,
     libc::SYS_keyctl,
     libc::SYS_request_key,
-    // Much of the kernel for few programs.
+    // They expose much of the kernel for few programs.
     libc::SYS_bpf,
     libc::SYS_perf_event_open,
     libc::SYS_userfaultfd,
-    // The machine's own.
+    // They are the machine's own business.
     libc::SYS_acct,
     libc::SYS_clock_settime,
     libc::SYS_delete_module,
@@ -42,7 +42,7 @@ const FORBIDDEN: &[libc::c_long] = &[
     libc::SYS_swapoff,
     libc::SYS_swapon,
     libc::SYS_syslog,
-    // Other namespaces; see also `conditional`.
+    // They enter other namespaces; see also `conditional`.
     libc::SYS_pivot_root,
     libc::SYS_setns,
 ];
@@ -59,7 +59,7 @@ const MOUNTS: &[libc::c_long] = &[
     libc::SYS_umount2,
 ];
 
-/// Every kind of namespace: in one of its own a process has all capabilities.
+/// Every kind of namespace. In a new one, a process has all capabilities.
 const NAMESPACES: &[libc::c_int] = &[
     libc::CLONE_NEWCGROUP,
     libc::CLONE_NEWIPC,
@@ -70,22 +70,22 @@ const NAMESPACES: &[libc::c_int] = &[
     libc::CLONE_NEWUTS,
 ];
 
-/// Families of sockets that no network namespace holds apart: VSOCK reaches the machine's own host.
+/// Socket families that network namespaces do not separate. VSOCK reaches the hypervisor of the machine.
 const FAMILIES: &[libc::c_int] = &[libc::AF_ALG, libc::AF_VSOCK];
 
-/// Types for somebody else on a terminal that both have.
+/// Requests that type into a terminal which another process uses too.
 const TERMINAL_REQUESTS: &[libc::Ioctl] = &[libc::TIOCSTI, libc::TIOCLINUX];
 
-/// Marks the system calls of the x32 interface, which a filter for `x86_64` sees, too.
+/// Marks system calls of the x32 interface. A filter for `x86_64` sees them too.
 const X32: i64 = 0x4000_0000;
 
-/// In the x32 interface this one has a number of its own.
+/// The x32 interface has its own number for this call.
 const X32_IOCTL: i64 = X32 | 514;
 
-/// Installs the filter for this process and all that it starts. There must be one thread.
+/// Installs the filter for this process and everything that it starts. The process must have one thread.
 ///
 /// # Errors
-/// When the kernel has no filters.
+/// If the kernel does not support filters.
 pub(super) fn install(may_mount: bool) -> io::Result<()> {
     for program in programs(may_mount).map_err(io::Error::other)? {
         seccompiler::apply_filter(&program).map_err(io::Error::other)?;
@@ -106,7 +106,7 @@ fn programs(may_mount: bool) -> Result<[BpfProgram; 2], seccompiler::BackendErro
     Ok([build(unknown, Errno::NOSYS)?, build(forbidden, Errno::PERM)?])
 }
 
-/// What is forbidden with some arguments only.
+/// The system calls that are forbidden only with some arguments.
 fn conditional() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError> {
     let any = |argument: u8, values: Vec<(u64, bool)>| -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
         let rule = |(value, among_flags): (u64, bool)| {

@@ -1,8 +1,8 @@
 //! The first process of a sandbox: it starts processes, reaps them, and opens files for the server outside.
 //!
-//! It is this very binary, executed again inside the namespaces that `bwrap` made, with a socket to the server as its
-//! standard input. It only ever hands out descriptors and results; no terminal byte and no file byte passes through it. It
-//! does not know HTTP, leases, or who asks.
+//! It is this same binary, executed again inside the namespaces that `bwrap` made. Its standard input is a socket to
+//! the server. It only hands out descriptors and results; no byte of a terminal or a file passes through it. It does
+//! not know HTTP, leases, or who asks.
 //!
 //! A program that embeds sandboxd must call [`main`] when its first argument is [`ARGUMENT`], before it starts a thread or
 //! an async runtime:
@@ -13,62 +13,43 @@
 //! }
 //! ```
 //!
-//! The init ends when the server closes the socket or dies, and with it, being process 1 of its namespace, every process of
-//! the sandbox.
+//! The init ends when the server closes the socket or dies. Because it is process 1 of its namespace, every process of
+//! the sandbox then ends too.
 
 mod closing;
 mod entry;
 mod files;
 mod filter;
 mod harden;
+pub(crate) mod invocation;
 mod namespace;
 mod network;
+mod open;
+mod remove;
 mod spawn;
 mod users;
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+pub use self::invocation::ARGUMENT;
+use self::invocation::{OOM_SCORE_ADJUSTMENT, OWN_NETWORK, Setup};
+use crate::chore::Chore;
+use crate::lock::lock;
+use crate::wire::{
+    self, ExitStatus, Failure, FailureKind, FromInit, Inbox, ProcessSignal, Reply, ToInit, WireError, into_errno,
+};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitOptions};
-use serde::{Deserialize, Serialize};
 
-use crate::chore::Chore;
-use crate::wire::{self, ExitStatus, Failure, FailureKind, FromInit, Inbox, ProcessSignal, Reply, ToInit, WireError};
-
-/// The hidden first argument that turns the embedding binary into the init of a sandbox.
-pub const ARGUMENT: &str = "sandboxd-init";
-
-/// How an init is set up, as the JSON of its second argument. Nothing of it is secret.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Setup {
-    /// Whether the sandbox may mount file systems in user space.
-    pub(crate) may_mount: bool,
-    /// Uid and gid of the only user inside, where the server cannot give it several.
-    pub(crate) only_user: Option<u32>,
-    /// Most bytes of one file.
-    pub(crate) file_bytes: u64,
-    /// Most processes, where no cgroup counts them.
-    pub(crate) processes: Option<u64>,
-    /// Most bytes of memory of one process, where no cgroup counts that of all.
-    pub(crate) data_bytes: Option<u64>,
-}
-
-/// The second argument of the process that makes a network namespace. The third is the ports to listen on there, with commas
-/// between them; it becomes the program that follows.
-pub(crate) const OWN_NETWORK: &str = "own-network";
-
-/// `oom_score_adj` of a sandbox's processes: the kernel takes them before the server.
-pub(crate) const OOM_SCORE_ADJUSTMENT: &str = "100";
-
-/// Runs the init until the server goes away, or a chore of the server; never returns.
+/// Runs the init until the server goes away, or runs a chore of the server. Never returns.
 pub fn main() -> ! {
     if let Some(chore) = Chore::from_arguments(std::env::args_os().skip(2)) {
         std::process::exit(i32::from(!chore.run()));
@@ -83,19 +64,19 @@ pub fn main() -> ! {
 fn run() -> Result<(), WireError> {
     if std::env::args_os().nth(2).is_some_and(|kind| kind == OWN_NETWORK) {
         return network::enter(std::env::args_os().skip(3)).map_err(|error| {
-            // The server reads it here, as it reads what `bwrap` complains about.
+            // The server reads this, as it reads the errors of `bwrap`.
             eprintln!("{error}");
             into_errno(error).into()
         });
     }
     let argument = std::env::args().nth(2).unwrap_or_default();
     let setup: Setup = serde_json::from_str(&argument).map_err(|_| WireError::from(Errno::INVAL))?;
-    if let Err(failed) = harden::all(&setup) {
-        // The server reads it here, as it reads what `bwrap` complains about.
-        eprintln!("{failed}");
-        return Err(into_errno(failed.error).into());
+    if let Err(error) = harden::all(&setup) {
+        // The server reads this, as it reads the errors of `bwrap`.
+        eprintln!("{error}");
+        return Err(into_errno(error.error).into());
     }
-    // A process of the same user must not reach into the init and its socket.
+    // Keeps processes of the same user out of the init's memory and away from its socket.
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJUSTMENT);
     rustix::process::umask(Mode::from_raw_mode(0o022));
@@ -130,7 +111,7 @@ fn run() -> Result<(), WireError> {
     }
 }
 
-/// Closes what the server itself inherited from whoever started it: a descriptor of the host would be a way out.
+/// Closes the descriptors that the server itself inherited. A descriptor of the host would be a way out of the sandbox.
 fn close_inherited() -> Result<(), Errno> {
     let open = std::fs::read_dir("/proc/self/fd").map_err(into_errno)?;
     let open: Vec<i32> = open
@@ -139,7 +120,7 @@ fn close_inherited() -> Result<(), Errno> {
         .filter(|descriptor| *descriptor > 2)
         .collect();
     for descriptor in open {
-        // The one that the directory was read with is closed already.
+        // The descriptor that the directory was read with is already closed.
         if std::fs::symlink_metadata(format!("/proc/self/fd/{descriptor}")).is_ok() {
             // SAFETY: it is open, and this process, which has opened none that it keeps yet, does not use it.
             unsafe { rustix::io::close(descriptor) };
@@ -156,7 +137,7 @@ fn signal_descriptor() -> Result<SignalFd, Errno> {
         .map_err(|errno| Errno::from_raw_os_error(errno as i32))
 }
 
-/// Moves the socket away from descriptor 0 and lets go of the server's standard output and error.
+/// Moves the socket away from descriptor 0 and releases the server's standard output and error.
 fn take_socket() -> Result<OwnedFd, Errno> {
     let socket = std::io::stdin().as_fd().try_clone_to_owned().map_err(into_errno)?;
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
@@ -164,10 +145,6 @@ fn take_socket() -> Result<OwnedFd, Errno> {
     rustix::stdio::dup2_stdout(&null)?;
     rustix::stdio::dup2_stderr(&null)?;
     Ok(socket)
-}
-
-pub(crate) fn into_errno(error: std::io::Error) -> Errno {
-    Errno::from_io_error(&error).unwrap_or(Errno::IO)
 }
 
 struct Init {
@@ -187,7 +164,7 @@ impl Init {
                 Err(failure) => self.outbox.send(&FromInit::Reply { id, result: Err(failure) }, &[]),
             },
             ToInit::Signal { pid, signal } => {
-                // An unreaped child keeps its pid, so this cannot hit a stranger.
+                // A child keeps its pid until it is reaped, so this cannot hit another process.
                 if self.children.contains(&pid)
                     && let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw)
                 {
@@ -206,8 +183,8 @@ impl Init {
         }
     }
 
-    /// Works in a thread of its own, because a file system in user space may block for ever, and because the work may change
-    /// whose thread it is. The server bounds their number.
+    /// Does the work in a thread of its own. A file system in user space may block for ever, and the work may change
+    /// the user of its thread. The server limits the number of such threads.
     fn answer_later(
         &self,
         id: u64,
@@ -238,7 +215,7 @@ impl Init {
         Ok(())
     }
 
-    /// Reaps every ended process: our children, and orphans that became ours because we are process 1.
+    /// Reaps every ended process: own children, and orphans, which become children of process 1.
     fn reap(&mut self) -> Result<(), WireError> {
         loop {
             match rustix::process::wait(WaitOptions::NOHANG) {
@@ -261,7 +238,7 @@ impl Init {
     }
 }
 
-/// The sending end, shared by the loop and the threads that work on files.
+/// The sending end of the socket, shared by the main loop and the threads.
 #[derive(Clone)]
 struct Outbox {
     socket: Arc<Mutex<OwnedFd>>,
@@ -270,7 +247,7 @@ struct Outbox {
 impl Outbox {
     fn send(&self, message: &FromInit, descriptors: &[BorrowedFd<'_>]) -> Result<(), WireError> {
         let frame = wire::encode(message, descriptors.len())?;
-        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let socket = lock(&self.socket);
         let mut sent = 0;
         while sent < frame.len() {
             let beside = if sent == 0 { descriptors } else { &[] };

@@ -1,9 +1,10 @@
-//! A user namespace and a mount namespace of its own for each sandbox, below those that `bwrap` made.
+//! A user namespace and a mount namespace for each sandbox, inside those that `bwrap` made.
 //!
-//! The kernel counts what one user may have, such as inotify instances, per user namespace, too. And it holds on to every
-//! mount that was there before, and to its flags (mount_namespaces(7), "Restrictions"): who may mount inside can make and take
-//! away new ones only; with `CAP_SYS_ADMIN` in the namespace that `bwrap` made, it could make the host's directories writable
-//! again. Owns that step and the capabilities after it. Knows nothing of file systems.
+//! There are two reasons. The kernel counts some limits, such as that of inotify instances, per user namespace. And the
+//! kernel protects every mount that existed before, and its flags (mount_namespaces(7), "Restrictions"). So a sandbox
+//! that may mount can add and remove only its own mounts. With `CAP_SYS_ADMIN` in the namespace that `bwrap` made, it
+//! could make the host's directories writable again. Owns this step and the capabilities after it. Knows nothing of
+//! file systems.
 
 use std::fs;
 use std::io;
@@ -15,18 +16,18 @@ use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, WaitOptions};
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 
-use super::Setup;
+use super::invocation::Setup;
 use crate::isolation::CAPABILITIES;
 
-/// Moves this process into new namespaces, where it and its children have [`CAPABILITIES`] and may mount if the setup says
-/// so. Must come before the first thread.
+/// Moves this process into new namespaces. There, it and its children have [`CAPABILITIES`], and may mount if the setup
+/// says so. Must run before the first thread starts.
 ///
 /// # Errors
-/// Those of the kernel, mostly because the host allows no user namespaces.
+/// Errors of the kernel. The usual cause is that the host allows no user namespaces.
 pub(super) fn enter(setup: &Setup) -> io::Result<()> {
     let me = rustix::process::getpid();
     let (wait, go) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-    // Users are mapped from outside: who is inside may map only itself.
+    // The users are mapped from outside, because a process inside may map only itself.
     // SAFETY: this process has one thread, so the child may do anything.
     let helper = match unsafe { nix::unistd::fork() }? {
         ForkResult::Child => {
@@ -60,8 +61,8 @@ pub(super) fn enter(setup: &Setup) -> io::Result<()> {
     }
 }
 
-/// Once `wait` has a byte, gives the process `inside` its users; nothing when it never has. They are those that this
-/// process has, or one alone, whoever this process is.
+/// Waits for a byte on `wait`, then maps the users of the process `inside`. Does nothing if the byte never comes. The
+/// users are those of this process, or only one.
 fn map_users(wait: &OwnedFd, inside: Pid, only: Option<u32>) -> io::Result<()> {
     if rustix::io::read(wait, &mut [0])? == 0 {
         return Ok(());
@@ -76,7 +77,7 @@ fn map_users(wait: &OwnedFd, inside: Pid, only: Option<u32>) -> io::Result<()> {
     Ok(())
 }
 
-/// The map with which a namespace below one with the map `own` has the same ids.
+/// The map that gives a nested namespace the same ids as the namespace with the map `own`.
 fn same(own: &str) -> String {
     let line = |line: &str| {
         let mut numbers = line.split_whitespace();
@@ -86,7 +87,7 @@ fn same(own: &str) -> String {
     own.lines().filter_map(line).collect()
 }
 
-/// A new user namespace begins with all capabilities; most are of no use in it but to attack the kernel.
+/// A new user namespace starts with all capabilities. Most of them only help to attack the kernel.
 fn drop_capabilities(may_mount: bool) -> io::Result<()> {
     let mut inside = CAPABILITIES
         .iter()
@@ -95,12 +96,13 @@ fn drop_capabilities(may_mount: bool) -> io::Result<()> {
     inside.set(CapabilitySet::SYS_ADMIN, may_mount);
     for capability in CapabilitySet::all().difference(inside).iter() {
         match rustix::thread::remove_capability_from_bounding_set(capability) {
-            // An older kernel does not have it.
+            // An older kernel does not know this capability.
             Ok(()) | Err(Errno::INVAL) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    // The init itself must see who holds the device, whoever it runs as. Its children lose it when they become a program.
+    // The init must see which processes hold the FUSE device, whoever they run as. Its children lose this capability
+    // when they execute a program.
     let own = if may_mount {
         inside | CapabilitySet::SYS_PTRACE
     } else if rustix::process::geteuid().is_root() {

@@ -1,8 +1,9 @@
-//! The network namespace of a sandbox, made before the walls around it.
+//! The network namespace of a sandbox. It is made before `bwrap` runs.
 //!
-//! Owns the namespace, its loopback, the sockets that listen there for the server, and the list of addresses that nothing
-//! inside can send to. Those are rules that the kernel asks before any route, so a route that comes later opens nothing, and
-//! nobody inside has the right to change them. Of what leads out of the namespace it knows the addresses only.
+//! Owns the namespace, its loopback, the sockets that listen there for the server, and the list of addresses that
+//! nobody inside can reach. That list is a set of rules that the kernel applies before any route. So a later route
+//! opens nothing, and nobody inside has the right to change the rules. Of slirp4netns, which leads out of the
+//! namespace, it knows only the addresses.
 
 use std::ffi::OsString;
 use std::fs;
@@ -25,7 +26,7 @@ use crate::wire::{self, FromNetwork, WireError};
 /// The first device of every namespace.
 const LOOPBACK: u32 = 1;
 
-/// Of the kernel's `linux/rtnetlink.h`, `linux/fib_rules.h`, `linux/netlink.h` and `linux/if.h`.
+/// Constants of the kernel's `linux/rtnetlink.h`, `linux/fib_rules.h`, `linux/netlink.h` and `linux/if.h`.
 const RTM_SETLINK: u16 = 19;
 const RTM_NEWRULE: u16 = 32;
 const FRA_DST: u16 = 1;
@@ -43,51 +44,54 @@ const AF_INET6: u8 = 10;
 /// Bytes of `struct nlmsghdr`.
 const HEADER: usize = 16;
 
-/// The rule of the kernel that leads to a namespace's own addresses is number 0; these come next, before all routes.
+/// Rule 0 of the kernel leads to a namespace's own addresses. These priorities come next, before all routes.
 const OPEN_PRIORITY: u32 = 1;
 const CLOSED_PRIORITY: u32 = 2;
 
-/// What stays open of networks that are closed: whom a sandbox asks for names, and the gateway, since the kernel takes no
-/// route by one that it cannot reach. Nothing answers there.
+/// Addresses that stay open inside closed networks: the resolver, and the gateway, because the kernel accepts no route
+/// by a gateway that it cannot reach. Nothing answers at the gateway itself.
 const OPEN: [IpAddr; 3] = [IpAddr::V4(GATEWAY_V4), IpAddr::V4(RESOLVER_V4), IpAddr::V6(RESOLVER_V6)];
 
-/// An acknowledgement repeats the request's header.
+/// The largest answer in bytes: an acknowledgement repeats the request's header.
 const MAX_ANSWER: usize = 4096;
 
-/// Addresses that mean something only on the machine or the link that asks, and metadata services of clouds, which
-/// trust whoever reaches them.
+/// Addresses that are meaningful only on one machine or link, and metadata services of clouds, which trust everybody
+/// who reaches them.
 const CLOSED: &[(IpAddr, u8)] = &[
-    // A namespace's own loopback is found before these, but not by a socket that is bound to the device that leads out. For
-    // such a socket the kernel takes addresses of IPv4 that have no way for neighbours on the link, where nobody answers.
+    // A namespace's own loopback is found before these rules, except by a socket that is bound to the device that leads
+    // out. For such a socket the kernel takes IPv4 addresses without a route for neighbours on the link, where nobody
+    // answers.
     (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8),
     (IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8),
     (IpAddr::V6(Ipv6Addr::LOCALHOST), 128),
     (IpAddr::V4(Ipv4Addr::new(169, 254, 0, 0)), 16),
     (IpAddr::V4(Ipv4Addr::new(224, 0, 0, 0)), 4),
     (IpAddr::V4(Ipv4Addr::BROADCAST), 32),
-    // Azure's and Alibaba's.
+    // The metadata services of Azure and Alibaba.
     (IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)), 32),
     (IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)), 32),
     (IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)), 10),
-    // Amazon's.
+    // The metadata service of Amazon.
     (IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), 128),
     // 169.254.0.0/16 and 127.0.0.0/8 behind a translator.
     (IpAddr::V6(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0xa9fe, 0)), 112),
     (IpAddr::V6(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0x7f00, 0)), 104),
-    // Where the process that leads out answers itself.
+    // The networks in which slirp4netns itself answers.
     (IpAddr::V4(PREFIX_V4.0), PREFIX_V4.1),
     (IpAddr::V6(PREFIX_V6.0), PREFIX_V6.1),
 ];
 
-/// How the kernel makes IPv6 addresses of its own: at once, since nobody else is on the link who could have them.
+/// Settings that let the kernel use its own IPv6 addresses at once. Nobody else on the link could have the same
+/// address.
 const AT_ONCE: [&str; 3] = ["accept_dad", "dad_transmits", "router_solicitation_delay"];
 
-/// Enters a new network namespace, tells the server over the socket on its standard output, and becomes the program that
-/// the arguments name after the ports to listen on. Without a program it keeps the namespace until its standard input
-/// ends. Must come before the first thread. Returns only on failure.
+/// Enters a new network namespace and reports to the server over the socket on its standard output. Then becomes the
+/// program that the arguments name after the list of ports. Without a program, keeps the namespace until its standard
+/// input ends. Must run before the first thread starts. With a program, returns only on failure.
 pub(super) fn enter(mut arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
     let ports = arguments.next().unwrap_or_default();
-    // What listens on all of the machine's addresses is not for sandboxes. Asked for outside: inside they would be none.
+    // Services on the machine's own addresses are not for sandboxes. The addresses are read here, because inside the
+    // new namespace there would be none.
     let own: Vec<_> = machine::addresses()?.filter(|address| !address.is_loopback()).collect();
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
     unshare()?;
@@ -95,7 +99,7 @@ pub(super) fn enter(mut arguments: impl Iterator<Item = OsString>) -> io::Result
         AddressFamily::NETLINK,
         SocketType::RAW,
         SocketFlags::CLOEXEC,
-        // Protocol 0, routes.
+        // Protocol 0 is routing.
         None,
     )?;
     let open = OPEN.map(|address| (address, own_range(address), Rule::Open));
@@ -107,7 +111,7 @@ pub(super) fn enter(mut arguments: impl Iterator<Item = OsString>) -> io::Result
     let closed = CLOSED.iter().copied().chain(own).map(|(address, prefix)| (address, prefix, Rule::Closed));
     for (address, prefix, rule) in open.into_iter().chain(closed) {
         match ask(&kernel, RTM_NEWRULE, &rule.message(address, prefix)) {
-            // The machine speaks no IPv6, so there is nothing to close.
+            // The machine has no IPv6, so there is nothing to close.
             Err(Errno::AFNOSUPPORT | Errno::OPNOTSUPP) if address.is_ipv6() => {}
             other => other?,
         }
@@ -115,7 +119,7 @@ pub(super) fn enter(mut arguments: impl Iterator<Item = OsString>) -> io::Result
     ask(&kernel, RTM_SETLINK, &loopback_up())?;
     drop(kernel);
     for setting in AT_ONCE {
-        // Without it, or without IPv6, the first seconds are IPv4's.
+        // Without this setting IPv6 works only after some seconds, and IPv4 works until then.
         let _ = fs::write(format!("/proc/sys/net/ipv6/conf/default/{setting}"), "0");
     }
 
@@ -124,15 +128,15 @@ pub(super) fn enter(mut arguments: impl Iterator<Item = OsString>) -> io::Result
         let port = port.parse().map_err(io::Error::other)?;
         for address in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
             match TcpListener::bind((address, port)) {
-                Ok(listener) => say(&server, FromNetwork::Listens { port }, &[listener.as_fd()])?,
+                Ok(listener) => send_message(&server, FromNetwork::Listens { port }, &[listener.as_fd()])?,
                 Err(_) if address.is_ipv6() => {}
                 Err(error) => return Err(error),
             }
         }
     }
-    say(&server, FromNetwork::Ready, &[])?;
+    send_message(&server, FromNetwork::Ready, &[])?;
     if !uid.is_root() {
-        // What leads out joins this user namespace, too. It has when the server closes the socket.
+        // slirp4netns joins this user namespace too. It has joined when the server closes the socket.
         let _ = rustix::net::recv(&server, &mut [0], RecvFlags::empty())?;
         back_to(uid, gid)?;
     }
@@ -142,14 +146,14 @@ pub(super) fn enter(mut arguments: impl Iterator<Item = OsString>) -> io::Result
         io::stdin().read_to_end(&mut Vec::new())?;
         return Ok(());
     };
-    let failed = Command::new(&program).args(arguments).exec();
+    let error = Command::new(&program).args(arguments).exec();
     let advice =
-        if failed.kind() == io::ErrorKind::NotFound { ": install bubblewrap (Debian package bubblewrap)" } else { "" };
-    Err(io::Error::new(failed.kind(), format!("cannot run {}: {failed}{advice}", program.display())))
+        if error.kind() == io::ErrorKind::NotFound { ": install bubblewrap (Debian package bubblewrap)" } else { "" };
+    Err(io::Error::new(error.kind(), format!("cannot run {}: {error}{advice}", program.display())))
 }
 
-/// Sends a message that is shorter than any socket's buffer.
-fn say(server: &impl AsFd, message: FromNetwork, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+/// Sends a message. It is smaller than any socket's buffer, so it is never sent in part.
+fn send_message(server: &impl AsFd, message: FromNetwork, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let frame = wire::encode(&message, descriptors.len()).map_err(|error| match error {
         WireError::Io(errno) => errno.into(),
         other => io::Error::other(other),
@@ -158,8 +162,8 @@ fn say(server: &impl AsFd, message: FromNetwork, descriptors: &[BorrowedFd<'_>])
     Ok(())
 }
 
-/// Where this process is not root, a user namespace gives it the right to make the other one. Its one user is root there, as
-/// what leads out insists on.
+/// If this process is not root, a user namespace gives it the right to make the network namespace. The only user there
+/// is root, because slirp4netns insists on that.
 fn unshare() -> io::Result<()> {
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
     let alone = if uid.is_root() { UnshareFlags::empty() } else { UnshareFlags::NEWUSER };
@@ -171,37 +175,38 @@ fn unshare() -> io::Result<()> {
     Ok(())
 }
 
-/// Gives up the rights over the network for a user namespace in which this process is again who it was, so that the next
-/// program has no more rights than before.
+/// Gives up the rights over the network: enters a user namespace in which this process has its former ids again. So the
+/// next program has no more rights than before.
 fn back_to(uid: Uid, gid: Gid) -> io::Result<()> {
     // SAFETY: as above.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER) }?;
     map_user((uid.as_raw(), 0), (gid.as_raw(), 0))
 }
 
-/// Users as they are called inside and outside of a user namespace that this process has just made.
+/// Maps one user and one group, each given as inside and outside id, in a user namespace that this process has just
+/// made.
 fn map_user(uid: (u32, u32), gid: (u32, u32)) -> io::Result<()> {
     fs::write("/proc/self/setgroups", "deny")?;
     fs::write("/proc/self/uid_map", format!("{} {} 1\n", uid.0, uid.1))?;
     fs::write("/proc/self/gid_map", format!("{} {} 1\n", gid.0, gid.1))
 }
 
-/// An address of IPv4 behind a translator (RFC 6052).
+/// The IPv6 address of an IPv4 address behind a NAT64 translator (RFC 6052).
 fn translated(address: Ipv4Addr) -> Ipv6Addr {
     let [a, b, c, d] = address.octets();
     Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))
 }
 
-/// The prefix length of a range of one.
+/// The prefix length of a range with a single address.
 fn own_range(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
 }
 
-/// What becomes of what is sent to a range.
+/// What happens to packets for a range.
 enum Rule {
-    /// It goes by the namespace's routes.
+    /// They follow the namespace's routes.
     Open,
-    /// It is refused.
+    /// They are refused.
     Closed,
 }
 
@@ -218,7 +223,7 @@ impl Rule {
         };
         let mut message = vec![family, prefix, 0, 0, table, 0, 0, action, 0, 0, 0, 0];
         for (kind, value) in [(FRA_DST, octets), (FRA_PRIORITY, priority.to_ne_bytes().to_vec())] {
-            // Both have a multiple of four bytes, so nothing has to be filled up.
+            // The size of both values is a multiple of four bytes, so no padding is needed.
             message.extend(u16::try_from(4 + value.len()).expect("an address is short").to_ne_bytes());
             message.extend(kind.to_ne_bytes());
             message.extend(value);
@@ -232,19 +237,19 @@ fn loopback_up() -> Vec<u8> {
     [0, LOOPBACK, IFF_UP, IFF_UP].map(u32::to_ne_bytes).concat()
 }
 
-/// One request to the kernel over rtnetlink(7), and its answer. Two messages do not need a library for all of them.
+/// Sends one request to the kernel over rtnetlink(7) and reads the answer. For two messages a library is not worth it.
 fn ask(kernel: &OwnedFd, kind: u16, payload: &[u8]) -> Result<(), Errno> {
     let length = u32::try_from(HEADER + payload.len()).expect("it is short");
     let mut request = length.to_ne_bytes().to_vec();
     request.extend(kind.to_ne_bytes());
     request.extend((NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE).to_ne_bytes());
-    // Sequence and port: there is one question at a time.
+    // The sequence number and the port: there is only one question at a time.
     request.extend([0; 8]);
     request.extend(payload);
     rustix::net::sendto(kernel, &request, SendFlags::empty(), &netlink::SocketAddrNetlink::new(0, 0))?;
     let mut answer = [0; MAX_ANSWER];
     let (read, _) = rustix::net::recv(kernel, &mut answer, RecvFlags::empty())?;
-    // `struct nlmsgerr` follows the header: zero, or a negative number.
+    // `struct nlmsgerr` follows the header. Its first number is zero or negative.
     match answer[..read].get(HEADER..).and_then(|rest| rest.first_chunk::<4>()) {
         Some(error) => match i32::from_ne_bytes(*error) {
             0 => Ok(()),

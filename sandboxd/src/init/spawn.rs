@@ -1,6 +1,6 @@
 //! Starts one process inside the sandbox, on a terminal or on pipes.
 //!
-//! Hands the other ends of its descriptors to the caller and keeps nothing. Does not wait for it.
+//! Passes the server's ends of the descriptors to the caller and keeps nothing. Does not wait for the process.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -17,19 +17,19 @@ use rustix::termios::{InputModes, OptionalActions, Winsize};
 use super::{files, users};
 use crate::wire::{Failure, FailureKind, Spawn, SpawnIo};
 
-/// Where programs are looked for when the request sets no `PATH`.
+/// The search path for programs if the request sets no `PATH`.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Open files of a process until it asks for more; the customary number, with which `select` is safe.
+/// The limit of open files until a process raises it. The usual number; `select` is safe with it.
 const OPEN_FILES: u64 = 1024;
 
-/// `oom_score_adj` of programs. That of the init is lower.
+/// The `oom_score_adj` of programs. That of the init is lower.
 const OOM_SCORE_ADJUSTMENT: &[u8] = b"300";
 
-/// Group of terminal devices in Debian-like systems.
+/// The group of terminal devices in Debian-like systems.
 const TTY_GROUP: u32 = 5;
 
-/// Starts it; returns its pid and the descriptors in the order that [`SpawnIo`] names.
+/// Starts a process. Returns its pid and the descriptors in the order that [`SpawnIo`] names.
 pub(super) fn spawn(spawn: &Spawn) -> Result<(u32, Vec<OwnedFd>), Failure> {
     let user = users::find(&spawn.user)?;
     let cwd = files::resolve(spawn.cwd.as_deref().unwrap_or_default(), &user);
@@ -68,7 +68,7 @@ pub(super) fn spawn(spawn: &Spawn) -> Result<(u32, Vec<OwnedFd>), Failure> {
             if terminal {
                 rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
             }
-            // What programs expect; the server itself may have more.
+            // Programs expect this number. The server itself may have a higher one.
             let mut files = rustix::process::getrlimit(Resource::Nofile);
             files.current = files.maximum.map_or(Some(OPEN_FILES), |most| Some(most.min(OPEN_FILES)));
             rustix::process::setrlimit(Resource::Nofile, files)?;
@@ -82,7 +82,7 @@ pub(super) fn spawn(spawn: &Spawn) -> Result<(u32, Vec<OwnedFd>), Failure> {
                 rustix::thread::set_thread_res_gid(*gid, *gid, *gid)?;
                 rustix::thread::set_thread_res_uid(*uid, *uid, *uid)?;
             }
-            // Only now, so that it is entered as that user.
+            // This comes last, so that the directory is entered with the user's rights.
             rustix::process::fchdir(&directory)?;
             Ok(())
         });
@@ -92,7 +92,7 @@ pub(super) fn spawn(spawn: &Spawn) -> Result<(u32, Vec<OwnedFd>), Failure> {
     Ok((child.id(), mine))
 }
 
-/// Opens the directory that it begins in, in a thread that has the user's rights.
+/// Opens the working directory, in a thread that has the user's rights.
 fn working_directory(path: &str, user: &users::User) -> Result<OwnedFd, Failure> {
     let opened = std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().spawn_scoped(scope, || files::open_working_directory(path, user));
@@ -105,8 +105,8 @@ fn working_directory(path: &str, user: &users::User) -> Result<OwnedFd, Failure>
     })
 }
 
-/// Undoes what the server's parent handed down: `nohup`, or a script that starts it in the background, ignores signals, and
-/// then no key would interrupt a program.
+/// Resets what the server's parent passed down. `nohup`, or a script that starts the server in the background, ignores
+/// signals. With that, no key would interrupt a program.
 fn default_signals() {
     for signal in Signal::iterator() {
         // SAFETY: installs no handler, so nothing of ours can run at a signal. Two cannot be changed, which is right.
@@ -114,7 +114,7 @@ fn default_signals() {
     }
 }
 
-/// Lets the kernel take a program before the init when the sandbox has no memory left.
+/// Makes the kernel kill programs before the init when the sandbox is out of memory.
 fn raise_oom_score() {
     if let Ok(file) = rustix::fs::open(c"/proc/self/oom_score_adj", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
         let _ = rustix::io::write(&file, OOM_SCORE_ADJUSTMENT);
@@ -136,7 +136,7 @@ fn descriptors(kind: SpawnIo, user: &users::User) -> io::Result<(Vec<OwnedFd>, T
             let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags)?;
             rustix::termios::tcsetwinsize(&slave, Winsize { ws_col: cols, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 })?;
             let mut modes = rustix::termios::tcgetattr(&slave)?;
-            // Lets the line editor of the kernel erase a whole character.
+            // Lets the kernel's line editor erase a whole character.
             modes.input_modes |= InputModes::IUTF8;
             rustix::termios::tcsetattr(&slave, OptionalActions::Now, &modes)?;
             if users::are_several() {

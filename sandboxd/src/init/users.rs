@@ -1,6 +1,7 @@
 //! Users and groups of the sandbox, read from its own `/etc/passwd` and `/etc/group`.
 //!
-//! Read anew for each request, so that a user added inside the sandbox is known at once. Does not know passwords.
+//! Reads the files for each request, so that a user who was added inside the sandbox is known at once. Does not know
+//! passwords.
 
 use std::collections::HashMap;
 use std::io;
@@ -37,21 +38,21 @@ pub(super) fn find(name: &str) -> Result<User, Failure> {
     Ok(user)
 }
 
-/// Whether the init can act as each of them, which it can only where the server runs as root.
+/// Whether the init can act as each of several users. It can only if the server runs as root.
 pub(super) fn are_several() -> bool {
-    // Root of a user namespace that has one user may not set groups.
+    // In a user namespace with one user, root may not set groups.
     let groups = || std::fs::read_to_string("/proc/self/setgroups");
     rustix::process::geteuid().is_root() && groups().is_ok_and(|may| may.trim_end() == "allow")
 }
 
-/// Gives this thread the rights of a user and no others, for good: it must be one that ends with its work.
+/// Gives this thread exactly the rights of a user, for good. The thread must end with its work.
 ///
-/// All of its ids change, not only those for files: a file system in user space asks for each of them.
+/// This changes all of its ids, not only those for files: a file system in user space asks for each of them.
 ///
 /// # Errors
-/// Those of the kernel; then the thread must not go on.
+/// Errors of the kernel. The thread must not continue then.
 pub(super) fn assume(user: &User) -> io::Result<()> {
-    // The user's programs may signal a thread that is theirs by its ids.
+    // The user's programs may send signals to a thread with the same ids.
     SigSet::all().thread_block()?;
     if are_several() {
         let groups: Vec<Gid> = groups_of(user).into_iter().map(Gid::from_raw).collect();
@@ -59,10 +60,11 @@ pub(super) fn assume(user: &User) -> io::Result<()> {
         rustix::thread::set_thread_groups(&groups)?;
         rustix::thread::set_thread_res_gid(gid, gid, gid)?;
         rustix::thread::set_thread_res_uid(uid, uid, uid)?;
-        // A change of ids may have undone it.
+        // The change of ids may have reset this.
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     }
-    // The kernel took the rest with the ids. Of root this is the one that its programs do not have.
+    // The kernel has already removed the other capabilities with the ids. For root, this is the only one that its
+    // programs do not have.
     let mut sets = rustix::thread::capabilities(None)?;
     sets.effective = sets.effective.difference(CapabilitySet::SYS_PTRACE);
     sets.permitted = sets.permitted.difference(CapabilitySet::SYS_PTRACE);
@@ -78,7 +80,7 @@ fn parse_user(line: &str) -> Option<User> {
     Some(User { name, uid, gid, home })
 }
 
-/// The groups that a user belongs to, its own first.
+/// The groups of a user, its primary group first.
 pub(super) fn groups_of(user: &User) -> Vec<u32> {
     let mut groups = vec![user.gid];
     for line in std::fs::read_to_string("/etc/group").unwrap_or_default().lines() {
@@ -115,7 +117,7 @@ impl Names {
     }
 }
 
-/// Both files hold the name first and the number third.
+/// In both files the first field is the name and the third is the number.
 fn numbers(path: &str) -> HashMap<u32, String> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     text.lines()

@@ -289,7 +289,7 @@ async fn a_sandbox_reaches_the_world() {
         ip route add 169.254.9.9/32 dev out
         echo 'nameserver 127.0.0.1' > resolv.conf; mount --bind resolv.conf /etc/resolv.conf
         /usr/bin/python3 world.py machine & until [ -e machine.up ] && [ -e outside.up ]; do sleep 0.05; done
-        exec \"$2\" --socket \"$1/socket\" --state-dir \"$1/state\" --network isolated";
+        exec \"$2\" --socket \"$1/socket\" --state-dir \"$1/state\" --announce \"$1/announced\" --network isolated";
     let mut child = Command::new("unshare")
         .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", script, "sh"])
         .arg(directory.path())
@@ -300,7 +300,9 @@ async fn a_sandbox_reaches_the_world() {
         .spawn()
         .unwrap();
     let socket = directory.path().join("socket");
-    until("the server", || async { socket.exists().then_some(()) }).await;
+    // The socket's file is there a moment before the server listens on it.
+    let announced = directory.path().join("announced");
+    until("the server", || async { announced.exists().then_some(()) }).await;
     let api = Api {
         http: reqwest::Client::builder().unix_socket(socket).build().unwrap(),
         url: "http://localhost".to_owned(),

@@ -1,9 +1,8 @@
 //! Requests over `wasi:http/client`.
 //!
-//! Owns what is easy to get wrong there: a body must be written while the
-//! request is being sent, a body that was dropped half-way must not look
-//! complete, and an end of stream says nothing until its trailers were read.
-//! Knows no provider; retrying is the plugin's decision.
+//! Owns what is easy to get wrong there. A body must be written while the request is being sent. A body that was
+//! dropped half-way must not look complete. And the end of a stream says nothing until the trailers are read. Knows no
+//! provider; only the plugin decides whether to retry.
 
 mod request;
 mod response;

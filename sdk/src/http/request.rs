@@ -13,21 +13,20 @@ use crate::wasi::http::client;
 use crate::wasi::http::types::{ErrorCode, Fields, Request as WasiRequest, Scheme, Trailers};
 use crate::{Code, Error, secrets, time};
 
-/// A request as plain data: what will be sent can be looked at in a native
-/// test.
+/// A request as plain data, so that a native test can look at what will be sent.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The method.
     pub method: Method,
     /// Absolute URL, `http` or `https`, without a fragment.
     pub url: String,
-    /// Headers in order. Values may hold [`secrets::placeholder`]s. `Host`,
-    /// `Connection` and their kind are the host's.
+    /// Headers in order. Values may contain [`secrets::placeholder`]s. The host sets `Host`, `Connection` and similar
+    /// headers itself.
     pub headers: Vec<(String, String)>,
     /// The whole body, sent with its `content-length`.
     pub body: Option<Vec<u8>>,
-    /// Time for the whole exchange: until the answer's head, and again until
-    /// the end of a body that is read with [`Response::bytes`].
+    /// The time for the whole exchange: until the head of the answer, and again until the end of a body that is read
+    /// with [`Response::bytes`].
     pub timeout: Option<Duration>,
 }
 
@@ -70,10 +69,10 @@ impl Request {
         self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
     }
 
-    /// Sends it and returns the answer's head, whatever its status.
+    /// Sends the request and returns the head of the answer, whatever its status.
     ///
-    /// Fails with the transport's error in words, or with `deadline-exceeded`.
-    /// Dropping the future cancels the exchange.
+    /// Fails with a description of the transport's error, or with `deadline-exceeded`. Dropping the future cancels the
+    /// exchange.
     pub async fn send(mut self) -> Result<Response, Error> {
         let late = self.late();
         let timeout = self.timeout;
@@ -89,24 +88,22 @@ impl Request {
                     body.finish().await;
                 }
             };
-            // An early answer does not wait for a body that nobody reads.
+            // If the answer is early, do not wait for a body that nobody reads.
             match select(pin!(answer), pin!(write)).await {
                 Either::Left((answer, _)) => answer,
                 Either::Right(((), answer)) => answer.await,
             }
         };
-        // Boxed: callers nest it in futures that live as long as a terminal.
+        // Boxed, because callers nest it in futures that live as long as a terminal.
         within(timeout, late, Box::pin(exchange)).await
     }
 
-    /// Sends it with a body that `write` produces while the request is under
-    /// way. `size` becomes the `content-length`.
+    /// Sends the request with a body that `write` produces during the exchange. `size` becomes the `content-length`.
     ///
-    /// `write` ends a complete body with [`Body::finish`]. When it returns an
-    /// error, or drops the body, the server sees the request break, never a
-    /// short body that looks whole. When the server answers early with a
-    /// failure, `write` is dropped and the answer returned. The deadline
-    /// counts from the body's end: the body takes as long as its source.
+    /// `write` ends a complete body with [`Body::finish`]. If it returns an error or drops the body, the server sees a
+    /// broken request, never a short body that looks complete. If the server answers early with a failure, `write` is
+    /// dropped and the answer is returned. The deadline starts at the end of the body, because the body takes as long
+    /// as its source.
     pub async fn send_stream<F>(self, size: Option<u64>, write: F) -> Result<Response, Error>
     where
         F: AsyncFnOnce(Body) -> Result<(), Error>,
@@ -129,10 +126,8 @@ impl Request {
         }
     }
 
-    /// Starts it with a body to be written by hand, for exchanges that live
-    /// long. The future gives the answer's head and must be polled while the
-    /// body is written; dropping either breaks the exchange off. No deadline
-    /// holds.
+    /// Starts the request with a body that the caller writes, for long exchanges. The future gives the head of the
+    /// answer. Poll it while you write the body. Dropping either one breaks the exchange off. There is no deadline.
     pub fn open(self, size: Option<u64>) -> Result<(impl Future<Output = Result<Response, Error>>, Body), Error> {
         let (answer, body) = self.build(size, true)?;
         Ok((answer, body.expect("a body was asked for")))
@@ -155,7 +150,7 @@ impl Request {
         }
         let (body, contents, trailers) = if with_body {
             let (tx, rx) = wit_stream::new();
-            // What a dropped writer leaves behind must break the request off.
+            // A dropped writer must break the request off.
             let (end, trailers) = wit_future::new(|| Err(ErrorCode::ConnectionTerminated));
             (Some(Body { tx, end }), Some(rx), trailers)
         } else {
@@ -201,20 +196,18 @@ async fn within<T>(
     }
 }
 
-/// The writer of a request's body. Dropped without [`Body::finish`], it
-/// breaks the request off.
+/// The writer of a request's body. If it is dropped without [`Body::finish`], the request breaks off.
 pub struct Body {
     tx: StreamWriter<u8>,
     end: FutureWriter<Result<Option<Trailers>, ErrorCode>>,
 }
 
-/// Nobody takes the body any more; the answer, if there is one, says why.
+/// Nobody reads the body any more. The answer, if there is one, says why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed;
 
 impl Body {
-    /// Writes all bytes, waiting while the server does not take them. Gives
-    /// the emptied buffer back for the next round.
+    /// Writes all bytes. Waits while the server does not read. Returns the empty buffer for the next write.
     pub async fn write(&mut self, bytes: Vec<u8>) -> Result<Vec<u8>, Closed> {
         let rest = self.tx.write_all(bytes).await;
         if rest.is_empty() { Ok(rest) } else { Err(Closed) }
@@ -223,12 +216,12 @@ impl Body {
     /// Ends a complete body.
     pub async fn finish(self) {
         drop(self.tx);
-        // Fails when the exchange is over; then the answer tells more.
+        // Fails if the exchange is over. Then the answer says more.
         let _ = self.end.write(Ok(None)).await;
     }
 }
 
-/// The parts that `wasi:http` wants.
+/// The parts of a URL that `wasi:http` needs.
 struct Url<'a> {
     scheme: Scheme,
     authority: &'a str,

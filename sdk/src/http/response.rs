@@ -10,19 +10,18 @@ use crate::error::quote;
 use crate::wasi::http::types::{ErrorCode, Response as WasiResponse, Trailers};
 use crate::{Code, Error, time};
 
-/// Room for one read of a body, in bytes: hosts join what is queued up to
-/// about this much.
+/// The room for one read of a body, in bytes. Hosts combine queued data up to about this size.
 const READ: usize = 64 << 10;
 
-/// A rest that takes longer costs more than a new connection.
+/// How long to read the rest of an unneeded body. Beyond this, a new connection is cheaper.
 const REST: Duration = Duration::from_millis(250);
 
-/// The head of an answer. Its body is read with one of the methods that take
-/// it; an answer dropped unread costs its connection.
+/// The head of an answer. The body is read with one of the methods that take `self`. If the answer is dropped unread,
+/// its connection is lost.
 pub struct Response {
-    /// The status.
+    /// The HTTP status.
     pub status: u16,
-    /// The host that answered, for messages.
+    /// The host that answered, for use in messages.
     pub host: String,
     headers: Vec<(String, Vec<u8>)>,
     inner: WasiResponse,
@@ -40,13 +39,13 @@ impl Response {
         std::str::from_utf8(value).ok()
     }
 
-    /// The body's length, where the server said it.
+    /// The length of the body, if the server stated it.
     pub fn content_length(&self) -> Option<u64> {
         self.header("content-length")?.parse().ok()
     }
 
-    /// Reads the whole body, at most `limit` bytes, within the request's
-    /// deadline. A longer body is the provider's fault: `internal`.
+    /// Reads the whole body, at most `limit` bytes, within the request's deadline. A longer body is an error of the
+    /// provider: `internal`.
     pub async fn bytes(self, limit: usize) -> Result<Vec<u8>, Error> {
         let timeout = self.timeout;
         let host = self.host.clone();
@@ -100,17 +99,17 @@ pub struct BodyReader {
 }
 
 enum End {
-    /// Bytes may come.
+    /// More bytes may come.
     Ahead(FutureReader<Result<Option<Trailers>, ErrorCode>>),
-    /// No bytes will come; the verdict is in the trailers.
+    /// No more bytes will come. The trailers say whether the body is complete.
     Unread(FutureReader<Result<Option<Trailers>, ErrorCode>>),
-    /// The verdict was read.
+    /// The trailers were read.
     Read,
 }
 
 impl BodyReader {
-    /// Reads what is left of a body that is not needed, so that its connection
-    /// can serve again: for a moment, and at most 64 KiB.
+    /// Reads the rest of a body that is not needed, so that the connection can be reused. Stops after a moment, or
+    /// after 64 KiB.
     pub async fn drain(mut self) {
         let rest = async {
             let mut buf = Vec::new();
@@ -119,10 +118,9 @@ impl BodyReader {
         let _ = time::timeout(REST, rest).await;
     }
 
-    /// Appends what has arrived to `buf`, waiting until there is something.
-    /// `false` after the last byte of a complete body. A body that breaks off
-    /// is an error, also where the bytes before it ended cleanly: the verdict
-    /// is read from the trailers, so that no caller can forget it.
+    /// Appends the bytes that have arrived to `buf`; waits until there are some. Returns `false` after the last byte of
+    /// a complete body. A body that breaks off is an error, even if its stream of bytes ended cleanly: this also reads
+    /// the trailers, so that no caller can forget them.
     ///
     /// Dropping the future may lose bytes.
     pub async fn chunk(&mut self, buf: &mut Vec<u8>) -> Result<bool, Error> {

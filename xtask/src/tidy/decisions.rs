@@ -1,6 +1,6 @@
 //! Decisions are numbered, so that code and commits can name them for good.
 
-use super::{Tree, as_text};
+use super::tree::{Tree, as_text};
 
 const FOLDER: &str = "docs/decisions/";
 
@@ -40,7 +40,7 @@ fn number(name: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree;
+    use super::super::tree::tree;
     use super::*;
 
     #[test]

@@ -1,13 +1,23 @@
 //! Documents that name what is there: paths, links and the version of the frames.
 
-use super::Tree;
+use super::tree::Tree;
 use crate::workspace::sha256_hex;
 
 /// The document of the protocol, which names the frames it describes.
 pub(super) const PROTOCOL: &str = "docs/terminal-protocol.md";
 
 /// The definition of the frames, level by level.
-pub(super) const FRAMES: [&str; 2] = ["host/src/terminal/frames.rs", "host/src/terminal/level1/frames.rs"];
+pub(super) const FRAMES: [&str; 9] = [
+    "host/terminal/src/frames/mod.rs",
+    "host/terminal/src/frames/close.rs",
+    "host/terminal/src/frames/decode.rs",
+    "host/terminal/src/frames/level0.rs",
+    "host/terminal/src/frames/level1/mod.rs",
+    "host/terminal/src/frames/level1/binary.rs",
+    "host/terminal/src/frames/level1/client.rs",
+    "host/terminal/src/frames/level1/screen.rs",
+    "host/terminal/src/frames/level1/server.rs",
+];
 
 /// Folders whose paths a document may name in backticks.
 const FOLDERS: [&str; 8] = ["host/", "wit/", "sandboxd/", "sdk/", "plugins/", "web/", "xtask/", "docs/"];
@@ -65,9 +75,8 @@ pub(super) fn frames(text: &str, frames: &[Option<&Vec<u8>>]) -> Vec<String> {
     if matches!(written.as_slice(), [hex] if hex.trim() == right) {
         return Vec::new();
     }
-    let paths = FRAMES.join(" or ");
     vec![format!(
-        "{PROTOCOL}: {paths} is not the one it describes; read the document against the frames, then write\n    \
+        "{PROTOCOL}: the definition of the frames is not the one it describes; read the document against the frames, then write\n    \
          frames-sha256: {right}"
     )]
 }
@@ -105,7 +114,7 @@ fn is_there(tree: &Tree, path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree;
+    use super::super::tree::tree;
     use super::*;
 
     #[test]

@@ -1,7 +1,7 @@
 //! What each file must be, whatever it is about: its opening, length, white
 //! space, and nothing of the machine it was written on.
 
-use super::direction::is_test;
+use super::circles::is_test;
 use super::rust::{is_name, line};
 
 /// Lines of a Rust file. A longer one owns more than one thing.
@@ -12,10 +12,10 @@ const WRITTEN: [&str; 5] = [".rs", ".ts", ".md", ".toml", ".wit"];
 
 /// Files of tests that may sleep, and why that is no wait for a fixed time.
 const MAY_SLEEP: [(&str, &str); 6] = [
-    ("host/src/session/tests/fake.rs", "a slow provider on Tokio's paused clock"),
-    ("host/src/session/tests/mod.rs", "`until` looks at its condition again, with a deadline"),
-    ("host/src/session/tests/reaper.rs", "moves Tokio's paused clock, which costs no time"),
-    ("host/src/session/tests/time.rs", "moves Tokio's paused clock, which costs no time"),
+    ("host/session/src/tests/fake.rs", "a slow provider on Tokio's paused clock"),
+    ("host/session/src/tests/mod.rs", "`until` looks at its condition again, with a deadline"),
+    ("host/session/src/tests/reaper.rs", "moves Tokio's paused clock, which costs no time"),
+    ("host/session/src/tests/time.rs", "moves Tokio's paused clock, which costs no time"),
     ("host/tests/it/soak.rs", "a nemesis waits between its deeds, and its victims between two tries"),
     ("sandboxd/tests/it/client.rs", "`until` looks at its condition again, with a deadline"),
 ];
@@ -148,9 +148,9 @@ mod tests {
 
     #[test]
     fn a_sleep_elsewhere_passes() {
-        assert!(sleeps("host/src/http/serve.rs", "sleep(pause).await").is_empty());
+        assert!(sleeps("host/http/src/serve.rs", "sleep(pause).await").is_empty());
         assert!(sleeps("host/tests/it/a.rs", "until_asleep(); no_sleep(x)").is_empty());
-        assert!(sleeps("host/src/session/tests/time.rs", "tokio::time::sleep(IDLE).await").is_empty());
+        assert!(sleeps("host/session/src/tests/time.rs", "tokio::time::sleep(IDLE).await").is_empty());
     }
 
     #[test]

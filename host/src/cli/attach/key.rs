@@ -1,6 +1,6 @@
-//! The key that leaves a session.
+//! The detach key, which leaves a session.
 //!
-//! Owns how it is written by a person and in which forms a terminal sends it.
+//! Owns how a person writes it and the forms in which a terminal sends it.
 //! Deliberately knows no session.
 
 use std::fmt;
@@ -11,18 +11,18 @@ use bytes::BytesMut;
 
 const ESC: u8 = 0x1b;
 
-/// Time in which the rest of a sequence comes when what is there is a key by
+/// How long to wait for the rest of a sequence whose beginning is a key by
 /// itself. Too short to be noticed.
 const KEY_WITHIN: Duration = Duration::from_millis(30);
 
-/// The same where it is not: a network may lie in between.
+/// How long to wait otherwise. A network may lie in between.
 const SEQUENCE_WITHIN: Duration = Duration::from_secs(1);
 
 /// A key with Ctrl, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct DetachKey(Option<u8>);
 
-/// Text that names no key.
+/// The text names no key.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected `ctrl-` or `^` with one of a-z \\ ] ^ _ @, such as ctrl-], or `none`")]
 pub(super) struct NotAKey;
@@ -43,7 +43,7 @@ impl FromStr for DetachKey {
     }
 }
 
-/// As a person calls it.
+/// The name of the key for a person.
 impl fmt::Display for DetachKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
@@ -53,17 +53,16 @@ impl fmt::Display for DetachKey {
     }
 }
 
-/// Bytes of a sequence that are held until it is whole, at most. A key of
-/// kitty's protocol with all that it may tell has some fifty.
+/// Bytes of an unfinished sequence that are held, at most. A key of kitty's
+/// protocol with every optional field has about fifty.
 const MAX_HELD: usize = 128;
 
-/// Modifiers of kitty's protocol and of xterm, as bits. The locks are of no
-/// account.
+/// Modifiers of kitty's protocol and of xterm, as bits. The locks do not matter.
 const SHIFT: u32 = 1;
 const CTRL: u32 = 4;
 const LOCKS: u32 = 64 | 128;
 
-/// A key that is let go, among the events of kitty's protocol.
+/// The event of a released key in kitty's protocol.
 const RELEASE: u32 = 3;
 
 impl DetachKey {
@@ -93,9 +92,9 @@ impl DetachKey {
         let key = u32::from(key);
         let [code, shifted, base] = codes;
         match modifiers.saturating_sub(1) & !LOCKS {
-            // A layout of other letters has the key where it is on a Latin one.
+            // On a layout with other letters, the key at the same place counts.
             CTRL => code == key || (base == key && code > 0x7f),
-            // Signs are shifted on some layouts, and letters are other keys then.
+            // Some layouts have signs with shift. A letter with shift is another key.
             pressed if pressed == CTRL | SHIFT => !(key as u8).is_ascii_lowercase() && (code == key || shifted == key),
             _ => false,
         }
@@ -109,14 +108,14 @@ fn number(digits: &[u8]) -> u32 {
         .fold(0u32, |n, b| n.saturating_mul(10).saturating_add((b - b'0').into()))
 }
 
-/// Looks for the key in what is typed, however that is cut into pieces.
+/// Looks for the key in what is typed, whatever pieces it comes in.
 #[derive(Debug)]
 pub(super) struct Finder {
     key: DetachKey,
-    /// What is typed is pasted text (xterm's bracketed paste), in which no key is
-    /// looked for.
+    /// The input is pasted text (xterm's bracketed paste). No key is looked for in
+    /// it.
     pasted: bool,
-    /// The beginning of a control sequence that is not whole.
+    /// The beginning of an unfinished control sequence.
     held: Vec<u8>,
 }
 
@@ -125,8 +124,8 @@ impl Finder {
         Finder { key, pasted: false, held: Vec::new() }
     }
 
-    /// Moves what was typed to `out`. True: the key was typed, and what came
-    /// behind it is thrown away.
+    /// Moves what was typed to `out`. True if the key was typed; what came after it
+    /// is thrown away.
     pub(super) fn take(&mut self, typed: &[u8], out: &mut BytesMut) -> bool {
         let mut bytes = std::mem::take(&mut self.held);
         bytes.extend_from_slice(typed);
@@ -166,17 +165,17 @@ impl Finder {
         false
     }
 
-    /// How long to wait for the rest of what is held; none: nothing is.
+    /// How long to wait for the rest of what is held; none if nothing is.
     pub(super) fn waits(&self) -> Option<Duration> {
         match self.held.as_slice() {
             [] => None,
-            // These are keys as well: Escape, and Alt with a bracket.
+            // These are also keys: Escape, and Alt with a bracket.
             [ESC] | [ESC, b'['] => Some(KEY_WITHIN),
             _ => Some(SEQUENCE_WITHIN),
         }
     }
 
-    /// Gives what is held to `out`: it does not go on.
+    /// Moves what is held to `out`: the rest did not come.
     pub(super) fn release(&mut self, out: &mut BytesMut) {
         out.extend_from_slice(&std::mem::take(&mut self.held));
     }
@@ -184,9 +183,9 @@ impl Finder {
 
 /// How long a control sequence is.
 enum Length {
-    /// It is none.
+    /// It is no control sequence.
     None,
-    /// Its end is not there.
+    /// Its end has not come.
     Unknown,
     Of(usize),
 }

@@ -1,16 +1,16 @@
 //! How an attachment ends: in words, and as an exit status.
 //!
-//! Owns the one mapping from what happened to both. `docs/attach.md` has it as
-//! a table.
+//! Owns the one mapping from what happened to both. `docs/attach.md` shows it as
+//! a table. Deliberately knows no connection.
 
 use std::fmt;
 
 use http::StatusCode;
 
-use crate::signal;
-use crate::terminal::client::NotOpened;
+use sandbox_broker_core::signal;
+use sandbox_broker_terminal::client::NotOpened;
 
-/// Exit statuses of our own. Those below are the shell's.
+/// Exit statuses of this program. The lower ones are the shell's.
 const BROKEN: u8 = 255;
 const OVER: u8 = 254;
 const TAKEN: u8 = 253;
@@ -19,12 +19,12 @@ const SIGNED_OUT: u8 = 252;
 /// What a shell adds to the number of a signal.
 const BY_SIGNAL: i32 = 128;
 
-/// Why we left.
+/// Why the attachment ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Left {
-    /// The person wished it; the session goes on.
+    /// The person left; the session goes on.
     Detached,
-    /// The same, by a signal to this program.
+    /// A signal to this program ended it; the session goes on.
     Signalled(i32),
     /// The session is over.
     Exited {
@@ -37,16 +37,16 @@ pub(super) enum Left {
     },
     /// The broker closed for another reason, in its words.
     Closed(u16, String),
-    /// There was no session yet, or is no way back to it.
+    /// The session was not reached, or there is no way back to it.
     Failed(String),
-    /// The same for want of a good token.
+    /// The same, because there is no good token.
     Unknown(String),
 }
 
 impl Left {
-    /// For a socket that could not be had, unless to try again may help.
-    /// `unknown` are the words for want of a good token: the broker's are for
-    /// those who see its page.
+    /// The end after a socket that could not be opened. An error if another try may
+    /// help. `unknown` makes the words for a missing or wrong token; the broker's
+    /// own words are for people who see its page.
     pub(super) fn unless_transient(error: NotOpened, unknown: impl FnOnce() -> String) -> Result<Self, NotOpened> {
         match &error {
             NotOpened::Refused { status: StatusCode::UNAUTHORIZED, .. } => Ok(Left::Unknown(unknown())),
@@ -61,11 +61,12 @@ impl Left {
         }
     }
 
+    /// The exit status of the program.
     pub(super) fn status(&self) -> u8 {
         match self {
             Left::Detached => 0,
             Left::Signalled(signal) => by_signal(*signal),
-            // As a parent sees it: the low byte.
+            // The low byte, which is what a parent process sees.
             Left::Exited { code: Some(code), .. } => *code as u8,
             Left::Exited { signal: Some(name), .. } => {
                 let number = signal::number(name).and_then(|number| i32::try_from(number).ok());

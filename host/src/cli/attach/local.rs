@@ -17,26 +17,19 @@ use super::tty::Raw;
 /// Bytes read at a time.
 const CHUNK: usize = 16 * 1024;
 
-/// Bytes that may wait to be sent. From a terminal more are read, so that the
-/// key to leave is seen behind a long text that was pasted.
+/// Bytes that may wait to be sent. More are read from a terminal, so that the
+/// detach key is seen behind a long pasted text.
 const MAX_PASTED: usize = 1 << 20;
 const MAX_PIPED: usize = 64 * 1024;
 
-/// Numbers as on all of Linux.
-const HANGUP: i32 = 1;
-const INTERRUPT: i32 = 2;
-const QUIT: i32 = 3;
-const TERMINATE: i32 = 15;
-const CONTINUE: i32 = 18;
-
-/// What happened.
+/// What happened on this side.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Heard {
-    /// There is more in [`Local::typed`], or there never will be.
+    /// There is more in [`Local::typed`], or input has ended.
     Typed,
-    /// The key to leave.
+    /// The detach key was typed.
     Detach,
-    /// A signal that ends the program.
+    /// A signal came that ends the program.
     Signal(i32),
     /// The terminal may have another size.
     Resized,
@@ -47,13 +40,13 @@ pub(super) struct Local {
     pub(super) is_tty: bool,
     pub(super) key: DetachKey,
     finder: Finder,
-    /// When a part of a key is given up.
+    /// When a part of a key is passed on as it is.
     held_until: Option<Instant>,
-    /// What was typed and not sent.
+    /// Input that was typed and is not sent.
     pub(super) typed: BytesMut,
-    /// Bytes that a person typed in vain.
+    /// Bytes that a person typed without effect.
     pub(super) discarded: usize,
-    /// Nothing more will be typed.
+    /// Input has ended.
     pub(super) over: bool,
     raw: Option<Raw>,
     keys: mpsc::Receiver<Bytes>,
@@ -67,7 +60,7 @@ pub(super) struct Local {
 }
 
 impl Local {
-    /// Listens from now on.
+    /// Begins to listen.
     pub(super) fn listen(key: DetachKey) -> anyhow::Result<Self> {
         let (to, keys) = mpsc::channel(1);
         Ok(Local {
@@ -86,11 +79,11 @@ impl Local {
             quit: signal(SignalKind::quit())?,
             terminate: signal(SignalKind::terminate())?,
             window: signal(SignalKind::window_change())?,
-            resumed: signal(SignalKind::from_raw(CONTINUE))?,
+            resumed: signal(SignalKind::from_raw(libc::SIGCONT))?,
         })
     }
 
-    /// Every key is ours from now on, until this is dropped.
+    /// Takes over every key until this is dropped.
     pub(super) fn go_raw(&mut self) -> anyhow::Result<()> {
         if self.raw.is_none() {
             self.raw = Raw::enter()?;
@@ -98,8 +91,8 @@ impl Local {
         Ok(())
     }
 
-    /// What happens next. Keys are read from a terminal always, from elsewhere
-    /// only while they are wanted. Cancel-safe.
+    /// Waits for what happens next. Reads a terminal always, a pipe only while its
+    /// input is `wanted`. Cancel-safe.
     pub(super) async fn hear(&mut self, wanted: bool) -> Heard {
         let room = if self.is_tty { self.typed.len() < MAX_PASTED } else { wanted && self.typed.len() < MAX_PIPED };
         tokio::select! {
@@ -109,14 +102,14 @@ impl Local {
                 self.finder.release(&mut self.typed);
                 Heard::Typed
             }
-            _ = self.hangup.recv() => Heard::Signal(HANGUP),
-            _ = self.interrupt.recv() => Heard::Signal(INTERRUPT),
-            _ = self.quit.recv() => Heard::Signal(QUIT),
-            _ = self.terminate.recv() => Heard::Signal(TERMINATE),
+            _ = self.hangup.recv() => Heard::Signal(libc::SIGHUP),
+            _ = self.interrupt.recv() => Heard::Signal(libc::SIGINT),
+            _ = self.quit.recv() => Heard::Signal(libc::SIGQUIT),
+            _ = self.terminate.recv() => Heard::Signal(libc::SIGTERM),
             _ = self.window.recv() => Heard::Resized,
             _ = self.resumed.recv() => {
                 if let Some(raw) = &self.raw {
-                    // One that is gone ends us by a signal.
+                    // A terminal that is gone ends this program by a signal.
                     let _ = raw.again();
                 }
                 Heard::Resized
@@ -124,7 +117,7 @@ impl Local {
         }
     }
 
-    /// Throws away what a person typed. What comes through a pipe stays.
+    /// Throws away what a person typed. Input from a pipe stays.
     pub(super) fn discard(&mut self) {
         if self.is_tty {
             self.discarded += self.typed.len();
@@ -150,7 +143,7 @@ impl Local {
     }
 }
 
-/// Ends then, or never.
+/// Waits until `then`, or for ever.
 async fn until(then: Option<Instant>) {
     match then {
         Some(then) => sleep_until(then).await,
@@ -158,7 +151,8 @@ async fn until(then: Option<Instant>) {
     }
 }
 
-/// An error ends it as the end of input does: a terminal that hung up has one.
+/// Reads standard input to its end. An error is an end, too: a terminal that
+/// hung up gives one.
 async fn read(to: mpsc::Sender<Bytes>) {
     let mut stdin = tokio::io::stdin();
     loop {

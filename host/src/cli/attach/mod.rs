@@ -1,18 +1,22 @@
-//! `broker attach`: a session's terminal in the terminal that one sits at.
+//! `broker attach`: a session's terminal in the local terminal.
 //!
-//! Owns what the command's arguments mean and what the person is told at the
-//! end. `docs/attach.md` says what they may rely on.
+//! Owns the command's options and what the person is told at the end.
+//! `docs/attach.md` says what users may rely on.
 //!
 //! | file | what it is |
 //! |---|---|
+//! | `target` | which session of which broker the arguments mean |
 //! | `visit` | a session over as many connections as it takes |
-//! | `screen` | output on its way to standard output, and how far it is |
-//! | `quiet` | takes out of it what the terminal would answer |
-//! | `modes` | what output leaves on in the terminal, and what undoes it |
+//! | `way` | the way to the session: its address, a socket, pauses |
+//! | `sent` | input that was sent and is not acknowledged |
+//! | `screen` | output on its way to standard output |
+//! | `quiet` | output without what the terminal would answer |
+//! | `modes` | what output leaves switched on in the terminal, and what undoes it |
+//! | `sequence` | the parts of a control sequence |
 //! | `local` | what is typed here, and signals |
-//! | `key` | the key that leaves |
+//! | `key` | the detach key |
 //! | `tty` | raw mode and size |
-//! | `left` | the end, in words and as an exit status |
+//! | `left` | how it ends, in words and as an exit status |
 
 mod key;
 mod left;
@@ -20,17 +24,20 @@ mod local;
 mod modes;
 mod quiet;
 mod screen;
+mod sent;
+mod sequence;
+mod target;
 mod tty;
 mod visit;
+mod way;
 
 use std::process::ExitCode;
 
-use url::Url;
-
 use self::key::DetachKey;
 use self::left::Left;
+use self::target::Target;
 use self::visit::Visit;
-use super::remote::{self, Broker};
+use super::remote;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -55,47 +62,7 @@ pub(super) struct Options {
     detach_key: DetachKey,
 }
 
-/// Where to go.
-struct Target {
-    broker: Broker,
-    session: Option<String>,
-    viewer: bool,
-    /// Of somebody else who lets this one watch.
-    invitation: Option<String>,
-}
-
-impl Target {
-    fn of(target: Option<&str>, remote: &remote::Remote, view: bool) -> anyhow::Result<Self> {
-        let Some(target) = target else {
-            return Ok(Target { broker: remote.broker()?, session: None, viewer: view, invitation: None });
-        };
-        if is_id(target) {
-            let session = Some(target.to_owned());
-            return Ok(Target { broker: remote.broker()?, session, viewer: view, invitation: None });
-        }
-        let Ok(url) = Url::parse(target) else {
-            anyhow::bail!("{target:?} is neither a session's id, 32 hexadecimal digits, nor an address");
-        };
-        let member = |name: &str| url.query_pairs().find(|(member, _)| member == name).map(|(_, value)| value);
-        let session = member("session").map(String::from);
-        if let Some(session) = session.as_ref().filter(|session| !is_id(session)) {
-            anyhow::bail!("{session:?} in the address is no session's id, 32 hexadecimal digits");
-        }
-        let viewer = match member("role").as_deref() {
-            None | Some("driver") => view,
-            Some("viewer") => true,
-            Some(other) => anyhow::bail!("`role` in the address must be driver or viewer, found {other:?}"),
-        };
-        let invitation = member("invitation").map(String::from);
-        let viewer = viewer || invitation.is_some();
-        Ok(Target { broker: Broker::at(target)?, session, viewer, invitation })
-    }
-}
-
-fn is_id(text: &str) -> bool {
-    text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit())
-}
-
+/// Runs the command to its end.
 pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let Options { target, remote, view, take, detach_key } = options;
     let (left, session) = match Target::of(target.as_deref(), &remote, view) {

@@ -1,15 +1,15 @@
 //! What a session's output leaves switched on in a terminal.
 //!
-//! Owns which control functions last, and what undoes each. Only what output
-//! has changed is undone, so that the terminal keeps settings of its own.
+//! Owns which control functions last, and what undoes each. It undoes only what
+//! output has changed, so that the terminal keeps its own settings.
 //! Deliberately knows neither queries nor where the bytes go.
 //!
-//! Names are those of xterm's "Control Sequences" and of kitty's protocols.
+//! The names are those of xterm's "Control Sequences" and of kitty's protocols.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::quiet::{Sequence, value};
+use super::sequence::{Sequence, value};
 
 /// Private modes that are off in a terminal at a shell's prompt.
 const OFF: [u16; 24] = [
@@ -17,23 +17,23 @@ const OFF: [u16; 24] = [
     9001,
 ];
 
-/// The modes of the alternate screen. They are left last: what was set there is
-/// undone there, and 1049 brings the cursor back.
+/// The modes of the alternate screen. It is left last: what was set there is
+/// undone there, and 1049 restores the cursor.
 const ALTERNATE: [u16; 3] = [47, 1047, 1049];
 
 /// Private modes that are on in a terminal at a shell's prompt: the wrap at the
 /// right margin, repeated keys, the cursor.
 const ON: [u16; 3] = [7, 8, 25];
 
-/// Modes without a prefix that are off: locked keys, insertion, line feeds that
-/// return.
+/// Modes without a prefix that are off: locked keys, insertion, line feeds with
+/// a carriage return.
 const PLAIN_OFF: [u16; 3] = [2, 4, 20];
 
-/// The one that is on: no echo by the terminal itself.
+/// The mode without a prefix that is on: the terminal itself does not echo.
 const NO_ECHO: u16 = 12;
 
-/// Entries of a stack that are taken back, at most. Terminals keep 10 titles
-/// and some 16 states of the keyboard.
+/// Entries of a stack that are popped, at most. Terminals keep 10 titles and
+/// about 16 states of the keyboard.
 const MAX_STACK: u16 = 64;
 
 /// The widest terminal whose tab stops are set.
@@ -58,34 +58,34 @@ impl Keyboard {
     }
 }
 
-/// What is to be undone.
+/// What has to be undone.
 #[derive(Debug, Default)]
 pub(super) struct Modes {
     /// Of [`OFF`] and [`ALTERNATE`], those that are on.
     on: BTreeSet<u16>,
     /// Of [`ON`], those that are off.
     off: BTreeSet<u16>,
-    /// The same of modes without a prefix.
+    /// Of [`PLAIN_OFF`], those that are on.
     plain_on: BTreeSet<u16>,
     echoes: bool,
-    /// Kitty's, of the normal and the alternate screen.
+    /// Kitty's keyboards of the normal and the alternate screen.
     keyboards: [Keyboard; 2],
     /// Resources of XTMODKEYS and XTFMTKEYS.
     modified: BTreeSet<u16>,
     formatted: BTreeSet<u16>,
-    /// The keypad sends sequences of its own.
+    /// The keypad sends its own sequences.
     keypad: bool,
     cursor_shape: bool,
     protected: bool,
     margins: bool,
     tab_stops: bool,
-    /// G1 to G3 are in use, or G0 to G3 are others.
+    /// G1 to G3 are in use, or one of G0 to G3 was changed.
     charsets: bool,
     other_coding: bool,
     vt52: bool,
     printer: bool,
     titles: u16,
-    /// Our own entry on the stack of titles.
+    /// The stack of titles has an entry of ours.
     title_saved: bool,
     hyperlink: bool,
     /// Commands that set colours.
@@ -117,7 +117,7 @@ impl Modes {
             (None, b" ", b'q') => self.cursor_shape = true,
             (None, b"\"", b'q') => self.protected = first != 0,
             (None, [], b'r') => self.margins = !params.is_empty(),
-            // Without left and right margins it saves the cursor, and has no parameters.
+            // Without parameters it saves the cursor instead.
             (None, [], b's') if !params.is_empty() => self.margins = true,
             (None, [], b'g') => self.tab_stops = true,
             (None, [], b'i') => match first {
@@ -176,13 +176,13 @@ impl Modes {
             b"=" => self.keypad = true,
             b">" => self.keypad = false,
             b"H" => self.tab_stops = true,
-            // Locking shifts to other sets, and other sets.
+            // Locking shifts, and changes of a set.
             b"n" | b"o" | b"|" | b"}" | b"~" => self.charsets = true,
             [b'(' | b')' | b'*' | b'+' | b'-' | b'.' | b'/', ..] => self.charsets = true,
             b"%@" => self.other_coding = true,
             b"%G" => self.other_coding = false,
             b"<" => self.vt52 = false,
-            // RIS resets all but the titles.
+            // RIS resets everything but the titles.
             b"c" => {
                 let (titles, title_saved) = (self.titles, self.title_saved);
                 *self = Modes { titles, title_saved, ..Modes::default() };
@@ -191,13 +191,13 @@ impl Modes {
         }
     }
 
-    /// Notes SO, by which G1 is used.
+    /// Notes SO, which selects G1.
     pub(super) fn shift_out(&mut self) {
         self.charsets = true;
     }
 
-    /// Notes an operating system command that is no query. True when the title
-    /// has to be saved before it, where titles are saved.
+    /// Notes an operating system command that is no query. True if the title has to
+    /// be saved before it. Titles are saved only if `saves_title`.
     pub(super) fn command(&mut self, number: u16, saves_title: bool) -> bool {
         match number {
             0..=2 if saves_title && !self.title_saved => {
@@ -211,8 +211,8 @@ impl Modes {
         false
     }
 
-    /// What undoes everything, for a terminal that goes back to its own shell.
-    /// Nothing is left to undo then.
+    /// Returns what undoes everything, for a terminal that goes back to its own
+    /// shell, and forgets it.
     pub(super) fn undo(&mut self) -> String {
         let mut text = String::new();
         let alternate = self.is_alternate();
@@ -243,7 +243,7 @@ impl Modes {
                 text.push_str(sequence);
             }
         };
-        // First what keeps the rest from being understood.
+        // First undo what keeps the terminal from understanding the rest.
         when(vt52, "\x1b<");
         when(printer, "\x1b[4i");
         when(on.contains(&2026), "\x1b[?2026l");
@@ -255,7 +255,7 @@ impl Modes {
         when(cursor_shape, "\x1b[0 q");
         when(keypad, "\x1b>");
         when(echoes, "\x1b[12h");
-        // These send the cursor home, where a prompt would hide what is there.
+        // These move the cursor home, where a prompt would hide the text.
         let homeless = margins || on.contains(&6) || on.contains(&69);
         for mode in plain_on {
             let _ = write!(text, "\x1b[{mode}l");
@@ -292,7 +292,7 @@ impl Modes {
             let _ = write!(text, "\x1b[?{mode}l");
         }
         normal.undo(&mut text);
-        // Ours lies below those of the session.
+        // Our entry lies below those of the session.
         for _ in 0..titles + u16::from(title_saved) {
             text.push_str("\x1b[23;0t");
         }
@@ -300,8 +300,8 @@ impl Modes {
     }
 }
 
-/// What undoes everything that might be on, for a program that breaks and does
-/// not know. It takes nothing from a stack, and leaves tab stops and colours.
+/// Undoes everything that might be on, for a program that panics and does not
+/// know what is. It pops no stack, and leaves tab stops and colours.
 pub(super) const ANYTHING: &str = "\x1b<\x1b[?2026l\x1b[m\x1b(B\x0f\x1b]8;;\x1b\\\x1b[0 q\x1b>\x1b[12h\x1b[4l\x1b[20l\
     \x1b[?1l\x1b[?5l\x1b[?69l\x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1005l\x1b[?1006l\x1b[?1015l\x1b[?1016l\
     \x1b[?2004l\x1b[?2031l\x1b[?2048l\x1b[?7h\x1b[?25h\x1b[>4m\x1b[=0u\x1b7\x1b[?6l\x1b[r\x1b8\x1b[?1049l";

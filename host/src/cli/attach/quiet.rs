@@ -1,17 +1,20 @@
 //! Output without what a terminal would answer.
 //!
-//! Owns which control sequences are queries. A terminal answers into its input, so a query that was answered long ago
-//! would be typed into the shell again when its output is replayed. Everything
-//! else passes byte for byte. Deliberately knows no session and writes nowhere.
+//! Owns which control sequences are queries. A terminal types its answer as
+//! input, so the answer to an old query would go to the shell once more when
+//! output is replayed. Everything else passes byte for byte. Deliberately knows
+//! no session and writes nowhere.
 //!
-//! The grammar is that of ECMA-48 as terminals read it: what begins with ESC,
-//! or with a C1 control in UTF-8, is held until it is whole or can be told.
+//! The grammar is ECMA-48 as terminals read it. Bytes that begin with ESC, or
+//! with a C1 control in UTF-8, are held until the sequence is whole or it is
+//! clear that it asks nothing.
 
 use super::modes::Modes;
+use super::sequence::{Sequence, value};
 
-/// Bytes of a sequence that are held, at most. Queries take some tens, one for
-/// all colours of a palette less than two thousand. Of one that is longer,
-/// replay drops the rest.
+/// Bytes of a sequence that are held, at most. A query takes some tens of bytes;
+/// one for all colours of a palette takes less than two thousand. In replay the
+/// rest of a longer sequence is dropped.
 const MAX_HELD: usize = 4096;
 
 const BEL: u8 = 0x07;
@@ -27,7 +30,7 @@ const SAVE_TITLE: &[u8] = b"\x1b[22;0t";
 /// First byte of every C1 control in UTF-8.
 const C2: u8 = 0xc2;
 
-/// Kinds of strings, by what may end them or what they ask.
+/// The kinds of strings, by what may end them and what they ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// Operating system command.
@@ -36,42 +39,42 @@ enum Kind {
     Dcs,
     /// Application program command.
     Apc,
-    /// Start of string, privacy message: nobody answers these.
+    /// Start of string, privacy message. Nobody answers these.
     Other,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Ground,
-    /// A first byte of what may be a C1 control is held.
+    /// The first byte of a possible C1 control is held.
     C2,
-    /// After ESC. What came before it was dropped, so its end is, too?
+    /// After ESC. If the string before it was `dropped`, so is the end of it.
     Escape {
         dropped: bool,
     },
     /// A control sequence is held.
     Csi,
-    /// A string is held that cannot be told yet.
+    /// A string is held, and it is not clear yet whether it asks.
     String(Kind),
-    /// The rest of a string passes or is dropped; the last byte was C2?
+    /// The rest of a string passes or is dropped. `c2`: the last byte was C2.
     Rest {
         kind: Kind,
         passes: bool,
         c2: bool,
     },
-    /// The rest of a control sequence that is too long is dropped.
+    /// The rest of a control sequence that is too long; it is dropped.
     Overlong,
 }
 
-/// Takes queries out of a stream of output, however it is cut.
+/// Takes queries out of a stream of output, whatever pieces it comes in.
 #[derive(Debug)]
 pub(super) struct Filter {
     state: State,
-    /// The beginning of a sequence that is not whole.
+    /// The beginning of an unfinished sequence.
     held: Vec<u8>,
-    /// Where in it the introducer ends.
+    /// Where the introducer ends in `held`.
     start: usize,
-    /// What output has left on.
+    /// What output has left switched on.
     modes: Modes,
     /// Whether the terminal's title is saved before output sets another.
     saves_title: bool,
@@ -82,13 +85,13 @@ impl Filter {
         Filter { state: State::Ground, held: Vec::new(), start: 0, modes: Modes::default(), saves_title: false }
     }
 
-    /// For a terminal, whose title is saved before output sets another.
+    /// For a terminal: its title is saved before output sets another.
     pub(super) fn for_terminal() -> Self {
         Filter { saves_title: true, ..Filter::new() }
     }
 
-    /// Passes `bytes` on to `out`, without queries while it is `quiet`. A
-    /// sequence that is not whole waits for its rest.
+    /// Passes `bytes` on to `out`, without queries if `quiet`. An unfinished
+    /// sequence waits for its rest.
     pub(super) fn push(&mut self, mut bytes: &[u8], quiet: bool, out: &mut Vec<u8>) {
         while let Some(&byte) = bytes.first() {
             match self.state {
@@ -100,7 +103,7 @@ impl Filter {
                     let Some((&special, rest)) = bytes.split_first() else { return };
                     bytes = rest;
                     match special {
-                        // It asks for the answerback message.
+                        // ENQ asks for the answerback message.
                         ENQ if quiet => {}
                         ENQ => out.push(ENQ),
                         SO => {
@@ -125,14 +128,14 @@ impl Filter {
         }
     }
 
-    /// What undoes colours and the modes that are left on, for a terminal that
+    /// Returns what undoes colours and modes that are left on, for a terminal that
     /// goes back to its own shell.
     pub(super) fn leave(&mut self) -> Vec<u8> {
         self.cut();
         self.modes.undo().into_bytes()
     }
 
-    /// What is held does not go on.
+    /// Drops what is held: the rest of it will not come.
     pub(super) fn cut(&mut self) {
         self.held.clear();
         self.state = State::Ground;
@@ -144,19 +147,19 @@ impl Filter {
         self.start = self.held.len();
     }
 
-    /// What is held, after its introducer.
+    /// Returns what is held after the introducer.
     fn body(&self) -> &[u8] {
         &self.held[self.start..]
     }
 
-    /// What is held passes; `state` follows.
+    /// Passes on what is held and enters `state`.
     fn pass(&mut self, state: State, out: &mut Vec<u8>) {
         out.append(&mut self.held);
         self.state = state;
     }
 
-    /// What is held is a whole sequence or the beginning of a string; `state`
-    /// follows.
+    /// Decides on what is held, which is a whole sequence or the beginning of a
+    /// string, and enters `state`.
     fn settle(&mut self, query: bool, quiet: bool, state: State, out: &mut Vec<u8>) {
         if query && quiet {
             self.held.clear();
@@ -164,10 +167,10 @@ impl Filter {
         self.pass(state, out);
     }
 
-    /// One byte of a sequence that is held. False: it is to be looked at again.
+    /// Takes one byte of a held sequence. False: the byte has to be looked at again.
     fn step(&mut self, byte: u8, quiet: bool, out: &mut Vec<u8>) -> bool {
         match (self.state, byte) {
-            // What breaks a sequence off, or acts within it on its own.
+            // These break a sequence off, or act within it on their own.
             (State::Escape { .. } | State::Csi, ESC | 0x80..) => {
                 self.pass(State::Ground, out);
                 return false;
@@ -264,7 +267,7 @@ impl Filter {
                 self.held.push(byte);
                 let sequence = Sequence::of(self.body());
                 self.modes.sequence(&sequence);
-                self.settle(sequence.is_query(), quiet, State::Ground, out);
+                self.settle(sequence_asks(&sequence), quiet, State::Ground, out);
             }
             _ if self.held.len() >= MAX_HELD && quiet => {
                 self.held.clear();
@@ -278,13 +281,13 @@ impl Filter {
         }
     }
 
-    /// One more byte of a string of which it is not known whether it asks.
+    /// Takes one more byte of a string that may ask.
     fn string(&mut self, byte: u8, kind: Kind, quiet: bool, out: &mut Vec<u8>) -> bool {
         let c2 = self.body().last() == Some(&C2);
         match byte {
-            // ESC ends every string; ST is an escape sequence of its own.
+            // ESC ends every string. ST is an escape sequence of its own.
             ESC | CAN | SUB => {
-                let query = is_query(kind, self.body(), true);
+                let query = string_asks(kind, self.body(), true);
                 self.note_command(kind, query, out);
                 self.settle(query, quiet, State::Ground, out);
                 if byte != ESC {
@@ -293,14 +296,14 @@ impl Filter {
                 self.hold(State::Escape { dropped: query && quiet }, ESC);
             }
             BEL if kind == Kind::Osc => {
-                let query = is_query(kind, self.body(), true);
+                let query = string_asks(kind, self.body(), true);
                 self.note_command(kind, query, out);
                 self.held.push(byte);
                 self.settle(query, quiet, State::Ground, out);
             }
             0x9c if c2 => {
                 let body = self.body();
-                let query = is_query(kind, &body[..body.len() - 1], true);
+                let query = string_asks(kind, &body[..body.len() - 1], true);
                 self.note_command(kind, query, out);
                 self.held.push(byte);
                 self.settle(query, quiet, State::Ground, out);
@@ -313,7 +316,7 @@ impl Filter {
                     _ => false,
                 };
                 if told || self.held.len() >= MAX_HELD {
-                    let query = is_query(kind, self.body(), false);
+                    let query = string_asks(kind, self.body(), false);
                     self.note_command(kind, query, out);
                     let rest = State::Rest { kind, passes: !(query && quiet), c2: byte == C2 };
                     self.settle(query, quiet, rest, out);
@@ -323,7 +326,7 @@ impl Filter {
         true
     }
 
-    /// Notes an operating system command, whose title may have to be saved.
+    /// Notes an operating system command. The title may have to be saved before it.
     fn note_command(&mut self, kind: Kind, query: bool, out: &mut Vec<u8>) {
         let number = number(self.body());
         if kind == Kind::Osc && !query && self.modes.command(number, self.saves_title) {
@@ -331,7 +334,8 @@ impl Filter {
         }
     }
 
-    /// The rest of a string, as far as it is there. Returns how much that is.
+    /// Takes the rest of a string, as much of it as `bytes` has. Returns how much
+    /// that is.
     fn rest(&mut self, bytes: &[u8], kind: Kind, passes: bool, c2: bool, out: &mut Vec<u8>) -> usize {
         if c2 && bytes[0] == 0x9c {
             if passes {
@@ -360,7 +364,7 @@ impl Filter {
                 end + 1
             }
             Some(&byte) => {
-                // The end of what was dropped is dropped with it.
+                // A string that was dropped is dropped with its end.
                 if passes || byte != BEL {
                     out.push(byte);
                 }
@@ -371,75 +375,39 @@ impl Filter {
     }
 }
 
-/// The parts of a control sequence.
-#[derive(Debug)]
-pub(super) struct Sequence {
-    pub(super) prefix: Option<u8>,
-    pub(super) params: Vec<u8>,
-    /// Intermediate bytes.
-    pub(super) between: Vec<u8>,
-    pub(super) last: u8,
-}
-
-impl Sequence {
-    /// Of a whole one's bytes after the introducer. Controls within it act on
-    /// their own.
-    fn of(body: &[u8]) -> Self {
-        let mut sequence = Sequence { prefix: None, params: Vec::new(), between: Vec::new(), last: 0 };
-        for &byte in body {
-            match byte {
-                b'<'..=b'?' => sequence.prefix = Some(byte),
-                b'0'..=b';' => sequence.params.push(byte),
-                b' '..=b'/' => sequence.between.push(byte),
-                0x40..=0x7e => sequence.last = byte,
-                _ => {}
-            }
-        }
-        sequence
-    }
-
-    /// Whether a terminal answers it.
-    fn is_query(&self) -> bool {
-        let first = value(self.params.split(|b| *b == b';').next().unwrap_or_default());
-        match (self.prefix, self.between.as_slice(), self.last) {
-            // DA 1 to 3; DSR; the window's state, size, title; DECREQTPARM.
-            (None | Some(b'>' | b'='), [], b'c') | (None | Some(b'?'), [], b'n') | (None, [], b'x') => true,
-            (None, [], b't') => matches!(first, 11 | 13..=16 | 18..=21),
-            // DECRQM.
-            (None | Some(b'?'), b"$", b'p') => true,
-            // XTVERSION, XTSMGRAPHICS, XTQMODKEYS, XTQFMTKEYS; kitty's keyboard.
-            (Some(b'>'), [], b'q') | (Some(b'?'), [], b'S' | b'm' | b'g' | b'u') => true,
-            // DECRQUPSS, DECRQTSR, DECRQPSR, DECRQCRA, DECRQDE, DECRQLP.
-            (None, b"&" | b"$", b'u') | (None, b"$", b'w') => true,
-            (None, b"*", b'y') | (None, b"\"", b'v') | (None, b"'", b'|') => true,
-            // XTREPORTSGR, XTREPORTCOLORS, XTTITLEPOS.
-            (None, b"#", b'|' | b'R' | b'S') => true,
-            _ => false,
-        }
+/// Whether a terminal answers this control sequence.
+fn sequence_asks(sequence: &Sequence) -> bool {
+    let first = value(sequence.params.split(|b| *b == b';').next().unwrap_or_default());
+    match (sequence.prefix, sequence.between.as_slice(), sequence.last) {
+        // DA 1 to 3; DSR; the window's state, size, title; DECREQTPARM.
+        (None | Some(b'>' | b'='), [], b'c') | (None | Some(b'?'), [], b'n') | (None, [], b'x') => true,
+        (None, [], b't') => matches!(first, 11 | 13..=16 | 18..=21),
+        // DECRQM.
+        (None | Some(b'?'), b"$", b'p') => true,
+        // XTVERSION, XTSMGRAPHICS, XTQMODKEYS, XTQFMTKEYS; kitty's keyboard.
+        (Some(b'>'), [], b'q') | (Some(b'?'), [], b'S' | b'm' | b'g' | b'u') => true,
+        // DECRQUPSS, DECRQTSR, DECRQPSR, DECRQCRA, DECRQDE, DECRQLP.
+        (None, b"&" | b"$", b'u') | (None, b"$", b'w') => true,
+        (None, b"*", b'y') | (None, b"\"", b'v') | (None, b"'", b'|') => true,
+        // XTREPORTSGR, XTREPORTCOLORS, XTTITLEPOS.
+        (None, b"#", b'|' | b'R' | b'S') => true,
+        _ => false,
     }
 }
 
-/// The number that these digits are, at most the greatest.
-pub(super) fn value(digits: &[u8]) -> u16 {
-    digits
-        .iter()
-        .filter(|b| b.is_ascii_digit())
-        .fold(0u16, |n, b| n.saturating_mul(10).saturating_add((b - b'0').into()))
-}
-
-/// The number of an operating system command.
+/// Reads the number of an operating system command.
 fn number(body: &[u8]) -> u16 {
     value(body.split(|b| *b == b';').next().unwrap_or_default())
 }
 
-/// Whether there are queries among the commands of this number.
+/// Whether some commands of this number are queries.
 fn may_ask(number: u16) -> bool {
     matches!(number, 4 | 5 | 10..=19 | 21 | 22 | 50 | 52 | 60 | 61 | 99 | 1337)
 }
 
-/// Whether a terminal answers this string: one that is `whole`, or one that is
-/// long, or that is told by its beginning.
-fn is_query(kind: Kind, body: &[u8], whole: bool) -> bool {
+/// Whether a terminal answers this string. It is `whole`, or it is long, or its
+/// beginning is enough to decide.
+fn string_asks(kind: Kind, body: &[u8], whole: bool) -> bool {
     match kind {
         Kind::Osc => {
             let mut fields = body.split(|b| *b == b';');
@@ -449,13 +417,13 @@ fn is_query(kind: Kind, body: &[u8], whole: bool) -> bool {
                 4 | 5 | 10..=19 | 21 => !whole || fields.any(|field| field.ends_with(b"?")),
                 // The pointer's shape, the font.
                 22 | 50 => !whole || fields.any(|field| field.starts_with(b"?")),
-                // The clipboard, whose content may be long.
+                // The clipboard. Its content may be long.
                 52 => whole && fields.next_back() == Some(b"?"),
                 // Allowed and disallowed features.
                 60 | 61 => true,
                 // Notifications of kitty.
                 99 => fields.next().is_some_and(|field| field.split(|b| *b == b':').any(|part| part == b"p=?")),
-                // Of iTerm2, whose files may be long.
+                // iTerm2. Its files may be long.
                 1337 => {
                     let field = fields.next().unwrap_or_default();
                     [&b"Report"[..], b"Request", b"Capabilities"].iter().any(|asks| field.starts_with(asks))
@@ -474,7 +442,7 @@ fn is_query(kind: Kind, body: &[u8], whole: bool) -> bool {
                 _ => !whole,
             }
         }
-        // Graphics of kitty, whose arrival it confirms.
+        // Graphics of kitty, which confirms that they arrived.
         Kind::Apc => body.first() == Some(&b'G'),
         Kind::Other => false,
     }

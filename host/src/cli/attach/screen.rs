@@ -1,8 +1,9 @@
 //! Output on its way to standard output.
 //!
 //! Owns which byte comes next, what is not written yet, and how far the writing
-//! is. A slow terminal makes nobody wait here: the broker sends no more than it
-//! may, and goes on answering. Deliberately knows no socket.
+//! is. Nobody here waits for a slow terminal: the broker sends no more than its
+//! window allows, and it must be answered meanwhile. Deliberately knows no
+//! socket.
 
 use std::io;
 
@@ -14,12 +15,12 @@ use tokio_util::task::AbortOnDropHandle;
 use super::quiet::Filter;
 use super::tty;
 
-/// Bytes that wait to be written, at most: what a broker may send without an
-/// acknowledgement, and a screen. One that sends more does not heed its window.
+/// Bytes that wait to be written, at most: a window of output and a screen. A
+/// broker that sends more ignores the window.
 const MAX_PENDING: usize = 64 << 20;
 
-/// Clears a terminal that is to be drawn anew: a soft reset, the whole region,
-/// the screen. What was scrolled out before stays.
+/// Clears a terminal before it is drawn anew: a soft reset, the whole scrolling
+/// region, the screen. The scrollback stays.
 const CLEAR: &[u8] = b"\x1b[!p\x1b[r\x1b[m\x1b[H\x1b[2J";
 
 /// Standard output is closed, or failed.
@@ -46,14 +47,14 @@ impl Screen {
         Screen { filter, pending: Vec::new(), next: 0, to, written, writer }
     }
 
-    /// Offset after the last byte that was taken.
+    /// Returns the offset after the last byte that was taken.
     pub(super) fn next(&self) -> u64 {
         self.next
     }
 
-    /// Takes output that begins at `offset`; what came before is left out.
-    /// Below `live` it is without queries. Returns how many bytes are missing
-    /// before it.
+    /// Takes output that begins at `offset` and leaves out what was taken before.
+    /// Queries below the offset `live` are left out. Returns how many bytes are
+    /// missing before the output.
     pub(super) fn output(&mut self, offset: u64, bytes: &Bytes, live: u64) -> Result<u64, Unwritable> {
         let missing = offset.saturating_sub(self.next);
         if missing > 0 {
@@ -72,20 +73,20 @@ impl Screen {
         Ok(missing)
     }
 
-    /// The bytes up to `offset` do not come.
+    /// Goes on at `offset`: the bytes before it will not come.
     pub(super) fn goes_on_at(&mut self, offset: u64) {
         self.filter.cut();
         self.next = offset;
     }
 
-    /// Begins anew with what draws the screen at `offset`.
+    /// Begins anew with `data`, which draws the screen at `offset`.
     pub(super) fn draw(&mut self, offset: u64, data: &str) {
         self.clear();
         self.filter.push(data.as_bytes(), true, &mut self.pending);
         self.goes_on_at(offset);
     }
 
-    /// Makes the terminal one that was reset.
+    /// Resets the terminal.
     pub(super) fn clear(&mut self) {
         if tty::shows() {
             self.pending.extend(self.filter.leave());
@@ -94,9 +95,9 @@ impl Screen {
         self.filter.cut();
     }
 
-    /// Writes on. Returns the offset up to which all is written, when that has
-    /// changed. Cancel-safe.
-    pub(super) async fn turn(&mut self) -> Result<u64, Unwritable> {
+    /// Writes what waits. Returns the offset up to which everything is written,
+    /// once it has changed. Cancel-safe.
+    pub(super) async fn write_on(&mut self) -> Result<u64, Unwritable> {
         loop {
             tokio::select! {
                 place = self.to.reserve(), if !self.pending.is_empty() => {
@@ -110,12 +111,12 @@ impl Screen {
         }
     }
 
-    /// Writes the rest, and leaves the terminal to its own shell.
+    /// Writes the rest and restores the terminal for its own shell.
     pub(super) async fn finish(mut self) {
         if tty::shows() {
             self.pending.extend(self.filter.leave());
         }
-        // Who reads it may have gone; then there is nobody to tell.
+        // Whoever reads standard output may be gone. Then there is nobody to tell.
         let _ = self.to.send((self.pending, self.next)).await;
         drop(self.to);
         let _ = self.writer.await;

@@ -1,42 +1,40 @@
 //! The terminal that the program was started in.
 //!
-//! Owns its raw mode and that it is given back as it was, whatever ends the
-//! program but SIGKILL. Deliberately knows no session.
+//! Owns its raw mode, and restores the terminal whatever ends the program but
+//! SIGKILL. Deliberately knows no session.
 
 use std::io::{IsTerminal as _, stderr, stdin, stdout};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Mutex, Once};
 
 use anyhow::Context as _;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 use super::modes;
-use crate::terminal::level1::Cells;
-use crate::words::misleads;
+use sandbox_broker_core::lock::lock;
+use sandbox_broker_core::sandbox::Size;
+use sandbox_broker_core::words::misleads;
 
-/// Longest side of a terminal that the protocol knows.
-const MAX_SIDE: u16 = 1000;
-
-/// How the terminal was, while it is raw. Global, because a panic gives it
-/// back, too.
+/// The terminal's mode before it became raw. Global, because a panic restores it
+/// as well.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
-/// Standard input in raw mode, until this is dropped.
+/// Keeps standard input in raw mode until it is dropped.
 pub(super) struct Raw(());
 
 impl Raw {
-    /// None where standard input is no terminal.
+    /// Enters raw mode. None if standard input is no terminal.
     pub(super) fn enter() -> anyhow::Result<Option<Self>> {
         if !stdin().is_terminal() {
             return Ok(None);
         }
         let before = tcgetattr(stdin()).context("cannot read the terminal's mode")?;
-        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
+        *lock(&BEFORE) = Some(before);
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
             let previous = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |panic| {
                 if is_raw() && shows() {
-                    // What is on is not known here, and standard output's lock may be held.
+                    // It is not known here what is on, and somebody may hold standard output's lock.
                     let _ = rustix::io::write(stdout(), modes::ANYTHING.as_bytes());
                 }
                 restore();
@@ -48,10 +46,10 @@ impl Raw {
         Ok(Some(raw))
     }
 
-    /// Enters raw mode again, after the program was stopped: the shell that it
-    /// was started in has taken it back.
+    /// Enters raw mode again after the program was stopped: the local shell has set
+    /// its own mode meanwhile.
     pub(super) fn again(&self) -> anyhow::Result<()> {
-        let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let before = lock(&BEFORE).clone();
         let Some(mut mode) = before else { return Ok(()) };
         mode.make_raw();
         tcsetattr(stdin(), OptionalActions::Now, &mode).context("cannot set the terminal's mode")
@@ -65,25 +63,22 @@ impl Drop for Raw {
 }
 
 fn restore() {
-    if let Some(before) = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take() {
-        // Flushed: what the session had asked for, such as reports of the mouse
-        // and of keys that are let go, is no input of the shell. A terminal that is
-        // gone needs nothing any more.
+    if let Some(before) = lock(&BEFORE).take() {
+        // Flush: reports of the mouse or of released keys, which the session asked
+        // for, are no input for the local shell. A terminal that is gone needs nothing.
         let _ = tcsetattr(stdin(), OptionalActions::Flush, &before);
     }
 }
 
-/// Whether the terminal is raw, in which a line feed alone does not return.
+/// Whether the terminal is raw. A line feed does not return the carriage then.
 pub(super) fn is_raw() -> bool {
-    BEFORE.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    lock(&BEFORE).is_some()
 }
 
-/// The size of the terminal on which output is shown; none where it is shown
-/// on none.
-pub(super) fn size() -> Option<Cells> {
+/// The size of the terminal that shows the output; none if none does.
+pub(super) fn size() -> Option<Size> {
     let size = tcgetwinsize(stdout()).or_else(|_| tcgetwinsize(stdin())).ok()?;
-    let side = |cells: u16| (cells > 0).then_some(cells.min(MAX_SIDE));
-    Some(Cells { cols: side(size.ws_col)?, rows: side(size.ws_row)? })
+    Size::new(size.ws_col.min(Size::MAX).into(), size.ws_row.min(Size::MAX).into())
 }
 
 /// Whether output is shown on a terminal.
@@ -91,11 +86,11 @@ pub(super) fn shows() -> bool {
     stdout().is_terminal()
 }
 
-/// Tells the person something about the connection, on standard error.
+/// Tells the person something about the connection on standard error.
 pub(super) fn say(what: &str) {
     let what: String = what.replace(misleads, "?");
     if is_raw() && stderr().is_terminal() {
-        // Beside what the shell has left in the line.
+        // Not in the line where the shell's output stopped.
         eprint!("\r\n[{what}]\r\n");
     } else {
         eprintln!("[{what}]");

@@ -1,9 +1,9 @@
 //! One visit to a session, over as many connections as it takes.
 //!
-//! Owns what survives a connection: which session, how far its output is shown
-//! here, and which input is under way. Input that a lost connection may have
-//! swallowed is told and never sent again: what it would do twice is not ours
-//! to know.
+//! Owns what survives a connection: which session it is, how far its output is
+//! shown here, and which input is under way. Input that a lost connection may
+//! have swallowed is reported and never sent again, because nobody here knows
+//! what it would do twice.
 //!
 //! ```text
 //!  enter ──▶ serve ──▶ left
@@ -11,38 +11,27 @@
 //!    └─ pause ─┘
 //! ```
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
-use url::Url;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
-use super::Target;
 use super::key::DetachKey;
 use super::left::Left;
 use super::local::{Heard, Local};
 use super::screen::{Screen, Unwritable};
+use super::sent::SentInput;
+use super::target::Target;
 use super::tty;
-use crate::cli::remote::{Broker, Connection};
-use crate::terminal::CloseCode;
-use crate::terminal::client::{Control, Link, Lost, Person, Told};
-use crate::terminal::level1::Cells;
-
-/// First and longest pause before a lost connection is made again.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(8));
+use super::way::{NoEntry, Seen, Socket, Way, pause};
+use sandbox_broker_terminal::client::{Lost, Received};
+use sandbox_broker_terminal::frames::CloseCode;
+use sandbox_broker_terminal::frames::level1::{Cells, Person, ServerFrame};
 
 /// A broker that says nothing for this long is lost. It pings every 10 s.
 const DEAD_AFTER: Duration = Duration::from_secs(25);
 
-/// Time for the handshake.
-const UPGRADE_WITHIN: Duration = Duration::from_secs(15);
-
-/// Time to write the last output when we leave by ourselves.
+/// Time to write the last output when the session goes on without us.
 const WRITE_WITHIN: Duration = Duration::from_secs(1);
-
-/// Input that is not acknowledged, at most. Less than what a broker holds for a
-/// shell that takes none, so that it never stops to read.
-const MAX_UNDER_WAY: usize = 32 * 1024;
 
 /// Bytes of one message of input, at most.
 const MAX_INPUT: usize = 8 * 1024;
@@ -53,16 +42,15 @@ const ACK_EVERY: u64 = 64 * 1024;
 /// Ctrl-D, by which a terminal knows the end of input.
 const END_OF_INPUT: u8 = 0x04;
 
-/// How often the end of a pipe is typed until it ends the shell: who reads from
-/// a pipe that has ended sees the end each time, too.
+/// How often the end of a pipe is typed until the shell ends. A program that
+/// reads a pipe after its end sees the end each time, too.
 const END_EVERY: Duration = Duration::from_millis(500);
-
-type Socket = Link<Connection>;
 
 /// How a connection ended.
 enum Over {
     Left(Left),
-    /// The session may be there yet. When to come back, if the broker says it.
+    /// The session may still be there: why the connection ended, and the pause that
+    /// the broker asked for.
     Lost(String, Option<Duration>),
 }
 
@@ -81,72 +69,47 @@ impl From<Unwritable> for Over {
     }
 }
 
-/// The session once its shell was seen to run.
-struct Seen {
-    session: String,
-    epoch: u64,
-}
-
-/// Why there is no socket.
-enum NoEntry {
-    /// For good.
-    Left(Left),
-    /// Perhaps for some time only.
-    Again(String),
-}
-
-/// What is said to who may drive and does not.
+/// What a person is told who may drive and does not.
 const WATCHES: &str = "another client has control, so keys go nowhere; Enter takes it";
 
+/// A visit and everything that survives its connections.
 pub(super) struct Visit {
-    broker: Broker,
-    /// The session to come to first.
-    target: Option<String>,
-    /// It came to watch.
-    viewer: bool,
-    /// It is yet to take control.
+    way: Way,
+    /// It has to take control once it is there.
     take: bool,
-    invitation: Option<String>,
-    /// This window's name.
-    client: String,
     local: Local,
     screen: Screen,
     seen: Option<Seen>,
     /// Whether it may type now.
     drives: bool,
-    /// Keys since the last Enter that went nowhere.
+    /// Number of keys since the last Enter that went nowhere.
     blind_keys: usize,
-    /// Nobody but this terminal answers what programs ask of one.
+    /// Only this terminal answers what programs ask a terminal.
     answers: bool,
-    /// The session's size that was said to be more than this terminal has.
+    /// The session's size about which the person was told that it does not fit.
     too_large: Option<Cells>,
-    /// What comes before it is replay.
+    /// Output before this offset is replay.
     live: u64,
+    /// Output before this offset is acknowledged.
     acked: u64,
-    /// Number of the last input.
-    seq: u64,
-    /// Input that is not acknowledged: its number and how long it is.
-    under_way: VecDeque<(u64, usize)>,
+    sent: SentInput,
     /// Connections that failed in a row.
     failures: u32,
-    /// An error that was not told yet: the words of a close that may follow.
+    /// An error that the person was not told yet. A close may follow, whose words it
+    /// then is.
     error: Option<String>,
+    /// The pause that the broker asked for.
     retry: Option<Duration>,
+    /// How the session ended, if the broker said so.
     exit: Option<Left>,
 }
 
 impl Visit {
+    /// Begins to listen to the local terminal.
     pub(super) fn new(target: Target, take: bool, key: DetachKey) -> anyhow::Result<Self> {
-        let Target { broker, session, viewer, invitation } = target;
-        let mut random = [0; 8];
-        getrandom::fill(&mut random)?;
         Ok(Visit {
-            broker,
-            target: session,
-            viewer,
+            way: Way::to(target)?,
             take,
-            invitation,
-            client: format!("attach-{:016x}", u64::from_be_bytes(random)),
             local: Local::listen(key)?,
             screen: Screen::start(),
             seen: None,
@@ -156,8 +119,7 @@ impl Visit {
             too_large: None,
             live: 0,
             acked: 0,
-            seq: 0,
-            under_way: VecDeque::new(),
+            sent: SentInput::default(),
             failures: 0,
             error: None,
             retry: None,
@@ -165,9 +127,9 @@ impl Visit {
         })
     }
 
-    /// To its end. Also returns the session, where there is one.
+    /// Runs the visit to its end. Also returns the session's id, if there was one.
     pub(super) async fn run(mut self) -> (Left, Option<String>) {
-        if self.broker.tells_token() {
+        if self.way.broker.tells_token() {
             tty::say("the token crosses the network without encryption; use https");
         }
         let left = loop {
@@ -185,8 +147,8 @@ impl Visit {
                     link.close().await;
                     break left;
                 }
-                Err(Over::Lost(why, pause)) => {
-                    if let Err(left) = self.lost(&why, pause).await {
+                Err(Over::Lost(why, asked)) => {
+                    if let Err(left) = self.lost(&why, asked).await {
                         break left;
                     }
                 }
@@ -196,19 +158,19 @@ impl Visit {
         let signalled = async { while !matches!(local.hear(false).await, Heard::Signal(_)) {} };
         tokio::select! {
             () = screen.finish() => {}
-            // The last output of a shell that ended is waited for.
+            // If the shell ended, wait for its last output.
             () = sleep(WRITE_WITHIN), if !matches!(left, Left::Exited { .. }) => {}
             () = signalled => {}
         }
         (left, seen.map(|seen| seen.session))
     }
 
-    /// A socket, when there is one.
+    /// Tries until there is a socket.
     async fn enter(&mut self) -> Result<Socket, Left> {
         loop {
-            let address = self.address()?;
-            // Two handshakes on their way are large, and a visit has few.
-            let opened = Box::pin(open(&self.broker, &address));
+            let address = self.way.address(self.seen.as_ref(), self.screen.next())?;
+            // On the heap: the state of a handshake is large, and a visit has few.
+            let opened = Box::pin(self.way.open(&address));
             match meanwhile(&mut self.local, self.seen.is_some(), opened).await? {
                 Ok(link) => {
                     self.local.go_raw().map_err(|error| Left::Failed(format!("{error:#}")))?;
@@ -221,38 +183,8 @@ impl Visit {
         }
     }
 
-    /// The address with what the broker has to know.
-    fn address(&self) -> Result<Url, Left> {
-        let mut address = self.broker.terminal().map_err(|error| Left::Failed(format!("{error:#}")))?;
-        let mut query = address.query_pairs_mut();
-        query.append_pair("client", &self.client);
-        query.append_pair("role", if self.viewer { "viewer" } else { "driver" });
-        match (&self.seen, &self.target) {
-            (Some(Seen { session, epoch }), _) => {
-                query.append_pair("session", session);
-                query.append_pair("since", &self.screen.next().to_string());
-                query.append_pair("epoch", &epoch.to_string());
-            }
-            (None, Some(session)) => _ = query.append_pair("session", session),
-            (None, None) => {}
-        }
-        // A person wants to see what is there; a file wants every byte.
-        if tty::shows() {
-            query.append_pair("catch_up", "screen");
-        }
-        if let Some(invitation) = &self.invitation {
-            query.append_pair("invitation", invitation);
-        }
-        if let Some(size) = tty::size() {
-            query.append_pair("cols", &size.cols.to_string());
-            query.append_pair("rows", &size.rows.to_string());
-        }
-        drop(query);
-        Ok(address)
-    }
-
-    /// A connection is gone: what of it is lost, and a pause.
-    async fn lost(&mut self, why: &str, pause: Option<Duration>) -> Result<(), Left> {
+    /// Reports that a connection is gone, drops what was typed, and pauses.
+    async fn lost(&mut self, why: &str, asked: Option<Duration>) -> Result<(), Left> {
         if self.seen.is_none() {
             return Err(Left::Failed(format!("the connection broke before the shell ran: {why}")));
         }
@@ -260,14 +192,13 @@ impl Visit {
             tty::say(&format!("{why}; connecting again"));
         }
         self.local.discard();
-        self.pause(pause).await
+        self.pause(asked).await
     }
 
     /// Waits before the next try, longer after each that fails.
-    async fn pause(&mut self, pause: Option<Duration>) -> Result<(), Left> {
-        let longest = PAUSE.0.saturating_mul(1 << self.failures.min(16)).min(PAUSE.1);
+    async fn pause(&mut self, asked: Option<Duration>) -> Result<(), Left> {
+        let pause = pause(self.failures, asked);
         self.failures += 1;
-        let pause = pause.unwrap_or_else(|| jittered(longest)).min(PAUSE.1);
         meanwhile(&mut self.local, true, sleep(pause)).await
     }
 
@@ -280,11 +211,11 @@ impl Visit {
         loop {
             let ends = running && self.drives && self.local.over && self.local.typed.is_empty();
             tokio::select! {
-                told = link.next() => {
+                received = link.next() => {
                     dead_at = Instant::now() + DEAD_AFTER;
-                    match told? {
+                    match received? {
                         None => self.tell_error(),
-                        Some(Told::Output(offset, bytes)) => {
+                        Some(Received::Output(offset, bytes)) => {
                             self.tell_error();
                             let live = if self.drives && self.answers { self.live } else { u64::MAX };
                             let missing = self.screen.output(offset, &bytes, live)?;
@@ -292,8 +223,8 @@ impl Visit {
                                 tty::say(&format!("{missing} bytes of output are missing"));
                             }
                         }
-                        Some(Told::Control(control)) => running |= self.control(control, running),
-                        Some(Told::Closed(code, words)) => return Err(self.closed(code, words, running)),
+                        Some(Received::Control(frame)) => running |= self.control(frame, running),
+                        Some(Received::Closed(code, words)) => return Err(self.closed(code, words, running)),
                     }
                 }
                 heard = self.local.hear(running && self.drives) => match heard {
@@ -309,14 +240,14 @@ impl Visit {
                         }
                     }
                 },
-                written = self.screen.turn() => {
+                written = self.screen.write_on() => {
                     let written = written?;
                     if written.saturating_sub(self.acked) >= ACK_EVERY {
                         self.acked = written;
                         link.ack(written).await?;
                     }
                 }
-                _ = end.tick(), if ends && self.under_way.is_empty() && !self.local.is_tty => {
+                _ = end.tick(), if ends && self.sent.is_empty() && !self.local.is_tty => {
                     self.send(link, &[END_OF_INPUT]).await?;
                 }
                 () = sleep_until(dead_at) => {
@@ -328,13 +259,13 @@ impl Visit {
         }
     }
 
-    /// Sends of what was typed as much as may be under way.
+    /// Sends as much of what was typed as may be under way.
     async fn send_typed(&mut self, link: &mut Socket, running: bool) -> Result<(), Over> {
         if !running {
             return Ok(());
         }
-        // Enter alone, not at the end of a line that was typed blindly.
-        let confirmed = !self.viewer && self.local.is_tty && &self.local.typed[..] == b"\r" && self.blind_keys == 0;
+        // Enter alone confirms, not Enter at the end of a line that was typed blindly.
+        let confirmed = !self.way.viewer && self.local.is_tty && &self.local.typed[..] == b"\r" && self.blind_keys == 0;
         if !self.drives && (confirmed || std::mem::take(&mut self.take)) {
             link.take_control().await?;
         }
@@ -347,8 +278,7 @@ impl Visit {
             return Ok(());
         }
         while !self.local.typed.is_empty() {
-            let under_way: usize = self.under_way.iter().map(|(_, len)| len).sum();
-            let len = self.local.typed.len().min(MAX_INPUT).min(MAX_UNDER_WAY - under_way);
+            let len = self.local.typed.len().min(MAX_INPUT).min(self.sent.room());
             if len == 0 {
                 break;
             }
@@ -359,57 +289,55 @@ impl Visit {
     }
 
     async fn send(&mut self, link: &mut Socket, bytes: &[u8]) -> Result<(), Over> {
-        self.seq += 1;
-        // Before it is sent: what is given up halfway may have arrived.
-        self.under_way.push_back((self.seq, bytes.len()));
-        Ok(link.input(self.seq, bytes).await?)
+        let seq = self.sent.begin(bytes.len());
+        Ok(link.input(seq, bytes).await?)
     }
 
-    /// Follows what the broker says. True when the shell runs.
-    fn control(&mut self, control: Control, running: bool) -> bool {
+    /// Follows what the broker says. True if it says that the shell runs.
+    fn control(&mut self, frame: ServerFrame<String>, running: bool) -> bool {
         self.tell_error();
-        match control {
-            Control::Stage { state, message } => {
-                // How a session came to be is news to who made it.
-                let making = self.seen.is_none() && self.target.is_none() && state != "done";
+        match frame {
+            ServerFrame::Stage { state, message, .. } => {
+                // Only the client that makes a session wants to know how that goes.
+                let making = self.seen.is_none() && self.way.session.is_none() && state != "done";
                 if running || making {
                     tty::say(&message);
                 }
             }
-            Control::Ready { session, role, epoch, offset, live, input, answers, size } => {
+            ServerFrame::Ready { session, role, epoch, offset, live, input, answers, size, .. } => {
                 self.ready(session, epoch, offset, input);
                 (self.live, self.drives, self.failures) = (live, role == "driver", 0);
                 self.take &= !self.drives;
-                if !self.drives && !self.viewer && !self.take {
+                if !self.drives && !self.way.viewer && !self.take {
                     tty::say(WATCHES);
                 }
                 self.answers = answers != "recorder";
                 self.sized(size);
                 return true;
             }
-            Control::Screen { offset, data, size } => {
+            ServerFrame::Screen { offset, data, size } => {
                 self.sized(size);
                 self.screen.draw(offset, &data);
             }
-            Control::Size(size) => self.sized(Some(size)),
-            Control::Gap { from, to, reason } => {
+            ServerFrame::Size { size, .. } => self.sized(Some(size)),
+            ServerFrame::Gap { from, to, reason } => {
                 self.screen.goes_on_at(to);
                 tty::say(&format!("{} bytes of output are gone: {reason}", to.saturating_sub(from)));
             }
-            Control::InputAck { seq } => while self.under_way.pop_front_if(|(sent, _)| *sent <= seq).is_some() {},
-            Control::Clients { clients } => self.company(&clients),
-            Control::Exit { code, signal, reason } => self.exit = Some(Left::Exited { code, signal, reason }),
-            Control::Error { message, retry_ms } => {
+            ServerFrame::InputAck { seq } => self.sent.acknowledged(seq),
+            ServerFrame::Clients { clients } => self.company(&clients),
+            ServerFrame::Exit { code, signal, reason, .. } => self.exit = Some(Left::Exited { code, signal, reason }),
+            ServerFrame::Error { message, retry_ms, .. } => {
                 self.error = Some(message);
                 self.retry = retry_ms.map(Duration::from_millis);
             }
-            Control::Other => {}
+            ServerFrame::Pong {} | ServerFrame::Unknown => {}
         }
         false
     }
 
-    /// The session's terminal has this size. Who drives has asked for another
-    /// one where it does not fit.
+    /// Tells the person if the session's terminal does not fit into this one. Not
+    /// while this client drives: then it has asked for its own size.
     fn sized(&mut self, size: Option<Cells>) {
         let own = tty::size().filter(|_| tty::shows() && !self.drives);
         let (Some(size), Some(own)) = (size, own) else { return };
@@ -423,16 +351,17 @@ impl Visit {
         self.too_large = (!fits).then_some(size);
     }
 
+    /// Tells the person an error after which no close came.
     fn tell_error(&mut self) {
         if let Some(error) = self.error.take() {
             tty::say(&error);
         }
     }
 
-    /// The shell runs, for the first time or still.
+    /// The shell runs: it has started, or it still does after a lost connection.
     fn ready(&mut self, session: String, epoch: u64, offset: u64, input: u64) {
         let Some(seen) = &self.seen else {
-            let role = if self.viewer { "watching session" } else { "session" };
+            let role = if self.way.viewer { "watching session" } else { "session" };
             let leave = self.local.key.is_some() && self.local.is_tty;
             let leave = if leave { format!("; {} leaves it", self.local.key) } else { String::new() };
             tty::say(&format!("{role} {session}{leave}"));
@@ -449,8 +378,8 @@ impl Visit {
             self.acked = 0;
         }
         self.seen = Some(Seen { session, epoch });
-        while self.under_way.pop_front_if(|(sent, _)| *sent <= input).is_some() {}
-        let unknown: usize = self.under_way.drain(..).map(|(_, len)| len).sum();
+        self.sent.acknowledged(input);
+        let unknown = self.sent.give_up();
         if unknown > 0 {
             tty::say(&format!("{unknown} bytes of input may not have arrived; they are not sent again"));
         }
@@ -460,9 +389,9 @@ impl Visit {
         }
     }
 
-    /// Who is there now; tells when that changes what we may do.
-    fn company(&mut self, clients: &[Person]) {
-        let Some(own) = clients.iter().find(|person| person.client == self.client) else { return };
+    /// Tells the person when control comes or goes.
+    fn company(&mut self, clients: &[Person<String>]) {
+        let Some(own) = clients.iter().find(|person| person.client == self.way.client) else { return };
         let drives = own.role == "driver";
         if drives != self.drives {
             self.drives = drives;
@@ -470,15 +399,16 @@ impl Visit {
         }
     }
 
+    /// What a close means for the visit.
     fn closed(&mut self, code: u16, words: String, running: bool) -> Over {
         let words = self.error.take().unwrap_or(words);
         let again = code == CloseCode::Draining as u16 || (code == CloseCode::TryLater as u16 && !running);
         if let Some(exit) = self.exit.take() {
             return Over::Left(exit);
         }
-        // The broker's words are for those who see its page.
+        // The broker's own words are for people who see its page.
         if code == CloseCode::SignedOut as u16 {
-            return Over::Left(Left::Unknown(self.broker.unknown()));
+            return Over::Left(Left::Unknown(self.way.broker.unknown()));
         }
         if again && self.seen.is_some() {
             return Over::Lost(words, self.retry.take());
@@ -491,24 +421,8 @@ impl Visit {
     }
 }
 
-/// Opens a socket at this address.
-async fn open(broker: &Broker, address: &Url) -> Result<Socket, NoEntry> {
-    let connection = broker.connect().await;
-    let unreachable = |error| NoEntry::Again(format!("cannot reach the broker at {}: {error:#}", broker.name()));
-    let opened =
-        timeout(UPGRADE_WITHIN, Link::open(connection.map_err(unreachable)?, address.as_str(), broker.token()));
-    match opened.await {
-        Ok(Ok(link)) => Ok(link),
-        Ok(Err(error)) => Err(match Left::unless_transient(error, || broker.unknown()) {
-            Ok(left) => NoEntry::Left(left),
-            Err(error) => NoEntry::Again(error.to_string()),
-        }),
-        Err(_) => Err(NoEntry::Again(format!("no answer to the upgrade within {} s", UPGRADE_WITHIN.as_secs()))),
-    }
-}
-
-/// Waits for something while there is no connection: only what ends the visit
-/// counts. On the way back, what a person types is thrown away: they would not
+/// Waits for something while there is no connection. Only what ends the visit
+/// counts. On the way `back`, what a person types is thrown away: they would not
 /// see what it does.
 async fn meanwhile<T>(local: &mut Local, back: bool, what: impl Future<Output = T>) -> Result<T, Left> {
     let mut what = std::pin::pin!(what);
@@ -523,13 +437,4 @@ async fn meanwhile<T>(local: &mut Local, back: bool, what: impl Future<Output = 
             },
         }
     }
-}
-
-/// Between half of a pause and all of it: brokers that come back are not
-/// stormed.
-fn jittered(longest: Duration) -> Duration {
-    let mut random = [0; 4];
-    // Without randomness all come at once, and are served one after the other.
-    let _ = getrandom::fill(&mut random);
-    longest / 2 + (longest / 2).mul_f64(f64::from(u32::from_be_bytes(random)) / f64::from(u32::MAX))
 }

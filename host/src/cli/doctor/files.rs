@@ -1,12 +1,11 @@
-//! The state directory and the secrets in it: whose they are, who else may read
-//! them, and whether there is room. Their content is never read. Secrets that the
-//! configuration brings in are in its own warnings.
+//! The state directory and the secrets in it: whose they are, who else may read them, and whether there is room. Their
+//! content is never read. The configuration's own warnings cover the secrets that it refers to.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use super::Finding;
-use crate::disk;
+use super::finding::Finding;
+use sandbox_broker_core::disk;
 
 /// Bytes that should be free for the state: the journal, compiled plugins, logs.
 const ROOM: u64 = 512 << 20;

@@ -1,5 +1,5 @@
-//! What this machine has: programs, limits, control groups, and the unit that
-//! the broker runs in.
+//! What this machine has: programs, limits, control groups, and the unit that the broker runs in. Owns what the broker
+//! needs of each; deliberately knows no network.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,17 +10,16 @@ use rustix::process::{Resource, getrlimit};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::Finding;
+use super::finding::Finding;
 use crate::broker::Checked;
 
 /// Time for a program to say something.
 const SAYS_WITHIN: Duration = Duration::from_secs(10);
 
-/// Open files that a broker needs beside those of its sessions: the places of
-/// its listener.
+/// Open files that a broker needs besides those of its sessions: mostly connections that are not sessions yet.
 const OWN_FILES: u64 = 4096 + 256;
 
-/// Of each session, in the broker and its embedded server.
+/// Open files of each session, in the broker and its embedded server.
 const FILES_OF_A_SESSION: u64 = 16;
 
 /// The unit that comes with the broker.
@@ -49,7 +48,7 @@ fn on_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|place| place.join(name)).find(|place| place.is_file())
 }
 
-/// What a program prints; none when it fails.
+/// What a program prints. When it fails, the error is what it prints on standard error.
 async fn says(program: &Path, arguments: &[&str]) -> Result<String, String> {
     let run = Command::new(program).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
     let output =
@@ -145,7 +144,7 @@ fn open_files(sessions: u64) -> Finding {
     }
 }
 
-/// How systemd ends the unit, where there is one.
+/// How systemd ends the broker's unit; `None` when the unit does not exist.
 async fn unit(embedded: bool) -> Option<Finding> {
     let systemctl = on_path("systemctl")?;
     let told = says(&systemctl, &["show", UNIT, "--property=LoadState,KillMode,OOMPolicy"]).await.ok()?;

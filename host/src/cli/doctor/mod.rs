@@ -1,27 +1,27 @@
-//! `broker doctor`: whether this machine and its surroundings are as the broker
-//! needs them, and what to do where they are not.
+//! `broker doctor`: whether this machine and its network are as the broker needs them, and what to do when they are not.
 //!
-//! Owns how findings are shown. Changes nothing, and shows no secret: of files
-//! that hold one, only the mode is read.
+//! Owns how findings are shown. It changes nothing and shows no secret: of a file that holds one, it reads only the mode.
 //!
 //! | file | what it looks at |
 //! |---|---|
+//! | `finding` | what a finding is |
 //! | `machine` | programs, limits, the disk, the control groups, the unit of systemd |
 //! | `files` | the state directory |
 //! | `network` | the address to listen on, the public addresses, the providers' |
 
 mod files;
+mod finding;
 mod machine;
 mod network;
 
-use std::fmt;
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use serde_json::json;
 
+use self::finding::{Finding, Grade};
 use crate::broker::{Checked, Loader, Surroundings};
-use crate::words::clean;
+use sandbox_broker_core::words::clean;
 
 /// Bytes of what a finding says, at most.
 const WORDS: usize = 2048;
@@ -33,54 +33,10 @@ pub(super) struct Options {
     json: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Grade {
-    Good,
-    /// It works, and may not for long, or not as well as it could.
-    Unwise,
-    /// Sessions fail, or will.
-    Wrong,
-}
-
-impl fmt::Display for Grade {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Grade::Good => "ok",
-            Grade::Unwise => "unwise",
-            Grade::Wrong => "wrong",
-        })
-    }
-}
-
-/// One thing that was looked at.
-#[derive(Debug)]
-struct Finding {
-    grade: Grade,
-    /// Such as "disk".
-    about: &'static str,
-    found: String,
-    /// What to do; empty where all is well.
-    remedy: String,
-}
-
-impl Finding {
-    fn good(about: &'static str, found: impl Into<String>) -> Self {
-        Finding { grade: Grade::Good, about, found: found.into(), remedy: String::new() }
-    }
-
-    fn unwise(about: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Finding { grade: Grade::Unwise, about, found: found.into(), remedy: remedy.into() }
-    }
-
-    fn wrong(about: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Finding { grade: Grade::Wrong, about, found: found.into(), remedy: remedy.into() }
-    }
-}
-
 pub(super) async fn run(surroundings: Surroundings, options: Options) -> anyhow::Result<ExitCode> {
     let _ = super::log::start("error");
     let state = surroundings.state().to_owned();
-    // Before the loader makes what is missing there.
+    // This comes before the loader, which makes what is missing there.
     let mut findings = files::state(&state);
     let checked = match Loader::new(surroundings) {
         Ok(loader) => loader.load().await.map_err(|mistakes| mistakes.to_string()),
@@ -99,7 +55,7 @@ pub(super) async fn run(surroundings: Surroundings, options: Options) -> anyhow:
         }
     }
     let good = !findings.iter().any(|finding| finding.grade == Grade::Wrong);
-    // A reader that has enough is no reason to fail.
+    // A closed output is no reason to fail.
     let _ = std::io::stdout().write_all(shown(&findings, good, options.json).as_bytes());
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

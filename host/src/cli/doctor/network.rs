@@ -1,5 +1,5 @@
-//! What is reached from here: the address to listen on, the addresses that
-//! people open, and those that providers are granted.
+//! What can be reached from here: the address to listen on, the addresses that people open, and the addresses that
+//! providers are granted. Owns how each is tried; deliberately sends no token.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,10 +17,10 @@ use hyper_util::rt::TokioExecutor;
 use tokio::net::{TcpListener, lookup_host};
 use tokio::time::timeout;
 
-use super::Finding;
+use super::finding::Finding;
 use crate::broker::Checked;
-use crate::certificate::distrust;
-use crate::config::{Grant, HostPattern, Scheme};
+use sandbox_broker_config::{EgressGrant, HostPattern, Scheme};
+use sandbox_broker_core::certificate::distrust;
 
 /// Time for one address to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -28,8 +28,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes of an answer, at most.
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// Seconds that clocks may differ. Signatures and certificates take some
-/// minutes.
+/// Seconds by which clocks may differ. Signatures and certificates tolerate some minutes.
 const CLOCKS: u64 = 60;
 
 pub(super) async fn look(checked: &Checked) -> Vec<Finding> {
@@ -49,7 +48,7 @@ pub(super) async fn look(checked: &Checked) -> Vec<Finding> {
     findings
 }
 
-/// Whether it is free, or a broker's.
+/// Whether the address is free, or a broker has it.
 async fn listen(address: SocketAddr) -> Finding {
     match TcpListener::bind(address).await {
         Ok(_) => Finding::good("listen", format!("{address} is free: no broker runs there")),
@@ -87,8 +86,8 @@ async fn public(origin: &str) -> Finding {
     }
 }
 
-/// Whether a provider's address is reached, and its clock.
-async fn granted(section: &str, grant: &Grant, private: bool) -> (Finding, Option<SystemTime>) {
+/// Whether a provider's address can be reached, and the time on its clock.
+async fn granted(section: &str, grant: &EgressGrant, private: bool) -> (Finding, Option<SystemTime>) {
     let scheme = if grant.scheme == Scheme::Https { "https" } else { "http" };
     let host = match &grant.host {
         HostPattern::Name(name) => name.clone(),
@@ -134,7 +133,7 @@ async fn granted(section: &str, grant: &Grant, private: bool) -> (Finding, Optio
 fn clock(told: &[SystemTime]) -> Option<Finding> {
     let now = SystemTime::now();
     let off = |told: &SystemTime| now.duration_since(*told).unwrap_or_else(|error| error.duration()).as_secs();
-    // One server may be wrong.
+    // One server's clock may be wrong, so the smallest difference counts.
     let least = told.iter().map(off).min()?;
     Some(if least > CLOCKS {
         let found = format!("this machine's clock is {least} s off that of the providers");
@@ -150,7 +149,7 @@ struct Answer {
     clock: Option<SystemTime>,
 }
 
-/// Asks without a token and follows nothing.
+/// Sends a request without a token, and follows no redirect.
 async fn ask(url: &str) -> Result<Answer, String> {
     let uri: Uri = url.parse().map_err(|_| "it is no address".to_owned())?;
     let mut http = HttpConnector::new();
@@ -175,7 +174,7 @@ fn unreached(error: &hyper_util::client::legacy::Error) -> String {
     if let Some(words) = distrust(error) {
         return words;
     }
-    // The last cause is the system's.
+    // The last cause is the system's own error.
     let mut cause: &dyn std::error::Error = error;
     while let Some(below) = cause.source() {
         cause = below;

@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use http::HeaderValue;
-use serde_json::{Value, json};
+use sandbox_broker_core::sandbox::Size;
+use sandbox_broker_terminal::frames::level1::{self, ClientFrame, Encoded, SUBPROTOCOL, decode_output};
+use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{self, Message};
@@ -160,13 +162,13 @@ impl Window {
     pub async fn try_open(url: &str, visit: Visit) -> tungstenite::Result<Self> {
         let address = format!("{}/terminal?{}", url.replacen("http", "ws", 1), visit.query());
         let mut request = address.into_client_request()?;
-        request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static("sandbox-broker.v1"));
+        request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(SUBPROTOCOL));
         if let Some(token) = &visit.token {
             request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
         }
         let (socket, response) = connect_async(request).await?;
         let chosen = response.headers().get("sec-websocket-protocol");
-        assert_eq!(chosen, Some(&HeaderValue::from_static("sandbox-broker.v1")));
+        assert_eq!(chosen, Some(&HeaderValue::from_static(SUBPROTOCOL)));
         let Visit { by_hand, since, .. } = visit;
         Ok(Window {
             socket,
@@ -185,7 +187,15 @@ impl Window {
         self.send_raw(Message::text(message.to_string())).await;
     }
 
-    /// Whether the connection broke is said by what comes next.
+    pub async fn send_frame(&mut self, frame: ClientFrame) {
+        let message = match frame.encode() {
+            Encoded::Text(text) => Message::text(text),
+            Encoded::Binary(bytes) => Message::Binary(bytes),
+        };
+        self.send_raw(message).await;
+    }
+
+    /// If the connection broke, the next read says so.
     pub async fn send_raw(&mut self, message: Message) {
         let _ = self.socket.send(message).await;
     }
@@ -198,19 +208,15 @@ impl Window {
     }
 
     pub async fn input_as(&mut self, seq: u64, bytes: &[u8]) {
-        let mut frame = BytesMut::new();
-        frame.put_u8(0x02);
-        frame.put_u64(seq);
-        frame.put_slice(bytes);
-        self.send_raw(Message::Binary(frame.freeze())).await;
+        self.send_raw(Message::Binary(level1::input(seq, bytes))).await;
     }
 
     pub async fn ack(&mut self, offset: u64) {
-        self.send(json!({"type": "ack", "offset": offset})).await;
+        self.send_frame(ClientFrame::Ack(offset)).await;
     }
 
     pub async fn resize(&mut self, cols: u16, rows: u16) {
-        self.send(json!({"type": "resize", "cols": cols, "rows": rows})).await;
+        self.send_frame(ClientFrame::Resize(Some(Size { cols, rows }))).await;
     }
 
     /// All output as text, over every hole.
@@ -239,10 +245,8 @@ impl Window {
     async fn receive(&mut self) -> Result<Told, Closed> {
         loop {
             match self.socket.next().await {
-                Some(Ok(Message::Binary(mut frame))) => {
-                    assert_eq!(frame.get_u8(), 0x01, "a server's binary frame is output");
-                    let offset = frame.get_u64();
-                    assert!(!frame.is_empty(), "output is never empty");
+                Some(Ok(Message::Binary(frame))) => {
+                    let (offset, frame) = decode_output(frame).expect("a server's binary frame is output");
                     let whole = self.end.is_none_or(|end| end == offset);
                     assert!(whole, "output at {offset} after {:?}; {}", self.end, self.story());
                     if self.stretches.is_empty() {

@@ -1,0 +1,82 @@
+//! A plugin learns which mounts are live, whichever section and generation of
+//! the configuration they belong to.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::*;
+use crate::{Engine, Secrets};
+use sandbox_broker_config::PluginLimits;
+
+fn mounter(plugin: &Arc<Plugin>, name: &str, settings: serde_json::Value, live: &LiveMounts) -> ComponentMounter {
+    let section = Section {
+        name: name.into(),
+        config: settings,
+        allow: Vec::new(),
+        allow_private: false,
+        secrets: Secrets::default(),
+        reveal: Vec::new(),
+        limits: PluginLimits { memory: 64 << 20, cpu: Duration::from_secs(1), call_timeout: Duration::from_secs(30) },
+        isolation: None,
+        per_user: true,
+        socket: None,
+    };
+    ComponentMounter::new(plugin.clone(), section, live.clone()).unwrap()
+}
+
+fn target(id: &str) -> Target {
+    Target {
+        id: id.into(),
+        path: "/w".into(),
+        workspace: "/x".into(),
+        read_only: false,
+        user: None,
+        broker: "ours".into(),
+    }
+}
+
+fn plugins() -> PathBuf {
+    std::env::var_os("BROKER_PLUGINS_DIR")
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/plugins")), PathBuf::from)
+}
+
+#[tokio::test]
+async fn each_person_has_settings_of_their_own() {
+    let engine = Engine::new(None).unwrap();
+    let plugin =
+        engine.load(&plugins().join("guests/hostile-storage.wasm")).await.expect("`cargo xtask plugins` makes it");
+    let settings = serde_json::json!({ "container": "files-{user}", "nested": ["{user}", 1] });
+    let mounter = mounter(&plugin, "one", settings, &LiveMounts::default());
+    for user in ["ada", "bob"] {
+        let call = Call { user: Some(user.to_owned()), ..Call::default() };
+        let given: serde_json::Value = serde_json::from_str(&mounter.caller.head(&call).1).unwrap();
+        assert_eq!(given, serde_json::json!({ "container": format!("files-{user}"), "nested": [user, 1] }));
+    }
+}
+
+#[tokio::test]
+async fn a_mount_is_live_from_prepare_to_the_end_of_release_whatever_that_says() {
+    let engine = Engine::new(None).unwrap();
+    let path = plugins().join("guests/hostile-storage.wasm");
+    let plugin = engine.load(&path).await.expect("`cargo xtask plugins` makes it");
+    let live = LiveMounts::default();
+    let call = Call::default();
+    let harm = |when: &str, harm: &str| serde_json::json!({ "when": when, "harm": harm });
+    let good = mounter(&plugin, "one", serde_json::json!({}), &live);
+    let failing = mounter(&plugin, "one", harm("release", "trap"), &live);
+    let telling = mounter(&plugin, "other", harm("prepare", "target"), &live);
+    let seen = async |id: &str| {
+        let told = telling.prepare(&call, &target(id)).await.unwrap_err().message;
+        let released = telling.release(&call, &target(id), &Grant::default()).await;
+        released.unwrap();
+        told
+    };
+
+    good.prepare(&call, &target("a")).await.unwrap();
+    failing.prepare(&call, &target("b")).await.unwrap();
+    assert_eq!(seen("c").await, r#"[("broker", "ours"), ("live", "a b")]"#);
+    good.release(&call, &target("a"), &Grant::default()).await.unwrap();
+    assert_eq!(seen("d").await, r#"[("broker", "ours"), ("live", "b")]"#);
+    failing.release(&call, &target("b"), &Grant::default()).await.unwrap_err();
+    assert_eq!(seen("e").await, r#"[("broker", "ours"), ("live", "")]"#);
+}

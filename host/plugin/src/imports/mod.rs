@@ -1,0 +1,15 @@
+//! What a plugin may import: one file for each capability.
+//!
+//! Each file has the same three parts, as the factors of Spin have: a *view*, which is all that the capability sees of
+//! a Store; a trait by which a Store lends that view; and `link`, which adds the capability to a linker of any Store
+//! that lends it. So each can be linked and tested without the others, and none reaches another's data.
+//!
+//! | file | interface of the contract | what it guards |
+//! |---|---|---|
+//! | `secrets` | `secrets` | which secrets a plugin may sign with or see |
+//! | `log` | `log` | how much a section's plugin may log, and that a line stays one line |
+//! | `net` | `wasi:http`, `wasi:clocks` | requests leave only through the section's sender |
+
+pub(crate) mod log;
+pub(crate) mod net;
+pub(crate) mod secrets;

@@ -1,0 +1,139 @@
+//! What a plugin may import and what it must export.
+//!
+//! Owns the linkers of both kinds and the words for a component that is not a plugin of this contract. Deliberately
+//! knows no file: it is given a component.
+
+use std::path::Path;
+
+use wasmtime::component::{Component, Linker};
+
+use crate::bindings::SandboxProviderPre;
+use crate::bindings::about::AboutPre;
+use crate::bindings::storage::StorageProviderPre;
+use crate::imports;
+use crate::load::error::LoadError;
+use crate::store::State;
+use sandbox_broker_config::Kind;
+
+/// How the names of the contract's interfaces begin.
+const PACKAGE: &str = "sandbox-broker:plugin/";
+/// The version of the contract that this host speaks.
+const CONTRACT: &str = "0.1";
+
+/// A component with its imports linked and its exports found.
+pub(super) struct Linked {
+    pub(super) about: AboutPre<State>,
+    pub(super) provides: Provides,
+}
+
+/// The exports of a plugin of one kind.
+pub(super) enum Provides {
+    Sandbox(Box<SandboxProviderPre<State>>),
+    Storage(StorageProviderPre<State>),
+}
+
+impl Provides {
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Provides::Sandbox(_) => Kind::Sandbox,
+            Provides::Storage(_) => Kind::Storage,
+        }
+    }
+}
+
+/// What each kind may import.
+#[derive(Clone)]
+pub(super) struct Linkers {
+    sandbox: Linker<State>,
+    storage: Linker<State>,
+}
+
+impl Linkers {
+    pub(super) fn new(engine: &wasmtime::Engine) -> wasmtime::Result<Self> {
+        let mut storage = Linker::new(engine);
+        imports::secrets::link(&mut storage)?;
+        imports::log::link(&mut storage)?;
+        let mut sandbox = storage.clone();
+        imports::net::link(&mut sandbox)?;
+        Ok(Linkers { sandbox, storage })
+    }
+}
+
+/// Links a component and finds its exports. `path` is its name in messages.
+pub(super) fn link(
+    engine: &wasmtime::Engine,
+    linkers: &Linkers,
+    path: &Path,
+    component: &Component,
+) -> Result<Linked, LoadError> {
+    let invalid = |what: &str, e: String| LoadError::Invalid(format!("{}: {what}: {e}", path.display()));
+    check_contract(engine, component).map_err(|e| invalid("wrong contract", e))?;
+    let kind = kind(engine, component).map_err(|e| invalid("wrong contract", e))?;
+    let linker = match kind {
+        Kind::Sandbox => &linkers.sandbox,
+        Kind::Storage => &linkers.storage,
+    };
+    check_imports(engine, component, kind).map_err(|e| invalid("it imports too much", e))?;
+    let pre = linker
+        .instantiate_pre(component)
+        .map_err(|e| invalid("it imports what this host does not offer", format!("{:#}", e.root_cause())))?;
+    let lacks = |e: wasmtime::Error| invalid(&format!("it is no {} provider", kind.as_str()), format!("{e:#}"));
+    Ok(Linked {
+        about: AboutPre::new(pre.clone()).map_err(lacks)?,
+        provides: match kind {
+            Kind::Sandbox => Provides::Sandbox(Box::new(SandboxProviderPre::new(pre).map_err(lacks)?)),
+            Kind::Storage => Provides::Storage(StorageProviderPre::new(pre).map_err(lacks)?),
+        },
+    })
+}
+
+/// The kind of a plugin, told by its exports.
+fn kind(engine: &wasmtime::Engine, component: &Component) -> Result<Kind, String> {
+    let ty = component.component_type();
+    let exports = |interface: &str| {
+        let name = format!("{PACKAGE}{interface}@");
+        ty.exports(engine).any(|(export, _)| export.starts_with(&name))
+    };
+    match (exports("sandbox"), exports("mounter")) {
+        (true, false) => Ok(Kind::Sandbox),
+        (false, true) => Ok(Kind::Storage),
+        (false, false) => Err("it exports neither `sandbox` nor `mounter`, so it provides nothing".to_owned()),
+        (true, true) => Err("it exports both `sandbox` and `mounter`; a plugin is of one kind".to_owned()),
+    }
+}
+
+/// Names everything that a storage plugin must not import. Linking would refuse the first of it alone, in less clear
+/// words.
+fn check_imports(engine: &wasmtime::Engine, component: &Component, kind: Kind) -> Result<(), String> {
+    let ty = component.component_type();
+    let foreign: Vec<&str> = match kind {
+        Kind::Sandbox => return Ok(()),
+        Kind::Storage => ty.imports(engine).map(|(name, _)| name).filter(|name| !name.starts_with(PACKAGE)).collect(),
+    };
+    match foreign.as_slice() {
+        [] => Ok(()),
+        names => Err(format!(
+            "{}; a storage plugin reaches nothing by itself, the host sends its requests",
+            names.join(", ")
+        )),
+    }
+}
+
+/// Refuses another minor version of the contract. Linking would refuse it as well, in less clear words.
+fn check_contract(engine: &wasmtime::Engine, component: &Component) -> Result<(), String> {
+    let ty = component.component_type();
+    let names = ty.imports(engine).map(|(n, _)| n.to_owned()).chain(ty.exports(engine).map(|(n, _)| n.to_owned()));
+    let mut found = false;
+    for name in names.collect::<Vec<_>>() {
+        let Some(rest) = name.strip_prefix(PACKAGE) else { continue };
+        found = true;
+        let version = rest.split_once('@').map_or("", |(_, v)| v);
+        if !version.starts_with(CONTRACT) || version[CONTRACT.len()..].chars().next().is_some_and(|c| c != '.') {
+            return Err(format!(
+                "the plugin is built for sandbox-broker:plugin@{version}, this host speaks {CONTRACT}; \
+                 rebuild the plugin with the host's wit/"
+            ));
+        }
+    }
+    if found { Ok(()) } else { Err("it has no interface of sandbox-broker:plugin".to_owned()) }
+}

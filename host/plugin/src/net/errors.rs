@@ -1,0 +1,66 @@
+//! A failed request as an error code of `wasi:http`. Owns that mapping; deliberately knows no request.
+
+use std::error::Error as StdError;
+use std::io::ErrorKind;
+
+use hyper_util::client::legacy;
+use wasmtime_wasi_http::Error;
+
+/// The address is not granted.
+#[derive(Debug, thiserror::Error)]
+#[error("the address is not allowed")]
+pub(super) struct Prohibited;
+
+/// The name has no address.
+#[derive(Debug, thiserror::Error)]
+#[error("the name cannot be resolved")]
+pub(super) struct Unresolved;
+
+/// The code for a failure, found in the chain of its causes.
+pub(super) fn error_code(error: &(dyn StdError + 'static)) -> Error {
+    let connecting = error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect);
+    let mut cause = Some(error);
+    while let Some(e) = cause {
+        if e.is::<Prohibited>() {
+            return Error::DestinationIpProhibited;
+        }
+        if e.is::<Unresolved>() {
+            return Error::DnsError { rcode: None, info_code: None };
+        }
+        if let Some(e) = e.downcast_ref::<Error>() {
+            // The guest's own body failed.
+            return match e {
+                Error::ConnectionTerminated => Error::ConnectionTerminated,
+                _ => Error::HttpProtocolError,
+            };
+        }
+        if e.is::<rustls::Error>() {
+            return match e.downcast_ref() {
+                Some(rustls::Error::InvalidCertificate(_)) => Error::TlsCertificateError,
+                _ => Error::TlsProtocolError,
+            };
+        }
+        if let Some(io) = e.downcast_ref::<std::io::Error>() {
+            match io.kind() {
+                ErrorKind::ConnectionRefused => return Error::ConnectionRefused,
+                ErrorKind::TimedOut => return Error::ConnectionTimeout,
+                ErrorKind::UnexpectedEof => return Error::HttpResponseIncomplete,
+                ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => {
+                    return Error::ConnectionTerminated;
+                }
+                // The TLS library hides its errors inside io errors.
+                _ => {
+                    if let Some(inner) = io.get_ref() {
+                        cause = Some(inner);
+                        continue;
+                    }
+                }
+            }
+        }
+        if e.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message) {
+            return Error::HttpResponseIncomplete;
+        }
+        cause = e.source();
+    }
+    if connecting { Error::DestinationUnavailable } else { Error::HttpProtocolError }
+}

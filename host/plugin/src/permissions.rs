@@ -1,0 +1,27 @@
+//! What the operator lets the plugin of one section do.
+//!
+//! Owns the values alone. Each capability in `imports/` reads the part that it needs; where requests may go is the
+//! [`Sender`](crate::net::sender::Sender)'s.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::imports::log::LogBudget;
+use crate::keyring::Secrets;
+
+/// What the operator lets one section's plugin do.
+#[derive(Debug, Default)]
+pub(crate) struct Permissions {
+    /// The section's name, for messages.
+    pub(crate) provider: String,
+    /// Secrets, by the names that the plugin uses.
+    pub(crate) secrets: Secrets,
+    /// Names of the secrets that the plugin may see.
+    pub(crate) reveal: BTreeSet<String>,
+    /// Largest linear memory, bytes.
+    pub(crate) memory: usize,
+    /// CPU time that an instance may use without giving way once.
+    pub(crate) cpu: Duration,
+    /// Log lines of all instances of the section.
+    pub(crate) log_budget: LogBudget,
+}

@@ -1,0 +1,69 @@
+//! Why one of the recorder's processes ended.
+//!
+//! Owns the errors that an end becomes. Deliberately knows not what the
+//! process was to do.
+
+use bytes::Bytes;
+use sandbox_broker_core::sandbox::{Code, Error, Exit, Fault, Process, Result};
+use sandbox_broker_core::words::clean;
+use tokio::sync::mpsc;
+
+use super::said::WORDS;
+use crate::replaced::replaced;
+
+/// The recorder's own exit statuses: there is a recorder already, and a newer
+/// attachment is served.
+const IN_USE: Exit = Exit::Code(3);
+const REPLACED: Exit = Exit::Code(4);
+
+/// Why the output of a process ended too early.
+pub(super) async fn why_ended(process: &mut Process) -> Error {
+    let well = ended_well(process).await;
+    well.err().unwrap_or_else(|| exit_error(&Exit::Code(0), &complaint(&mut process.stderr)))
+}
+
+/// The last words of a process on its standard error, as far as they have
+/// arrived.
+fn complaint(stderr: &mut mpsc::Receiver<Bytes>) -> String {
+    let mut words = Vec::new();
+    while let Ok(chunk) = stderr.try_recv() {
+        words.extend_from_slice(&chunk);
+    }
+    let from = words.len().saturating_sub(WORDS);
+    clean(&String::from_utf8_lossy(&words[from..]), WORDS)
+}
+
+/// Waits for the end of a process whose output has ended. Returns an error
+/// unless it ended well.
+pub(super) async fn ended_well(process: &mut Process) -> Result<()> {
+    match (&mut process.done).await {
+        Ok(Ok(Exit::Code(0))) => Ok(()),
+        Ok(Ok(exit)) => Err(exit_error(&exit, &complaint(&mut process.stderr))),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(no_exit_told()),
+    }
+}
+
+fn exit_error(exit: &Exit, words: &str) -> Error {
+    if *exit == REPLACED {
+        return replaced();
+    }
+    let message = format!("the recorder in the sandbox ended ({exit}): {words}");
+    let code = if *exit == IN_USE { Code::AlreadyExists } else { Code::FailedPrecondition };
+    Error::new(Fault::Provider, code, message.trim_end_matches([':', ' ']))
+}
+
+/// The error of a process that ended well, but part of whose output was lost.
+/// If the connection to a process breaks, a provider may still report its end.
+pub(super) fn torn() -> Error {
+    Error::new(
+        Fault::Provider,
+        Code::Unavailable,
+        "the connection to the recorder broke before its answer was complete",
+    )
+}
+
+fn no_exit_told() -> Error {
+    let message = "the provider's plugin stopped without saying how the recorder ended";
+    Error::new(Fault::Plugin, Code::Unavailable, message)
+}

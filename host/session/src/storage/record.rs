@@ -1,0 +1,27 @@
+//! What the session's record in the journal has of one mount.
+//!
+//! Owns which line of the record it is. Deliberately decides nothing.
+
+use std::sync::Arc;
+
+use sandbox_broker_journal as journal;
+
+use crate::ledger::{Ledger, Noted};
+
+/// What the session's record has of one mount.
+#[derive(Debug)]
+pub(super) struct MountRecord {
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) index: usize,
+}
+
+impl MountRecord {
+    pub(super) fn mount(&self) -> journal::Mount {
+        self.ledger.entry().storage[self.index].clone()
+    }
+
+    /// Writes a change down, before anything is done that relies on it.
+    pub(super) async fn note(&self, change: impl FnOnce(&mut journal::Mount)) -> Noted {
+        self.ledger.note(|entry| change(&mut entry.storage[self.index])).await
+    }
+}

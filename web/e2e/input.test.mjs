@@ -455,7 +455,7 @@ describe("copying at the wire", () => {
     assert.equal(await sent(mac, option), "\x1ba");
   });
 
-  test("a program's copy that the person did not see coming is offered, whatever selection it names", async () => {
+  test("a program's copy that the person did not see coming is offered, whatever selection it names", { skip: onlyChromium }, async () => {
     const wire = await atWire("", granted);
     const { page, draw } = wire;
     const copy = (/** @type {string} */ to, /** @type {string} */ text) => draw(`\x1b]52;${to};${Buffer.from(text).toString("base64")}\x07`);

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { FakeBroker } from "./fake.mjs";
-import { eventually, launch, TerminalPage } from "./page.mjs";
+import { eventually, launch, onlyChromium, TerminalPage } from "./page.mjs";
 
 /** @type {import("playwright-core").Browser} */
 let browser;
@@ -81,7 +81,7 @@ describe("what a program tells", () => {
     await shows(/same.*50 times/);
   });
 
-  test("by the thousand holds up neither the output nor the page, and the last of it counts", async () => {
+  test("by the thousand holds up neither the output nor the page, and the last of it counts", { skip: onlyChromium }, async () => {
     await open(undefined, { permissions: ["clipboard-read", "clipboard-write"] });
     const { page } = terminal;
     await page.evaluate(() => {
@@ -112,7 +112,7 @@ describe("what a program tells", () => {
     await page.locator("#link", { hasText: "https://xn--bnk-6cd.example/%E2%80%AE/moc.doog" }).waitFor();
   });
 
-  test("leaves a phone its keys, and folds away what is earlier", async () => {
+  test("leaves a phone its keys, and folds away what is earlier", { skip: onlyChromium }, async () => {
     await open(undefined, { viewport: { width: 320, height: 640 }, hasTouch: true, isMobile: true });
     const { page } = terminal;
     await look(false);

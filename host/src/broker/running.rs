@@ -44,7 +44,7 @@ impl Broker {
     /// Checks everything, starts what is needed, listens.
     ///
     /// # Errors
-    /// [`Mistakes`] of the configuration, or what could not be started.
+    /// [`Mistakes`](sandbox_broker_config::Mistakes) of the configuration, or what could not be started.
     pub async fn start(loader: Loader, checked: Checked, relog: Relog) -> anyhow::Result<Self> {
         let started = Instant::now();
         let (base, home) = base(&loader.surroundings)?;

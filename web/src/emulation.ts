@@ -84,13 +84,13 @@ interface Core {
   };
 }
 
-/** Bytes of a link's address. What is longer is no link, as in the recorder. */
+/** Most bytes of a link's address. Text with a longer one is no link; the recorder has the same bound. */
 const MAX_ADDRESS = 4096;
 
-/** Links that are kept before those are looked for that no cell has any more. */
+/** Number of links at which those that no cell has any more are forgotten. */
 const COLLECT_LINKS = 1024;
 
-/** `fg` of attributes has it where text is underlined. */
+/** The bit of `fg` that says that text is underlined. */
 const UNDERLINED = 0x10000000;
 
 /**
@@ -105,7 +105,7 @@ export function mend(xterm: Emulator): void {
     const { alt } = core._bufferService.buffers;
     const { lines } = alt;
     if (lines.length === 0) lines.maxLength = xterm.rows;
-    // Made narrower, it keeps the columns that are out of sight, and a wider window brings back what a program has since erased, or not.
+    // Made narrower, it keeps the columns that no longer show. Made wider again, it would show text that a program may have erased meanwhile.
     for (let at = 0; at < lines.length; at++) {
       const line = lines.get(at);
       if (line !== undefined && line.length > xterm.cols) line.resize(xterm.cols, alt.getNullCell());
@@ -145,7 +145,7 @@ function moveInOriginMode({ _bufferService: { buffers }, _inputHandler: input, c
   };
 }
 
-/** Repeats nothing more often than the screen has cells. The emulator counts to two thousand million if it is told to, and the page stands still. */
+/** Bounds the counts of sequences by the number of cells. The emulator would count to two thousand million, and the page would stand still. */
 function boundCounts(xterm: Emulator, { _inputHandler: input }: Core): void {
   const counted = ["cursorForwardTab", "cursorBackwardTab", "insertLines", "deleteLines", "scrollUp", "scrollDown", "repeatPrecedingCharacter"] as const;
   for (const name of counted) {
@@ -158,8 +158,8 @@ function boundCounts(xterm: Emulator, { _inputHandler: input }: Core): void {
 }
 
 /**
- * Keeps what links lead to as long as a cell or the pen has them. The emulator forgets it once the lines are gone on which they were written
- * first, also where text was moved since, or where a program erases the line and then writes.
+ * Keeps the address of a link as long as a cell or the pen has the link. The emulator forgets it when the lines are gone on which the link was
+ * first written. By then the text may have moved, or a program may have erased the line and written it again.
  */
 function keepLinks({ _bufferService: { buffers }, _inputHandler: input, _oscLinkService: service }: Core): void {
   const links = new Map<number, Link>();

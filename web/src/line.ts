@@ -89,9 +89,9 @@ const RESUME_MS = 20_000;
 const SILENCE_MS = 5_000;
 /** How long the answer to such a doubt may take, in milliseconds. */
 const ANSWER_MS = 5_000;
-/** How often a silent connection is doubted though nobody types or looks, */
+/** How often a silent connection is checked although nobody types or looks, in milliseconds. */
 const PULSE_MS = 30_000;
-/** and how long it may be silent then, in milliseconds. */
+/** How long the answer to such a check may take, in milliseconds. */
 const PATIENCE_MS = 60_000;
 /** How long a screen may take to arrive on the slowest line, in milliseconds: 8 MiB at about 150 kbit/s. */
 const MAX_PATIENCE_MS = 480_000;
@@ -142,7 +142,7 @@ export class Line {
   #doubted = false;
   /** The broker has said that this client lacks something, and has not sent it yet: it may be sending a screen. */
   #lacks = false;
-  /** Output that came without a pause of `RUN_MS`, up to `outputAt`. */
+  /** Bytes of output that came without a pause of `RUN_MS`. The last of it came at `outputAt`. */
   #run = 0;
   #outputAt = 0;
   /** How long a screen may take. Each one that was given up gets twice the time at the next attempt. */
@@ -234,7 +234,7 @@ export class Line {
 
   /**
    * Finds out within `patience` milliseconds whether a connection that is silent is alive, and takes the place of a dead one. Where a screen
-   * may be on its way it has longer: that is one message, of which a browser shows nothing before its end, and no answer overtakes it.
+   * may be on its way it has longer: a screen is one message, a browser shows nothing of it before its end, and no answer overtakes it.
    */
   verify(patience = ANSWER_MS): void {
     if (this.#mayGetScreen) patience = Math.max(patience, this.#patience);

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
-use sandboxd::Gatekeeper;
+use sandboxd_gatekeeper::Gatekeeper;
 use serde::Deserialize;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
@@ -36,8 +36,11 @@ const PROGRAM: &str = "/proc/self/exe";
 const LAST_WORDS: u64 = 4096;
 /// The template whose sandboxes may mount file systems.
 pub const FUSE_TEMPLATE: &str = "fuse";
-/// The origin of its requests. Nothing resolves it: they go to the socket.
+/// The origin of its requests, and its only one. They go to the socket.
 pub const ORIGIN: &str = "http://localhost";
+/// What makes, lists and ends sandboxes there. Only requests to this have the key; those to the agents in sandboxes, which
+/// have the same origin, do not.
+pub const CONTROL_PLANE: [&str; 2] = ["http://localhost/sandboxes", "http://localhost/v2/sandboxes"];
 /// Without requests and sandboxes the server ends after this time.
 const IDLE_EXIT: Duration = Duration::from_secs(60);
 /// A third of [`IDLE_EXIT`], so that two lost requests in a row do no harm.

@@ -1,7 +1,7 @@
-//! One attachment: a broker's pipes, what was sent to it and what it has.
+//! One attachment: the pipes of a broker, what was sent to it, and what it acknowledged.
 //!
-//! Owns the frames of one connection and when it is over. Knows nothing of who else
-//! there is; what it is told to do to the terminal it hands to the daemon.
+//! Owns the frames of one connection and when it ends. Does not know the terminal: it passes the broker's orders to the
+//! daemon.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,72 +12,72 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use sandbox_recorder::wire::{Decoder, Hello, MAX_DATA, OUTPUT_HEAD, Size, ToBroker, ToRecorder, output_head};
 
-use crate::control::{self, Request};
 use crate::emulator::Emulator;
 use crate::pty::Exit;
+use crate::requests::{self, Request};
 use crate::ring::{Found, Ring};
 
-/// Frames that are sent before the daemon looks at everything else again: with what a
-/// pipe holds, well below a millisecond.
+/// The number of frames that are sent before the daemon looks at everything else again. They take well below a
+/// millisecond.
 const TURN: usize = 4;
 
-/// Titles and directories are told this far apart, at least.
-const NAMES: Duration = Duration::from_millis(100);
+/// The shortest time between two reports of the title and the directory.
+const TITLE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What there is to tell.
-pub(crate) struct Now<'a> {
+/// What there is to report to a broker.
+pub(crate) struct Snapshot<'a> {
     pub(crate) ring: &'a Ring,
-    /// Bytes of input that the terminal took.
+    /// The number of bytes of input that the terminal took.
     pub(crate) input: u64,
     pub(crate) emulator: &'a Emulator,
     pub(crate) exit: Option<Exit>,
     pub(crate) time: Instant,
 }
 
-/// Why an attachment is over: the exit status of its process.
+/// Why an attachment ended. The number is the exit status of its process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Over {
+pub(crate) enum EndReason {
     /// The broker closed its end.
     Left = 0,
-    /// The broker sent what is no frame.
+    /// The broker sent something that is no frame.
     Refused = 2,
-    /// A newer attachment is served.
+    /// A newer attachment took its place.
     Replaced = 4,
-    /// Nothing was heard of the broker.
+    /// The broker sent nothing for too long.
     Silent = 5,
 }
 
-/// A broker that is served.
+/// A broker that the daemon serves.
 pub(crate) struct Attachment {
-    /// To the process that asked for it, which waits for its exit status.
-    pub(crate) control: OwnedFd,
+    /// The connection to the process that asked for it and waits for its exit status.
+    pub(crate) caller: OwnedFd,
     pub(crate) stdin: OwnedFd,
     pub(crate) stdout: OwnedFd,
     decoder: Decoder,
-    /// One frame, of which `written` bytes are in the pipe.
+    /// One frame. Its first `written` bytes are in the pipe.
     out: Vec<u8>,
     written: usize,
-    /// Offset of the next output to send.
+    /// The offset of the next output to send.
     sent: u64,
-    /// The broker has all below.
+    /// The broker has all output below this offset.
     acked: u64,
     told_input: u64,
     told_exit: bool,
-    /// Sizes that are yet to be told, at their offsets.
+    /// Sizes that are yet to be sent, with their offsets.
     sizes: VecDeque<(u64, Size)>,
     told_title: String,
     told_directory: String,
-    /// What the emulator counted when they were told, and when they may be told again.
-    named: u64,
-    names_from: Instant,
+    /// The emulator's revision of title and directory when both were sent, and when they may be sent again.
+    told_revision: u64,
+    titles_from: Instant,
     heard: Instant,
     patience: Duration,
 }
 
 impl Attachment {
-    /// Begins with HELLO; output follows from `since` on, with `sizes` in their places.
+    /// Begins with HELLO. The output from `since` on follows, with `sizes` in their places.
     pub(crate) fn new(
-        control: OwnedFd,
+        caller: OwnedFd,
         request: Request,
         since: u64,
         hello: Hello,
@@ -91,7 +91,7 @@ impl Attachment {
         let mut out = Vec::with_capacity(OUTPUT_HEAD + MAX_DATA);
         ToBroker::Hello(hello).encode(&mut out);
         Ok(Self {
-            control,
+            caller,
             stdin: request.stdin,
             stdout: request.stdout,
             decoder: Decoder::default(),
@@ -104,26 +104,25 @@ impl Attachment {
             sizes,
             told_title: String::new(),
             told_directory: String::new(),
-            named: 0,
-            names_from: now,
+            told_revision: 0,
+            titles_from: now,
             heard: now,
             patience: request.patience,
         })
     }
 
-    /// Reads once from the broker, with `buffer` for its bytes, and hands each frame
-    /// to `act`.
+    /// Reads once from the broker into `buffer`, and passes each frame to `act`.
     pub(crate) fn read(
         &mut self,
         buffer: &mut [u8],
         now: Instant,
         mut act: impl FnMut(ToRecorder<'_>),
-    ) -> Result<(), Over> {
+    ) -> Result<(), EndReason> {
         let count = match rustix::io::read(&self.stdin, &mut *buffer) {
-            Ok(0) => return Err(Over::Left),
+            Ok(0) => return Err(EndReason::Left),
             Ok(count) => count,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
-            Err(_) => return Err(Over::Left),
+            Err(_) => return Err(EndReason::Left),
         };
         let mut bytes = &buffer[..count];
         loop {
@@ -131,26 +130,26 @@ impl Attachment {
                 Ok(Some(frame)) => {
                     self.heard = now;
                     match frame {
-                        // What was not sent cannot be acknowledged.
+                        // A broker cannot acknowledge what was not sent.
                         ToRecorder::Ack { offset } => self.acked = self.acked.max(offset.min(self.sent)),
                         frame => act(frame),
                     }
                 }
                 Ok(None) => return Ok(()),
                 Err(error) => {
-                    // Only between frames the broker would understand it.
+                    // Inside another frame, the broker would not understand the refusal.
                     if self.written == self.out.len() {
                         self.put(ToBroker::Refused { reason: &error.to_string() });
                         let _ = self.write();
                     }
-                    return Err(Over::Refused);
+                    return Err(EndReason::Refused);
                 }
             }
         }
     }
 
-    /// Takes output that was just read into a frame when nothing else waits, which
-    /// spares its way over the disk, and holds also where the disk is full.
+    /// Puts output that was just read into a frame if nothing else waits. So it need not be read from the disk, which may
+    /// be full.
     pub(crate) fn offer(&mut self, offset: u64, bytes: &[u8]) {
         if self.written == self.out.len() && self.sent == offset && self.sizes.is_empty() {
             self.put_output(offset, bytes.len(), |place| place.copy_from_slice(bytes));
@@ -158,15 +157,15 @@ impl Attachment {
         }
     }
 
-    /// The terminal has another size from an offset on, which is the end of the output.
+    /// Notes that the terminal has a new size from `offset` on, which is the end of the output.
     pub(crate) fn resized(&mut self, offset: u64, size: Size) {
         self.sizes.pop_back_if(|(last, _)| *last == offset);
         self.sizes.push_back((offset, size));
     }
 
-    /// Sends what there is, as far as the pipe takes it now: counts of input taken,
-    /// output and sizes, names, and at last the exit.
-    pub(crate) fn send(&mut self, now: &Now<'_>) -> Result<(), Over> {
+    /// Sends what there is, as far as the pipe takes it now: the count of input, output and sizes, the title and the
+    /// directory, and at last the exit.
+    pub(crate) fn send(&mut self, now: &Snapshot<'_>) -> Result<(), EndReason> {
         for _ in 0..TURN {
             if !self.write()? {
                 return Ok(());
@@ -178,65 +177,68 @@ impl Attachment {
         self.write().map(drop)
     }
 
-    /// Something waits for room in the pipe, or would be sent.
-    pub(crate) fn has_more(&self, now: &Now<'_>) -> bool {
+    /// There is something to send.
+    pub(crate) fn has_more(&self, now: &Snapshot<'_>) -> bool {
         self.written < self.out.len()
             || self.told_input != now.input
             || self.sent < now.ring.end()
             || !self.sizes.is_empty()
-            || self.may_name(now)
+            || self.may_send_titles(now)
             || (now.exit.is_some() && !self.told_exit)
     }
 
-    /// When a new title or directory may be told that may not be yet.
-    pub(crate) fn names_due(&self, emulator: &Emulator) -> Option<Instant> {
-        (self.named != emulator.renamed()).then_some(self.names_from).filter(|due| *due > Instant::now())
+    /// When a new title or directory may be sent, if that is still to come.
+    pub(crate) fn titles_due(&self, emulator: &Emulator) -> Option<Instant> {
+        (self.told_revision != emulator.title_revision())
+            .then_some(self.titles_from)
+            .filter(|due| *due > Instant::now())
     }
 
-    fn may_name(&self, now: &Now<'_>) -> bool {
-        // Nothing comes after the exit.
-        self.named != now.emulator.renamed() && !self.told_exit && (now.time >= self.names_from || now.exit.is_some())
+    fn may_send_titles(&self, now: &Snapshot<'_>) -> bool {
+        // No frame follows the exit.
+        self.told_revision != now.emulator.title_revision()
+            && !self.told_exit
+            && (now.time >= self.titles_from || now.exit.is_some())
     }
 
-    /// Bytes of output below `end` that the broker does not have. Where it is not
-    /// listened to (`deaf`), what is in the pipe counts as there: its acknowledgements
-    /// may be behind the input that waits.
-    pub(crate) fn behind(&self, end: u64, deaf: bool) -> u64 {
-        end.saturating_sub(if deaf { self.sent } else { self.acked })
+    /// The number of bytes below `end` that the broker does not have. While the broker is not read (`unread`), what was
+    /// sent counts as received, because its acknowledgements may be behind input that waits.
+    pub(crate) fn behind(&self, end: u64, unread: bool) -> u64 {
+        end.saturating_sub(if unread { self.sent } else { self.acked })
     }
 
-    /// When it is over unless the broker is heard.
+    /// When it ends unless the broker sends something.
     pub(crate) fn deadline(&self) -> Instant {
         self.heard + self.patience
     }
 
-    /// Its clock begins anew: it was not listened to.
-    pub(crate) fn excuse(&mut self, now: Instant) {
+    /// Starts the patience again, because the broker was not read meanwhile.
+    pub(crate) fn restart_patience(&mut self, now: Instant) {
         self.heard = now;
     }
 
-    /// Leaves its pipes, then tells its process to end.
-    pub(crate) fn end(self, over: Over) {
-        let Self { control, stdin, stdout, .. } = self;
+    /// Closes its pipes, then tells its process to end.
+    pub(crate) fn end(self, reason: EndReason) {
+        let Self { caller, stdin, stdout, .. } = self;
         drop((stdin, stdout));
-        control::answer(&control, over as u8);
+        requests::answer(&caller, reason as u8);
     }
 
-    /// Whether all of `out` is in the pipe.
-    fn write(&mut self) -> Result<bool, Over> {
+    /// Writes `out` to the pipe. Returns whether all of it is there.
+    fn write(&mut self) -> Result<bool, EndReason> {
         while self.written < self.out.len() {
             match rustix::io::write(&self.stdout, &self.out[self.written..]) {
                 Ok(count) => self.written += count,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(false),
-                Err(_) => return Err(Over::Left),
+                Err(_) => return Err(EndReason::Left),
             }
         }
         Ok(true)
     }
 
-    /// Puts the next frame into `out`, if there is one.
-    fn next_frame(&mut self, now: &Now<'_>) -> Result<bool, Over> {
+    /// Puts the next frame into `out`. Returns whether there is one.
+    fn next_frame(&mut self, now: &Snapshot<'_>) -> Result<bool, EndReason> {
         if self.told_input != now.input {
             self.told_input = now.input;
             self.put(ToBroker::Taken { input: now.input });
@@ -261,7 +263,7 @@ impl Attachment {
                     self.put(ToBroker::Gap { from: offset, to: start });
                     self.sent = start;
                 }
-                // The disk does not give back what it took.
+                // The disk does not return what was written.
                 Ok(_) | Err(_) => {
                     self.put(ToBroker::Gap { from: offset, to: offset + length as u64 });
                     self.sent += length as u64;
@@ -269,8 +271,8 @@ impl Attachment {
             }
             return Ok(true);
         }
-        if self.may_name(now) {
-            return Ok(self.name(now));
+        if self.may_send_titles(now) {
+            return Ok(self.put_titles(now));
         }
         if let Some(Exit { code, signal }) = now.exit.filter(|_| !self.told_exit) {
             self.told_exit = true;
@@ -280,8 +282,8 @@ impl Attachment {
         Ok(false)
     }
 
-    /// Tells a title or a directory that is new; then that both are told.
-    fn name(&mut self, now: &Now<'_>) -> bool {
+    /// Puts a new title or a new directory into `out`. Without either, notes that both were sent.
+    fn put_titles(&mut self, now: &Snapshot<'_>) -> bool {
         let (title, directory) = (now.emulator.title(), now.emulator.directory());
         if self.told_title != title {
             title.clone_into(&mut self.told_title);
@@ -290,8 +292,8 @@ impl Attachment {
             directory.clone_into(&mut self.told_directory);
             self.put(ToBroker::Directory { path: directory });
         } else {
-            self.named = now.emulator.renamed();
-            self.names_from = now.time + NAMES;
+            self.told_revision = now.emulator.title_revision();
+            self.titles_from = now.time + TITLE_INTERVAL;
             return now.exit.is_some();
         }
         true

@@ -1,8 +1,7 @@
-//! `cast`: a recording as an asciicast of version 3, one JSON value a line.
+//! `cast`: a recording as asciicast v3, one JSON value per line.
 //!
-//! Owns the format. What happened when is told by [`crate::history`]. The last line
-//! is a comment, so that a copy tells whether it is whole. Output passes through
-//! [`crate::plain`], so that a player's terminal is asked nothing.
+//! Owns the format. [`crate::history`] says what happened when. [`crate::sanitize`] removes what would make the terminal of
+//! a player answer. The last line is a comment, so that a copy shows whether it is complete.
 
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -11,29 +10,29 @@ use std::sync::atomic::Ordering;
 use sandbox_recorder::text::LossyText;
 use sandbox_recorder::wire::CAST_END;
 
-use crate::history::{Event, tell};
-use crate::plain::Plain;
+use crate::history::{Event, replay};
 use crate::pty::Exit;
 use crate::ring::Ring;
+use crate::sanitize::Sanitizer;
 
-/// Writes all that is held of the recording in `dir`.
+/// Writes everything that the recording in `dir` holds.
 pub(crate) fn write(dir: &Path, out: impl Write) -> io::Result<()> {
     let ring = Ring::open(dir)?;
-    // Before the end, so that it is told with all output or not at all.
+    // Read before the end of the output, so that an exit never comes with only a part of the output.
     let exit = Exit::unpack(ring.page().exit.load(Ordering::Acquire));
     let mut cast = Cast { out: BufWriter::new(out), last: None, began: ring.page().began.load(Ordering::Relaxed) };
     let mut text = LossyText::default();
-    let mut plain = Plain::default();
-    tell(dir, &ring, ring.end(), |ms, event| match event {
+    let mut sanitizer = Sanitizer::default();
+    replay(dir, &ring, ring.end(), |ms, event| match event {
         Event::Size(size) if cast.last.is_none() => {
             cast.last = Some(ms);
-            // What is held begins at `ms`.
+            // The output that is still there begins at `ms`.
             let timestamp = (cast.began + ms) / 1000;
             let term = format!(r#"{{"cols":{},"rows":{},"type":"xterm-256color"}}"#, size.cols, size.rows);
             writeln!(cast.out, r#"{{"version":3,"term":{term},"timestamp":{timestamp}}}"#)
         }
         Event::Size(size) => cast.event(ms, "r", &format!("{}x{}", size.cols, size.rows)),
-        Event::Output(bytes) => match plain.pass(&text.push(bytes)) {
+        Event::Output(bytes) => match sanitizer.pass(&text.push(bytes)) {
             text if text.is_empty() => Ok(()),
             text => cast.event(ms, "o", &text),
         },
@@ -42,7 +41,7 @@ pub(crate) fn write(dir: &Path, out: impl Write) -> io::Result<()> {
             if !torn.is_empty() {
                 cast.event(ms, "o", torn)?;
             }
-            plain = Plain::default();
+            sanitizer = Sanitizer::default();
             cast.event(ms, "m", &format!("{} bytes of output are gone here", to - from))
         }
     })?;
@@ -60,9 +59,9 @@ pub(crate) fn write(dir: &Path, out: impl Write) -> io::Result<()> {
 
 struct Cast<W: Write> {
     out: BufWriter<W>,
-    /// When the last event was, in milliseconds since the recording began.
+    /// The time of the last event, in milliseconds since the recording began.
     last: Option<u64>,
-    /// Milliseconds since 1970.
+    /// When the recording began, in milliseconds since 1970.
     began: u64,
 }
 

@@ -1,8 +1,6 @@
-//! The daemon of a recording: one thread that stands between a terminal and the
-//! broker, and goes on when there is none.
+//! The daemon of a recording: one thread between a terminal and the broker. It goes on when there is no broker.
 //!
-//! Owns the order in which things are looked at and every rule of who waits for whom.
-//! Knows nothing of how it was started.
+//! Owns the poll loop, its deadlines, and every rule about who waits for whom. Does not know how it was started.
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -15,38 +13,34 @@ use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use sandbox_recorder::wire::{Hello, MAX_DATA, Size, ToBroker, ToRecorder};
 
-use crate::attachment::{Attachment, Now, Over};
-use crate::control::{self, Begin, Request};
+use crate::attachment::{Attachment, EndReason, Snapshot};
+use crate::emulation::Emulation;
 use crate::emulator::{Colors, Emulator};
 use crate::history;
 use crate::marks::Marks;
-use crate::picture::Picture;
+use crate::pending::Pending;
 use crate::pty::{Exit, Shell, Terminal};
+use crate::requests::{self, Begin, Request};
 use crate::ring::Ring;
 
-/// Of a ring, how much output a broker that is there may not have acknowledged before
-/// the shell waits for it: 16 MiB of 64. The rest is for the time that it is away.
+/// An attached broker may leave one part in this many of the ring unacknowledged: 16 of 64 MiB. Then the shell waits for
+/// it. The rest of the ring is for the time without a broker.
 const WINDOW: u64 = 4;
 
-/// After the shell's end, while others hold its terminal: output is over when there was
-/// none for this long,
+/// Other programs may hold the terminal after the shell has ended. The output is complete after this long without any.
 const SILENCE: Duration = Duration::from_millis(100);
 
-/// and at the latest then.
+/// The output is complete after this long at the latest.
 const LAST_OUTPUT: Duration = Duration::from_secs(2);
 
-/// After the shell's end the daemon is there for this long without an attachment, so
-/// that a broker that was away learns how it ended.
+/// After the shell has ended, the daemon stays for this long without an attachment, so that a broker that was away learns
+/// how it ended.
 const LINGER: Duration = Duration::from_secs(600);
 
-/// Bytes of answers to programs that the terminal did not take. What does not fit is not
-/// answered: nobody reads.
-const MAX_ANSWERS: usize = 64 * 1024;
-
-/// How long a process that connected may take to say what it wants.
+/// A process that connected must send its request within this time.
 const GREETING: Duration = Duration::from_secs(1);
 
-/// The parts of a recording that runs.
+/// A running recording.
 pub(crate) struct Daemon {
     dir: PathBuf,
     began: Instant,
@@ -55,53 +49,48 @@ pub(crate) struct Daemon {
     marks: Marks,
     size: Size,
     pid: u32,
-    /// Until its last output was read.
+    /// `None` once its last output was read.
     terminal: Option<Terminal>,
-    /// Until it ended.
+    /// `None` once it has ended.
     shell: Option<Shell>,
     exit: Option<Exit>,
-    /// Since the shell ended and while its terminal is read on.
-    rest: Option<Rest>,
-    /// Input that the terminal did not take. Below [`MAX_DATA`] more is read, which is
-    /// at most as much again.
-    input: Vec<u8>,
-    /// Bytes of input that it took.
-    taken: u64,
-    /// What the screen looks like, for those that ask.
-    picture: Picture<(OwnedFd, Request)>,
-    /// To programs that asked, which the terminal did not take. Each is whole, but that
-    /// the first may be `torn`: then nothing else is written before its rest.
-    answers: Vec<u8>,
-    torn: bool,
-    /// Connected and has not said what it wants.
-    guest: Option<(OwnedFd, Instant)>,
+    /// Set while the terminal of an ended shell is still read.
+    last_output: Option<LastOutput>,
+    /// Bytes that the terminal has not taken.
+    pending: Pending,
+    /// Draws the screen for those that ask.
+    emulation: Emulation<(OwnedFd, Request)>,
+    /// A process that connected and has not sent its request, and when it connected.
+    new_caller: Option<(OwnedFd, Instant)>,
     attachment: Option<Attachment>,
-    /// Since when there is none.
-    alone: Instant,
+    /// Since when there is no attachment.
+    detached_at: Instant,
     buffer: Vec<u8>,
 }
 
-/// The last output of a terminal whose shell ended.
+/// When the output of a terminal whose shell has ended counts as complete.
 #[derive(Clone, Copy)]
-struct Rest {
-    silent: Instant,
-    last: Instant,
+struct LastOutput {
+    /// If there is no output until then.
+    quiet: Instant,
+    /// In any case.
+    latest: Instant,
 }
 
-/// What is polled.
+/// What the daemon polls.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Source {
     Listener,
-    Guest,
+    NewCaller,
     Shell,
     Terminal,
-    Control,
+    AttachedCaller,
     Stdin,
     Stdout,
 }
 
 impl Daemon {
-    /// Puts the parts together. `began` is the time that marks count from.
+    /// Puts the parts together. The times of marks count from `began`.
     pub(crate) fn new(
         dir: PathBuf,
         listener: OwnedFd,
@@ -121,43 +110,39 @@ impl Daemon {
             terminal: Some(terminal),
             shell: Some(shell),
             exit: None,
-            rest: None,
-            input: Vec::new(),
-            taken: 0,
-            picture: Picture::new(size),
-            answers: Vec::new(),
-            torn: false,
-            guest: None,
+            last_output: None,
+            pending: Pending::default(),
+            emulation: Emulation::new(size),
+            new_caller: None,
             attachment: None,
-            alone: began,
+            detached_at: began,
             buffer: vec![0; MAX_DATA],
         }
     }
 
-    /// Runs until nobody needs it any more. An error is one of the system's that
-    /// leaves nothing to wait for.
+    /// Runs until nobody needs the recording. Fails only if the system cannot poll.
     pub(crate) fn run(mut self) -> io::Result<()> {
         let mut before = Instant::now();
         loop {
             let ready = self.wait()?;
             let now = Instant::now();
-            self.keep_time(before, now);
+            self.check_deadlines(before, now);
             before = now;
-            if ready.is_empty() || self.picture.is_urgent() {
-                self.digest();
+            if ready.is_empty() || self.emulation.is_urgent() {
+                self.run_emulator();
             }
             for source in ready {
                 self.serve(source, now);
             }
             self.send(now);
-            if self.is_over(now) {
-                let _ = std::fs::remove_file(self.dir.join(control::SOCKET));
+            if self.is_done(now) {
+                let _ = std::fs::remove_file(self.dir.join(requests::SOCKET));
                 return Ok(());
             }
         }
     }
 
-    /// Waits until something is ready or a time has come.
+    /// Waits until something is ready or a deadline has come.
     fn wait(&self) -> io::Result<Vec<(Source, PollFlags)>> {
         let mut sources = Vec::with_capacity(7);
         let mut fds = Vec::with_capacity(7);
@@ -170,25 +155,25 @@ impl Daemon {
         }
         if let Some(terminal) = &self.terminal {
             let mut flags = PollFlags::empty();
-            flags.set(PollFlags::IN, !self.must_wait());
-            flags.set(PollFlags::OUT, !(self.input.is_empty() && self.answers.is_empty()));
-            // Without a wish it would be told of a hang-up again and again.
+            flags.set(PollFlags::IN, !self.output_must_wait());
+            flags.set(PollFlags::OUT, !self.pending.is_empty());
+            // Even without flags, a poll reports a hang-up, again and again.
             if !flags.is_empty() {
                 add(Source::Terminal, terminal.master.as_fd(), flags);
             }
         }
         if let Some(attachment) = &self.attachment {
-            add(Source::Control, attachment.control.as_fd(), PollFlags::IN);
-            if !self.is_deaf() {
+            add(Source::AttachedCaller, attachment.caller.as_fd(), PollFlags::IN);
+            if !self.pending.is_full() {
                 add(Source::Stdin, attachment.stdin.as_fd(), PollFlags::IN);
             }
-            let more = attachment.has_more(&self.now(Instant::now()));
+            let more = attachment.has_more(&self.snapshot(Instant::now()));
             let flags = if more { PollFlags::OUT } else { PollFlags::empty() };
             add(Source::Stdout, attachment.stdout.as_fd(), flags);
         }
-        // Last: a new attachment is not told what the one before it was polled for.
-        match &self.guest {
-            Some((guest, _)) => add(Source::Guest, guest.as_fd(), PollFlags::IN),
+        // This is last, so that a new attachment does not get the events of its predecessor.
+        match &self.new_caller {
+            Some((caller, _)) => add(Source::NewCaller, caller.as_fd(), PollFlags::IN),
             None => add(Source::Listener, self.listener.as_fd(), PollFlags::IN),
         }
         let timeout = self.deadline().map(|at| {
@@ -202,43 +187,43 @@ impl Daemon {
         Ok(sources.into_iter().zip(fds.iter().map(PollFd::revents)).filter(|(_, flags)| !flags.is_empty()).collect())
     }
 
-    /// The next time at which something is to be done though nothing happens.
+    /// The next time to act even if nothing becomes ready.
     fn deadline(&self) -> Option<Instant> {
-        if !self.picture.is_idle() {
+        if !self.emulation.is_idle() {
             return Some(self.began);
         }
-        let rest = self.rest.filter(|_| !self.must_wait()).map(|rest| rest.silent.min(rest.last));
-        let guest = self.guest.as_ref().map(|(_, came)| *came + GREETING);
-        let attachment = self.attachment.as_ref().filter(|_| !self.is_deaf()).map(Attachment::deadline);
-        let linger = (self.exit.is_some() && self.attachment.is_none()).then(|| self.alone + LINGER);
-        let names = self.attachment.as_ref().and_then(|attachment| attachment.names_due(self.picture.emulator()));
-        [rest, guest, attachment, names, linger].into_iter().flatten().min()
+        let output = self.last_output.filter(|_| !self.output_must_wait()).map(|last| last.quiet.min(last.latest));
+        let caller = self.new_caller.as_ref().map(|(_, came)| *came + GREETING);
+        let attachment = self.attachment.as_ref().filter(|_| !self.pending.is_full()).map(Attachment::deadline);
+        let linger = (self.exit.is_some() && self.attachment.is_none()).then(|| self.detached_at + LINGER);
+        let titles = self.attachment.as_ref().and_then(|attachment| attachment.titles_due(self.emulation.emulator()));
+        [output, caller, attachment, titles, linger].into_iter().flatten().min()
     }
 
-    /// Does what the time asks for.
-    fn keep_time(&mut self, before: Instant, now: Instant) {
-        if self.guest.as_ref().is_some_and(|(_, came)| now >= *came + GREETING) {
-            self.guest = None;
+    /// Acts on the deadlines that have passed.
+    fn check_deadlines(&mut self, before: Instant, now: Instant) {
+        if self.new_caller.as_ref().is_some_and(|(_, came)| now >= *came + GREETING) {
+            self.new_caller = None;
         }
-        if self.is_deaf()
+        if self.pending.is_full()
             && let Some(attachment) = &mut self.attachment
         {
-            attachment.excuse(now);
+            attachment.restart_patience(now);
         }
         if self.attachment.as_ref().is_some_and(|attachment| now >= attachment.deadline()) {
-            self.detach(Over::Silent, now);
+            self.detach(EndReason::Silent, now);
         }
-        let waits = self.must_wait();
-        if let Some(rest) = &mut self.rest {
+        let waits = self.output_must_wait();
+        if let Some(last) = &mut self.last_output {
             if waits {
-                // Nobody looked whether there is more.
-                rest.silent += now - before;
-                rest.last += now - before;
-            } else if now >= rest.last || now >= rest.silent {
-                // This process may have been late, with output there long ago.
-                let late = self.read_terminal(now);
-                if now >= self.rest.map_or(now, |rest| rest.last) || !late {
-                    self.finish(now);
+                // The terminal was not polled meanwhile, so this time does not count.
+                last.quiet += now - before;
+                last.latest += now - before;
+            } else if now >= last.latest || now >= last.quiet {
+                // If this process was late, there may be output.
+                let found = self.read_terminal(now);
+                if now >= self.last_output.map_or(now, |last| last.latest) || !found {
+                    self.terminal_ended(now);
                 }
             }
         }
@@ -247,64 +232,66 @@ impl Daemon {
     fn serve(&mut self, (source, flags): (Source, PollFlags), now: Instant) {
         match source {
             Source::Listener => {
-                if let Ok(guest) = rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC) {
-                    self.guest = Some((guest, now));
+                if let Ok(caller) = rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC) {
+                    self.new_caller = Some((caller, now));
                 }
             }
-            Source::Guest => self.greet(now),
-            Source::Shell => self.bury(now),
+            Source::NewCaller => self.read_request(now),
+            Source::Shell => self.shell_ended(now),
             Source::Terminal => {
                 if flags.intersects(PollFlags::OUT) {
                     self.write_terminal();
                 }
-                if flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) && !self.must_wait() {
+                if flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) && !self.output_must_wait() {
                     self.read_terminal(now);
                 }
             }
-            // Its process ended: it has nothing to say.
-            Source::Control => self.detach(Over::Left, now),
-            Source::Stdin => self.listen(now),
+            // The process has ended: it sends nothing after its request.
+            Source::AttachedCaller => self.detach(EndReason::Left, now),
+            Source::Stdin => self.read_attachment(now),
             Source::Stdout if flags.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL) => {
-                self.detach(Over::Left, now)
+                self.detach(EndReason::Left, now)
             }
             Source::Stdout => {}
         }
     }
 
-    /// A broker that is there has too much before it, or the emulator has.
-    fn must_wait(&self) -> bool {
-        let behind = self
-            .attachment
-            .as_ref()
-            .is_some_and(|attachment| attachment.behind(self.ring.end(), self.is_deaf()) > self.ring.size() / WINDOW);
-        behind || self.picture.is_full()
+    /// The attached broker or the emulator is too far behind, so that the terminal is not read.
+    fn output_must_wait(&self) -> bool {
+        let behind = self.attachment.as_ref().is_some_and(|attachment| {
+            attachment.behind(self.ring.end(), self.pending.is_full()) > self.ring.size() / WINDOW
+        });
+        behind || self.emulation.is_full()
     }
 
-    /// What an attachment is told of.
-    fn now(&self, time: Instant) -> Now<'_> {
-        Now { ring: &self.ring, input: self.taken, emulator: self.picture.emulator(), exit: self.exit, time }
+    /// What an attachment reports to its broker.
+    fn snapshot(&self, time: Instant) -> Snapshot<'_> {
+        Snapshot {
+            ring: &self.ring,
+            input: self.pending.taken(),
+            emulator: self.emulation.emulator(),
+            exit: self.exit,
+            time,
+        }
     }
 
-    /// The emulator takes output, for a moment.
-    fn digest(&mut self) {
-        self.picture.turn(|(control, request), emulator| draw(&control, &request, emulator));
-        let answers = self.picture.emulator_mut().take_answers();
-        if !answers.is_empty() && self.terminal.is_some() && self.answers.len() + answers.len() <= MAX_ANSWERS {
-            self.answers.extend_from_slice(&answers);
+    /// Lets the emulator work for one turn.
+    fn run_emulator(&mut self) {
+        self.emulation.run_turn(|(caller, request), emulator| draw(&caller, &request, emulator));
+        let answers = self.emulation.emulator_mut().take_answers();
+        if !answers.is_empty() && self.terminal.is_some() && self.pending.push_answers(&answers) {
             self.write_terminal();
         }
     }
 
-    /// The terminal does not take input, so no more is read.
-    fn is_deaf(&self) -> bool {
-        self.input.len() >= MAX_DATA
+    fn is_done(&self, now: Instant) -> bool {
+        self.exit.is_some()
+            && self.attachment.is_none()
+            && self.new_caller.is_none()
+            && now >= self.detached_at + LINGER
     }
 
-    fn is_over(&self, now: Instant) -> bool {
-        self.exit.is_some() && self.attachment.is_none() && self.guest.is_none() && now >= self.alone + LINGER
-    }
-
-    /// Reads what the terminal has, up to a frame. Whether there was output.
+    /// Reads what the terminal has, up to one frame. Returns whether there was output.
     fn read_terminal(&mut self, now: Instant) -> bool {
         let Some(terminal) = &self.terminal else { return false };
         let (mut length, mut ended) = (0, false);
@@ -326,109 +313,96 @@ impl Daemon {
             let (offset, bytes) = (self.ring.end(), &self.buffer[..length]);
             self.marks.output(&self.ring, offset, self.size, now - self.began);
             self.ring.append(bytes);
-            self.picture.push(bytes);
+            self.emulation.push(bytes);
             if let Some(attachment) = &mut self.attachment {
                 attachment.offer(offset, bytes);
             }
-            if let Some(rest) = &mut self.rest {
-                rest.silent = now + SILENCE;
+            if let Some(last) = &mut self.last_output {
+                last.quiet = now + SILENCE;
             }
         }
         if ended {
-            self.finish(now);
+            self.terminal_ended(now);
         }
         length > 0
     }
 
-    /// Writes what waits for the terminal: answers between pieces of input, never within
-    /// one, as they may be pasted text.
     fn write_terminal(&mut self) {
-        let Some(terminal) = &self.terminal else { return };
-        if !self.answers.is_empty() && (self.torn || self.input.is_empty()) {
-            // At an error the terminal is about to end.
-            if let Ok(count) = rustix::io::write(&terminal.master, &self.answers) {
-                self.answers.drain(..count);
-                self.torn |= count > 0;
-            }
-            self.torn &= !self.answers.is_empty();
-        }
-        if self.torn || self.input.is_empty() {
-            return;
-        }
-        if let Ok(count) = rustix::io::write(&terminal.master, &self.input) {
-            self.input.drain(..count);
-            self.taken += count as u64;
+        if let Some(terminal) = &self.terminal {
+            self.pending.write(&terminal.master);
         }
     }
 
-    /// The shell ended: what is left in its terminal follows.
-    fn bury(&mut self, now: Instant) {
+    /// Records how the shell ended. The rest of its terminal's output is still read.
+    fn shell_ended(&mut self, now: Instant) {
         let Some(mut shell) = self.shell.take() else { return };
-        // It is a child and ended, so there is a status.
+        // It is a child that has ended, so this does not block and cannot fail.
         let exit = shell.wait().unwrap_or(Exit { code: -1, signal: 0 });
         let page = self.ring.page();
         page.exited.store((now - self.began).as_millis() as u64, Ordering::Relaxed);
         page.exit.store(exit.pack(), Ordering::Release);
-        self.rest = Some(Rest { silent: now + SILENCE, last: now + LAST_OUTPUT });
+        self.last_output = Some(LastOutput { quiet: now + SILENCE, latest: now + LAST_OUTPUT });
         if let Some(terminal) = &mut self.terminal {
             terminal.slave = None;
         }
     }
 
-    /// The terminal is over: its last output was read.
-    fn finish(&mut self, now: Instant) {
+    /// The last output of the terminal was read.
+    fn terminal_ended(&mut self, now: Instant) {
         self.terminal = None;
-        // Hung up under it: its end is still to come.
+        // The terminal hung up before the shell ended.
         if self.shell.is_some() {
             return;
         }
-        self.rest = None;
-        (self.input, self.answers) = (Vec::new(), Vec::new());
+        self.last_output = None;
+        self.pending.clear();
         self.exit = Exit::unpack(self.ring.page().exit.load(Ordering::Acquire));
-        self.alone = now;
+        self.detached_at = now;
     }
 
-    /// Reads what a process that connected wants, and serves it.
-    fn greet(&mut self, now: Instant) {
-        let Some((guest, came)) = self.guest.take() else { return };
-        let request = match control::receive(guest.as_fd()) {
+    /// Reads the request of a process that connected, and serves it.
+    fn read_request(&mut self, now: Instant) {
+        let Some((caller, came)) = self.new_caller.take() else { return };
+        let request = match requests::receive(caller.as_fd()) {
             Ok(request) => request,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.guest = Some((guest, came)),
-            // It left, or is no recorder.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.new_caller = Some((caller, came)),
+            // It closed the connection, or it is no recorder.
             Err(_) => return,
         };
-        self.attach(guest, request, now);
+        self.attach(caller, request, now);
     }
 
-    /// Serves an attachment in the place of the one before.
-    pub(crate) fn attach(&mut self, control: OwnedFd, request: Request, now: Instant) {
+    /// Serves a request. A new attachment replaces the one before.
+    pub(crate) fn attach(&mut self, caller: OwnedFd, request: Request, now: Instant) {
         let (start, end) = (self.ring.start(), self.ring.end());
         let since = match request.begin {
-            Begin::Since(offset) if offset > end => return refuse(&control, &request, offset, end),
-            Begin::Since(offset) => offset,
+            Begin::Since(offset) => match self.ring.check(offset) {
+                Ok(()) => offset,
+                Err(reason) => return refuse(&caller, &request, &reason),
+            },
             Begin::Tail(bytes) => end.saturating_sub(bytes).max(start),
             Begin::Screen => {
-                self.picture.want((control, request));
-                return self.digest();
+                self.emulation.request_drawing((caller, request));
+                return self.run_emulator();
             }
         };
-        self.detach(Over::Replaced, now);
-        let hello = Hello { pid: self.pid, start, end, input: self.taken, size: self.size };
-        // Pipes that cannot even be asked are closed.
+        self.detach(EndReason::Replaced, now);
+        let hello = Hello { pid: self.pid, start, end, input: self.pending.taken(), size: self.size };
         let mut sizes = history::sizes(&self.dir, &self.ring, since);
-        // HELLO tells it.
+        // HELLO has this size already.
         sizes.pop_front_if(|(_, size)| *size == self.size);
-        self.attachment = Attachment::new(control, request, since, hello, sizes, now).ok();
+        // If its pipes are closed, there is no attachment.
+        self.attachment = Attachment::new(caller, request, since, hello, sizes, now).ok();
     }
 
-    /// Reads what the broker says.
-    fn listen(&mut self, now: Instant) {
+    /// Reads and carries out what the broker sent.
+    fn read_attachment(&mut self, now: Instant) {
         let Some(attachment) = &mut self.attachment else { return };
         let (terminal, shell) = (self.terminal.as_ref(), self.shell.as_ref());
-        let (input, emulator, mut resized) = (&mut self.input, self.picture.emulator_mut(), None);
+        let (pending, emulator, mut resized) = (&mut self.pending, self.emulation.emulator_mut(), None);
         let heard = attachment.read(&mut self.buffer, now, |frame| match frame {
-            // A terminal that is over takes nothing.
-            ToRecorder::Input(bytes) if terminal.is_some() => input.extend_from_slice(bytes),
+            // A terminal that has ended takes no input.
+            ToRecorder::Input(bytes) if terminal.is_some() => pending.push_input(bytes),
             ToRecorder::Resize(new) => {
                 if terminal.is_some_and(|terminal| terminal.resize(new).is_ok()) {
                     resized = Some(new);
@@ -443,21 +417,21 @@ impl Daemon {
         if let Some(size) = resized {
             self.resized(size, now);
         }
-        // Mostly it takes it at once, and a round of polling is spared.
-        if !self.input.is_empty() {
+        // The terminal mostly takes input at once, which saves a poll.
+        if self.pending.has_input() {
             self.write_terminal();
         }
-        if let Err(over) = heard {
-            self.detach(over, now);
+        if let Err(reason) = heard {
+            self.detach(reason, now);
         }
     }
 
-    /// The terminal has another size from here on.
+    /// Records that the terminal has a new size from here on.
     fn resized(&mut self, size: Size, now: Instant) {
         if size == std::mem::replace(&mut self.size, size) {
             return;
         }
-        self.picture.resize(size);
+        self.emulation.resize(size);
         let end = self.ring.end();
         self.marks.resized(&self.ring, end, size, now - self.began);
         if let Some(attachment) = &mut self.attachment {
@@ -467,26 +441,26 @@ impl Daemon {
 
     fn send(&mut self, time: Instant) {
         let Some(mut attachment) = self.attachment.take() else { return };
-        let sent = attachment.send(&self.now(time));
+        let sent = attachment.send(&self.snapshot(time));
         self.attachment = Some(attachment);
-        if let Err(over) = sent {
-            self.detach(over, Instant::now());
+        if let Err(reason) = sent {
+            self.detach(reason, Instant::now());
         }
     }
 
-    /// Ends the attachment, if there is one. Its input that was not taken is dropped,
-    /// so that the next one knows from the count alone what it may send.
-    fn detach(&mut self, over: Over, now: Instant) {
+    /// Ends the attachment, if there is one. Drops the input that the terminal did not take. So the next broker knows from
+    /// the count alone what it has to send again.
+    fn detach(&mut self, reason: EndReason, now: Instant) {
         if let Some(attachment) = self.attachment.take() {
-            attachment.end(over);
-            self.input = Vec::new();
-            self.alone = now;
+            attachment.end(reason);
+            self.pending.drop_input();
+            self.detached_at = now;
         }
     }
 }
 
-/// Draws the screen for what asked for it, which gave a file that takes it at once.
-fn draw(control: &OwnedFd, request: &Request, emulator: &Emulator) {
+/// Draws the screen for a caller. Its output is a file in memory, so that writing does not block.
+fn draw(caller: &OwnedFd, request: &Request, emulator: &Emulator) {
     let (offset, text) = emulator.draw();
     let frames = crate::screen::frames(offset, emulator.size(), &text);
     let mut rest = &frames[..];
@@ -494,17 +468,17 @@ fn draw(control: &OwnedFd, request: &Request, emulator: &Emulator) {
         match rustix::io::write(&request.stdout, rest) {
             Ok(count) => rest = &rest[count..],
             Err(Errno::INTR) => {}
-            // What is written is not whole, which is seen.
+            // The caller sees that the frames are incomplete.
             Err(_) => break,
         }
     }
-    control::answer(control, 0);
+    requests::answer(caller, 0);
 }
 
-/// Says that there is no such offset. The pipe of a process that just began is empty.
-fn refuse(control: &OwnedFd, request: &Request, since: u64, end: u64) {
+/// Refuses an offset above the end. The caller's pipe is still empty, so that writing does not block.
+fn refuse(caller: &OwnedFd, request: &Request, reason: &str) {
     let mut frame = Vec::new();
-    ToBroker::Refused { reason: &crate::above(since, end) }.encode(&mut frame);
+    ToBroker::Refused { reason }.encode(&mut frame);
     let _ = rustix::io::write(&request.stdout, &frame);
-    control::answer(control, Over::Refused as u8);
+    requests::answer(caller, EndReason::Refused as u8);
 }

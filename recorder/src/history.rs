@@ -1,4 +1,6 @@
-//! What a recording holds, told in order: output with its times, and sizes.
+//! Replays what a recording holds, in order: output with its times, and sizes.
+//!
+//! Joins the ring and the marks. Does not know what becomes of the events.
 
 use std::collections::VecDeque;
 use std::io;
@@ -9,22 +11,21 @@ use sandbox_recorder::wire::{MAX_DATA, Size};
 use crate::marks::{Mark, Reader};
 use crate::ring::{Piece, Ring};
 
-/// Of a recording whose marks are lost.
+/// The size that is assumed when the marks are lost.
 const UNKNOWN: Size = Size { cols: 80, rows: 24 };
 
-/// What happened.
+/// Something that happened in a recording.
 pub(crate) enum Event<'a> {
-    /// The terminal has this size. The first event, and then at each change.
+    /// The terminal has this size. Comes first, and then at each change.
     Size(Size),
-    /// Output; at most [`MAX_DATA`] bytes.
+    /// Output, at most [`MAX_DATA`] bytes.
     Output(&'a [u8]),
-    /// Output is missing here: it was overwritten while it was read.
+    /// Output is missing here, because it was overwritten while it was read.
     Gap(u64, u64),
 }
 
-/// Tells `take` everything that is held below `to`, with the milliseconds since the
-/// recording began.
-pub(crate) fn tell(
+/// Passes every event below the offset `to` to `take`, with the milliseconds since the recording began.
+pub(crate) fn replay(
     dir: &Path,
     ring: &Ring,
     to: u64,
@@ -55,7 +56,7 @@ pub(crate) fn tell(
     }
 }
 
-/// The size at an offset, where it is known, and each change after it.
+/// The size at an offset, if it is known, and each change after it.
 pub(crate) fn sizes(dir: &Path, ring: &Ring, from: u64) -> VecDeque<(u64, Size)> {
     let mut sizes: VecDeque<(u64, Size)> = VecDeque::new();
     for Mark { offset, size, .. } in Reader::open(dir, ring).into_iter().flatten() {
@@ -63,7 +64,7 @@ pub(crate) fn sizes(dir: &Path, ring: &Ring, from: u64) -> VecDeque<(u64, Size)>
             sizes.clear();
         }
         if sizes.back().is_none_or(|(_, last)| *last != size) {
-            // The oldest mark holds for what is older.
+            // The oldest mark also gives the size of older output.
             sizes.push_back((if sizes.is_empty() { from } else { offset }, size));
         }
     }

@@ -127,6 +127,15 @@ impl Ring {
         self.page().end.load(Ordering::Acquire)
     }
 
+    /// Checks that an offset is not above the end of the output. The error is for a person.
+    pub(crate) fn check(&self, offset: u64) -> Result<(), String> {
+        let end = self.end();
+        if offset > end {
+            return Err(format!("offset {offset} is above the end of the output, {end}"));
+        }
+        Ok(())
+    }
+
     /// Appends up to [`Self::size`] bytes and overwrites the oldest ones. Only the daemon may call this.
     ///
     /// On a full disk, neither these bytes nor anything before them is kept. Readers find a gap, and the offsets of

@@ -16,12 +16,12 @@ use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, WaitOptions};
 use sandbox_recorder::wire::Size;
 
-use crate::control::{self, Begin, Request};
 use crate::daemon::Daemon;
+use crate::failure::{Context as _, Failure};
 use crate::marks::Marks;
 use crate::pty::{Shell, Terminal};
+use crate::requests::{self, Begin, Request};
 use crate::ring::Ring;
-use crate::{Context as _, Failure};
 
 /// The exit status if the directory holds another recording.
 const IN_USE: u8 = 3;
@@ -54,12 +54,12 @@ struct Parts {
 /// broker from its first byte on. Returns the control connection once the program runs.
 pub(crate) fn start(recording: &Recording) -> Result<OwnedFd, Failure> {
     close_inherited();
-    let (mine, control) = control::pair().context(|| "making a pair of sockets".to_owned())?;
+    let (mine, control) = requests::pair().context(|| "making a pair of sockets".to_owned())?;
     let parts = prepare(&recording.dir, recording.ring, control)?;
     let dir = parts.dir.clone();
     let started = fork(parts, mine, recording);
     if started.is_err() {
-        for file in [control::SOCKET, "marks", "ring"] {
+        for file in [requests::SOCKET, "marks", "ring"] {
             let _ = fs::remove_file(dir.join(file));
         }
         let _ = fs::remove_dir(&dir);
@@ -97,7 +97,7 @@ fn prepare(dir: &Path, size: u64, control: OwnedFd) -> Result<Parts, Failure> {
     let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     ring.page().began.store(began.as_millis() as u64, Ordering::Relaxed);
     let marks = Marks::create(&dir).context(|| format!("making marks in {}", dir.display()))?;
-    let listener = control::listen(&dir).context(|| format!("listening in {}", dir.display()))?;
+    let listener = requests::listen(&dir).context(|| format!("listening in {}", dir.display()))?;
     Ok(Parts { dir, ring, marks, listener, control })
 }
 

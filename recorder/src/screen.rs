@@ -1,5 +1,6 @@
-//! `screen`: its frames, and what is drawn where the daemon is gone: what is held, fed to
-//! an emulator anew.
+//! `screen`: its frames, and the drawing when the daemon is gone.
+//!
+//! Without a daemon, everything that the ring holds goes through a new emulator. Does not know who asked.
 
 use std::io;
 use std::path::Path;
@@ -7,10 +8,10 @@ use std::path::Path;
 use sandbox_recorder::wire::{MAX_DATA, Size, ToBroker};
 
 use crate::emulator::Emulator;
-use crate::history::{Event, tell};
+use crate::history::{Event, replay};
 use crate::ring::Ring;
 
-/// A screen as frames, the last of which is empty.
+/// A screen as frames. The last one is empty.
 pub(crate) fn frames(offset: u64, size: Size, text: &str) -> Vec<u8> {
     let mut frames = Vec::with_capacity(text.len() + text.len() / MAX_DATA * 32 + 64);
     let mut rest = text;
@@ -23,17 +24,17 @@ pub(crate) fn frames(offset: u64, size: Size, text: &str) -> Vec<u8> {
     frames
 }
 
-/// The offset from which output goes on, the size there, and what draws the screen.
+/// Returns the offset from which output continues, the size there, and the text that draws the screen.
 pub(crate) fn draw(dir: &Path, ring: &Ring) -> io::Result<(u64, Size, String)> {
     let mut emulator = None;
     let mut at = ring.start();
-    // A torn beginning is mostly the rest of a line or of a sequence.
+    // After a gap, the output mostly begins inside a line or a sequence.
     let mut torn = at > 0;
-    tell(dir, ring, ring.end(), |_, event| {
+    replay(dir, ring, ring.end(), |_, event| {
         match event {
             Event::Size(size) => emulator.get_or_insert_with(|| Emulator::new(size, at)).resize(size),
             Event::Output(bytes) => {
-                let from = if std::mem::take(&mut torn) { whole(bytes) } else { 0 };
+                let from = if std::mem::take(&mut torn) { first_boundary(bytes) } else { 0 };
                 if let Some(emulator) = &mut emulator {
                     if from > 0 {
                         emulator.skip_to(at + from as u64);
@@ -54,7 +55,7 @@ pub(crate) fn draw(dir: &Path, ring: &Ring) -> io::Result<(u64, Size, String)> {
     Ok((offset, emulator.size(), text))
 }
 
-/// Where something begins anew in output whose beginning is missing.
-fn whole(bytes: &[u8]) -> usize {
+/// The first place where a line or a sequence begins.
+fn first_boundary(bytes: &[u8]) -> usize {
     bytes.iter().position(|byte| matches!(byte, b'\x1b' | b'\r' | b'\n')).unwrap_or(0)
 }

@@ -1,13 +1,12 @@
-//! A stream of bytes as text, cut between code points.
+//! Decodes a stream of bytes as text, and cuts it only between code points.
 //!
-//! Owns up to three bytes of an unfinished code point between two pieces.
-//! Deliberately knows no message and no offset. The recorder and the broker share
-//! it.
+//! Owns up to three bytes of an unfinished code point between two pieces. Deliberately knows no message and no offset. The
+//! recorder and the broker share it.
 
 use std::borrow::Cow;
 
-/// Turns a stream of bytes into text piece by piece. The pieces, joined, are
-/// what `String::from_utf8_lossy` makes of the whole stream.
+/// Turns a stream of bytes into text piece by piece. The joined pieces equal what `String::from_utf8_lossy` makes of the
+/// whole stream.
 #[derive(Debug, Default)]
 pub struct LossyText {
     /// The first `held` bytes are the beginning of a code point.
@@ -16,19 +15,18 @@ pub struct LossyText {
 }
 
 impl LossyText {
-    /// Number of bytes that were taken in and are not given out yet, at most three.
+    /// The number of bytes that were pushed and not returned yet, at most three.
     pub fn held(&self) -> usize {
         self.held
     }
 
-    /// Returns the text of the held bytes and of `bytes`, without a code point
-    /// that `bytes` does not finish. Borrows if nothing has to change.
+    /// Returns the text of the held bytes and of `bytes`, up to a code point that `bytes` does not finish. Borrows if
+    /// nothing has to change.
     pub fn push<'a>(&mut self, bytes: &'a [u8]) -> Cow<'a, str> {
         if self.held == 0 {
             let (whole, rest) = bytes.split_at(complete(bytes));
             self.hold(rest);
-            // Nearly all output is valid. Checking that is several times faster than
-            // looking for what is not.
+            // Nearly all output is valid. To check that is several times faster than the lossy conversion.
             return str::from_utf8(whole).map_or_else(|_| String::from_utf8_lossy(whole), Cow::Borrowed);
         }
         let mut joined = Vec::with_capacity(self.held + bytes.len());
@@ -42,7 +40,7 @@ impl LossyText {
         )
     }
 
-    /// Returns the text of the held bytes when no more come.
+    /// Returns the text of the held bytes at the end of the stream.
     pub fn finish(&mut self) -> &'static str {
         match std::mem::take(&mut self.held) {
             0 => "",
@@ -56,13 +54,13 @@ impl LossyText {
     }
 }
 
-/// Number of bytes before an unfinished code point at the end.
+/// The number of bytes before an unfinished code point at the end.
 fn complete(bytes: &[u8]) -> usize {
     for tail in 1..=bytes.len().min(3) {
         let at = bytes.len() - tail;
         let continues = bytes[at] & 0b1100_0000 == 0b1000_0000;
         if !continues {
-            // `error_len` is `None` only where more bytes could make it valid.
+            // `error_len` is `None` only if more bytes could make it valid.
             let unfinished = std::str::from_utf8(&bytes[at..]).is_err_and(|error| error.error_len().is_none());
             return if unfinished { at } else { bytes.len() };
         }

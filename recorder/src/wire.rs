@@ -1,11 +1,11 @@
-//! Frames between a recorder and the broker, both ways, over the standard input and
-//! output of an ordinary process.
+//! The frames between a recorder and the broker, in both directions, over the standard input and output of an ordinary
+//! process.
 //!
-//! Owns their layout and their bounds. Knows nothing of where bytes come from and
-//! does no IO, so that both ends use the same code.
+//! Owns their layout and their bounds. Does no I/O and does not know where bytes come from, so that both ends use the same
+//! code.
 //!
-//! A frame is `type: u8`, `length: u32`, then `length` bytes of payload; integers
-//! are big endian. Offsets count bytes of the terminal's output from its first one.
+//! A frame is `type: u8`, `length: u32`, then `length` bytes of payload. Integers are big-endian. Offsets count the bytes of
+//! the terminal's output from its first one.
 
 mod decode;
 mod encode;
@@ -14,40 +14,40 @@ mod kinds;
 pub use decode::{Decoder, Frame, Malformed};
 pub use encode::output_head;
 
-/// Version of the frames below, told in [`ToBroker::Hello`].
+/// The version of these frames, which [`ToBroker::Hello`] contains.
 pub const VERSION: u8 = 2;
 
-/// The last line of a whole `cast`.
+/// The last line of a complete `cast`.
 pub const CAST_END: &[u8] = b"# end of recording\n";
 
-/// Bytes of a type and a length.
+/// The bytes of a type and a length.
 pub const HEADER: usize = 5;
 
-/// Bytes of output or input in one frame: what a pipe holds.
+/// The most bytes of output or input in one frame: as much as a pipe holds.
 pub const MAX_DATA: usize = 64 * 1024;
 
-/// Bytes of one payload: data and the integers before it.
+/// The most bytes of one payload: data and the integers before it.
 pub const MAX_PAYLOAD: usize = MAX_DATA + 16;
 
-/// Columns and rows of a terminal, at most: what the broker's own clients may have.
-/// A bound, because an emulator allocates their product.
+/// The most columns or rows of a terminal, the same as for the broker's clients. Bounded because an emulator allocates
+/// their product.
 pub const MAX_SIDE: u16 = 1000;
 
-/// Bytes of text that draws a screen, at most. A cell with two colours of its own takes
-/// 41: it is 640 by 300 of them, or half of that on both buffers.
+/// The most bytes of text that draws a screen. A cell with two colours of its own takes 41 bytes, so that 640 by 300 such
+/// cells fit, or half as many in both buffers.
 pub const MAX_SCREEN: usize = 8 << 20;
 
-/// Bytes of a title, at most. More than any window shows.
+/// The most bytes of a title. No window shows more.
 pub const MAX_TITLE: usize = 1024;
 
-/// Bytes of a directory's path, at most: the system's own bound.
+/// The most bytes of a directory's path, which is the system's own bound.
 pub const MAX_DIRECTORY: usize = 4096;
 
-/// The highest offset: beyond it, numbers are no longer exact everywhere (JSON, JavaScript).
-/// At a GiB a second it takes three months.
+/// The highest offset. Larger numbers are not exact in JSON and JavaScript. At 1 GiB a second it is reached after three
+/// months.
 pub const MAX_OFFSET: u64 = 1 << 53;
 
-/// Bytes before the data of an [`ToBroker::Output`] frame.
+/// The bytes before the data of a [`ToBroker::Output`] frame.
 pub const OUTPUT_HEAD: usize = HEADER + 8;
 
 /// A terminal's size, in characters. Each side is 1 to [`MAX_SIDE`].
@@ -60,7 +60,7 @@ pub struct Size {
 }
 
 impl Size {
-    /// A size within its bounds, or nothing.
+    /// Returns a size if both sides are within their bounds.
     pub fn new(cols: u16, rows: u16) -> Option<Self> {
         let side = 1..=MAX_SIDE;
         (side.contains(&cols) && side.contains(&rows)).then_some(Self { cols, rows })
@@ -70,115 +70,110 @@ impl Size {
 /// The state of a recorder when an attachment begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hello {
-    /// Process id of the shell, within the sandbox.
+    /// The process id of the shell in the sandbox.
     pub pid: u32,
-    /// Offset of the oldest output that is held.
+    /// The offset of the oldest output that the ring holds.
     pub start: u64,
-    /// Offset of the first byte that is not there yet.
+    /// The offset of the first byte that is not there yet.
     pub end: u64,
-    /// Bytes of input that were written to the terminal so far, by all attachments.
-    /// What an earlier attachment sent beyond them is discarded and may be sent again.
+    /// The number of bytes of input that the terminal took so far, from all attachments. What an earlier attachment sent
+    /// beyond them was dropped and may be sent again.
     pub input: u64,
-    /// The terminal's size.
+    /// The size of the terminal.
     pub size: Size,
 }
 
-/// Recorder to broker.
+/// A frame from the recorder to the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ToBroker<'a> {
-    /// First frame of an attachment.
+    /// The first frame of an attachment.
     Hello(Hello),
-    /// Output that begins at `offset`; at most [`MAX_DATA`] bytes.
+    /// Output, at most [`MAX_DATA`] bytes.
     Output {
-        /// Of the first byte.
+        /// The offset of the first byte.
         offset: u64,
         /// The bytes.
         bytes: &'a [u8],
     },
-    /// Output that is gone, in the place of its bytes.
+    /// Output that is gone. Comes in the place of its bytes.
     Gap {
-        /// Of the first byte that is gone.
+        /// The offset of the first byte that is gone.
         from: u64,
-        /// Of the first byte after them.
+        /// The offset of the first byte after the gap.
         to: u64,
     },
-    /// Bytes of input that were written to the terminal so far, as in [`Hello::input`].
+    /// How many bytes of input the terminal took so far, as in [`Hello::input`].
     Taken {
         /// The count.
         input: u64,
     },
-    /// The shell ended. Once, after the last output.
+    /// The shell has ended. Comes once, after the last output.
     Exit {
-        /// Exit code, or -1 where a signal ended it.
+        /// The exit code, or -1 if a signal ended it.
         code: i32,
         /// The signal that ended it, or 0.
         signal: u32,
         /// The end of all output.
         end: u64,
     },
-    /// What draws a screen on a terminal that was reset: frames that are joined in
-    /// order, up to one without text, which says that it is whole. All have the same
-    /// offset and size.
+    /// A part of the text that draws a screen on a terminal that was reset. The text is all parts in order. A frame without
+    /// text marks its end. All frames of a screen have the same offset and size.
     Screen {
-        /// The screen is what all output before this offset made. Where an escape
-        /// sequence or a code point is unfinished, the offset is where it begins, so
-        /// that the output from there on completes it.
+        /// The screen shows all output before this offset. If an escape sequence or a code point is unfinished, this is
+        /// where it begins, so that the output from there on completes it.
         offset: u64,
-        /// The size it is drawn for.
+        /// The size that it is drawn for.
         size: Size,
-        /// A part of the text, or nothing.
+        /// The part. Empty in the last frame.
         text: &'a str,
     },
-    /// The terminal has this size from `offset` on. In order among the output. What is
-    /// read from an offset begins with the size there.
+    /// The terminal has this size from `offset` on. Comes in its place in the output. `read` begins with the size at its
+    /// first offset.
     Size {
-        /// Of the first byte that was written at this size.
+        /// The offset of the first byte that was written at this size.
         offset: u64,
         /// The size.
         size: Size,
     },
-    /// The terminal's title is this now, without control characters; at most
-    /// [`MAX_TITLE`] bytes. After [`ToBroker::Hello`] where there is one, and after
-    /// changes, some of which may be left out.
+    /// The title of the terminal, without control characters and with at most [`MAX_TITLE`] bytes. Comes after
+    /// [`ToBroker::Hello`] if there is one, and after changes. Changes in quick succession may be left out.
     Title {
-        /// The title; may be empty.
+        /// The title. May be empty.
         text: &'a str,
     },
-    /// The shell's directory is this now, as it told with OSC 7; at most
-    /// [`MAX_DIRECTORY`] bytes, without control characters. Told when a title is.
+    /// The directory of the shell, as OSC 7 reported it, without control characters and with at most [`MAX_DIRECTORY`]
+    /// bytes. Comes when a title does.
     Directory {
         /// An absolute path.
         path: &'a str,
     },
-    /// The request cannot be served; the process ends with status 2.
+    /// The request cannot be served. The process ends with status 2.
     Refused {
-        /// For a person.
+        /// The reason, for a person.
         reason: &'a str,
     },
 }
 
-/// Broker to recorder.
+/// A frame from the broker to the recorder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ToRecorder<'a> {
-    /// Bytes for the terminal; at most [`MAX_DATA`]. A broker keeps at most
-    /// [`MAX_DATA`] bytes that were not [taken](ToBroker::Taken): with more, the
-    /// recorder does not read on before the terminal took some.
+    /// Bytes for the terminal, at most [`MAX_DATA`]. A broker keeps at most [`MAX_DATA`] bytes that were not
+    /// [taken](ToBroker::Taken). Beyond that, the recorder reads nothing until the terminal took some.
     Input(&'a [u8]),
-    /// The terminal gets this size.
+    /// Sets the size of the terminal.
     Resize(Size),
-    /// The broker has all output below `offset`. Also the sign that it lives.
+    /// The broker has all output below `offset`. It also sends this to show that it is alive.
     Ack {
-        /// First byte that it does not have.
+        /// The offset of the first byte that it does not have.
         offset: u64,
     },
-    /// How the terminal looks to whoever drives it, red, green and blue. The recorder
-    /// answers programs that ask with it.
+    /// The colours of the driver's terminal as red, green and blue. The recorder uses them to answer programs that ask.
     Colors {
-        /// Of text.
+        /// The colour of text.
         foreground: [u8; 3],
-        /// Behind it.
+        /// The colour behind text.
         background: [u8; 3],
-        /// Of the cursor.
+        /// The colour of the cursor.
         cursor: [u8; 3],
     },
     /// A signal for the shell.

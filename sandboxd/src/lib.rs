@@ -14,15 +14,20 @@
 //! | files | role |
 //! |---|---|
 //! | `server`, `options` | starts and stops everything; passes each request to a sandbox or to the control plane |
-//! | `listen`, `visitors`, `gatekeeper`, `secret` | who may connect, and how long an unknown connection may stay |
+//! | `listen`, `visitors`, `secret` | who may connect, and how long an unknown connection may stay |
 //! | `control` | the REST API that creates, finds and kills sandboxes |
 //! | `envd`, `connect` | the API of one sandbox: processes, file system, file contents |
 //! | `sandbox` | one sandbox from its creation to its end, its processes and watches; the registry of all |
 //! | `isolation`, `network`, `limits` | what a sandbox sees, reaches and may take |
-//! | `link`, `wire` | the socket between the server and the init of a sandbox |
-//! | [`init`] | the first process inside a sandbox |
-//! | `chore` | work in a process of its own: removing and measuring directory trees |
-//! | `machine`, `activity`, `announcement`, `complaint`, `descriptor`, `lock`, [`log`] | helpers that know nothing of the others |
+//! | `link` | the server's end of the socket to the init of a sandbox |
+//! | `machine`, `activity`, `announcement`, `complaint`, `descriptor` | helpers that know nothing of the others |
+//!
+//! Two crates lie below this one:
+//!
+//! | crate | role |
+//! |---|---|
+//! | `sandboxd-init` | what runs inside a sandbox or in a child process, and its messages to and from the server |
+//! | `sandboxd-gatekeeper` | whether a connection comes from a sandbox; the broker asks it too |
 //!
 //! The path of a terminal's byte, from the client to the shell and back:
 //!
@@ -43,20 +48,15 @@
 
 mod activity;
 mod announcement;
-mod chore;
 mod complaint;
 mod connect;
 mod control;
 mod descriptor;
 mod envd;
-mod gatekeeper;
-pub mod init;
 mod isolation;
 mod limits;
 mod link;
 mod listen;
-mod lock;
-pub mod log;
 mod machine;
 mod network;
 mod options;
@@ -64,13 +64,16 @@ mod sandbox;
 mod secret;
 mod server;
 mod visitors;
-mod wire;
 
 pub use crate::announcement::build;
-pub use crate::gatekeeper::{Gatekeeper, Peer, Question};
 pub use crate::network::{Network, NetworkError};
 pub use crate::options::{
     DEFAULT_LISTEN, DEFAULT_MAX_DISK_MIB, DEFAULT_MAX_MEMORY_MIB, DEFAULT_MAX_PROCESSES, DEFAULT_MAX_SANDBOXES,
     DEFAULT_MAX_TIMEOUT, Options,
 };
 pub use crate::server::{Error, Server, run};
+
+/// The first process inside a sandbox, as far as a program that embeds the server must know it.
+pub mod init {
+    pub use sandboxd_init::{ARGUMENT, main};
+}

@@ -1,6 +1,6 @@
 //! The server's end of the socket to one sandbox's init: requests out, replies and exits in.
 //!
-//! Knows the messages of [`crate::wire`] and nothing of what they are for. What init sends is not trusted: a malformed
+//! Knows the messages of [`sandboxd_init::wire`] and nothing of what they are for. What init sends is not trusted: a malformed
 //! message ends the link, and with it the sandbox.
 
 use std::collections::HashMap;
@@ -16,8 +16,8 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::lock::lock;
-use crate::wire::{
+use sandbox_stdx::lock::lock;
+use sandboxd_init::wire::{
     self, ExitStatus, Failure, FailureKind, FileOp, FromInit, Inbox, ProcessSignal, Reply, Spawn, ToInit, WireError,
 };
 
@@ -181,7 +181,7 @@ pub(crate) async fn receive<M: for<'de> Deserialize<'de>>(
     inbox: &mut Inbox,
 ) -> Result<(M, Vec<OwnedFd>), WireError> {
     loop {
-        if let Some(message) = inbox.next()? {
+        if let Some(message) = inbox.next_message()? {
             return Ok(message);
         }
         socket.readable().await.map_err(|_| WireError::Closed)?;

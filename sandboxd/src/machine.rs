@@ -1,7 +1,4 @@
-//! The machine that all sandboxes share: its numbers and its addresses. Does not measure a single sandbox.
-
-use std::io;
-use std::net::IpAddr;
+//! The machine that all sandboxes share, in numbers. Does not measure a single sandbox.
 
 use axum::Json;
 use serde::Serialize;
@@ -20,18 +17,6 @@ pub(crate) struct Machine {
 pub(crate) fn describe(state_dir: &std::path::Path) -> Machine {
     let (_, disk) = disk_use(state_dir);
     Machine { cpus: cpus(), memory_mb: memory().0 / MIB, disk_mb: disk / MIB }
-}
-
-/// The addresses of all network devices, including the loopback, in the network namespace of this process.
-///
-/// # Errors
-/// Errors of the kernel.
-pub(crate) fn addresses() -> io::Result<impl Iterator<Item = IpAddr>> {
-    Ok(nix::ifaddrs::getifaddrs()?.filter_map(|interface| {
-        let address = interface.address?;
-        let v4 = address.as_sockaddr_in().map(|found| IpAddr::V4(found.ip()));
-        v4.or_else(|| address.as_sockaddr_in6().map(|found| IpAddr::V6(found.ip())))
-    }))
 }
 
 fn cpus() -> usize {

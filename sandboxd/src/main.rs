@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use sandboxd::log::OneLine;
+use sandbox_stdx::log::OneLine;
 use tracing_subscriber::EnvFilter;
 
 /// An E2B-compatible sandbox server for one machine. Its sandboxes share the machine's kernel.

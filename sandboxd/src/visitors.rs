@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::lock::lock;
+use sandbox_stdx::lock::lock;
 
 /// Connections at once that have shown a key.
 const MAX_KNOWN: usize = 4096;

@@ -49,8 +49,8 @@ impl Error {
         }
     }
 
-    /// The error for a failed exchange with `host`. `secrets` are the names of the secrets in the request's headers.
-    pub fn from_transport(failure: &ErrorCode, host: &str, secrets: &[String]) -> Self {
+    /// The error for a failed exchange with `host`.
+    pub fn from_transport(failure: &ErrorCode, host: &str) -> Self {
         use ErrorCode as E;
         let (code, message) = match failure {
             E::HttpRequestDenied => {
@@ -65,13 +65,7 @@ impl Error {
             ),
             E::ConfigurationError => (
                 Code::FailedPrecondition,
-                match secrets {
-                    [] => format!("the broker's settings for requests to {host} are incomplete"),
-                    [name] => format!(
-                        "the secret {name} is not configured or holds what no header may hold: look at it in `secrets`"
-                    ),
-                    names => format!("one of the secrets {} is not configured: set it in `secrets`", names.join(", ")),
-                },
+                format!("a request to {host} cannot carry its secret: look at `secrets`; the broker's log says why"),
             ),
             E::DnsTimeout | E::DnsError(_) | E::DestinationNotFound => {
                 (Code::Unavailable, format!("the name of {host} does not resolve: check its spelling and the network"))
@@ -147,16 +141,16 @@ mod tests {
 
     #[test]
     fn a_denied_request_tells_the_operator_what_to_add() {
-        let e = Error::from_transport(&ErrorCode::HttpRequestDenied, "api.example.com", &[]);
+        let e = Error::from_transport(&ErrorCode::HttpRequestDenied, "api.example.com");
         assert_eq!(e.code, Code::PermissionDenied);
         assert_eq!(e.message, "the broker's operator has not allowed api.example.com: add it to `allow`");
     }
 
     #[test]
-    fn a_missing_secret_is_named() {
-        let e = Error::from_transport(&ErrorCode::ConfigurationError, "h", &["api_key".into()]);
+    fn a_secret_that_cannot_be_carried_is_the_operators_matter() {
+        let e = Error::from_transport(&ErrorCode::ConfigurationError, "h");
         assert_eq!(e.code, Code::FailedPrecondition);
-        assert!(e.message.contains("the secret api_key is not configured"), "{}", e.message);
+        assert!(e.message.contains("a request to h cannot carry its secret"), "{}", e.message);
     }
 
     #[test]
@@ -167,7 +161,7 @@ mod tests {
             ErrorCode::ConnectionTerminated,
             ErrorCode::InternalError(Some("x".into())),
         ] {
-            assert_eq!(Error::from_transport(&failure, "h", &[]).code, Code::Unavailable);
+            assert_eq!(Error::from_transport(&failure, "h").code, Code::Unavailable);
         }
     }
 

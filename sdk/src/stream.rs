@@ -2,8 +2,8 @@
 
 use std::pin::Pin;
 
-use crate::__bindings::provider::{wit_future, wit_stream};
-use crate::{Code, Error};
+use crate::__bindings::{files, provider};
+use crate::{Code, Error, Exit};
 
 pub use wit_bindgen::{FutureReader, FutureWriter, StreamReader, StreamResult, StreamWriter};
 
@@ -11,19 +11,36 @@ pub use wit_bindgen::{FutureReader, FutureWriter, StreamReader, StreamResult, St
 ///
 /// If `write_all` gives bytes back, the reader is gone.
 pub fn bytes() -> (StreamWriter<u8>, StreamReader<u8>) {
-    wit_stream::new()
+    provider::wit_stream::new()
 }
 
 /// The writing end of a future that tells how something ended.
 pub type Outcome<T> = FutureWriter<Result<T, Error>>;
 
+/// What a future of [`outcome`] may tell: how a process ended, or nothing but success.
+pub trait Told: Sized + 'static {
+    #[doc(hidden)]
+    fn outcome(otherwise: fn() -> Result<Self, Error>) -> (Outcome<Self>, FutureReader<Result<Self, Error>>);
+}
+
+/// Of a terminal or a process. Every sandbox provider exports `exec`, which has this future.
+impl Told for Exit {
+    fn outcome(otherwise: fn() -> Result<Self, Error>) -> (Outcome<Self>, FutureReader<Result<Self, Error>>) {
+        provider::wit_future::new(otherwise)
+    }
+}
+
+/// Of a file. Only for a plugin that exports `files`.
+impl Told for () {
+    fn outcome(otherwise: fn() -> Result<Self, Error>) -> (Outcome<Self>, FutureReader<Result<Self, Error>>) {
+        files::wit_future::new(otherwise)
+    }
+}
+
 /// A future that tells how something ended. If it is dropped without a value, it says `internal`, so that unfinished
 /// work never looks like success.
-pub fn outcome<T>() -> (Outcome<T>, FutureReader<Result<T, Error>>)
-where
-    Result<T, Error>: wit_future::FuturePayload,
-{
-    wit_future::new(|| Err(Error::new(Code::Internal, "the plugin gave up without a reason")))
+pub fn outcome<T: Told>() -> (Outcome<T>, FutureReader<Result<T, Error>>) {
+    T::outcome(|| Err(Error::new(Code::Internal, "the plugin gave up without a reason")))
 }
 
 /// Reads a stream in pieces. Giving up a wait loses nothing: the read goes on and the next call gets its result.

@@ -1,5 +1,5 @@
 /**
- * The page's emulator without a page (xterm.js with its graphemes, as `src/terminal.ts` sets it up), and all of its state as a value that
+ * The page's emulator without a page (xterm.js with its graphemes, as `src/terminal/terminal.ts` sets it up), and all of its state as a value that
  * two of them can be compared by.
  */
 import { fileURLToPath } from "node:url";
@@ -41,8 +41,8 @@ async function ofPage(name) {
   return import(`data:text/javascript,${encodeURIComponent(output[0].code)}`);
 }
 
-const { EMULATION, mend } = await ofPage("emulation");
-const { WholeCodePoints } = await ofPage("utf8");
+const { EMULATION, mend } = await ofPage("terminal/emulation");
+const { WholeCodePoints } = await ofPage("terminal/utf8");
 const { KeyboardModes } = await ofPage("keyboard/modes");
 
 /** Lines of scrollback that the recorder keeps. */

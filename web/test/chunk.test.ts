@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
-import { chunkEnd, MAX_CHUNK_BYTES } from "../src/chunk";
-import { encodeInput } from "../src/protocol";
+import { encodeInput } from "../src/protocol/level0";
+import { chunkEnd, MAX_CHUNK_BYTES } from "../src/visit/chunk";
 
 /** The broker's frame limit, in bytes. */
 const FRAME_LIMIT = 32 * 1024;

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { copyWords } from "../src/copied";
+import { copyWords } from "../src/terminal/copied";
 
 test("what a program copies is shown on one line and in bounds", () => {
   expect(copyWords("done", "ls")).toBe("The program put text on your clipboard: “ls”.");

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { type Closing, describeEnding, led, unreachable } from "../src/ending";
+import { type Closing, describeEnding, led, unreachable } from "../src/session/ending";
 
 const closing = (code: number, more: Partial<Closing> = {}): Closing => ({ code, reason: "", opened: true, wasReady: true, ...more });
 

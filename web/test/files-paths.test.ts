@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { decodeEntry, type Entry } from "../src/files/api";
-import { BY_NAME, crumbs, isStorage, isUnfinished, isWithin, join, nameProblem, parent, places, shown, sorted, typeAhead, halves, type Order, reordered } from "../src/files/paths";
+import { BY_NAME, crumbs, halves, isStorage, isUnfinished, isWithin, join, nameProblem, type Order, parent, places, reordered, shown, sorted, typeAhead } from "../src/files/paths";
 
 const disk = { path: "/workspace", storage: false };
 const mount = { path: "/workspace/files", storage: true };

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { asText, pictureType } from "../src/files/preview";
+import { asText, pictureType } from "../src/files/content";
 import { count, failure, size, when } from "../src/files/words";
 
 it.each([

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { Inbox, MAX_HELD } from "../src/inbox";
+import { Inbox, MAX_HELD } from "../src/terminal/inbox";
 
 /** A terminal that draws only when told to. */
 class Screen {

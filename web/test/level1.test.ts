@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { decodeMessage, decodeOutput, encodeAck, encodeNumberedInput, encodeWish, joiningUrl } from "../src/level1";
+import { decodeMessage, decodeOutput, encodeAck, encodeNumberedInput, encodeWish, joiningUrl } from "../src/protocol/level1";
 
 const decode = (frame: unknown) => decodeMessage(JSON.stringify(frame));
 const READY = { type: "ready", session: "s1", client: "c1", role: "driver", epoch: 2, offset: 5, live: 9, input: 3 };

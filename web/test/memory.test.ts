@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { forget, isAlone, newName, newSession, recall, remember, rememberShown, wasShown } from "../src/memory";
+import { forget, isAlone, newName, newSession, recall, remember, rememberShown, wasShown } from "../src/session/memory";
 
 /** A tab's storage; `full` refuses. */
 function storage(full = false) {

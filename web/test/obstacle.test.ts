@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { describeRefusal, look } from "../src/obstacle";
+import { describeRefusal, findObstacle } from "../src/access/obstacle";
 
 /** What answers `METHOD /path`. */
 let answers: Record<string, () => Response | Promise<Response>> = {};
@@ -16,7 +16,7 @@ const html = (status: number) => () => new Response("<h1>Sign in</h1>", { status
 const granted = { authenticated: true, host: "term.example.com" };
 
 async function obstacle(failed = 1) {
-  const found = await look(failed, "w");
+  const found = await findObstacle(failed, "w");
   return found.kind === "obstacle" ? found.obstacle : found.kind;
 }
 

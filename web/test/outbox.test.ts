@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { MAX_WAITING, Outbox } from "../src/outbox";
+import { MAX_WAITING, Outbox } from "../src/visit/outbox";
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());

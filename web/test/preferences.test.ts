@@ -1,6 +1,6 @@
 /** What a person chose: every stored value is harmless, and every preference has one that holds. */
 import { describe, expect, test } from "vitest";
-import { checked, MAX_FAMILY, MAX_FONT, MAX_SCROLLBACK, MIN_FONT } from "../src/preferences";
+import { checked, MAX_FAMILY, MAX_FONT, MAX_SCROLLBACK, MIN_FONT } from "../src/settings/preferences";
 
 describe("preferences", () => {
   const usual = checked({});

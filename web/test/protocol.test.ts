@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { clampCells, decodeServerFrame, encodeInput, encodeResize, MAX_CELLS } from "../src/protocol";
+import { decodeServerFrame, encodeInput, encodeResize } from "../src/protocol/level0";
+import { clampCells, MAX_CELLS } from "../src/protocol/size";
 
 const decode = (frame: unknown) => decodeServerFrame(JSON.stringify(frame));
 

@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
-import type { StatusFrame } from "../src/protocol";
-import { advance, type Event, IDLE, type Session } from "../src/session";
+import type { StatusFrame } from "../src/protocol/level0";
+import { advance, type Event, IDLE, type Session } from "../src/session/session";
 
 const status = (message: string, more: Partial<StatusFrame> = {}): Event => ({ kind: "frame", frame: { type: "status", message, ...more } });
 const after = (...events: Event[]): Session => events.reduce((session, event) => advance(session, event, 0), IDLE);

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
+import { ageWords } from "../src/page/durations";
 import { CastReader, MAX_PAUSE_MS, MAX_PLAYED } from "../src/sessions/cast";
-import { linkTo, readLink, withoutLink } from "../src/sessions/links";
 import { leftRunning, leftWords } from "../src/sessions/left";
-import { ageWords } from "../src/sessions/list";
+import { linkTo, readLink, withoutLink } from "../src/sessions/links";
 import { Playback } from "../src/sessions/playback";
 
 const HEAD = JSON.stringify({ version: 3, term: { cols: 80, rows: 24 }, timestamp: 1 });

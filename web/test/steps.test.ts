@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
-import type { StatusFrame } from "../src/protocol";
-import { addStatus, formatMs, settle, type Steps, total } from "../src/steps";
+import { formatMs } from "../src/page/durations";
+import type { StatusFrame } from "../src/protocol/level0";
+import { addStatus, settle, type Steps, total } from "../src/session/steps";
 
 /** The list after frames that come at the given times. */
 function after(...told: [number, Omit<StatusFrame, "type">][]): Steps {

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { LEAP, MAX_UNACKNOWLEDGED_BYTES, Unacknowledged } from "../src/unacknowledged";
+import { LEAP, MAX_UNACKNOWLEDGED_BYTES, Unacknowledged } from "../src/visit/unacknowledged";
 
 it("counts from 1, and is full at its bound until something arrived", () => {
   const input = new Unacknowledged();

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { WholeCodePoints } from "../src/utf8";
+import { WholeCodePoints } from "../src/terminal/utf8";
 
 const encoded = (text: string) => new TextEncoder().encode(text);
 const decoded = (pieces: Uint8Array[]) => new TextDecoder().decode(Buffer.concat(pieces));

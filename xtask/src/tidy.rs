@@ -17,6 +17,7 @@ mod documents;
 mod files;
 mod lock;
 mod rust;
+mod sizes;
 mod tree;
 
 use tree::{Tree, as_text};
@@ -56,10 +57,15 @@ fn broken(tree: &Tree) -> Vec<String> {
         broken.extend(files::machine_text(path, text));
         broken.extend(files::white_space(path, text));
         if path.ends_with(".rs") {
-            broken.extend(files::opening(path, text));
-            broken.extend(files::length(path, text));
+            broken.extend(files::opening(path, text, "//!"));
             let code = rust::code(text);
             broken.extend(files::sleeps(path, &code));
+        }
+        if path.ends_with(".rs") || path.ends_with(".ts") {
+            broken.extend(files::length(path, text));
+        }
+        if path.starts_with("web/src/") && path.ends_with(".ts") {
+            broken.extend(files::opening(path, text, "/**"));
         }
         if path.ends_with(".md") {
             broken.extend(documents::links(path, text, tree));
@@ -71,6 +77,8 @@ fn broken(tree: &Tree) -> Vec<String> {
     broken.extend(required(tree, "Cargo.lock", lock::wasmtime));
     broken.extend(decisions::decisions(tree));
     broken.extend(circles::circles(tree));
+    broken.extend(circles::circles_of_page(tree));
+    broken.extend(sizes::sizes(tree));
     broken
 }
 

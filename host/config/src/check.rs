@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::document::{Mark, SourceMap, ancestors, join};
 use super::mistake::{Mistake, meant};
-use super::value::{FORMATS, Format};
+use super::value::{FORMATS, Format, LEVELS, LOG};
 
 /// Characters of a wrong value that a mistake shows, at most.
 const MAX_SHOWN: usize = 60;
@@ -143,7 +143,12 @@ fn is_secret(pointer: &str) -> bool {
     match parts.next() {
         Some("auth") => true,
         Some("sandbox") => parts.next() == Some("env"),
-        Some("providers") => matches!(parts.nth(1), Some("secrets" | "config")),
+        Some("providers") => match parts.nth(1) {
+            Some("config") => true,
+            // Where a secret goes is none.
+            Some("secrets") => parts.nth(1) != Some("to"),
+            _ => false,
+        },
         _ => false,
     }
 }
@@ -189,8 +194,22 @@ impl<'a> Words<'a> {
                 // Text where another type belongs may be a secret in the wrong place.
                 let text = error.instance().is_string();
                 let show = !(text && matches!(kind, Kind::Type { .. }));
-                let found = found(error.instance(), self.map.mark(&pointer), &pointer, show);
-                let mistake = self.map.at(&pointer, format!("found {found}, expected {}", self.expected(error)));
+                let found = match (kind, &**error.instance()) {
+                    // Which form was meant is told by the only key of the table.
+                    (Kind::OneOfNotValid { .. }, Value::Object(table)) if table.len() == 1 => {
+                        let key: String = table.keys().flat_map(|key| key.escape_debug()).take(MAX_SHOWN).collect();
+                        format!("{{ {key} = … }}")
+                    }
+                    (_, value) => found(value, self.map.mark(&pointer), &pointer, show),
+                };
+                let mut message = format!("found {found}, expected {}", self.expected(error));
+                let level = |text: &&str| !text.contains([',', '=']);
+                if matches!(kind, Kind::Format { format } if *format == LOG.name)
+                    && let Some(meant) = error.instance().as_str().filter(level).and_then(|word| meant(word, LEVELS))
+                {
+                    let _ = write!(message, "; did you mean {meant}?");
+                }
+                let mistake = self.map.at(&pointer, message);
                 self.push(pointer, mistake);
             }
         }
@@ -211,8 +230,14 @@ impl<'a> Words<'a> {
     fn expected(&self, error: &ValidationError<'_>) -> String {
         let around = self.around(error);
         let kind = error.kind();
-        if let (Kind::Type { .. } | Kind::Format { .. } | Kind::Pattern { .. }, Some(words)) =
-            (kind, around.and_then(format_words))
+        if let (
+            Kind::Type { .. }
+            | Kind::Format { .. }
+            | Kind::Pattern { .. }
+            | Kind::AnyOf { .. }
+            | Kind::OneOfNotValid { .. },
+            Some(words),
+        ) = (kind, around.and_then(format_words))
         {
             return words.into();
         }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::check;
 use crate::document::SourceMap;
 use crate::mistake::Mistake;
+use crate::rules::empty_secrets;
 use crate::types::{Auth, Embedded, Kind, Mount, PluginSource, Provider, Sandbox, Server, Use};
 
 /// A configuration that was checked. Never changes; a reload makes another.
@@ -54,6 +55,13 @@ impl Config {
     /// [`wrong_kind`](Self::wrong_kind).
     pub fn missing(&self) -> &[(String, Mistake)] {
         &self.missing
+    }
+
+    /// The secrets that this provider lacks, as mistakes, whether it is in use or not: to try it takes them.
+    pub fn missing_of(&self, provider: &str) -> Vec<Mistake> {
+        let provider = self.providers.get(provider);
+        let empty = provider.map(|provider| empty_secrets(provider, &self.map)).unwrap_or_default();
+        empty.into_iter().map(|(_, mistake)| mistake).collect()
     }
 
     /// Every key that names a provider, the sandbox's first. A provider is in use when one of them names it.
@@ -119,7 +127,7 @@ impl Config {
             let grants: Vec<String> = provider.allow.iter().map(ToString::to_string).collect();
             let _ = write!(line, " allow=[{}]", grants.join(" "));
             let secrets: Vec<String> =
-                provider.secrets.iter().map(|(name, secret)| format!("{name}:{secret:?}")).collect();
+                provider.secrets.iter().map(|(name, secret)| format!("{name}:{:?}", secret.value)).collect();
             let _ = write!(line, " secrets=[{}]}}", secrets.join(" "));
         }
         line

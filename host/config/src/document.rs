@@ -40,6 +40,9 @@ pub(super) struct Mark {
     pub(super) list: bool,
 }
 
+/// What a person has to know who sets a variable while the broker runs.
+pub(crate) const AT_START: &str = "; the broker reads its environment when it starts: set it and restart, or write ${file:PATH} for a file with the value";
+
 impl Mark {
     fn new(key: Position, value: Position) -> Self {
         Mark { key, value, sources: Vec::new(), empty: false, whole: false, list: false }
@@ -49,7 +52,7 @@ impl Mark {
     pub(super) fn missing(&self) -> Option<String> {
         match self.sources.as_slice() {
             [Source::Variable(variable) | Source::Default(variable)] => {
-                Some(format!("Missing required environment variable: {variable}"))
+                Some(format!("Missing required environment variable: {variable}{AT_START}"))
             }
             _ => None,
         }

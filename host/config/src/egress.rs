@@ -83,6 +83,14 @@ impl EgressGrant {
         Some(EgressGrant { scheme, host, port: url.port_or_known_default()?, path })
     }
 
+    /// Whether one request can be covered by both. To be asked of grants without wildcards.
+    pub(super) fn overlaps(&self, other: &EgressGrant) -> bool {
+        let path = |grant: &EgressGrant| grant.path.clone().unwrap_or_default() + "/";
+        let (mine, theirs) = (path(self), path(other));
+        let same = (self.scheme, self.port, &self.host) == (other.scheme, other.port, &other.host);
+        same && (mine.starts_with(&theirs) || theirs.starts_with(&mine))
+    }
+
     /// Whether it covers a request. `host` is a name in lower case or an address, IPv6 without brackets; `path` has no query.
     /// Servers disagree on what a path means with `.`, `..` or a backslash in it, whether written out, percent-encoded once
     /// or more often, or followed by a semicolon. Only a grant without a path covers such a path.

@@ -1,5 +1,5 @@
 //! References in strings: `${NAME}`, `${NAME:-default}`, `${file:/path}`, and
-//! `$${` for a literal `${`. Owns their grammar and where the text comes from;
+//! `$${` for a literal `${`. A default may hold references as well, which hold none. Owns their grammar and where the text comes from;
 //! deliberately knows neither TOML nor keys.
 
 use std::fmt;
@@ -57,9 +57,13 @@ pub(super) enum Error {
         "found ${{…}} that does not hold a variable's name, expected ${{NAME}} of letters, digits and _, ${{NAME:-default}} or ${{file:/path}}"
     )]
     NotAName,
-    #[error("found a reference inside the default of ${{{0}}}, expected plain text there")]
+    #[error(
+        "found a reference inside the default of ${{{0}}}, which stands in a default itself, expected plain text there"
+    )]
     Nested(String),
-    #[error("Missing required environment variable: {0}; set it, or write a default, ${{{0}:-…}}")]
+    #[error(
+        "Missing required environment variable: {0}; set it before the broker starts, or write a default, ${{{0}:-…}}, or a file, ${{file:PATH}}"
+    )]
     Missing(String),
     #[error("found no readable file {path} ({reason}), expected one with at most 64 KiB of UTF-8 text")]
     File { path: String, reason: String },
@@ -74,7 +78,7 @@ enum Piece<'a> {
 /// Fills in every reference of `text`. Relative paths of files start at `base`. Every file that is named is added to
 /// `files`, even when it is missing.
 pub(super) fn fill(text: &str, env: Environment<'_>, base: &Path, files: &mut Vec<PathBuf>) -> Result<Filled, Error> {
-    let pieces = pieces(text)?;
+    let pieces = pieces(text, false)?;
     let whole = matches!(pieces.as_slice(), [Piece::Variable(..) | Piece::File(_)]);
     let mut filled = Filled { text: String::new(), sources: Vec::new(), whole };
     for piece in pieces {
@@ -87,8 +91,10 @@ pub(super) fn fill(text: &str, env: Environment<'_>, base: &Path, files: &mut Ve
                     filled.sources.push(Source::Variable(name.to_owned()));
                 }
                 (None, Some(default)) => {
-                    filled.text.push_str(default);
+                    let default = fill(default, env, base, files)?;
+                    filled.text.push_str(&default.text);
                     filled.sources.push(Source::Default(name.to_owned()));
+                    filled.sources.extend(default.sources);
                 }
                 (None, None) => return Err(Error::Missing(name.to_owned())),
             },
@@ -105,7 +111,7 @@ pub(super) fn fill(text: &str, env: Environment<'_>, base: &Path, files: &mut Ve
     Ok(filled)
 }
 
-fn pieces(text: &str) -> Result<Vec<Piece<'_>>, Error> {
+fn pieces(text: &str, nested: bool) -> Result<Vec<Piece<'_>>, Error> {
     let mut pieces = Vec::new();
     let mut rest = text;
     while let Some(dollar) = rest.find("${") {
@@ -120,8 +126,8 @@ fn pieces(text: &str) -> Result<Vec<Piece<'_>>, Error> {
             pieces.push(Piece::Text(before));
         }
         let inside = &rest[dollar + 2..];
-        let end = inside.find('}').ok_or(Error::Unclosed)?;
-        pieces.push(reference(&inside[..end])?);
+        let end = end_of(inside).ok_or(Error::Unclosed)?;
+        pieces.push(reference(&inside[..end], nested)?);
         rest = &inside[end + 1..];
     }
     if !rest.is_empty() {
@@ -130,7 +136,23 @@ fn pieces(text: &str) -> Result<Vec<Piece<'_>>, Error> {
     Ok(pieces)
 }
 
-fn reference(inside: &str) -> Result<Piece<'_>, Error> {
+/// Where a reference ends whose beginning stands before `inside`.
+fn end_of(inside: &str) -> Option<usize> {
+    let mut open = 0;
+    for (at, c) in inside.char_indices() {
+        match c {
+            '}' if open == 0 => return Some(at),
+            '}' => open -= 1,
+            // A doubled dollar opens nothing.
+            '{' if inside[..at].ends_with('$') && !inside[..at].ends_with("$$") => open += 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// What stands between `${` and its `}`. `nested` is a reference in a default.
+fn reference(inside: &str, nested: bool) -> Result<Piece<'_>, Error> {
     if let Some(path) = inside.strip_prefix("file:").filter(|path| !path.is_empty()) {
         return Ok(Piece::File(path));
     }
@@ -143,8 +165,12 @@ fn reference(inside: &str) -> Result<Piece<'_>, Error> {
         // The text is not shown, because people paste a key where its name belongs.
         return Err(Error::NotAName);
     }
-    if default.is_some_and(|default| default.contains("${")) {
-        return Err(Error::Nested(name.to_owned()));
+    if let Some(default) = default.filter(|default| default.contains("${")) {
+        // The depth is bounded, because each level is a call.
+        if nested {
+            return Err(Error::Nested(name.to_owned()));
+        }
+        pieces(default, true)?;
     }
     Ok(Piece::Variable(name, default))
 }
@@ -192,6 +218,10 @@ mod tests {
         assert_eq!(text("${B:-http://a:1/-:-}"), "http://a:1/-:-");
         assert_eq!(text("${EMPTY:-two}"), "two");
         assert_eq!(text("${EMPTY}"), "");
+        assert_eq!(text("${B:-x${A}y}z"), "xoneyz");
+        assert_eq!(text("${B:-${C:-two}}"), "two");
+        assert_eq!(text("${A:-${MISSING}}"), "one");
+        assert_eq!(try_fill("${B:-${C}}"), Err(Error::Missing("C".into())));
         assert_eq!(try_fill("${B}"), Err(Error::Missing("B".into())));
     }
 
@@ -224,7 +254,8 @@ mod tests {
         assert_eq!(try_fill("${1A}"), Err(Error::NotAName));
         assert_eq!(try_fill("${A B}"), Err(Error::NotAName));
         assert_eq!(try_fill("${file:}"), Err(Error::NotAName));
-        assert_eq!(try_fill("${B:-${A}}"), Err(Error::Nested("B".into())));
+        assert_eq!(try_fill("${B:-${C:-${A}}}"), Err(Error::Nested("C".into())));
+        assert_eq!(try_fill("${A:-${}}"), Err(Error::NotAName));
     }
 
     #[test]

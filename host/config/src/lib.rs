@@ -17,6 +17,7 @@
 //! | `document`, `interpolate` | TOML with positions, and the references in it |
 //! | `raw`, `schema` | every key with its type and default, and the JSON Schema of that |
 //! | `value`, `origin`, `egress` | what the text of one value may be |
+//! | `binding` | what a secret may be used for |
 //! | `check` | a value against a JSON Schema |
 //! | `rules/` | rules over several keys, and bounds |
 //! | `config`, `types` | the outcome, which the rest of the broker reads |
@@ -25,6 +26,7 @@
 //! | `mistake` | what a mistake is and how it is shown |
 //! | `watch`, `fingerprint` | that files change, and whether they did |
 
+mod binding;
 mod check;
 mod config;
 mod document;
@@ -47,6 +49,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
+pub use binding::{Binding, BoundSecret, Carry, SasBounds, Sigv4};
 pub use config::Config;
 pub use egress::{EgressGrant, HostPattern, Scheme};
 pub use fingerprint::Fingerprint;

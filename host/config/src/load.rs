@@ -14,7 +14,7 @@ use crate::check::{Checker, prune};
 use crate::config::Config;
 use crate::interpolate::Environment;
 use crate::mistake::{Mistake, Mistakes};
-use crate::rules::{self, Context, Outcome, Parts};
+use crate::rules::{self, Context, Outcome, Parts, TEXT_IN_FILE};
 use crate::types::PluginSource;
 use crate::{document, raw, schema};
 
@@ -37,7 +37,7 @@ pub fn load(path: &Path, env: Environment<'_>) -> Result<Config, Mistakes> {
         whole_file(document::not_utf8(&bytes), "not TOML: found bytes that are not UTF-8, expected text".into())
     })?;
     let mut config = parse(path, text, env)?;
-    if config.warnings.iter().any(|warning| warning.key.contains(".secrets.")) {
+    if config.warnings.iter().any(|warning| warning.message == TEXT_IN_FILE) {
         config.warnings.extend(readable_by_others(path));
     }
     Ok(config)

@@ -252,10 +252,10 @@ pub(super) struct Provider {
     /// Whether a name in `allow` may lead to a private or loopback address. An
     /// address that is written out in `allow` is always allowed.
     pub(super) allow_private: bool,
-    /// Secrets by the name that the plugin knows. The broker puts them into
-    /// requests to `allow`; the plugin never sees them.
+    /// Secrets by the name that the plugin knows. The broker adds each to the
+    /// requests that it is bound to; the plugin never sees them.
     #[schemars(extend("propertyNames" = SECRET_NAME.schema()))]
-    pub(super) secrets: BTreeMap<String, String>,
+    pub(super) secrets: BTreeMap<String, Secret>,
     /// Names of secrets that the plugin may see even so.
     #[schemars(schema_with = "secret_names_schema")]
     pub(super) reveal: Vec<String>,
@@ -265,6 +265,76 @@ pub(super) struct Provider {
     pub(super) config: Map<String, Value>,
 }
 
+/// A secret, and what it may be used for.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["value"], "format" = SECRET.name))]
+pub(super) struct Secret {
+    /// The secret itself.
+    pub(super) value: String,
+    /// Where it goes: origins without a wildcard, perhaps with a path below
+    /// which requests must be. Each must be in `allow`.
+    #[schemars(schema_with = "destinations_schema")]
+    pub(super) to: Vec<String>,
+    /// How a request there carries it.
+    pub(super) carry: Option<Carry>,
+    /// Tokens that the plugin may have made from a storage account's key. By
+    /// default none.
+    pub(super) sas: Option<Sas>,
+}
+
+/// How a request carries a secret.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(extend("format" = CARRY.name))]
+pub(super) enum Carry {
+    /// As `Authorization: Bearer`.
+    Bearer,
+    /// In a header of this name, as it is.
+    Header(#[schemars(schema_with = "header_schema")] String),
+    /// As the password of this user, in `Authorization: Basic`.
+    Basic(#[schemars(schema_with = "user_schema")] String),
+    /// By a signature with the key of this storage account of Azure.
+    SharedKey(#[schemars(schema_with = "account_schema")] String),
+    /// By a signature of AWS, version 4.
+    Sigv4(Sigv4),
+}
+
+/// Whose signature of AWS it is, and for what.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sigv4 {
+    /// The id of the key.
+    #[schemars(schema_with = "key_id_schema")]
+    pub(super) key_id: String,
+    /// The region of the service.
+    #[schemars(schema_with = "scope_schema")]
+    pub(super) region: String,
+    /// The service's name in signatures, such as `s3`.
+    #[schemars(schema_with = "scope_schema")]
+    pub(super) service: String,
+}
+
+/// Tokens for containers of a storage account.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["containers"]))]
+pub(super) struct Sas {
+    /// Containers that they may be for. `{user}` in a name stands for the
+    /// session's user.
+    #[schemars(schema_with = "containers_schema")]
+    pub(super) containers: Vec<String>,
+    /// How long they may live. 1m to 24h.
+    #[schemars(schema_with = "duration_schema")]
+    pub(super) max_life: String,
+}
+
+impl Default for Sas {
+    fn default() -> Self {
+        Sas { containers: Vec::new(), max_life: "1h".into() }
+    }
+}
+
 /// Services that the broker can start itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -272,13 +342,16 @@ pub(super) enum Embedded {
     Sandboxd,
 }
 
-/// What a plugin may use, for each session.
+/// What a plugin may use.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Limits {
     /// Memory of an instance. 1MiB to 4GiB.
     #[schemars(schema_with = "size_schema")]
     pub(super) memory: String,
+    /// Memory of all instances of this section together. 1MiB to 1024GiB.
+    #[schemars(schema_with = "size_schema")]
+    pub(super) total_memory: String,
     /// CPU time of a call without waiting. 10ms to 60s.
     #[schemars(schema_with = "duration_schema")]
     pub(super) cpu: String,
@@ -289,6 +362,6 @@ pub(super) struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { memory: "64MiB".into(), cpu: "1s".into(), call_timeout: "60s".into() }
+        Limits { memory: "64MiB".into(), total_memory: "4GiB".into(), cpu: "1s".into(), call_timeout: "60s".into() }
     }
 }

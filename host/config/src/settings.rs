@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::document::{Mark, SourceMap, join};
 use crate::mistake::{Mistake, Mistakes};
 use crate::user::{self, settings_of};
-use sandbox_broker_core::words::clean;
+use sandbox_stdx::words::clean;
 
 /// Bytes of a plugin's own words about its section, at most.
 const MAX_PLUGIN_WORDS: usize = 1024;

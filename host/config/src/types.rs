@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::binding::BoundSecret;
 use super::egress::EgressGrant;
 use super::origin::Origin;
 use sandbox_broker_core::secret::Secret;
@@ -137,9 +138,8 @@ pub struct Provider {
     pub allow: Vec<EgressGrant>,
     /// Whether a granted name may lead to a private or loopback address.
     pub allow_private: bool,
-    /// By the name that the plugin knows. May be empty in a provider that is
-    /// not in use.
-    pub secrets: BTreeMap<String, Secret>,
+    /// By the name that the plugin knows.
+    pub secrets: BTreeMap<String, BoundSecret>,
     /// Which of `secrets` the plugin may see.
     pub reveal: Vec<String>,
     /// What it may use.
@@ -183,11 +183,13 @@ pub enum Embedded {
     Sandboxd,
 }
 
-/// What a plugin may use, for each session.
+/// What a plugin may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginLimits {
-    /// Bytes of linear memory. 1 MiB to 4 GiB.
+    /// Bytes of linear memory and tables of one instance. 1 MiB to 4 GiB.
     pub memory: u64,
+    /// The same of all instances of the section together. 1 MiB to 1 TiB.
+    pub total_memory: u64,
     /// CPU time of one call without waiting. 10 ms to 60 s.
     pub cpu: Duration,
     /// Wall time of one call that answers once. 1 s to 10 min.

@@ -11,8 +11,10 @@ use ipnet::IpNet;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use url::{Host, Url};
 
+use super::binding;
 use super::egress::EgressGrant;
 use super::origin::Origin;
 
@@ -70,6 +72,24 @@ formats! {
         Some("^[0-9A-Fa-f.:/]+$"), |t| network(t).is_some();
     GRANT, grant_schema: "broker-grant", "an origin such as \"https://api.e2b.app\" or \"https://*.e2b.app\", perhaps with a path under which requests may go",
         Some("^https?://"), |t| EgressGrant::parse(t).is_some();
+    DESTINATION, destination_schema: "broker-destination", "an origin without a wildcard such as \"https://api.e2b.app\", perhaps with a path below which the secret may go",
+        Some("^https?://"), |t| binding::exact(t).is_some();
+    SECRET, secret_schema: "broker-secret", "a table such as { value = \"${API_KEY:-}\", to = [\"https://api.example.com\"], carry = { header = \"x-api-key\" } }",
+        None, |_| true;
+    CARRY, carry_schema: "broker-carry", "\"bearer\", { header = NAME }, { basic = USER }, { shared_key = ACCOUNT } or { sigv4 = { key_id = ID, region = REGION, service = SERVICE } }",
+        None, |_| true;
+    HEADER, header_schema: "broker-header", "the name of a header such as \"x-api-key\", and none about the connection or the body",
+        None, binding::is_header;
+    USER, user_schema: "broker-user", "the name of a user, without a colon",
+        None, binding::is_user;
+    ACCOUNT, account_schema: "broker-account", "the name of a storage account: 3 to 24 lower case letters and digits",
+        None, binding::is_account;
+    KEY_ID, key_id_schema: "broker-key-id", "the id of a key",
+        None, binding::is_key_id;
+    SCOPE, scope_schema: "broker-scope", "a name: lower case letters, digits and -",
+        None, binding::is_scope;
+    CONTAINER, container_schema: "broker-container", "the name of a container: lower case letters, digits, - and perhaps {user}",
+        None, binding::is_container;
     LOG, log_schema: "broker-log", "a level (error, warn, info, debug, trace) or directives such as \"info,sandbox_broker=debug\"",
         None, log;
     PLUGIN, plugin_schema: "broker-plugin", "the name of a built-in plugin such as \"e2b\", or a path to a .wasm file",
@@ -102,6 +122,14 @@ pub(super) fn networks_schema(generator: &mut SchemaGenerator) -> Schema {
 
 pub(super) fn grants_schema(generator: &mut SchemaGenerator) -> Schema {
     list_of(&grant_schema(generator))
+}
+
+pub(super) fn destinations_schema(generator: &mut SchemaGenerator) -> Schema {
+    list_of(&destination_schema(generator))
+}
+
+pub(super) fn containers_schema(generator: &mut SchemaGenerator) -> Schema {
+    list_of(&container_schema(generator))
 }
 
 pub(super) fn services_schema(generator: &mut SchemaGenerator) -> Schema {
@@ -181,9 +209,16 @@ fn is_wasm_path(text: &str) -> bool {
     text.ends_with(".wasm") && !text.contains("://") && !text.contains('\0')
 }
 
+/// What the log may be told to show, besides directives.
+pub(super) const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+
 fn log(text: &str) -> bool {
-    // An empty filter would silence everything.
-    !text.trim().is_empty() && EnvFilter::builder().parse(text).is_ok()
+    // The parser takes a lone word that is no level for the name of a target, of
+    // which it shows everything, and of the rest nothing.
+    let said = |directive: &str| directive.contains(['=', '[']) || directive.trim().parse::<LevelFilter>().is_ok();
+    // An empty filter would silence everything, and so would commas alone.
+    let empty = text.chars().all(|c| c == ',' || c.is_whitespace());
+    !empty && text.split(',').all(said) && EnvFilter::builder().parse(text).is_ok()
 }
 
 fn is_name(text: &str) -> bool {
@@ -289,6 +324,16 @@ mod tests {
             assert!(overlap(a, b), "{a} {b}");
         }
         assert!(!overlap("/a", "/ab") && !overlap("/a/b", "/a/c"));
+    }
+
+    #[test]
+    fn a_lone_word_of_the_log_is_a_level() {
+        for good in ["info", "WARN", "off", "info,sandbox_broker=debug", "sandbox_broker[{id}]=trace"] {
+            assert!(log(good), "{good}");
+        }
+        for wrong in ["", " ", "inof", "sandbox_broker", "info,debg", "a=inof", ","] {
+            assert!(!log(wrong), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ use notify::event::{AccessKind, AccessMode, Event, EventKind};
 use notify::{ErrorKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 
-use sandbox_broker_core::lock::lock;
+use sandbox_stdx::lock::lock;
 
 /// A change is over when nothing has happened for this long. An editor takes a few milliseconds between its steps.
 const QUIET: Duration = Duration::from_millis(60);

@@ -1,4 +1,4 @@
-//! The vocabulary of the broker: the ports to sandboxes and storage, secrets, signals, and text that is safe to show.
+//! The vocabulary of the broker: the ports to sandboxes and storage, secrets and signals.
 //!
 //! Deliberately knows no provider, no session, no configuration and no wire.
 //!
@@ -8,21 +8,22 @@
 //!
 //! | file | what it owns |
 //! |---|---|
-//! | [`sandbox`] | the port to sandboxes: [`sandbox::Provider`], its values and errors |
+//! | [`sandbox`] | the port to sandboxes: [`sandbox::Provider`] and its values |
+//! | [`error`] | failures that say who has to act |
+//! | [`abilities`] | what a provider can do |
+//! | [`progress`] | news of a call that takes long |
 //! | [`storage`] | the port to storage: [`storage::Mounter`] and the plan of a mount |
 //! | [`secret`] | text that must not be printed |
 //! | [`signal`] | the only list of signals |
-//! | [`words`] | a stranger's text, made fit for a log or a terminal |
 //! | [`certificate`] | why a certificate is not trusted |
 //! | [`disk`] | which file system is full |
-//! | [`lock`], [`hex`] | two small helpers that every crate needs |
 
+pub mod abilities;
 pub mod certificate;
 pub mod disk;
-pub mod hex;
-pub mod lock;
+pub mod error;
+pub mod progress;
 pub mod sandbox;
 pub mod secret;
 pub mod signal;
 pub mod storage;
-pub mod words;

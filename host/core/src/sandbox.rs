@@ -1,6 +1,6 @@
 //! The port: what a session needs of a sandbox provider, in domain words.
 //!
-//! Owns the vocabulary (ids, sizes, errors that say who has to act) and the trait [`Provider`]. Deliberately knows no plugin
+//! Owns the vocabulary (sandboxes, terminals, processes, files) and the trait [`Provider`]. Deliberately knows no plugin
 //! engine, no wire and no configuration. The crate `plugin` implements the port with components.
 
 use std::collections::BTreeMap;
@@ -12,90 +12,16 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::abilities::Abilities;
+pub use crate::error::{Code, Error, Fault, Result};
+use crate::progress::Progress;
+
 /// Chunks that a byte pipe between a session and a sandbox holds before its writer waits. Eight chunks of at most 64 KiB
 /// keep both ends busy without hiding a stalled reader.
 pub const PIPE_CHUNKS: usize = 8;
 
 /// Bytes of one chunk in such a pipe, at most.
 pub const CHUNK_BYTES: usize = 64 * 1024;
-
-/// Who has to act after a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The person or program that asked.
-    Caller,
-    /// Whoever runs the broker: configuration, keys, quotas.
-    Operator,
-    /// The service that makes sandboxes.
-    Provider,
-    /// The plugin broke its contract: it trapped, looped or hung.
-    Plugin,
-    /// The broker itself.
-    Broker,
-}
-
-/// What kind of failure it is: the codes of gRPC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "named and explained by gRPC and wit/types.wit")]
-pub enum Code {
-    InvalidArgument,
-    Unauthenticated,
-    PermissionDenied,
-    NotFound,
-    AlreadyExists,
-    FailedPrecondition,
-    ResourceExhausted,
-    Aborted,
-    OutOfRange,
-    Unimplemented,
-    Unavailable,
-    DeadlineExceeded,
-    Cancelled,
-    DataLoss,
-    Internal,
-    Unknown,
-}
-
-impl Code {
-    /// Whether the same request may succeed later without anybody acting.
-    pub fn is_transient(self) -> bool {
-        matches!(self, Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Aborted)
-    }
-}
-
-/// A failure of a sandbox operation. Its `Display` is one sentence for the
-/// person in the terminal and never holds a secret.
-#[derive(Clone, Debug)]
-pub struct Error {
-    /// Who has to act.
-    pub fault: Fault,
-    /// What kind it is.
-    pub code: Code,
-    /// What failed and what to do.
-    pub message: String,
-    /// How long the provider asks to wait.
-    pub retry_after: Option<Duration>,
-    /// Details for the log.
-    pub attrs: Vec<(String, String)>,
-}
-
-impl Error {
-    /// An error without details.
-    pub fn new(fault: Fault, code: Code, message: impl Into<String>) -> Self {
-        Error { fault, code, message: message.into(), retry_after: None, attrs: Vec::new() }
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for Error {}
-
-/// Result of a sandbox operation.
-pub type Result<T> = std::result::Result<T, Error>;
 
 /// Who calls and why; goes into logs and to the provider's request logs.
 #[derive(Clone, Debug, Default)]
@@ -104,6 +30,8 @@ pub struct Call {
     pub session: Option<String>,
     /// The session's user, if people sign in. Plugins are not told.
     pub user: Option<String>,
+    /// Where `create` and `prepare` report what they are doing, if somebody waits.
+    pub progress: Option<Progress>,
 }
 
 /// A sandbox, as a value that outlives the plugin instance that made it.
@@ -122,16 +50,46 @@ impl fmt::Debug for SandboxRef {
     }
 }
 
+/// A volume of the provider, attached when the sandbox is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// Its name at the provider, at most 256 bytes.
+    pub name: String,
+    /// Absolute path in the sandbox.
+    pub path: String,
+    /// Writing must be refused.
+    pub read_only: bool,
+}
+
+/// What a person chose for a sandbox. What is none is the provider's default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Choices {
+    /// Image or template, at most 512 bytes.
+    pub image: Option<String>,
+    /// Processor time, thousandths of a core.
+    pub cpu_millis: Option<u32>,
+    /// Memory, MiB.
+    pub memory_mib: Option<u32>,
+    /// Disk, MiB.
+    pub disk_mib: Option<u32>,
+    /// Where, at most 64 bytes.
+    pub region: Option<String>,
+    /// At most 16.
+    pub volumes: Vec<Volume>,
+}
+
 /// What sandbox to make.
 #[derive(Clone, Default)]
 pub struct Spec {
-    /// Labels by which `list` finds the sandbox again.
+    /// Labels by which `list` finds the sandbox again. At most 8, with keys and values of at most 63 bytes.
     pub labels: BTreeMap<String, String>,
     /// Environment of every process in it; may hold a person's secrets, so it
     /// is never printed.
     pub env: BTreeMap<String, String>,
     /// The sandbox ends by itself this long after its creation or the last `extend`.
     pub ttl: Duration,
+    /// What the person chose.
+    pub choices: Choices,
 }
 
 /// A sandbox found by `list`.
@@ -275,6 +233,18 @@ pub struct Terminal {
     pub lifetime: Lifetime,
 }
 
+/// Waits for the end of a process. Every wait for one goes through here, so that a plugin that stops without reporting the
+/// end causes the same error everywhere.
+///
+/// # Errors
+/// Those of the provider, and [`Code::Internal`] with [`Fault::Plugin`] if nobody reports the end.
+pub async fn await_exit(done: &mut oneshot::Receiver<Result<Exit>>) -> Result<Exit> {
+    done.await.unwrap_or_else(|_| {
+        let message = "the provider's plugin stopped without saying how the process ended";
+        Err(Error::new(Fault::Plugin, Code::Internal, message))
+    })
+}
+
 /// A running process without a PTY.
 #[derive(Debug)]
 pub struct Process {
@@ -328,6 +298,39 @@ pub struct Entry {
     pub modified: Option<SystemTime>,
 }
 
+/// One page of a directory.
+#[derive(Clone, Debug)]
+pub struct Entries {
+    /// Sorted by name over all pages.
+    pub entries: Vec<Entry>,
+    /// Cursor of the next page, if there is one.
+    pub next: Option<String>,
+}
+
+/// Entries of a directory that are read, at most. It bounds what a listing that never ends costs.
+pub const DIRECTORY_ENTRIES: usize = 100_000;
+
+/// Bytes of their names and paths, at most.
+const DIRECTORY_BYTES: usize = 32 << 20;
+
+/// Pages of a directory that are read, at most: some more than the entries need.
+const DIRECTORY_PAGES: usize = 200;
+
+/// How the broker reaches a port of a sandbox.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Absolute URL, `http` or `https`.
+    pub url: String,
+    /// What every request needs; may hold the sandbox's own token, so it is never printed.
+    pub headers: Vec<(String, String)>,
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Route").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
 /// Bytes on their way out of a sandbox.
 #[derive(Debug)]
 pub struct Download {
@@ -365,14 +368,17 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// What a person should know about its isolation, if anything.
     fn isolation(&self) -> Option<&str>;
 
+    /// What it can do. A method that needs an ability which is missing fails with [`Code::Unimplemented`].
+    fn abilities(&self) -> Abilities;
+
     /// Makes a sandbox. After an error that does not say whether one was made, `list` by the labels finds out.
     async fn create(&self, call: &Call, spec: &Spec) -> Result<SandboxRef>;
 
     /// Makes sure that the sandbox runs and lives for at least `ttl` from now.
     async fn connect(&self, call: &Call, sandbox: &SandboxRef, ttl: Duration) -> Result<SandboxRef>;
 
-    /// Sets its end to `ttl` from now.
-    async fn extend(&self, call: &Call, sandbox: &SandboxRef, ttl: Duration) -> Result<()>;
+    /// Sets its end to `ttl` from now. Returns the reference to use from now on.
+    async fn extend(&self, call: &Call, sandbox: &SandboxRef, ttl: Duration) -> Result<SandboxRef>;
 
     /// Ends the sandbox. Succeeds when it is already gone.
     async fn kill(&self, call: &Call, sandbox: &SandboxRef) -> Result<()>;
@@ -423,8 +429,38 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// bytes, or does not finish the file long after its last byte.
     async fn write(&self, call: &Call, sandbox: &SandboxRef, at: &Location, upload: Upload) -> Result<Entry>;
 
-    /// Lists a directory, sorted by name.
-    async fn list_dir(&self, call: &Call, sandbox: &SandboxRef, at: &Location) -> Result<Vec<Entry>>;
+    /// Lists a directory, sorted by name, a page at a time.
+    async fn list_dir(
+        &self,
+        call: &Call,
+        sandbox: &SandboxRef,
+        at: &Location,
+        cursor: Option<String>,
+    ) -> Result<Entries>;
+
+    /// Lists all of a directory, sorted by name.
+    async fn list_whole_dir(&self, call: &Call, sandbox: &SandboxRef, at: &Location) -> Result<Vec<Entry>> {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut bytes = 0;
+        let mut cursor = None;
+        for _ in 0..DIRECTORY_PAGES {
+            let page = self.list_dir(call, sandbox, at, cursor).await?;
+            bytes += page.entries.iter().map(|entry| entry.name.len() + entry.path.len()).sum::<usize>();
+            entries.extend(page.entries);
+            cursor = page.next;
+            if entries.len() > DIRECTORY_ENTRIES || bytes > DIRECTORY_BYTES {
+                break;
+            }
+            if cursor.is_none() {
+                return Ok(entries);
+            }
+        }
+        let message = format!(
+            "the listing of {} does not end within {DIRECTORY_ENTRIES} entries or {DIRECTORY_BYTES} bytes of paths",
+            at.path
+        );
+        Err(Error::new(Fault::Provider, Code::ResourceExhausted, message))
+    }
 
     /// Describes one entry, following symbolic links.
     async fn stat(&self, call: &Call, sandbox: &SandboxRef, at: &Location) -> Result<Entry>;
@@ -437,4 +473,10 @@ pub trait Provider: Send + Sync + fmt::Debug {
 
     /// Renames, replacing a file at the destination.
     async fn rename(&self, call: &Call, sandbox: &SandboxRef, source: &Location, destination: &str) -> Result<Entry>;
+
+    /// Puts the sandbox to sleep; `connect` wakes it.
+    async fn pause(&self, call: &Call, sandbox: &SandboxRef) -> Result<()>;
+
+    /// Finds the route to a port of the sandbox.
+    async fn route(&self, call: &Call, sandbox: &SandboxRef, port: u16) -> Result<Route>;
 }

@@ -16,8 +16,11 @@ use crate::sandbox::{Call, Code, Result};
 /// Bytes of a file of a plan, at most.
 pub const FILE_BYTES: usize = 64 * 1024;
 
-/// Bytes of a [`Grant`], at most.
-pub const GRANT_BYTES: usize = 4 * 1024;
+/// Bytes of [`Grant::kept`], at most.
+pub const KEPT_BYTES: usize = 4 * 1024;
+
+/// Bytes of [`Grant::sealed`], at most.
+pub const SEALED_BYTES: usize = 16 * 1024;
 
 /// Where storage is to appear, and the identity of that mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,14 +39,26 @@ pub struct Target {
     pub broker: String,
 }
 
-/// What [`Mounter::prepare`] returned and the other calls want to see again. It is written down for a later process of the
-/// broker, so by the plugin's contract it holds no secret. It is never printed even so.
+/// What [`Mounter::prepare`] or the last [`Mounter::renew`] returned and the other calls want to see again. Empty when
+/// nothing was prepared. Neither part is ever printed.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Grant(pub Bytes);
+pub struct Grant {
+    /// Written down for a later process of the broker. By the plugin's contract it holds no secret.
+    pub kept: Bytes,
+    /// Credentials that the service made. They stay in memory, so a later process has none.
+    pub sealed: Bytes,
+}
+
+impl Grant {
+    /// Whether nothing was prepared.
+    pub fn is_empty(&self) -> bool {
+        self.kept.is_empty() && self.sealed.is_empty()
+    }
+}
 
 impl fmt::Debug for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Grant({} bytes)", self.0.len())
+        write!(f, "Grant({} bytes kept, {} sealed)", self.kept.len(), self.sealed.len())
     }
 }
 
@@ -130,6 +145,8 @@ pub struct Plan {
 pub struct Renewal {
     /// Puts them there.
     pub steps: Vec<Step>,
+    /// What to remember from now on.
+    pub grant: Grant,
     /// When to ask again.
     pub renew_after: Option<Duration>,
 }
@@ -154,10 +171,10 @@ pub trait Mounter: Send + Sync + fmt::Debug {
     /// [`release`](Self::release) afterwards.
     async fn prepare(&self, call: &Call, target: &Target) -> Result<Grant>;
 
-    /// Plans the mount.
+    /// Plans the mount. Asks the storage's service nothing while the grant is empty.
     async fn plan(&self, call: &Call, target: &Target, grant: &Grant) -> Result<Plan>;
 
-    /// Plans fresh credentials for the live mount.
+    /// Gets and plans fresh credentials for the live mount.
     async fn renew(&self, call: &Call, target: &Target, grant: &Grant) -> Result<Renewal>;
 
     /// Takes back what `prepare` got. `grant` is empty when `prepare` was cut off. It may be repeated.

@@ -67,7 +67,7 @@ pub fn router(app: App) -> Router {
         .layer(from_fn_with_state(shared.clone(), layer::authenticate))
         .layer(from_fn_with_state(shared.clone(), guard::guard))
         .layer(from_fn(within_time))
-        .layer(from_fn(notice::dress))
+        .layer(from_fn_with_state(shared.clone(), notice::dress))
         .layer(from_fn(harden))
         .with_state(shared)
 }

@@ -8,20 +8,20 @@
 //!
 //! 1. The value is for the same account, as far as we can tell: the section's settings and the secret did not change in
 //!    one reload.
-//! 2. The generation that brought the value still grants what the value is used for: a new key never goes to an origin
-//!    that the new configuration took away.
+//! 2. The generation that brought the value still binds it to what it is used for: a new key never goes to an origin that
+//!    the new configuration took away, and never in another way than before.
 //!
 //! Otherwise the last value for which both held stays in force. It also stays when the secret or the section is removed.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use sandbox_broker_config::EgressGrant;
-use sandbox_broker_core::lock::lock;
+use sandbox_broker_config::{Binding, BoundSecret, Carry, EgressGrant, SasBounds};
 use sandbox_broker_core::secret::Secret;
+use sandbox_stdx::lock::lock;
 
-/// Values of one section that are kept: one for each secret and each list of grants that open sessions may have begun
-/// with. Beyond the bound, the oldest are dropped.
+/// Values of one section that are kept: one for each secret, each binding and each list of grants that open sessions may
+/// have begun with. Beyond the bound, the oldest are dropped.
 const KEPT: usize = 64;
 
 /// The secrets of all sections.
@@ -45,8 +45,21 @@ struct Value {
     secret: Secret,
     /// Values of different accounts must not replace each other.
     account: u64,
-    /// What the generation that brought it grants.
+    /// What it may be used for, by the generation that brought it.
+    binding: Arc<Binding>,
+    /// What that generation grants.
     allow: Arc<[EgressGrant]>,
+}
+
+/// A secret for one request.
+#[derive(Debug)]
+pub(crate) struct Carried {
+    /// Its name, for messages.
+    pub(crate) name: String,
+    /// How the request carries it.
+    pub(crate) carry: Carry,
+    /// The newest value that may go there in this way.
+    pub(crate) secret: Secret,
 }
 
 /// The secrets of one section at one generation. `Debug` shows their names.
@@ -68,7 +81,7 @@ impl Keyring {
         name: &str,
         settings: &serde_json::Value,
         allow: &[EgressGrant],
-        secrets: &BTreeMap<String, Secret>,
+        secrets: &BTreeMap<String, BoundSecret>,
     ) -> Secrets {
         let mut rings = lock(&self.0);
         // Nobody uses a ring that nobody else holds.
@@ -76,11 +89,17 @@ impl Keyring {
         let ring = Arc::clone(rings.entry(name.to_owned()).or_default());
         let (settings, allow): (_, Arc<[EgressGrant]>) = (settings.to_string(), allow.into());
         let values = ring.read().unwrap_or_else(PoisonError::into_inner);
-        let value = |((name, secret), new): ((&String, &Secret), u64)| {
+        let value = |((name, bound), new): ((&String, &BoundSecret), u64)| {
             let before = values.kept.iter().rfind(|kept| kept.name == *name);
-            let same = before.filter(|kept| values.settings == settings || kept.secret == *secret);
+            let same = before.filter(|kept| values.settings == settings || kept.secret == bound.value);
             let account = same.map_or(values.accounts + new, |kept| kept.account);
-            let value = Value { name: name.clone(), secret: secret.clone(), account, allow: Arc::clone(&allow) };
+            let value = Value {
+                name: name.clone(),
+                secret: bound.value.clone(),
+                account,
+                binding: Arc::new(bound.binding.clone()),
+                allow: Arc::clone(&allow),
+            };
             (name.clone(), value)
         };
         let own = secrets.iter().zip(0..).map(value).collect();
@@ -104,9 +123,10 @@ impl Secrets {
                 tracing::warn!(%provider, %secret, "this secret and the settings of its provider have changed together, \
                     so it may be for another account; open sessions go on with the one before it");
             }
-            values
-                .kept
-                .retain(|kept| (&kept.name, kept.account, &kept.allow) != (&value.name, value.account, &value.allow));
+            values.kept.retain(|kept| {
+                let same = (&kept.name, kept.account) == (&value.name, value.account);
+                !same || (&kept.binding, &kept.allow) != (&value.binding, &value.allow)
+            });
             values.kept.push(value.clone());
         }
         let surplus = values.kept.len().saturating_sub(KEPT);
@@ -116,34 +136,60 @@ impl Secrets {
     }
 
     /// Adds a secret that no configuration has and no reload changes.
-    pub fn insert(&mut self, name: &str, secret: Secret) {
-        let value = Value { name: name.to_owned(), secret, account: u64::MAX, allow: Arc::default() };
-        self.own.insert(name.to_owned(), value);
+    pub fn insert(&mut self, name: &str, BoundSecret { value: secret, binding }: BoundSecret) {
+        let (name, binding) = (name.to_owned(), Arc::new(binding));
+        let value = Value { name: name.clone(), secret, account: u64::MAX, binding, allow: Arc::default() };
+        self.own.insert(name, value);
     }
 
-    /// The value to send. `covers` says whether a grant covers the destination. `None` when the section has no such
-    /// secret.
-    pub(crate) fn to_send(&self, name: &str, covers: impl Fn(&EgressGrant) -> bool) -> Option<Secret> {
-        self.newest(name, |allow| allow.iter().any(&covers))
+    /// The secrets that a request carries. `covers` says whether a binding covers its destination.
+    pub(crate) fn carried(&self, covers: impl Fn(&EgressGrant) -> bool) -> Vec<Carried> {
+        let goes = |binding: &Binding| binding.to.iter().any(&covers);
+        let carried = |own: &Value| {
+            let carry = own.binding.carry.clone().filter(|_| goes(&own.binding))?;
+            let secret = self.newest(own, |kept| kept.binding.carry == own.binding.carry && goes(&kept.binding));
+            Some(Carried { name: own.name.clone(), carry, secret })
+        };
+        self.own.values().filter_map(carried).collect()
     }
 
-    /// The value to sign with, or to hand to the plugin. The plugin may send the result to any place that the section is
-    /// granted.
-    pub(crate) fn to_use(&self, name: &str) -> Option<Secret> {
-        self.newest(name, |allow| self.allow.iter().all(|own| allow.contains(own)))
+    /// The key from which to make a token, with its binding. `admit` says whether bounds allow that token. `None` when the
+    /// section has no such secret or its bounds do not allow it.
+    pub(crate) fn to_derive(&self, name: &str, admit: impl Fn(&SasBounds) -> bool) -> Option<(Secret, &Binding)> {
+        let admits = |binding: &Binding| binding.sas.as_ref().is_some_and(&admit);
+        let own = self.own.get(name).filter(|own| admits(&own.binding))?;
+        let secret = self.newest(own, |kept| {
+            let same =
+                kept.binding.carry == own.binding.carry && own.binding.to.iter().all(|to| kept.binding.to.contains(to));
+            same && admits(&kept.binding)
+        });
+        Some((secret, &own.binding))
     }
 
-    fn newest(&self, name: &str, granted: impl Fn(&[EgressGrant]) -> bool) -> Option<Secret> {
+    /// The value to hand to the plugin, which may send it to any place that the section is granted. `None` when the section
+    /// has no such secret.
+    pub(crate) fn to_reveal(&self, name: &str) -> Option<Secret> {
         let own = self.own.get(name)?;
+        Some(self.newest(own, |kept| {
+            kept.binding.carry == own.binding.carry && self.allow.iter().all(|own| kept.allow.contains(own))
+        }))
+    }
+
+    /// Whether the section has a secret of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.own.contains_key(name)
+    }
+
+    fn newest(&self, own: &Value, bound: impl Fn(&Value) -> bool) -> Secret {
         let values = self.ring.read().unwrap_or_else(PoisonError::into_inner);
-        let fits = |kept: &&Value| kept.name == name && kept.account == own.account && granted(&kept.allow);
-        Some(values.kept.iter().rfind(fits).unwrap_or(own).secret.clone())
+        let fits = |kept: &&Value| kept.name == own.name && kept.account == own.account && bound(kept);
+        values.kept.iter().rfind(fits).unwrap_or(own).secret.clone()
     }
 }
 
-impl From<BTreeMap<String, Secret>> for Secrets {
+impl From<BTreeMap<String, BoundSecret>> for Secrets {
     /// Secrets that no reload changes.
-    fn from(secrets: BTreeMap<String, Secret>) -> Self {
+    fn from(secrets: BTreeMap<String, BoundSecret>) -> Self {
         let mut fixed = Secrets::default();
         for (name, secret) in secrets {
             fixed.insert(&name, secret);
@@ -154,6 +200,8 @@ impl From<BTreeMap<String, Secret>> for Secrets {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::json;
 
     use super::*;
@@ -165,18 +213,27 @@ mod tests {
     struct Bed(Keyring);
 
     impl Bed {
-        /// A reload: settings, grants and the key, if there is one.
-        fn reload(&self, settings: &str, allow: &[&str], key: Option<&str>) -> Secrets {
-            let allow: Vec<_> = allow.iter().map(|text| EgressGrant::parse(text).unwrap()).collect();
-            let keys = key.map(|key| ("key".to_owned(), Secret::new(key))).into_iter().collect();
-            let secrets = self.0.section("box", &json!(settings), &allow, &keys);
+        /// A reload: settings, where the key goes and the key, if there is one.
+        fn reload(&self, settings: &str, to: &[&str], key: Option<&str>) -> Secrets {
+            self.carried(settings, to, key, Carry::Bearer)
+        }
+
+        fn carried(&self, settings: &str, to: &[&str], key: Option<&str>, carry: Carry) -> Secrets {
+            let to: Vec<_> = to.iter().map(|text| EgressGrant::parse(text).unwrap()).collect();
+            let sas = SasBounds { containers: vec!["c".into()], max_life: Duration::from_secs(60) };
+            let binding = Binding { to: to.clone(), carry: Some(carry), sas: Some(sas) };
+            let bound = |key| ("key".to_owned(), BoundSecret { value: Secret::new(key), binding });
+            let keys = key.map(bound).into_iter().collect();
+            let secrets = self.0.section("box", &json!(settings), &to, &keys);
             secrets.publish();
             secrets
         }
     }
 
     fn sent(secrets: &Secrets, host: &str) -> Option<String> {
-        secrets.to_send("key", |grant| grant.covers("https", host, 443, "/")).map(|key| key.expose().to_owned())
+        let mut carried = secrets.carried(|grant| grant.covers("https", host, 443, "/"));
+        assert!(carried.len() < 2);
+        carried.pop().map(|carried| carried.secret.expose().to_owned())
     }
 
     fn old(secrets: &Secrets) -> String {
@@ -184,7 +241,9 @@ mod tests {
     }
 
     fn used(secrets: &Secrets) -> String {
-        secrets.to_use("key").unwrap().expose().to_owned()
+        let (key, _) = secrets.to_derive("key", |_| true).unwrap();
+        assert_eq!(secrets.to_reveal("key").unwrap(), key);
+        key.expose().to_owned()
     }
 
     #[test]
@@ -213,12 +272,30 @@ mod tests {
     #[test]
     fn the_key_of_another_account_does_not_take_the_place_of_a_key() {
         let bed = Bed::default();
-        let first = bed.reload("account a", &["https://*.old.example"], Some("a1"));
-        let second = bed.reload("account b", &["https://*.old.example"], Some("b1"));
-        let third = bed.reload("account b", &["https://*.old.example"], Some("b2"));
-        let a = |secrets: &Secrets| sent(secrets, "a.old.example").unwrap();
-        assert_eq!((a(&first), a(&second), a(&third)), ("a1".into(), "b2".into(), "b2".into()));
+        let first = bed.reload("account a", &[OLD], Some("a1"));
+        let second = bed.reload("account b", &[OLD], Some("b1"));
+        let third = bed.reload("account b", &[OLD], Some("b2"));
+        assert_eq!((old(&first), old(&second), old(&third)), ("a1".into(), "b2".into(), "b2".into()));
         assert_eq!((used(&first), used(&second)), ("a1".into(), "b2".into()));
+    }
+
+    #[test]
+    fn a_new_key_is_never_carried_in_another_way_than_before() {
+        let bed = Bed::default();
+        let first = bed.reload("same", &[OLD], Some("k1"));
+        let second = bed.carried("same", &[OLD], Some("k2"), Carry::Header("x-key".to_owned()));
+        assert_eq!((old(&first), used(&first)), ("k1".into(), "k1".into()));
+        assert_eq!(old(&second), "k2");
+        bed.reload("same", &[OLD], Some("k3"));
+        assert_eq!((old(&first), old(&second)), ("k3".into(), "k2".into()));
+    }
+
+    #[test]
+    fn a_token_is_made_from_no_key_whose_bounds_do_not_allow_it() {
+        let bed = Bed::default();
+        let first = bed.reload("same", &[OLD], Some("k1"));
+        assert!(first.to_derive("key", |bounds| bounds.containers == ["other"]).is_none());
+        assert!(first.to_derive("other", |_| true).is_none());
     }
 
     #[test]

@@ -1,30 +1,36 @@
-//! Providers as WebAssembly components: the only crate that knows wasmtime and the generated types of the contract.
+//! Providers as WebAssembly components: the only crate of the host that knows wasmtime and the generated types of the contract.
 //!
-//! [`Engine`] compiles and checks a plugin. [`ComponentProvider`] and [`ComponentMounter`] are one configured section of a
-//! plugin; they implement the ports of `core`. Every operation runs in a Store of its own. A trap, an endless loop or a
-//! call that never returns costs that operation and nothing else.
+//! [`Engine`] compiles and checks a plugin. [`ComponentProvider`] and [`ComponentMounter`] each represent one section of `broker.toml` that
+//! uses a plugin; they implement the ports of `core`. Every operation runs in its own wasmtime `Store`, which has the instance's memory and limits. A trap, an endless loop or a
+//! call that never returns ends only that operation. What it uses counts to its section's totals.
 //!
 //! ```text
 //!     file ──► load ──► Plugin ─┐
 //!                               ▼
-//! port ──► calls ──► store, one for each operation ──► guest
+//! port ──► calls ──► store, one for each operation ──► component
 //!                      ▲                                 │
-//! permissions, keyring ┘          imports/{secrets, log, net} ──► net ──► the provider's servers
+//! permissions, keyring ┘          imports/{secrets, log, progress, net} ──► net ──► the provider's servers
 //! ```
 //!
 //! | part | what it owns |
 //! |---|---|
-//! | `load` | from a file to a component that is compiled, linked and questioned |
-//! | `calls` | the ports: a deadline around each call, streams, services that outlive a call |
+//! | `load` | turns a file into a compiled, linked component and asks it for its manifest |
+//! | `calls` | implements the ports: a deadline around each call, streams, and services that outlive a call |
 //! | `store` | one Store with every limit set |
-//! | `imports` | the capabilities of a guest, one file each, which link and test alone |
+//! | `imports` | what a component may call, one file each; each can be linked and tested on its own |
 //! | `net` | what may leave the host, where to, and with which secrets |
-//! | `permissions` | what the operator lets one section do |
-//! | [`Keyring`] | the values of secrets over reloads |
-//! | `convert` | the contract's types and the port's types, with bounds on what a guest says |
+//! | `azure`, `aws` | signs requests with a key of Azure or of AWS, and makes tokens of Azure |
+//! | `permissions` | what the operator allows one section to do |
+//! | `totals` | how much memory and CPU time all instances of a section may use together |
+//! | `budget` | the arithmetic of a CPU budget, for one instance and for a section |
+//! | [`Keyring`] | the current values of secrets, across reloads |
+//! | `convert` | converts between the contract's and the ports' types, with bounds on what a component returns |
 //! | `bindings` | generated code |
 
+mod aws;
+mod azure;
 mod bindings;
+mod budget;
 mod calls;
 mod convert;
 mod imports;
@@ -33,6 +39,7 @@ mod load;
 mod net;
 mod permissions;
 mod store;
+mod totals;
 
 pub use calls::caller::Section;
 pub use calls::mounter::{ComponentMounter, LiveMounts};

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::imports::log::LogBudget;
 use crate::keyring::Secrets;
+use crate::totals::Totals;
 
 /// What the operator lets one section's plugin do.
 #[derive(Debug, Default)]
@@ -18,10 +19,12 @@ pub(crate) struct Permissions {
     pub(crate) secrets: Secrets,
     /// Names of the secrets that the plugin may see.
     pub(crate) reveal: BTreeSet<String>,
-    /// Largest linear memory, bytes.
+    /// Bytes of memory of an instance.
     pub(crate) memory: usize,
     /// CPU time that an instance may use without giving way once.
     pub(crate) cpu: Duration,
     /// Log lines of all instances of the section.
     pub(crate) log_budget: LogBudget,
+    /// What all instances may use together.
+    pub(crate) totals: Totals,
 }

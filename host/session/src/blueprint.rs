@@ -14,7 +14,7 @@ use sandbox_broker_journal::{self as journal, Journal, Owner};
 
 use crate::id::new_id;
 use crate::invitation::Invitations;
-use crate::policy::roster::SizeRule;
+use sandbox_broker_policy::roster::SizeRule;
 
 /// Label of every sandbox that a broker makes; its value names the broker.
 pub const LABEL_BROKER: &str = "sandbox-broker";

@@ -10,9 +10,9 @@ use std::time::{Duration, SystemTime};
 
 use tracing::error;
 
-use sandbox_broker_core::lock::lock;
 use sandbox_broker_core::sandbox::{Code, Error, Fault, Result};
 use sandbox_broker_journal::{self as journal, Entry, Journal, Owner, Record};
+use sandbox_stdx::lock::lock;
 
 /// Epoch of a record that is not in the journal yet.
 const UNWRITTEN: u64 = 0;

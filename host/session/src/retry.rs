@@ -9,13 +9,13 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use sandbox_broker_core::lock::lock;
 use sandbox_broker_core::sandbox::{Code, Error, Fault, Result};
+use sandbox_stdx::lock::lock;
 
-use crate::duration::InWords;
 use crate::failure::log_failure;
 use crate::replaced::is_replaced;
-use crate::stage::{Stage, Step};
+use sandbox_broker_policy::duration::InWords;
+use sandbox_broker_policy::stage::{Stage, Step};
 
 /// First and longest pause between two tries.
 pub(crate) const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));

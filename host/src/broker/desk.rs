@@ -10,11 +10,11 @@ use super::home::broker_id;
 use super::loader::{Checked, Loader};
 use super::providers::mounts;
 use sandbox_broker_config as config;
-use sandbox_broker_core::hex::hex;
 use sandbox_broker_core::sandbox::{Call, Error};
 use sandbox_broker_core::storage::{Grant, Mounter, Plan, Target};
 use sandbox_broker_plugin::LiveMounts;
 use sandbox_broker_session::{Mount, WORKSPACES, new_id};
+use sandbox_stdx::hex::hex;
 
 /// One mount, as the operator looks at it.
 #[derive(Debug)]

@@ -15,9 +15,9 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use sandbox_broker_core::disk;
-use sandbox_broker_core::hex::hex;
 use sandbox_broker_http::ConfigStatus;
 use sandbox_broker_journal::Journal;
+use sandbox_stdx::hex::hex;
 
 /// How often the directory is checked.
 const LOOK: Duration = Duration::from_secs(1);

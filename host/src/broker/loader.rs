@@ -74,6 +74,7 @@ impl Loader {
         let missing = config.missing().iter().filter(|(provider, _)| !unfit(provider)).map(|(_, mistake)| mistake);
         mistakes.extend(missing.cloned());
         mistakes.extend(wrong.into_iter().map(|(_, mistake)| mistake));
+        mistakes.extend(no_mounts(&config, &providers));
         if mistakes.is_empty() {
             let secrets = self.secrets(&config, &providers);
             return Ok(Checked { config, providers, secrets });
@@ -141,6 +142,19 @@ fn variants(config: &Config, section: &config::Provider, settings: &serde_json::
     }
     let people = config.auth.iter().flat_map(|auth| &auth.tokens);
     people.map(|token| config::settings_of(&token.name, settings)).collect()
+}
+
+/// Why storage cannot be mounted in the sandboxes of the provider in use, if it is to be.
+fn no_mounts(config: &Config, providers: &Providers) -> Option<Mistake> {
+    let provider = &config.sandbox.provider;
+    let abilities = providers.get(provider)?.0.abilities().filter(|_| !config.storage.is_empty())?;
+    let lacks = [("root", abilities.root), ("stdin", abilities.stdin)];
+    let (ability, _) = lacks.into_iter().find(|(_, has)| !has)?;
+    let message = format!(
+        "storage is mounted by processes of root that read from their standard input, and this plugin says that it lacks \
+         the ability `{ability}`: use another provider, or no [storage]"
+    );
+    Some(config.plugin_mistake(provider, &message))
 }
 
 /// The mistakes of keys that name a provider of the wrong kind, each with the name of that provider.

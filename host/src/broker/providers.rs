@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use sandboxd::Gatekeeper;
+use sandboxd_gatekeeper::Gatekeeper;
 
 use super::loader::Checked;
 use super::surroundings::Surroundings;
 use crate::embedded::{self, Embedded, FUSE_TEMPLATE};
-use sandbox_broker_config::{self as config, Config, EgressGrant, Embedded as EmbeddedKind, Kind};
+use sandbox_broker_config::{
+    self as config, Binding, BoundSecret, Carry, Config, EgressGrant, Embedded as EmbeddedKind, Kind,
+};
 use sandbox_broker_core::sandbox::Provider;
 use sandbox_broker_core::storage::Mounter;
 use sandbox_broker_plugin::{ComponentMounter, ComponentProvider, LiveMounts, Plugin, Section};
@@ -60,7 +62,11 @@ pub(super) fn provider(
         }
         new.allow.push(EgressGrant::parse(embedded::ORIGIN).context("the embedded server has no origin")?);
         new.socket = Some(socket.clone());
-        new.secrets.insert("api_key", key.clone());
+        let to: Option<Vec<EgressGrant>> = embedded::CONTROL_PLANE.iter().map(|url| EgressGrant::parse(url)).collect();
+        let to = to.context("the embedded server has no control plane")?;
+        let carry = Some(Carry::Header("x-api-key".to_owned()));
+        let binding = Binding { to, carry, sas: None };
+        new.secrets.insert("api_key", BoundSecret { value: key.clone(), binding });
         new.isolation = Some(EMBEDDED_ISOLATION.to_owned());
         if !checked.config.storage.is_empty() {
             new.config["template"] = FUSE_TEMPLATE.into();

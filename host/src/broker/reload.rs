@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::FutureExt as _;
-use sandboxd::Gatekeeper;
+use sandboxd_gatekeeper::Gatekeeper;
 use tokio::sync::{mpsc, watch};
 
 use super::blueprint::{Base, blueprint, settings};
@@ -50,6 +50,7 @@ impl Reloader {
         mut changes: mpsc::Receiver<()>,
         mut asked: mpsc::Receiver<()>,
     ) {
+        let mut told = None;
         loop {
             let wished = tokio::select! {
                 change = changes.recv() => if change.is_some() { false } else { return },
@@ -63,6 +64,7 @@ impl Reloader {
             let reloaded = reloaded.unwrap_or_else(|_| Err(Refusal::bug(self.loader.files(&self.config))));
             let files = match reloaded {
                 Ok(changed) => {
+                    told = None;
                     if wished && !changed {
                         tracing::info!("the configuration has not changed; nothing was reloaded");
                     }
@@ -71,10 +73,16 @@ impl Reloader {
                 Err(refused) => {
                     // The status comes before the log, so that a reader of the log finds the refusal in the status.
                     self.status.send_modify(|status| status.error = Some(refused.text.clone()));
-                    for line in refused.lines() {
-                        tracing::error!("{line}");
+                    // Watching other files gives a signal of its own, and so does an editor that writes in several
+                    // steps. Neither is news.
+                    let news = Some((refused.text.clone(), Fingerprint::of(&refused.files)));
+                    if wished || told != news {
+                        for line in refused.lines() {
+                            tracing::error!("{line}");
+                        }
+                        tracing::error!("the change is refused; the configuration before it stays in force");
                     }
-                    tracing::error!("the change is refused; the configuration before it stays in force");
+                    told = news;
                     refused.files
                 }
             };

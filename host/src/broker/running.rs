@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
-use sandboxd::Gatekeeper;
+use sandboxd_gatekeeper::Gatekeeper;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -41,7 +41,14 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Checks everything, starts what is needed, listens.
+    /// Starts what is needed, listens and serves. The order is part of the contract:
+    ///
+    /// 1. The state directory is opened, and everything that the configuration names is made. So a mistake costs nobody a
+    ///    session.
+    /// 2. The address is bound. A broker whose address is in use takes no session from another one.
+    /// 3. The sessions of an earlier broker are claimed and put into the table.
+    /// 4. The listener accepts. A client that comes back finds its session.
+    /// 5. The tasks start that live as long as the broker.
     ///
     /// # Errors
     /// [`Mistakes`](sandbox_broker_config::Mistakes) of the configuration, or what could not be started.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::bail;
-use sandboxd::Gatekeeper;
+use sandboxd_gatekeeper::Gatekeeper;
 use sha2::{Digest as _, Sha256};
 
 use super::blueprint::TERMINAL_ENV;
@@ -16,10 +16,10 @@ use super::loader::{Checked, Loader};
 use super::providers::{embedded_for, provider};
 use crate::embedded::Embedded;
 use sandbox_broker_config::Kind;
-use sandbox_broker_core::hex::hex;
 use sandbox_broker_core::sandbox::{Command, Provider, Spec};
 use sandbox_broker_plugin::Secrets;
 use sandbox_broker_session::{LABEL_BROKER, LABEL_SESSION, new_id};
+use sandbox_stdx::hex::hex;
 
 /// One provider, and what sessions would ask of it.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl Trial {
 
     /// The sandbox that a session would ask for.
     pub fn spec(&self) -> Spec {
-        Spec { labels: self.labels.clone(), env: self.env.clone(), ttl: self.lease }
+        Spec { labels: self.labels.clone(), env: self.env.clone(), ttl: self.lease, ..Spec::default() }
     }
 
     /// The shell of a session. It starts in the sandbox's default directory, because only a session makes the configured

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal as _, stderr};
 
-use sandboxd::log::OneLine;
+use sandbox_stdx::log::OneLine;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, reload};

@@ -5,10 +5,10 @@
 //! |---|---|
 //! | that serve | `serve` |
 //! | that look at a configuration and this machine | `check`, `doctor`, `try` in `trial`, `schema`, `storage` |
-//! | that ask a running broker | `attach`, `sessions`; they reach it through `remote` and `proxied` |
+//! | that ask a running broker | `attach`, `sessions`; they reach it through `remote` and `proxied`, and find a session by `which` |
 //! | others | `token` |
 //!
-//! `checked` loads a configuration for a command, and `log` starts the log.
+//! `checked` loads a configuration for a command, `log` starts the log, and `time` puts lengths of time into words.
 
 mod attach;
 mod check;
@@ -21,8 +21,10 @@ mod schema;
 mod serve;
 mod sessions;
 mod storage;
+mod time;
 mod token;
 mod trial;
+mod which;
 
 use std::io::{Write as _, stderr, stdout};
 use std::path::PathBuf;
@@ -79,15 +81,20 @@ enum Command {
     /// Proves a provider: makes a sandbox, uses it as sessions do, and ends it.
     Try(trial::Options),
     /// Prints the JSON Schema of the configuration, for editors.
+    #[command(arg = unused("config", 'c'), arg = unused("recorder", None), after_help = SCHEMA_HELP)]
     Schema,
     /// Shows and proves what `[storage]` would mount.
     #[command(subcommand)]
     Storage(storage::Action),
     /// Opens a session of a running broker in this terminal.
+    #[command(args = unused_places(), after_help = ATTACH_HELP)]
     Attach(attach::Options),
-    /// Lists, shows and ends sessions of a running broker.
+    /// Lists, shows, renames and ends sessions of a running broker.
+    #[command(args = unused_places(), after_help = SESSIONS_HELP)]
     Sessions(sessions::Options),
-    /// Makes a token for `[auth]` and prints it with its line.
+    /// Makes a token for `[auth]`: the lines for the file on standard output,
+    /// the token itself on standard error.
+    #[command(args = unused_places(), after_help = TOKEN_HELP)]
     Token {
         /// Whose token it is.
         #[arg(default_value = "me")]
@@ -103,6 +110,42 @@ enum Command {
     /// The embedded sandbox server.
     #[command(name = embedded::SUBCOMMAND, hide = true)]
     Sandboxd(Box<sandboxd::Options>),
+}
+
+const SCHEMA_HELP: &str = "Example: broker schema > broker.schema.json\nExit status: 0, or 1 for an error";
+
+const ATTACH_HELP: &str = "\
+Examples:
+  broker attach                       a new session
+  broker attach 79dcc91c              one that there is
+  echo 'make test' | broker attach    what is piped in is typed
+
+Exit status:
+  the shell's, 0 after you left, 252 without a good token, 253 when another
+  connection took this one's place, 254 when the session is over otherwise, 255
+  for everything else";
+
+const SESSIONS_HELP: &str = "\
+Examples:
+  broker sessions list
+  broker sessions rename 79dcc91c build
+
+Exit status: 0, or 1 for an error";
+
+const TOKEN_HELP: &str = "\
+Example: broker token ada >> broker.toml
+Exit status: 0, or 1 for an error";
+
+/// An option of [`Arguments`], taken wherever it stands, and left out of the help
+/// of a command that has no use for it. One that a command has itself does not
+/// come to it from above.
+fn unused(id: &'static str, short: impl clap::builder::IntoResettable<char>) -> clap::Arg {
+    let long = if id == "state_dir" { "state-dir" } else { id };
+    clap::Arg::new(id).long(long).short(short).global(true).hide(true).value_parser(clap::value_parser!(PathBuf))
+}
+
+fn unused_places() -> [clap::Arg; 4] {
+    [unused("config", 'c'), unused("plugins", None), unused("recorder", None), unused("state_dir", None)]
 }
 
 /// Keeps other processes of the same user from reading the memory and environment of this one, which hold secrets, and

@@ -4,6 +4,7 @@
 //! session.
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -22,7 +23,7 @@ use url::Url;
 
 use super::proxied::{self, Connector, is_loopback};
 use sandbox_broker_core::certificate::distrust;
-use sandbox_broker_core::words::clean;
+use sandbox_stdx::words::clean;
 
 /// Time for a connection to be made, TLS included.
 const CONNECT_WITHIN: Duration = Duration::from_secs(15);
@@ -154,8 +155,12 @@ impl Broker {
         if let Some(words) = distrust(&*error) {
             return anyhow::anyhow!(words);
         }
+        let refused = refuses(&*error);
         let error = anyhow::anyhow!(error);
         match &self.proxy {
+            None if refused => anyhow::anyhow!(
+                "nothing listens there: start `broker`, or say with BROKER_URL or --url where it runs (connection refused)"
+            ),
             Some(proxy) => error
                 .context(format!("through the proxy {proxy} (of HTTPS_PROXY, HTTP_PROXY or ALL_PROXY; see NO_PROXY)")),
             None => error,
@@ -203,6 +208,14 @@ impl Broker {
         }
         value.with_context(|| format!("what answers at {} is no broker", self.name()))
     }
+}
+
+/// Whether nobody listens at the address.
+fn refuses(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    })
 }
 
 /// What follows the scheme in an example of an address.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::log;
@@ -27,9 +28,14 @@ pub(super) async fn run(surroundings: Surroundings, options: Options) -> anyhow:
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let at_terminal = std::io::stderr().is_terminal();
+    // Before plugins are loaded: what they may have open is a part of it.
+    let raised = raise_open_files();
     let loader = Loader::new(surroundings)?;
     let Some(checked) = super::checked::load(&loader).await else { return Ok(ExitCode::FAILURE) };
     let relog = log::start(&checked.config.server.log);
+    if let Err(error) = raised {
+        tracing::warn!(%error, "cannot raise the number of open files");
+    }
     let broker = Broker::start(loader, checked, relog).await?;
     if let Some(path) = &options.announce {
         announce(path, &broker)?;
@@ -48,6 +54,13 @@ pub(super) async fn run(surroundings: Surroundings, options: Options) -> anyhow:
         _ = interrupt.recv() => now(),
         _ = terminate.recv() => now(),
     }
+}
+
+/// Raises the limit of open files to the hard limit. The soft limit is often 1,024, and every connection takes one file.
+fn raise_open_files() -> rustix::io::Result<()> {
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    setrlimit(Resource::Nofile, files)
 }
 
 fn now() -> ! {

@@ -10,8 +10,8 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::remote;
-use sandbox_broker_core::words::misleads;
+use super::{remote, time, which};
+use sandbox_stdx::words::misleads;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -31,21 +31,24 @@ enum Action {
     /// Lists your sessions, the oldest first.
     List,
     /// Shows one.
+    #[command(override_usage = "broker sessions show <SESSION>")]
     Show {
-        /// Its id, as `list` prints it.
-        id: String,
+        /// Its id, the first 8 digits of it or more, or its name.
+        session: String,
     },
     /// Gives one a name, or with an empty one none.
+    #[command(override_usage = "broker sessions rename <SESSION> <NAME>")]
     Rename {
-        /// Its id, as `list` prints it.
-        id: String,
+        /// Its id, the first 8 digits of it or more, or its name.
+        session: String,
         /// What it is to be called: one line of at most 80 characters.
         name: String,
     },
     /// Ends one, with its sandbox.
+    #[command(override_usage = "broker sessions kill <SESSION>")]
     Kill {
-        /// Its id, as `list` prints it.
-        id: String,
+        /// Its id, the first 8 digits of it or more, or its name.
+        session: String,
     },
 }
 
@@ -87,11 +90,12 @@ struct Client {
 pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let Options { remote, json, action } = options;
     let broker = remote.broker()?;
+    let one = async |session: &str| anyhow::Ok(format!("api/sessions/{}", which::session(&broker, session).await?));
     let (method, path, body) = match &action {
         Action::List => (Method::GET, "api/sessions".to_owned(), None),
-        Action::Show { id } => (Method::GET, path_of(id)?, None),
-        Action::Rename { id, name } => (Method::PATCH, path_of(id)?, Some(json!({ "name": name }))),
-        Action::Kill { id } => (Method::DELETE, path_of(id)?, None),
+        Action::Show { session } => (Method::GET, one(session).await?, None),
+        Action::Rename { session, name } => (Method::PATCH, one(session).await?, Some(json!({ "name": name }))),
+        Action::Kill { session } => (Method::DELETE, one(session).await?, None),
     };
     let mut answer = broker.ask(method, &path, body.as_ref()).await?;
     let text = match action {
@@ -114,12 +118,6 @@ fn strange(broker: &remote::Broker) -> String {
     format!("what answers at {} is no broker of this version", broker.name())
 }
 
-fn path_of(id: &str) -> anyhow::Result<String> {
-    let good = !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric());
-    anyhow::ensure!(good, "{id:?} is no session's id; `broker sessions list` shows them");
-    Ok(format!("api/sessions/{id}"))
-}
-
 const HEADINGS: [&str; 8] = ["ID", "STATE", "AGE", "PROVIDER", "OUTPUT", "USER", "CLIENTS", "NAME"];
 
 /// Characters of a name or title in the table, at most.
@@ -133,7 +131,7 @@ fn table(sessions: &[Session]) -> String {
         [
             session.id.clone(),
             session.state.clone(),
-            age(session.age),
+            time::in_words(session.age),
             session.provider.clone(),
             session.durability.clone().unwrap_or_else(|| "-".to_owned()),
             session.user.clone().unwrap_or_else(|| "-".to_owned()),
@@ -166,7 +164,7 @@ fn details(page: &str, session: &Session) -> String {
     let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
     let mut text = String::new();
     let kept = match session.kept_for {
-        Some(left) => format!("{} more without clients", age(left)),
+        Some(left) => format!("{} more without clients", time::in_words(left)),
         None if session.kept => "yes, for a while without clients".to_owned(),
         None => "no".to_owned(),
     };
@@ -176,7 +174,7 @@ fn details(page: &str, session: &Session) -> String {
         ("title", or_none(&session.title)),
         ("directory", or_none(&session.directory)),
         ("state", session.state.clone()),
-        ("age", age(session.age)),
+        ("age", time::in_words(session.age)),
         ("provider", session.provider.clone()),
         ("sandbox", or_none(&session.sandbox)),
         ("output", or_none(&session.durability)),
@@ -212,18 +210,6 @@ fn plain(value: &Value) -> String {
         }
     }
     text
-}
-
-/// Seconds in the two largest units.
-fn age(seconds: f64) -> String {
-    let seconds = seconds.max(0.0) as u64;
-    let (days, hours, minutes) = (seconds / 86400, seconds / 3600 % 24, seconds / 60 % 60);
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3600 => format!("{minutes}m{:02}s", seconds % 60),
-        3600..86400 => format!("{hours}h{minutes:02}m"),
-        _ => format!("{days}d{hours:02}h"),
-    }
 }
 
 #[cfg(test)]
@@ -273,20 +259,6 @@ mod tests {
             "viewer    w2, a guest: bob\n",
         ] {
             assert!(text.contains(line), "{line:?} in {text}");
-        }
-    }
-
-    #[test]
-    fn an_age_has_its_two_largest_units() {
-        for (seconds, text) in [(0.9, "0s"), (61.0, "1m01s"), (3600.0, "1h00m"), (90000.0, "1d01h")] {
-            assert_eq!(age(seconds), text);
-        }
-    }
-
-    #[test]
-    fn an_id_leads_nowhere_else() {
-        for id in ["", "../status", "a/b", "a?b"] {
-            assert!(path_of(id).is_err(), "{id}");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::broker::{Desk, Loader, Surroundings};
 use sandbox_broker_core::storage::{Command, File, Plan, Step};
-use sandbox_broker_core::words::misleads;
+use sandbox_stdx::words::misleads;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Action {
@@ -121,7 +121,7 @@ fn quoted(word: &str) -> String {
 /// The text as anybody may see it: without a secret of the mount's section in any form in which files hold it, without the
 /// signature of a token, and without characters that control a terminal.
 fn masked(text: &str, desk: &Desk) -> String {
-    mask(text, desk.section().secrets.iter().map(|(name, secret)| (name.as_str(), secret.expose())))
+    mask(text, desk.section().secrets.iter().map(|(name, secret)| (name.as_str(), secret.value.expose())))
 }
 
 fn mask<'a>(text: &str, secrets: impl Iterator<Item = (&'a str, &'a str)>) -> String {

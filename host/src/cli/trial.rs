@@ -4,7 +4,7 @@
 //! the same port as sessions.
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
+use std::io::{Write as _, stderr};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use crate::broker::{Loader, Surroundings, Trial};
 use sandbox_broker_core::sandbox::{
     Call, Code, Command, Download, Error, Exit, Fault, Location, PIPE_CHUNKS, SandboxRef, Size, Terminal, Upload,
 };
-use sandbox_broker_core::words::clean;
+use sandbox_stdx::words::clean;
 
 /// Time for one thing to be seen: a prompt's echo, the end of a process.
 const SEEN_WITHIN: Duration = Duration::from_secs(30);
@@ -40,6 +40,9 @@ const MAX_OUTPUT: usize = 1 << 20;
 
 /// Bytes of a failure's words.
 const WORDS: usize = 2048;
+
+/// The detail of an error that a request had on its way.
+const TRANSPORT: &str = "transport";
 
 /// The exit status after a signal: what a shell reports for SIGINT.
 const INTERRUPTED: u8 = 130;
@@ -65,6 +68,10 @@ impl From<Error> for Failure {
         let remedy = match error.fault {
             Fault::Operator => {
                 "check the provider's section in broker.toml (key, allow, config), and quotas of the account"
+            }
+            // The words of a request that did not get there say what to check.
+            Fault::Provider if error.attrs.iter().any(|(name, _)| name == TRANSPORT) => {
+                "the provider was not reached: check `allow` and the addresses in `config`, and run `broker doctor`"
             }
             Fault::Provider if error.code.is_transient() => "the provider is in trouble: try again later",
             Fault::Provider => {
@@ -152,6 +159,14 @@ pub(super) async fn run(surroundings: Surroundings, options: Options) -> anyhow:
     let mut report = Report { json: options.json, steps: Vec::new(), good: true, began: Instant::now() };
     let trial = Trial::of(&loader, &checked, options.provider.as_deref()).await?;
     let name = trial.provider.name().to_owned();
+    // A start checks only the providers in use.
+    let missing = checked.config.missing_of(&name);
+    if !missing.is_empty() {
+        for mistake in missing {
+            writeln!(stderr(), "{mistake}")?;
+        }
+        return Ok(ExitCode::FAILURE);
+    }
     report.line(&format!("{name}: {}", trial.plugin));
 
     let made = Mutex::new(Made::Nothing);
@@ -354,7 +369,7 @@ async fn files(trial: &Trial, sandbox: &SandboxRef) -> Result<(), Failure> {
     }
     done.await.map_err(|_| wrong("nothing is known of the end of a download", remedy))??;
     provider.rename(&call(), sandbox, &first, &second).await?;
-    let there = provider.list_dir(&call(), sandbox, &at("/tmp")).await?;
+    let there = provider.list_whole_dir(&call(), sandbox, &at("/tmp")).await?;
     if !there.iter().any(|entry| entry.path == second) {
         return Err(wrong("a file that was renamed is not in its directory", remedy));
     }

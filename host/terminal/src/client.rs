@@ -19,8 +19,8 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::frames::level1::{ClientFrame, Encoded, MAX_WORDS, SUBPROTOCOL, ServerFrame, decode_output};
 use sandbox_broker_core::sandbox::Size;
-use sandbox_broker_core::words::clean;
 use sandbox_broker_session::MAX_SCREEN;
+use sandbox_stdx::words::clean;
 
 /// Bytes of one message from a broker, at most. The largest is a screen in which
 /// each byte became a six byte JSON escape.
@@ -181,6 +181,7 @@ fn lost(error: tungstenite::Error) -> Lost {
 }
 
 fn not_opened(error: tungstenite::Error) -> NotOpened {
+    use tungstenite::error::ProtocolError;
     match error {
         tungstenite::Error::Http(answer) => {
             let status = answer.status();
@@ -191,12 +192,18 @@ fn not_opened(error: tungstenite::Error) -> NotOpened {
             NotOpened::Refused { status, words: clean(words, MAX_WORDS) }
         }
         tungstenite::Error::Io(error) => NotOpened::Lost(Lost::Broke(error.to_string())),
+        // A broker that died, or a tunnel or proxy that does not reach it: they may close without an error.
+        tungstenite::Error::Protocol(ProtocolError::HandshakeIncomplete) => {
+            NotOpened::Lost(Lost::Broke("the connection ended before the broker answered".to_owned()))
+        }
         other => NotOpened::Stranger(other.to_string()),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
     use super::*;
     use crate::frames::level1::{Cells, Person, output};
 
@@ -215,6 +222,22 @@ mod tests {
         };
         let (server, client) = tokio::join!(serve, Link::open(here, "ws://broker/terminal", Some("secret")));
         (server, client.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_ends_before_the_answer_is_lost_and_a_wrong_answer_is_a_strangers() {
+        let open = async |answer: &[u8]| {
+            let (here, mut there) = tokio::io::duplex(1 << 20);
+            there.write_all(answer).await.unwrap();
+            there.shutdown().await.unwrap();
+            Link::open(here, "ws://broker/terminal", None).await.err().unwrap()
+        };
+        for answer in [&b""[..], b"HTTP/1.1 101 Switching"] {
+            let error = open(answer).await;
+            assert!(matches!(error, NotOpened::Lost(Lost::Broke(_))), "{error:?}");
+        }
+        let error = open(b"220 mail.example.com ESMTP\r\n\r\n").await;
+        assert!(matches!(error, NotOpened::Stranger(_)), "{error:?}");
     }
 
     #[tokio::test]

@@ -1,9 +1,9 @@
 //! The protocol of `/terminal` over WebSocket.
 //!
 //! Owns what is said on the socket, by the server and by a client, and how a
-//! connection becomes a client of a session. It is the only crate that knows the
-//! messages. Deliberately knows no sandbox beyond a session's handle, and not
-//! who may connect: the HTTP server decided that before.
+//! connection becomes a client of a session. It alone defines the messages.
+//! Deliberately knows no sandbox beyond a session's handle, and does not decide
+//! who may connect: the HTTP server has done that.
 //!
 //! ```text
 //!            ┌─ level0 ── inbound ──▶ ┐
@@ -18,7 +18,7 @@
 //! | module | what it is | what it does not know |
 //! |---|---|---|
 //! | [`frames`] | the messages and close codes, for both ends | sockets |
-//! | `socket` | a WebSocket's handshake, bounds, halves and end | levels, but for how an end is told |
+//! | `socket` | a WebSocket's handshake, bounds, halves and end | levels, except how each reports an end |
 //! | `level0` | the pumps of a client with a session of its own | level 1 |
 //! | `level1` | the pumps of a client that shares a session and may come back | level 0 |
 //! | `stage` | the state of a step in the words of the wire | |

@@ -93,7 +93,7 @@ async fn a_session_that_was_left_goes_on() {
     tty.expect("stored\r\n").await;
     tty.press(DETACH);
     assert_eq!(tty.left().await, 0);
-    assert!(tty.said().contains(&format!("broker attach {session}")), "{}", tty.said());
+    assert!(tty.said().contains(&format!("goes on for up to 2h00m: broker attach {session}")), "{}", tty.said());
     // The modes that were left on are off.
     tty.expect("\x1b[m\x1b[?2004l\x1b[?25h").await;
 
@@ -414,8 +414,8 @@ async fn pipes_work() {
 async fn what_cannot_be_reached_is_said_in_words_and_status() {
     let broker = local().await;
     for (arguments, status, words) in [
-        (&["attach", "--url", "http://127.0.0.1:1"][..], 255, "cannot reach the broker"),
-        (&["attach", "--url", &broker.url, "x"], 255, "neither a session's id"),
+        (&["attach", "--url", "http://127.0.0.1:1"][..], 255, "broker: cannot reach the broker"),
+        (&["attach", "--url", &broker.url, "x"], 255, "is neither an address nor one of your sessions"),
         (&["attach", "--url", &broker.url, "0123456789abcdef0123456789abcdef"], 254, "there is no such session"),
         (&["attach", "--url", &format!("{}/nothing/here", broker.url)], 255, "there is nothing at this address"),
     ] {
@@ -423,6 +423,37 @@ async fn what_cannot_be_reached_is_said_in_words_and_status() {
         assert_eq!(tty.left().await, status, "{}", tty.said());
         assert!(tty.said().contains(words), "{}", tty.said());
     }
+    for command in [&["attach"][..], &["sessions", "list"]] {
+        let mut program = Command::new(program());
+        program.args(command).args(["--url", "http://127.0.0.1:1"]).stdin(Stdio::null());
+        let said = String::from_utf8(program.output().unwrap().stderr).unwrap();
+        assert!(said.starts_with("broker: ") && said.contains("BROKER_URL") && !said.contains("os error"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn input_that_ends_without_control_ends_the_attachment() {
+    let broker = local().await;
+    let mut first = attach(&broker.url, &[]);
+    let session = first.session().await;
+    let (url, prefix) = (broker.url.clone(), session[..8].to_owned());
+    let output = tokio::task::spawn_blocking(move || {
+        let mut command = Command::new(program());
+        command.args(["attach", "--url", &url, &prefix]).stdin(Stdio::null()).output().unwrap()
+    });
+    let output = output.await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(255), "{said}");
+    assert!(said.contains("--take") && !said.contains("Enter"), "{said}");
+    // With control its end is typed, and the shell ends by it.
+    let (url, session) = (broker.url.clone(), session.clone());
+    let output = tokio::task::spawn_blocking(move || {
+        let mut command = Command::new(program());
+        command.args(["attach", "--url", &url, &session, "--take"]).stdin(Stdio::null()).output().unwrap()
+    });
+    let output = output.await.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(first.left().await, 0, "{}", first.said());
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::support::faults::Faults;
-use crate::support::{Broker, Client, Closed, DEADLINE, Sandboxd, eventually};
+use crate::support::{Broker, Client, Closed, DEADLINE, Sandboxd, api_key, eventually};
 
 const SESSIONS: usize = 20;
 
@@ -24,8 +24,9 @@ fn config(provider: &str, sections: &str) -> String {
 /// A section whose key is in a file.
 fn section(url: &str, name: &str) -> String {
     format!(
-        "[providers.{name}]\nplugin = \"e2b\"\nallow = [\"{url}\"]\nsecrets = {{ api_key = \"${{file:{name}.key}}\" }}\n\
-         [providers.{name}.config]\napi_url = \"{url}\"\nsandbox_url = \"{url}\"\n"
+        "[providers.{name}]\nplugin = \"e2b\"\nallow = [\"{url}\"]\n{}\
+         [providers.{name}.config]\napi_url = \"{url}\"\nsandbox_url = \"{url}\"\n",
+        api_key(&format!("${{file:{name}.key}}"), url)
     )
 }
 

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::sync::{OnceCell, mpsc, oneshot};
 
 use crate::support::awkward::{Awkward, Messages, event, frame, json as answer, streamed, streaming};
-use crate::support::{DEADLINE, eventually, plugin};
+use crate::support::{DEADLINE, bound_api_key, eventually, plugin};
 
 const KEY: &str = "sk-very-secret";
 
@@ -47,9 +47,14 @@ pub(crate) async fn provider_at(url: &str, key: &str) -> ComponentProvider {
         config: json!({ "api_url": url, "sandbox_url": url, "request_timeout": 5 }),
         allow: vec![EgressGrant::parse(url).unwrap()],
         allow_private: false,
-        secrets: BTreeMap::from([("api_key".to_owned(), key.to_owned().into())]).into(),
+        secrets: bound_api_key(key, url),
         reveal: vec![],
-        limits: PluginLimits { memory: 64 << 20, cpu: Duration::from_secs(1), call_timeout: DEADLINE },
+        limits: PluginLimits {
+            memory: 64 << 20,
+            total_memory: 4 << 30,
+            cpu: Duration::from_secs(1),
+            call_timeout: DEADLINE,
+        },
         isolation: None,
         per_user: false,
         socket: None,

@@ -277,6 +277,17 @@ async fn a_directory_of_a_thousand_is_listed_whole() {
     assert_eq!((names[0].as_str(), names[999].as_str()), ("file 0001", "file 1000"));
 }
 
+/// A page of the plugin has 1,000 entries.
+#[tokio::test]
+async fn a_directory_of_more_than_a_page_is_listed_whole() {
+    let mut desk = Desk::new().await;
+    desk.types("mkdir /workspace/more; cd /workspace/more; seq -f 'file %04g' 2300 | tr '\\n' '\\0' | xargs -0 touch")
+        .await;
+    let names = desk.names("/workspace/more").await;
+    let expected: Vec<_> = (1..=2300).map(|n| format!("file {n:04}")).collect();
+    assert_eq!(names, expected);
+}
+
 #[tokio::test]
 async fn files_end_with_their_session() {
     let mut desk = Desk::new().await;

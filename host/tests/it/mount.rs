@@ -21,7 +21,7 @@ use sandbox_broker_session::{
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 
-use crate::support::{DEADLINE, Sandboxd, plugin};
+use crate::support::{DEADLINE, Sandboxd, bound_api_key, plugin};
 
 const FILES: &str = "/workspace/files";
 
@@ -75,7 +75,7 @@ impl Mounter for Pretended {
     }
 
     async fn renew(&self, _: &Call, _: &Target, _: &Grant) -> Result<Renewal> {
-        Ok(Renewal { steps: Vec::new(), renew_after: None })
+        Ok(Renewal { steps: Vec::new(), grant: Grant::default(), renew_after: None })
     }
 
     async fn release(&self, _: &Call, _: &Target, _: &Grant) -> Result<()> {
@@ -89,9 +89,14 @@ async fn sessions(server: &Sandboxd, state: &Path) -> Sessions {
         config: json!({ "api_url": server.url, "sandbox_url": server.url }),
         allow: vec![Origin::parse(&server.url).unwrap()],
         allow_private: false,
-        secrets: BTreeMap::from([("api_key".to_owned(), server.key.clone().into())]).into(),
+        secrets: bound_api_key(&server.key, &server.url),
         reveal: vec![],
-        limits: PluginLimits { memory: 64 << 20, cpu: Duration::from_secs(1), call_timeout: DEADLINE },
+        limits: PluginLimits {
+            memory: 64 << 20,
+            total_memory: 4 << 30,
+            cpu: Duration::from_secs(1),
+            call_timeout: DEADLINE,
+        },
         isolation: None,
         per_user: false,
         socket: None,

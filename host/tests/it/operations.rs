@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
@@ -410,6 +411,47 @@ async fn a_request_whose_head_is_too_large_is_told_in_the_log() {
 }
 
 #[test]
+fn a_token_is_not_among_the_lines_for_the_file() {
+    let output = run(&["token", "ada"], &[]);
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    let token = said.lines().last().unwrap();
+    assert_eq!(token.len(), 64, "{said}");
+    let hash: String = Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(lines, format!("[[auth.tokens]]\nname = \"ada\"\nsha256 = \"{hash}\"\n"));
+}
+
+#[test]
+fn the_help_of_a_command_has_what_it_uses() {
+    for (command, wanted) in [
+        (&["attach"][..], &["--take", "Exit status"][..]),
+        (&["sessions"], &["renames", "Exit status"]),
+        (&["sessions", "rename"], &["--url"]),
+        (&["token"], &["broker token ada >> broker.toml"]),
+        (&["schema"], &["--plugins", "Exit status"]),
+    ] {
+        let output = run(&[command, &["--help"]].concat(), &[]);
+        let told = said(&output);
+        assert!(output.status.success() && wanted.iter().all(|wanted| told.contains(wanted)), "{told}");
+        assert!(!told.contains("--recorder") && !told.contains("--config"), "{told}");
+    }
+    let told = said(&run(&["sessions", "rename"], &[]));
+    assert!(told.contains("Usage: broker sessions rename <SESSION> <NAME>") && !told.contains("--plugins"), "{told}");
+    // What a command does not use is still taken where it always was.
+    assert!(run(&["--state-dir", "state", "token", "--config", "x.toml"], &[]).status.success());
+}
+
+#[test]
+fn a_provider_on_trial_without_its_key_is_told_by_the_variable() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    fs::write(at("broker.toml"), E2B.replace("provider = \"e2b\"", "provider = \"local\"") + LOCAL).unwrap();
+    let arguments = ["try", "e2b", "--config", &at("broker.toml"), "--state-dir", &at("state")];
+    let output = run(&arguments, &[]);
+    assert!(!output.status.success() && said(&output).contains("environment variable: KEY"), "{}", said(&output));
+}
+
+#[test]
 fn a_reader_that_has_enough_ends_every_command_in_silence() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("broker.toml"), EMBEDDED).unwrap();
@@ -449,7 +491,10 @@ fn check(config: &str, environment: &[(&str, &str)]) -> (bool, String) {
 }
 
 const E2B: &str = "[sandbox]\nprovider = \"e2b\"\n[providers.e2b]\nplugin = \"e2b\"\n\
-                   allow = [\"https://api.e2b.app\"]\nsecrets = { api_key = \"${KEY:-}\" }\n";
+                   allow = [\"https://api.e2b.app\"]\nsecrets.api_key = { value = \"${KEY:-}\", \
+                   to = [\"https://api.e2b.app\"], carry = { header = \"x-api-key\" } }\n";
+
+const LOCAL: &str = "[providers.local]\nplugin = \"e2b\"\nembedded = \"sandboxd\"\n";
 
 #[test]
 fn a_proxy_that_requests_to_a_provider_do_not_take_is_told() {
@@ -467,7 +512,10 @@ fn a_proxy_that_requests_to_a_provider_do_not_take_is_told() {
 #[test]
 fn a_provider_of_the_wrong_kind_is_told_as_that_and_not_by_its_secrets() {
     let storage = "[sandbox]\nprovider = \"azure\"\n[providers.azure]\nplugin = \"azure-blobfuse\"\n\
-                   secrets = { account_key = \"${AZURE_STORAGE_KEY:-}\" }\n[providers.azure.config]\n\
+                   allow = [\"https://account.blob.core.windows.net\"]\n\
+                   secrets.account_key = { value = \"${AZURE_STORAGE_KEY:-}\", \
+                   to = [\"https://account.blob.core.windows.net\"], carry = { shared_key = \"account\" } }\n\
+                   [providers.azure.config]\n\
                    account = \"account\"\ncontainer = \"container\"\n";
     let (good, told) = check(&format!("{storage}[providers.local]\nplugin = \"e2b\"\n"), &[]);
     assert!(!good && told.contains("whose plugin is of kind storage"), "{told}");
@@ -599,6 +647,16 @@ async fn a_plugin_whose_schema_never_ends_is_refused_and_hot_reload_lives_on() {
     generation(&broker, 2).await;
     assert_eq!(status(&broker).await["config"]["error"], Value::Null);
     broker.connect().await.ready().await;
+}
+
+#[tokio::test]
+async fn a_broker_takes_all_the_open_files_that_it_may_have() {
+    let server = Sandboxd::start().await;
+    let broker = Broker::start_with_open_files(256, &config(&server)).await;
+    let limits = fs::read_to_string(format!("/proc/{}/limits", broker.pid())).unwrap();
+    let files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let files: Vec<&str> = files.split_whitespace().collect();
+    assert!(files[0] == files[1] && files[0] != "256", "{files:?}");
 }
 
 #[test]

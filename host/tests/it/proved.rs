@@ -124,7 +124,8 @@ async fn a_doctor_says_what_is_wrong_and_what_to_do() {
     let port = taken.local_addr().unwrap().port();
     let config = format!(
         "[server]\nlisten = \"127.0.0.1:{port}\"\n[sandbox]\nprovider = \"box\"\n[providers.box]\nplugin = \"e2b\"\n\
-         allow = [\"http://127.0.0.1:1\"]\nsecrets = {{ api_key = \"canary-of-a-key\" }}\n"
+         allow = [\"http://127.0.0.1:1\"]\nsecrets.api_key = {{ value = \"canary-of-a-key\", \
+         to = [\"http://127.0.0.1:1\"], carry = {{ header = \"x-api-key\" }} }}\n"
     );
     fs::write(directory.path().join("broker.toml"), config).unwrap();
     let state = directory.path().join("state");

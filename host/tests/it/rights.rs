@@ -62,7 +62,7 @@ impl Rig {
         let of_agent = |path: &str| path == "/files" || path.starts_with("/filesystem.Filesystem/");
         way.begin(ALWAYS, move |_, path| of_agent(path).then_some(Fault::Refused(500)));
         let provider = provider_at(&way.url, &server.key).await;
-        let spec = Spec { labels: BTreeMap::new(), env, ttl: Duration::from_secs(600) };
+        let spec = Spec { env, ttl: Duration::from_secs(600), ..Spec::default() };
         let mut sandbox = provider.create(&Call::default(), &spec).await.unwrap();
         let mut state: Value = serde_json::from_slice(&sandbox.state).unwrap();
         assert_eq!(state.as_object_mut().unwrap().remove("u"), Some(true.into()), "what `sandboxd` says");
@@ -115,7 +115,7 @@ impl Rig {
     }
 
     async fn names(&self, path: &str) -> Result<Vec<String>, Error> {
-        let found = self.provider.list_dir(&Call::default(), &self.sandbox, &at(path)).await?;
+        let found = self.provider.list_whole_dir(&Call::default(), &self.sandbox, &at(path)).await?;
         Ok(found.into_iter().map(|entry| entry.name).collect())
     }
 
@@ -185,7 +185,7 @@ async fn every_operation(rig: Rig) {
 
     rig.runs(None, "cd d; ln -s parts link; ln -s none nowhere; mkfifo pipe; mkdir shut; echo x >shut/f; chmod 0 shut")
         .await;
-    let found = provider.list_dir(&call, sandbox, &at("/home/user/d")).await.unwrap();
+    let found = provider.list_whole_dir(&call, sandbox, &at("/home/user/d")).await.unwrap();
     let kind = |name: &str| found.iter().find(|entry| entry.name == name).map(|entry| (entry.kind, entry.size));
     assert_eq!(kind("link"), Some((EntryKind::File, 200_001)));
     assert_eq!(kind("nowhere"), Some((EntryKind::Symlink, 0)));

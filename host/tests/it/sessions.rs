@@ -232,7 +232,7 @@ async fn the_command_lists_shows_and_ends() {
         (Some("ada"), &["rename", &*id, "two\nlines"], "one line of text"),
         (Some("eve"), &["list"], "does not know the token in BROKER_TOKEN"),
         (None, &["list"], "set BROKER_TOKEN"),
-        (Some("ada"), &["show", "../status"], "is no session's id"),
+        (Some("ada"), &["show", "../status"], "nor its name"),
         (Some("ada"), &["list", "--url", "http://127.0.0.1:1"], "cannot ask the broker"),
     ] {
         let refused = sessions(&broker, token, arguments).await;

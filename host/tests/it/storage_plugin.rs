@@ -73,6 +73,12 @@ fn section(name: &str, plugin: PathBuf, lines: &str, settings: &str) -> String {
     format!("[providers.{name}]\nplugin = {plugin:?}\n{lines}\n[providers.{name}.config]\n{settings}\n")
 }
 
+/// Lines of a section whose requests to this service carry its secret.
+fn bound(service: &Awkward) -> String {
+    let url = &service.url;
+    format!("allow = [{url:?}]\nsecrets.own = {{ value = \"canary-own\", to = [{url:?}], carry = \"bearer\" }}")
+}
+
 async fn good_service() -> Awkward {
     Awkward::start(|_, _| async { StatusCode::OK.into_response() }).await
 }
@@ -96,7 +102,7 @@ async fn a_good_mount_is_prepared_and_released_and_that_is_said() {
 #[tokio::test]
 async fn a_storage_plugin_that_means_harm_is_stopped_and_named() {
     let service = good_service().await;
-    let lines = format!("allow = [{:?}]\nsecrets = {{ own = \"canary-own\" }}", service.url);
+    let lines = bound(&service);
     for (what, words) in [
         ("loop", "CPU"),
         ("trap", "plugin `hostile-storage` of provider `store` failed in `prepare`"),
@@ -104,10 +110,10 @@ async fn a_storage_plugin_that_means_harm_is_stopped_and_named() {
         ("hang", "failed in `prepare`"),
         ("endless", "more than 16 requests"),
         ("grant", "larger than 4 KiB"),
+        ("sealed", "larger than 16 KiB"),
         ("method", "`TRACE` is no method"),
         ("body", "64 KiB"),
-        ("foreign-header", "of_another is not configured"),
-        ("foreign-hmac", "`of_another`, which providers.store.secrets does not have"),
+        ("foreign-token", "`of_another`, which providers.store.secrets does not have"),
         ("reveal", "`own` may not be revealed"),
         ("forge", "forged line"),
     ] {
@@ -191,12 +197,12 @@ async fn failures_on_the_way_are_told_apart() {
 #[tokio::test]
 async fn a_secret_leaves_in_the_header_and_the_host_frames_the_request() {
     let service = good_service().await;
-    let lines = format!("allow = [{:?}]\nsecrets = {{ own = \"canary-own\" }}", service.url);
-    let desk = Desk::new(&lines, &format!("{}url = {:?}", harm("prepare", "own-header"), service.url));
+    let desk = Desk::new(&bound(&service), &format!("{}url = {:?}", harm("prepare", "own-header"), service.url));
     let Said { good, err, .. } = desk.run(&["storage", "check"]).await;
     assert!(good && !err.contains("canary"), "{err}");
     let [seen] = service.seen("PUT ").try_into().unwrap();
-    assert_eq!(seen.header("authorization"), Some("canary-own"));
+    assert_eq!(seen.headers.get_all("authorization").iter().collect::<Vec<_>>(), ["Bearer canary-own"]);
+    assert_eq!(seen.header("x-other"), Some("{{secret:own}}"));
     assert_eq!(seen.header("content-length"), Some("0"));
     assert_eq!(seen.header("host"), Some(service.url.trim_start_matches("http://")));
 }
@@ -238,8 +244,9 @@ async fn a_plan_out_of_bounds_is_refused() {
         ("argv", "1 to 64 arguments"),
         ("arguments", "1 to 64 arguments"),
         ("env", "64 variables"),
-        ("verify", "`verify` of a plan has a step that is not `run`"),
-        ("watch", "`watch` of a plan has a step that is not `run`"),
+        ("verify", "1 to 64 arguments"),
+        ("watch", "more than 32 commands"),
+        ("send", "`plan` asked for a request although nothing was prepared"),
         ("loop", "CPU"),
     ] {
         let Said { good, out, err } = Desk::new("", &harm("plan", what)).run(&["storage", "plan"]).await;
@@ -252,7 +259,7 @@ async fn a_plan_out_of_bounds_is_refused() {
 async fn a_plan_is_shown_without_a_request_or_a_secret() {
     let service = good_service().await;
     let settings = format!("{}url = {:?}", harm("plan", "secrets"), service.url);
-    let lines = format!("allow = [{:?}]\nsecrets = {{ own = \"canary-own\" }}\nreveal = [\"own\"]", service.url);
+    let lines = format!("{}\nreveal = [\"own\"]", bound(&service));
     let Said { good, out, err } = Desk::new(&lines, &settings).run(&["storage", "plan", "--mount", "1"]).await;
     assert!(good, "{err}");
     for part in [
@@ -336,8 +343,14 @@ async fn a_plugin_is_what_it_says_and_a_storage_plugin_imports_no_network() {
         ("guests/hostile-storage", r#""kind":"storage""#, r#""kind":"kitchen""#, "unknown variant `kitchen`"),
         (
             "guests/hostile",
-            "sandbox-broker:plugin/sandbox@0.1.0",
-            "sandbox-broker:plugin/mounter@0.1.0",
+            "sandbox-broker:plugin/manifest@0.2.0",
+            "sandbox-broker:plugin/manifest@0.1.0",
+            "the plugin is built for contract 0.1.0, and this broker speaks 0.2: build the plugin again",
+        ),
+        (
+            "guests/hostile",
+            "sandbox-broker:plugin/sandbox@0.2.0",
+            "sandbox-broker:plugin/mounter@0.2.0",
             "it imports too much: wasi:",
         ),
     ] {
@@ -398,7 +411,11 @@ const ACCOUNT_KEY: &str = "Y2FuYXJ5LWFjY291bnQta2V5";
 
 /// A mount of that service by the built-in plugin.
 fn azure(service: &Awkward) -> Desk {
-    let lines = format!("allow = [{:?}]\nsecrets = {{ account_key = {ACCOUNT_KEY:?} }}", service.url);
+    let url = &service.url;
+    let lines = format!(
+        "allow = [{url:?}]\nsecrets.account_key = {{ value = {ACCOUNT_KEY:?}, to = [{url:?}], \
+         carry = {{ shared_key = \"acct\" }}, sas = {{ containers = [\"files\"] }} }}"
+    );
     let settings = format!("account = \"acct\"\ncontainer = \"files\"\nendpoint = \"{}/acct\"", service.url);
     let storage = "enabled = true\nprovider = \"store\"\npath = \"/w/files\"";
     Desk::with(&section("store", plugin("azure-blobfuse"), &lines, &settings), "box", storage)
@@ -451,7 +468,7 @@ async fn the_shipped_configuration_plans_a_mount_once_it_has_an_account() {
     }
     assert!(!out.contains(ACCOUNT_KEY) && !out.contains("canary"), "{out}");
     for (set, words) in [
-        (&variables[..2], "azure.secrets.account_key: Missing required environment variable: AZURE_STORAGE_KEY"),
+        (&variables[..2], "azure.secrets.account_key.value: Missing required environment variable: AZURE_STORAGE_KEY"),
         (
             &[variables[0], variables[2]],
             "azure.config.account: Missing required environment variable: AZURE_STORAGE_ACCOUNT",

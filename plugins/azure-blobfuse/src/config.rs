@@ -29,7 +29,7 @@ const MAX_SUBDIRECTORY: usize = 512;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Credential {
-    /// The account's key, with which the host signs.
+    /// The account's key, with which the host signs and makes tokens.
     AccountKey,
     /// A token that the operator made.
     Sas,

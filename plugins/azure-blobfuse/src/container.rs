@@ -1,5 +1,4 @@
-//! Where the container is: its URLs, and the names by which signatures speak
-//! of it. Knows no request.
+//! Where the container is: its URLs. Knows no request.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sandbox_broker_sdk::{Code, Error};
@@ -34,27 +33,10 @@ impl Container {
         Ok(Self { account: config.account.clone(), name: config.container.clone(), endpoint })
     }
 
-    /// Its path in URLs, with the account before it at an emulator.
-    fn path(&self) -> String {
-        let name = encode(&self.name);
-        if self.endpoint.emulator { format!("/{}/{name}", self.account) } else { format!("/{name}") }
-    }
-
     /// Its URL with this query, whose values are encoded here.
     pub fn url(&self, query: &[(&str, &str)]) -> String {
         let pairs: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
         format!("{}/{}?{}", self.endpoint.url, encode(&self.name), pairs.join("&"))
-    }
-
-    /// What the signature of a request names: the account, then the path of
-    /// the URL, which at an emulator has the account once more.
-    pub fn in_requests(&self) -> String {
-        format!("/{}{}", self.account, self.path())
-    }
-
-    /// What the signature of a token names, at an emulator as well.
-    pub fn in_tokens(&self) -> String {
-        format!("/blob/{}/{}", self.account, self.name)
     }
 }
 
@@ -74,17 +56,13 @@ mod tests {
             usual.url(&[("restype", "container"), ("comp", "list")]),
             "https://mystore.blob.core.windows.net/files?restype=container&comp=list"
         );
-        assert_eq!(usual.in_requests(), "/mystore/files");
-        assert_eq!(usual.in_tokens(), "/blob/mystore/files");
         assert!(usual.endpoint.https && !usual.endpoint.emulator);
     }
 
     #[test]
-    fn an_emulator_has_the_account_in_its_path_and_twice_in_requests() {
+    fn an_emulator_has_the_account_in_its_path() {
         let emulator = container("devstoreaccount1", "http://127.0.0.1:10000/devstoreaccount1/");
         assert_eq!(emulator.url(&[("comp", "acl")]), "http://127.0.0.1:10000/devstoreaccount1/files?comp=acl");
-        assert_eq!(emulator.in_requests(), "/devstoreaccount1/devstoreaccount1/files");
-        assert_eq!(emulator.in_tokens(), "/blob/devstoreaccount1/files");
         assert_eq!(emulator.endpoint.authority, "127.0.0.1:10000");
         assert!(!emulator.endpoint.https && emulator.endpoint.emulator);
     }

@@ -7,7 +7,7 @@
 
 use jiff::Timestamp;
 use sandbox_broker_sdk::Error;
-use sandbox_broker_sdk::mounter::{Answer, Exchange, Request, Response};
+use sandbox_broker_sdk::mounter::{Answer, Request, Response};
 
 use crate::acl::{self, Policy};
 use crate::config::Config;
@@ -16,7 +16,6 @@ use crate::errors;
 use crate::header::header;
 use crate::host::Host;
 use crate::sas::VERSION;
-use crate::shared_key;
 
 /// How long the container is ours, seconds: the least that the service gives.
 /// A change takes three requests.
@@ -39,6 +38,15 @@ impl From<Error> for Stop {
     fn from(e: Error) -> Self {
         Self::Fail(e)
     }
+}
+
+/// What the host is answered.
+#[derive(Debug)]
+pub enum Turn<R> {
+    /// It sends this, and calls again.
+    Send(Request),
+    /// The conversation is over.
+    Done(R),
 }
 
 /// What became of a change to the access list.
@@ -74,7 +82,7 @@ impl<'a> Conversation<'a> {
     }
 
     /// Runs `steps` as far as the answers go.
-    pub fn run(mut self, steps: impl FnOnce(&mut Self) -> Result<Vec<u8>, Stop>) -> Result<Exchange, Error> {
+    pub fn run<R>(mut self, steps: impl FnOnce(&mut Self) -> Result<R, Stop>) -> Result<Turn<R>, Error> {
         match steps(&mut self) {
             Ok(done) => {
                 // Only now: the code runs once per answer, a note is told once.
@@ -82,9 +90,9 @@ impl<'a> Conversation<'a> {
                     let (account, container) = (&*self.container.account, &*self.container.name);
                     self.host.warn(note, &[("account", account), ("container", container)]);
                 }
-                Ok(Exchange::Done(done))
+                Ok(Turn::Done(done))
             }
-            Err(Stop::Send(request)) => Ok(Exchange::Send(request)),
+            Err(Stop::Send(request)) => Ok(Turn::Send(request)),
             Err(Stop::Fail(e)) => Err(e),
         }
     }
@@ -121,7 +129,7 @@ impl<'a> Conversation<'a> {
         })
     }
 
-    /// A signed request to the container.
+    /// A request to the container, which the host signs with the account's key.
     fn signed(
         &mut self,
         method: &str,
@@ -129,10 +137,14 @@ impl<'a> Conversation<'a> {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<&'a Response, Stop> {
-        self.response(|talk| {
-            let query = [("restype", "container"), ("comp", comp)];
-            shared_key::request(talk.host, &talk.container, method, &query, headers, body, talk.now)
-        })
+        self.response(|talk| Ok(talk.to_sign(method, comp, headers, body)))
+    }
+
+    fn to_sign(&self, method: &str, comp: &str, headers: &[(&str, &str)], body: &[u8]) -> Request {
+        let url = self.container.url(&[("restype", "container"), ("comp", comp)]);
+        let headers = headers.iter().chain(&[("x-ms-version", VERSION)]);
+        let headers = headers.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Request { method: method.to_owned(), url, headers, body: body.to_vec() }
     }
 
     /// Changes the access list while nobody else does who keeps to the same
@@ -148,9 +160,8 @@ impl<'a> Conversation<'a> {
         };
         let changed = self.change_leased(&lease, change)?;
         let headers = [("x-ms-lease-action", "release"), ("x-ms-lease-id", lease.as_str())];
-        let query = [("restype", "container"), ("comp", "lease")];
         // It ends by itself, so its end needs no success.
-        self.ask(|talk| shared_key::request(talk.host, &talk.container, "PUT", &query, &headers, b"", talk.now))?;
+        self.ask(|talk| Ok(talk.to_sign("PUT", "lease", &headers, b"")))?;
         Ok(changed)
     }
 

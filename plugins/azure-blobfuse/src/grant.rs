@@ -1,7 +1,7 @@
-//! What `prepare` got: kept by the host and handed back to every later call.
-//! Holds no credential.
+//! What `prepare` or the last `renew` got: kept by the host and handed back to
+//! every later call. Holds no credential, so nothing of it is sealed.
 
-use sandbox_broker_sdk::mounter::MountTarget;
+use sandbox_broker_sdk::mounter::{self, MountTarget};
 use sandbox_broker_sdk::{Code, Error};
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +43,12 @@ impl Grant {
         Self { policy: Some(policy), active, ..Self::plain() }
     }
 
+    /// The same, once the service has had the time to follow its policy.
+    #[must_use]
+    pub fn followed(self) -> Self {
+        Self { active: self.policy.is_some(), ..self }
+    }
+
     /// The operator's token.
     pub fn of_token(fingerprint: u64) -> Self {
         Self { fingerprint: Some(fingerprint), ..Self::plain() }
@@ -56,6 +62,11 @@ impl Grant {
         serde_json::from_slice::<Self>(bytes).ok().filter(|grant| grant.v == LAYOUT).map(Some).ok_or_else(|| {
             Error::new(Code::FailedPrecondition, "the mount was prepared by another version of the plugin")
         })
+    }
+
+    /// For the host.
+    pub fn kept(&self) -> mounter::Grant {
+        mounter::Grant { kept: self.to_bytes(), sealed: Vec::new() }
     }
 
     /// For the host to keep.

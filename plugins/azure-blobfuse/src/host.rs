@@ -1,11 +1,11 @@
-//! What this plugin asks of the broker besides carrying its words out: a
-//! signature, a revealed secret, a line in the log. A trait, so that the rest
+//! What this plugin asks of the broker besides carrying its words out: a token
+//! for the container, a revealed secret, a line in the log. A trait, so that the rest
 //! runs without a broker.
 
-use sandbox_broker_sdk::secrets::{self, KeyForm};
+use sandbox_broker_sdk::secrets::{self, SasRequest};
 use sandbox_broker_sdk::{Error, log};
 
-/// Name of the secret with the account's key.
+/// Name of the secret with the account's key. The broker signs requests with it.
 pub const ACCOUNT_KEY: &str = "account_key";
 
 /// Name of the secret with the operator's own token.
@@ -13,8 +13,8 @@ pub const SAS: &str = "sas";
 
 /// The broker.
 pub trait Host {
-    /// HMAC-SHA-256 of `message` under the account's key.
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error>;
+    /// A token made with the account's key, as the query of a URL.
+    fn mint(&self, request: SasRequest) -> Result<String, Error>;
 
     /// The operator's own token.
     fn sas(&self) -> Result<String, Error>;
@@ -27,8 +27,8 @@ pub trait Host {
 pub struct Broker;
 
 impl Host for Broker {
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        secrets::hmac_sha256(ACCOUNT_KEY, KeyForm::Base64, message)
+    fn mint(&self, request: SasRequest) -> Result<String, Error> {
+        secrets::azure_service_sas(ACCOUNT_KEY, &request)
     }
 
     fn sas(&self) -> Result<String, Error> {

@@ -1,16 +1,17 @@
 //! The storage provider for Azure Blob Storage, mounted by blobfuse2.
 //!
-//! Owns everything that is Azure's or blobfuse2's: signatures and tokens, the
+//! Owns everything that is Azure's or blobfuse2's: what a token must allow, the
 //! access list of a container, what the service's answers mean, the program's
 //! configuration and the scripts that mount, watch and unmount. It has neither
 //! network nor processes: it words requests and plans, and the host carries
-//! them out. The account key stays with the host, which signs with it.
+//! them out. The account key stays with the host, which signs requests and makes
+//! tokens with it.
 //!
 //! | module | what |
 //! |---|---|
 //! | [`config`], [`grant`], [`host`] | what is configured, what the host keeps for us, what it does for us |
 //! | [`container`] | where the container is |
-//! | [`sas`], [`shared_key`] | the token for the sandbox, and signed requests |
+//! | [`sas`] | the token for the sandbox |
 //! | [`acl`], [`errors`] | the container's access list; answers in words |
 //! | [`conversation`], [`prepare`], [`release`] | what is asked of the service, and in which order |
 //! | [`blobfuse`], [`plan`], [`explain`] | the program's configuration, the steps in the sandbox, its failures in words |
@@ -35,7 +36,6 @@ pub mod plan;
 pub mod prepare;
 pub mod release;
 pub mod sas;
-pub mod shared_key;
 #[cfg(test)]
 mod tests;
 

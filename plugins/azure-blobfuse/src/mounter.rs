@@ -1,11 +1,13 @@
-//! The interface `mounter`: hands each call to the code that serves it.
+//! The interface `mounter`: hands each call to the code that serves it. Only
+//! `prepare` and `release` ask the service anything.
 
 use jiff::Timestamp;
-use sandbox_broker_sdk::mounter::{Answer, Exchange, Guest, MountPlan, MountTarget, Renewal};
+use sandbox_broker_sdk::mounter::{Answer, Grant, Guest, MountTarget, Planning, Preparing, Releasing, Renewing};
 use sandbox_broker_sdk::{Call, Code, Error};
 
 use crate::Plugin;
 use crate::config::Config;
+use crate::conversation::Turn;
 use crate::host::Broker;
 use crate::{plan, prepare, release};
 
@@ -16,8 +18,12 @@ impl Guest for Plugin {
         target: MountTarget,
         now_unix_ms: u64,
         answers: Vec<Answer>,
-    ) -> Result<Exchange, Error> {
-        prepare::prepare(&Broker, &Config::checked(&config)?, &target, time(now_unix_ms)?, &answers)
+    ) -> Result<Preparing, Error> {
+        let turn = prepare::prepare(&Broker, &Config::checked(&config)?, &target, time(now_unix_ms)?, &answers)?;
+        Ok(match turn {
+            Turn::Send(request) => Preparing::Send(request),
+            Turn::Done(grant) => Preparing::Done(grant.kept()),
+        })
     }
 
     async fn plan(
@@ -25,9 +31,10 @@ impl Guest for Plugin {
         config: String,
         target: MountTarget,
         now_unix_ms: u64,
-        grant: Vec<u8>,
-    ) -> Result<MountPlan, Error> {
-        plan::plan(&Broker, &Config::checked(&config)?, &target, time(now_unix_ms)?, &grant)
+        grant: Grant,
+        _answers: Vec<Answer>,
+    ) -> Result<Planning, Error> {
+        plan::plan(&Broker, &Config::checked(&config)?, &target, time(now_unix_ms)?, &grant.kept).map(Planning::Done)
     }
 
     async fn renew(
@@ -35,9 +42,10 @@ impl Guest for Plugin {
         config: String,
         target: MountTarget,
         now_unix_ms: u64,
-        grant: Vec<u8>,
-    ) -> Result<Renewal, Error> {
-        plan::renew(&Broker, &Config::checked(&config)?, &target, time(now_unix_ms)?, &grant)
+        grant: Grant,
+        _answers: Vec<Answer>,
+    ) -> Result<Renewing, Error> {
+        plan::renew(&Broker, &Config::checked(&config)?, &target, time(now_unix_ms)?, &grant.kept).map(Renewing::Done)
     }
 
     async fn release(
@@ -45,10 +53,14 @@ impl Guest for Plugin {
         config: String,
         target: MountTarget,
         now_unix_ms: u64,
-        grant: Vec<u8>,
+        grant: Grant,
         answers: Vec<Answer>,
-    ) -> Result<Exchange, Error> {
-        release::release(&Broker, &Config::checked(&config)?, &target, time(now_unix_ms)?, &grant, &answers)
+    ) -> Result<Releasing, Error> {
+        let (config, now) = (Config::checked(&config)?, time(now_unix_ms)?);
+        Ok(match release::release(&Broker, &config, &target, now, &grant.kept, &answers)? {
+            Turn::Send(request) => Releasing::Send(request),
+            Turn::Done(()) => Releasing::Done,
+        })
     }
 }
 

@@ -73,7 +73,7 @@ pub fn plan(
     // Only shown when nothing was prepared.
     let grant = Grant::parse(grant)?.unwrap_or_else(Grant::plain);
     let token = match config.credential {
-        Credential::AccountKey => mint(host, config, &container, target, now, &grant, grant.active)?,
+        Credential::AccountKey => mint(host, config, &container, target, &grant, grant.active)?,
         Credential::Sas => given(host, &container, target, now)?.1,
     };
     let explain = explain::table(config, &container);
@@ -84,7 +84,7 @@ pub fn plan(
     let mode = if target.read_only { "ro" } else { "rw" };
     // Without `allow_other` the mount is root's alone.
     let prober = user.filter(|_| config.allow_other);
-    let watch = || Step::Run(script("watch", &[path, workspace], None, WATCH_TIME));
+    let watch = || script("watch", &[path, workspace], None, WATCH_TIME);
     Ok(MountPlan {
         title: TITLE.to_owned(),
         mount: vec![
@@ -96,7 +96,7 @@ pub fn plan(
                 MOUNT_TIME,
             )),
         ],
-        verify: vec![watch(), Step::Run(script("probe", &[path, &target.id, mode], prober, PROBE_TIME))],
+        verify: vec![watch(), script("probe", &[path, &target.id, mode], prober, PROBE_TIME)],
         mount_timeout_ms: millis(MOUNT_TIME),
         watch: vec![watch()],
         unmount: vec![Step::Run(script("unmount", &[path, workspace, prober.unwrap_or_default()], None, UNMOUNT_TIME))],
@@ -117,8 +117,11 @@ pub fn renew(
     let container = Container::of(config)?;
     let grant = Grant::parse(grant)?
         .ok_or_else(|| Error::new(Code::FailedPrecondition, "a mount that was not prepared cannot be renewed"))?;
-    let token = match config.credential {
-        Credential::AccountKey => mint(host, config, &container, target, now, &grant, true)?,
+    let (token, new) = match config.credential {
+        Credential::AccountKey => {
+            let token = mint(host, config, &container, target, &grant, true)?;
+            (token, grant.followed())
+        }
         Credential::Sas => {
             let (given, token) = given(host, &container, target, now)?;
             if let Some(expires) = given.expires
@@ -130,13 +133,16 @@ pub fn renew(
                 );
             }
             if grant.fingerprint == Some(given.fingerprint()) {
-                return Ok(Renewal { steps: Vec::new(), renew_after_ms: Some(millis(token.renew_after)) });
+                let renew_after_ms = Some(millis(token.renew_after));
+                return Ok(Renewal { steps: Vec::new(), grant: grant.kept(), renew_after_ms });
             }
-            token
+            // The grant stays: whether the steps succeed is not known yet, so the token is written until the next mount.
+            (token, grant)
         }
     };
     Ok(Renewal {
         steps: vec![config_file(config, &container, target, &token.text)],
+        grant: new.kept(),
         renew_after_ms: Some(millis(token.renew_after)),
     })
 }
@@ -147,7 +153,6 @@ fn mint(
     config: &Config,
     container: &Container,
     target: &MountTarget,
-    now: Timestamp,
     grant: &Grant,
     active: bool,
 ) -> Result<Token, Error> {
@@ -157,7 +162,7 @@ fn mint(
         _ => (full, full / 2),
     };
     let policy = grant.policy.as_deref().filter(|_| active);
-    let text = sas::mint(host, container, sas::permissions(target.read_only), now + life, policy)?;
+    let text = sas::mint(host, container, sas::permissions(target.read_only), life, policy)?;
     Ok(Token { text, renew_after })
 }
 

@@ -3,12 +3,12 @@
 //! can be revoked.
 
 use jiff::Timestamp;
-use sandbox_broker_sdk::mounter::{Answer, Exchange, MountTarget};
+use sandbox_broker_sdk::mounter::{Answer, MountTarget};
 use sandbox_broker_sdk::{Error, quote};
 
 use crate::acl::{MAX_POLICIES, Policy};
 use crate::config::{Config, Credential, Revoke};
-use crate::conversation::{Change, Conversation, Stop};
+use crate::conversation::{Change, Conversation, Stop, Turn};
 use crate::errors;
 use crate::grant::{Grant, Owner};
 use crate::host::Host;
@@ -28,13 +28,10 @@ pub fn prepare(
     target: &MountTarget,
     now: Timestamp,
     answers: &[Answer],
-) -> Result<Exchange, Error> {
-    Conversation::new(host, config, now, answers)?.run(|talk| {
-        let grant = match config.credential {
-            Credential::AccountKey => by_key(talk, target)?,
-            Credential::Sas => by_sas(talk, target)?,
-        };
-        Ok(grant.to_bytes())
+) -> Result<Turn<Grant>, Error> {
+    Conversation::new(host, config, now, answers)?.run(|talk| match config.credential {
+        Credential::AccountKey => by_key(talk, target),
+        Credential::Sas => by_sas(talk, target),
     })
 }
 
@@ -42,7 +39,7 @@ fn by_key(talk: &mut Conversation<'_>, target: &MountTarget) -> Result<Grant, St
     let config = talk.config;
     let permissions = sas::permissions(target.read_only);
     let token = |talk: &Conversation<'_>, policy: Option<&str>| {
-        sas::mint(talk.host, &talk.container, permissions, talk.now + config.token_life(), policy)
+        sas::mint(talk.host, &talk.container, permissions, config.token_life(), policy)
     };
     prove(talk, |talk| token(talk, None))?;
     if config.revoke == Revoke::Expiry {

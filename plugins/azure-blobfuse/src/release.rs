@@ -2,11 +2,11 @@
 //! and with it whatever its token could do.
 
 use jiff::Timestamp;
-use sandbox_broker_sdk::mounter::{Answer, Exchange, MountTarget};
+use sandbox_broker_sdk::mounter::{Answer, MountTarget};
 use sandbox_broker_sdk::{Code, Error, quote};
 
 use crate::config::{Config, Credential, Revoke};
-use crate::conversation::{Change, Conversation, Stop};
+use crate::conversation::{Change, Conversation, Stop, Turn};
 use crate::grant::{Grant, Owner};
 use crate::host::Host;
 
@@ -18,7 +18,7 @@ pub fn release(
     now: Timestamp,
     grant: &[u8],
     answers: &[Answer],
-) -> Result<Exchange, Error> {
+) -> Result<Turn<()>, Error> {
     let policy = match Grant::parse(grant)? {
         Some(grant) => grant.policy,
         // Cut off in the middle: it may have got that far.
@@ -26,7 +26,7 @@ pub fn release(
     };
     let ours = config.credential == Credential::AccountKey && config.revoke == Revoke::AccessPolicy;
     let Some(policy) = policy.filter(|_| ours || !grant.is_empty()) else {
-        return Ok(Exchange::Done(Vec::new()));
+        return Ok(Turn::Done(()));
     };
     Conversation::new(host, config, now, answers)?.run(|talk| {
         let changed = talk.change_acl(|mut policies| {
@@ -35,11 +35,11 @@ pub fn release(
             Ok((policies.len() < before).then_some(policies))
         })?;
         match changed {
-            Change::Made | Change::Needless => Ok(Vec::new()),
+            Change::Made | Change::Needless => Ok(()),
             // Nothing was prepared, as it was told already.
-            Change::Not(_) if grant.is_empty() => Ok(Vec::new()),
+            Change::Not(_) if grant.is_empty() => Ok(()),
             // With the container its policies are gone.
-            Change::Not(why) if why.contains("ContainerNotFound") => Ok(Vec::new()),
+            Change::Not(why) if why.contains("ContainerNotFound") => Ok(()),
             Change::Not(why) => Err(Stop::Fail(Error::new(
                 Code::Aborted,
                 format!(

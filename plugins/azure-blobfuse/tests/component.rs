@@ -18,7 +18,7 @@ fn it_imports_secrets_and_the_log_and_nothing_else() {
     let world = &resolve.worlds[world];
     let mut imports: Vec<String> = world.imports.keys().map(|key| resolve.name_world_key(key)).collect();
     imports.sort();
-    let ours = |name: &str| format!("sandbox-broker:plugin/{name}@0.1.0");
+    let ours = |name: &str| format!("sandbox-broker:plugin/{name}@0.2.0");
     assert_eq!(imports, [ours("log"), ours("secrets"), ours("types")]);
     let mut exports: Vec<String> = world.exports.keys().map(|key| resolve.name_world_key(key)).collect();
     exports.sort();

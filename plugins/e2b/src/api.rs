@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sandbox_broker_sdk::http::{Method, Request};
-use sandbox_broker_sdk::sandbox::{Listed, Page, Spec};
+use sandbox_broker_sdk::sandbox::{Choices, Listed, Page, Spec};
 use sandbox_broker_sdk::time::{self, Instant};
-use sandbox_broker_sdk::{Code, Error, SandboxRef, log, secrets};
+use sandbox_broker_sdk::{Code, Error, SandboxRef, log};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Network};
@@ -18,7 +18,8 @@ use crate::retry::{self, Effect, Outcome};
 use crate::state::{Sandbox, Version};
 use crate::urls;
 
-/// Name of the secret that is the API key.
+/// Name of the secret that is the API key. The broker adds it to requests, in the
+/// header `x-api-key`.
 pub const API_KEY: &str = "api_key";
 
 /// How this client calls itself.
@@ -77,7 +78,6 @@ impl<'a> Api<'a> {
 
     fn request(&self, method: Method, path: &str) -> Request {
         Request::new(method, format!("{}{path}", self.base))
-            .header("x-api-key", secrets::placeholder(API_KEY))
             .header("user-agent", USER_AGENT)
             .header("accept", "application/json")
             .timeout(self.config.timeout())
@@ -134,6 +134,7 @@ impl<'a> Api<'a> {
 
     /// Makes a sandbox.
     pub async fn create(&self, spec: &Spec) -> Result<SandboxRef, Error> {
+        refuse_choices(&spec.choices)?;
         let body = Create::new(self.config, spec);
         let before = Create { secure: Some(true), ..Create::new(self.config, spec) };
         let requests = [self.post("/v2/sandboxes", &body), self.post("/sandboxes", &before)];
@@ -148,7 +149,7 @@ impl<'a> Api<'a> {
             self.kill(&sandbox.id).await?;
             return Err(Error::new(
                 Code::FailedPrecondition,
-                format!("template {} is too old (its agent is {envd}): build it again", self.config.template),
+                format!("template {} is too old (its agent is {envd}): build it again", body.template),
             ));
         }
         Ok(sandbox)
@@ -177,6 +178,19 @@ impl<'a> Api<'a> {
         let answer = self.send(self.post(&path, &body), Effect::Same).await?;
         match answer.status {
             200..300 => Ok(()),
+            _ => Err(answer.error()),
+        }
+    }
+
+    /// Puts a sandbox to sleep; one that sleeps already is a success.
+    pub async fn pause(&self, id: &str) -> Result<(), Error> {
+        let path = format!("/sandboxes/{}/pause", path_id(id)?);
+        let answer = self.send(self.request(Method::Post, &path), Effect::Same).await?;
+        match answer.status {
+            200..300 | 409 => Ok(()),
+            404 | 405 if errors::route_is_missing(answer.status, &answer.body) => {
+                Err(Error::new(Code::Unimplemented, format!("the server {} does not pause sandboxes", answer.host)))
+            }
             _ => Err(answer.error()),
         }
     }
@@ -246,6 +260,25 @@ fn whole_seconds(ms: u64) -> u64 {
     ms.div_ceil(1000).max(1)
 }
 
+/// Refuses what the template decides, or what there is not.
+fn refuse_choices(choices: &Choices) -> Result<(), Error> {
+    let Choices { image: _, cpu_millis, memory_mib, disk_mib, region, volumes } = choices;
+    let chosen = [
+        ("cpu-millis", cpu_millis.is_some()),
+        ("memory-mib", memory_mib.is_some()),
+        ("disk-mib", disk_mib.is_some()),
+        ("region", region.is_some()),
+        ("volumes", !volumes.is_empty()),
+    ];
+    match chosen.iter().find(|(_, chosen)| *chosen) {
+        Some((name, _)) => Err(Error::new(
+            Code::InvalidArgument,
+            format!("E2B cannot give a sandbox its own `{name}`: choose a template that has it"),
+        )),
+        None => Ok(()),
+    }
+}
+
 #[derive(Serialize)]
 struct Timeout {
     timeout: u64,
@@ -276,7 +309,7 @@ impl<'a> Create<'a> {
         let mut metadata: BTreeMap<_, _> = config.metadata.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         metadata.extend(pairs(&spec.labels));
         Self {
-            template: &config.template,
+            template: spec.choices.image.as_deref().unwrap_or(&config.template),
             timeout: whole_seconds(spec.ttl_ms),
             metadata,
             env: pairs(&spec.env).collect(),
@@ -330,12 +363,27 @@ mod tests {
         pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()
     }
 
+    fn nothing_chosen() -> Choices {
+        Choices { image: None, cpu_millis: None, memory_mib: None, disk_mib: None, region: None, volumes: vec![] }
+    }
+
     #[test]
-    fn the_key_is_named_never_held() {
+    fn an_image_is_a_template_and_what_a_template_decides_is_refused_by_name() {
+        let image = Choices { image: Some("mine".into()), ..nothing_chosen() };
+        refuse_choices(&image).expect("templates are E2B's images");
+        let spec = Spec { labels: vec![], env: vec![], ttl_ms: 0, choices: image, attrs: vec![] };
+        assert_eq!(Create::new(&Config::default(), &spec).template, "mine");
+        let e = refuse_choices(&Choices { memory_mib: Some(512), ..nothing_chosen() }).expect_err("its own memory");
+        assert_eq!(e.code, Code::InvalidArgument);
+        assert!(e.message.contains("memory-mib"), "{}", e.message);
+    }
+
+    #[test]
+    fn the_key_is_the_brokers_to_add() {
         let config = Config::default();
         let request = Api::new(&config).request(Method::Get, "/x");
         assert_eq!(request.url, "https://api.e2b.app/x");
-        assert_eq!(request.header_value("x-api-key"), Some("{{secret:api_key}}"));
+        assert_eq!(request.header_value("x-api-key"), None);
     }
 
     #[test]
@@ -344,6 +392,7 @@ mod tests {
             labels: text(&[("broker", "b1"), ("a", "label")]),
             env: text(&[("X", "y")]),
             ttl_ms: 60_001,
+            choices: nothing_chosen(),
             attrs: vec![],
         };
         let config = Config::parse(
@@ -354,7 +403,7 @@ mod tests {
             serde_json::to_string(&Create::new(&config, &spec)).expect("json"),
             r#"{"templateID":"tpl","timeout":61,"metadata":{"a":"label","broker":"b1","c":"d"},"envVars":{"X":"y"},"allow_internet_access":false,"network":{"allowOut":["1.1.1.1"]}}"#
         );
-        let bare = Spec { labels: vec![], env: vec![], ttl_ms: 0, attrs: vec![] };
+        let bare = Spec { labels: vec![], env: vec![], ttl_ms: 0, choices: nothing_chosen(), attrs: vec![] };
         assert_eq!(
             serde_json::to_string(&Create::new(&Config::default(), &bare)).expect("json"),
             r#"{"templateID":"base","timeout":1}"#

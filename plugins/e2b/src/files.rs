@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use sandbox_broker_sdk::files::{Entry, Guest, Kind, Location};
+use sandbox_broker_sdk::files::{Entries, Entry, Guest, Kind, Location};
 use sandbox_broker_sdk::http::{Body, Closed, Method, Request, Response};
 use sandbox_broker_sdk::stream::{self, Chunks, FutureReader, StreamReader, StreamWriter};
 use sandbox_broker_sdk::{Call, Code, Error, SandboxRef, quote, spawn, time};
@@ -23,6 +23,9 @@ use crate::urls;
 
 /// Most bytes of a file per write: hosts take about this much at once.
 const CHUNK: usize = 64 << 10;
+
+/// Entries in a page of a directory. The contract's rule.
+const PAGE: usize = 1000;
 
 /// Longest answer to an upload, in bytes.
 const MAX_ANSWER: usize = 64 << 10;
@@ -106,16 +109,22 @@ impl Guest for Plugin {
         moved
     }
 
-    async fn list(_call: Call, config: String, sandbox: SandboxRef, at: Location) -> Result<Vec<Entry>, Error> {
+    async fn list(
+        _call: Call,
+        config: String,
+        sandbox: SandboxRef,
+        at: Location,
+        cursor: Option<String>,
+    ) -> Result<Entries, Error> {
         let envd = open(&config, &sandbox, &[&at.path])?;
-        if envd.oversteps(at.user.as_deref()) {
-            return rights::list(&envd, &at).await;
-        }
-        let ask = Path { path: &at.path, depth: Some(1) };
-        let listing: Listing = call(&envd, "ListDir", &at.user, &ask).await?;
-        let mut entries: Vec<Entry> = listing.entries.into_iter().map(Entry::from).collect();
-        entries.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(entries)
+        let entries = if envd.oversteps(at.user.as_deref()) {
+            rights::list(&envd, &at).await?
+        } else {
+            let ask = Path { path: &at.path, depth: Some(1) };
+            let listing: Listing = call(&envd, "ListDir", &at.user, &ask).await?;
+            listing.entries.into_iter().map(Entry::from).collect()
+        };
+        Ok(page(entries, cursor.as_deref(), PAGE))
     }
 
     async fn stat(_call: Call, config: String, sandbox: SandboxRef, at: Location) -> Result<Entry, Error> {
@@ -157,6 +166,17 @@ impl Guest for Plugin {
         }
         rename(&envd, &source.user, &source.path, &destination).await
     }
+}
+
+/// The page that follows the entry of the name `after`. The agent lists the whole directory each time, so a page is right
+/// also when entries come and go between two.
+fn page(mut entries: Vec<Entry>, after: Option<&str>, most: usize) -> Entries {
+    entries.retain(|entry| after.is_none_or(|after| entry.name.as_str() > after));
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    let more = entries.len() > most;
+    entries.truncate(most);
+    let next = entries.last().filter(|_| more).map(|last| last.name.clone());
+    Entries { entries, next }
 }
 
 fn open(config: &str, sandbox: &SandboxRef, paths: &[&str]) -> Result<Envd, Error> {
@@ -417,6 +437,30 @@ mod tests {
         assert_eq!((entries[1].kind, entries[1].size), (Kind::Directory, 0));
         assert_eq!((entries[2].size, entries[2].modified_unix_ms), (0, None));
         assert!(serde_json::from_str::<Listing>("{}").expect("empty").entries.is_empty());
+    }
+
+    #[test]
+    fn a_directory_is_listed_in_pages_that_follow_each_other() {
+        let named = |name: &str| Entry {
+            name: name.into(),
+            path: format!("/{name}"),
+            kind: Kind::File,
+            size: 0,
+            mode: 0o644,
+            modified_unix_ms: None,
+        };
+        let all = || ["c", "a", "e", "b", "d"].map(named).to_vec();
+        let (mut seen, mut after) = (Vec::new(), None);
+        loop {
+            let page = page(all(), after.as_deref(), 2);
+            seen.extend(page.entries.into_iter().map(|entry| entry.name));
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        assert_eq!(seen, ["a", "b", "c", "d", "e"]);
+        assert_eq!(page(all(), Some("c"), 2).next, None, "the last page is full and names no other");
     }
 
     #[test]

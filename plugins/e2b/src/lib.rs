@@ -11,7 +11,7 @@
 //! | [`envd`], [`envelope`], [`process`] | the agent: calls, frames, messages |
 //! | [`session`], [`input`] | a live process: output, end, input |
 //! | `script`, `rights` | files by short processes of the acting user |
-//! | `manifest`, `sandbox`, `pty`, `exec`, `files` | the exported interfaces |
+//! | `manifest`, `sandbox`, `lease`, `pty`, `exec`, `files`, `pause`, `ports` | the exported interfaces |
 
 #![allow(unreachable_pub, reason = "a plugin's crate has no users but its exports")]
 #![allow(missing_docs, reason = "members that mirror the protocol are named as it names them")]
@@ -24,8 +24,11 @@ pub mod errors;
 mod exec;
 mod files;
 pub mod input;
+mod lease;
 mod manifest;
 mod part;
+mod pause;
+mod ports;
 pub mod process;
 mod pty;
 pub mod retry;
@@ -41,4 +44,4 @@ pub mod urls;
 pub struct Plugin;
 
 #[cfg(target_family = "wasm")]
-sandbox_broker_sdk::export_sandbox_provider!(Plugin);
+sandbox_broker_sdk::export_sandbox_provider!(Plugin: lease, terminal, files, pause, ports);

@@ -270,13 +270,16 @@ impl From<Ended> for Exit {
         let status = end.status.unwrap_or_default();
         // The host knows what the words of Go's runtime mean.
         if let Some(words) = status.strip_prefix("signal: ") {
-            return Self { code: None, signal: Some(sandbox_broker_sdk::quote(words)) };
+            return Self::Signal(sandbox_broker_sdk::quote(words));
         }
         let code = end.exit_code.unwrap_or(0);
         // Zeros are left out: `exited` false and code 0 say nothing at all
         // unless the status does.
         let known = end.exited == Some(true) || code > 0 || status.starts_with("exit status");
-        Self { code: known.then_some(code).filter(|code| (0..=255).contains(code)), signal: None }
+        match u8::try_from(code) {
+            Ok(code) if known => Self::Code(code),
+            _ => Self::Unknown,
+        }
     }
 }
 
@@ -294,9 +297,17 @@ mod tests {
         batch
     }
 
-    fn exit(end: &str) -> (Option<i32>, Option<String>) {
-        let exit = batch(&[&format!(r#"{{"event":{{"end":{end}}}}}"#)]).exit.expect("an end");
-        (exit.code, exit.signal)
+    /// An exit's code and signal.
+    fn parts(exit: Exit) -> (Option<u8>, Option<String>) {
+        match exit {
+            Exit::Code(code) => (Some(code), None),
+            Exit::Signal(words) => (None, Some(words)),
+            Exit::Unknown => (None, None),
+        }
+    }
+
+    fn exit(end: &str) -> (Option<u8>, Option<String>) {
+        parts(batch(&[&format!(r#"{{"event":{{"end":{end}}}}}"#)]).exit.expect("an end"))
     }
 
     #[test]
@@ -335,7 +346,7 @@ mod tests {
         ]);
         assert_eq!((b.started, b.stdout.as_slice()), (Some(42), &b"hi\n"[..]));
         let exit = b.exit.expect("an end");
-        assert_eq!((exit.code, exit.signal), (Some(0), None));
+        assert_eq!(parts(exit), (Some(0), None));
     }
 
     #[test]

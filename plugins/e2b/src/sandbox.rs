@@ -16,10 +16,6 @@ impl Guest for Plugin {
         Api::new(&Config::parse(&config)?).connect(&sandbox.id, ttl_ms).await
     }
 
-    async fn extend(_call: Call, config: String, sandbox: SandboxRef, ttl_ms: u64) -> Result<(), Error> {
-        Api::new(&Config::parse(&config)?).extend(&sandbox.id, ttl_ms).await
-    }
-
     async fn kill(_call: Call, config: String, sandbox: SandboxRef) -> Result<(), Error> {
         Api::new(&Config::parse(&config)?).kill(&sandbox.id).await
     }

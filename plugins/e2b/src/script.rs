@@ -61,7 +61,7 @@ impl Script {
                 if let Some(events) = self.events.take() {
                     events.drain().await;
                 }
-                return if exit.code == Some(0) { Ok(false) } else { Err(failure(&exit, &self.words)) };
+                return if matches!(exit, Exit::Code(0)) { Ok(false) } else { Err(failure(&exit, &self.words)) };
             }
             if let Some(end) = self.batch.end.take() {
                 return Err(end.unwrap_or_else(|| broke("the stream of a process ended before it did")));
@@ -136,18 +136,20 @@ fn failure(exit: &Exit, words: &[u8]) -> Error {
         MEANINGS.iter().find(|(ending, _)| end == *ending).map(|(_, code)| *code)
     };
     let meant = words.lines().find_map(meaning);
-    match (exit.code, &exit.signal, meant) {
-        (_, None, Some(Code::ResourceExhausted)) => {
+    match (exit, meant) {
+        (Exit::Signal(signal), _) => {
+            Error::new(Code::Internal, format!("a process in the sandbox was ended ({signal})"))
+        }
+        (_, Some(Code::ResourceExhausted)) => {
             Error::new(Code::ResourceExhausted, "the disk of the sandbox is full: remove files")
         }
-        (_, None, Some(code)) => Error::new(code, quote(words)),
-        (Some(126 | 127), None, None) => Error::new(
+        (_, Some(code)) => Error::new(code, quote(words)),
+        (Exit::Code(126 | 127), None) => Error::new(
             Code::Unimplemented,
             format!("the sandbox's image lacks a program of coreutils or findutils: {}", quote(words)),
         ),
-        (_, Some(signal), _) => Error::new(Code::Internal, format!("a process in the sandbox was ended ({signal})")),
-        (_, None, None) if words.is_empty() => Error::new(Code::Internal, "a process in the sandbox failed"),
-        (_, None, None) => Error::new(Code::Internal, quote(words)),
+        (_, None) if words.is_empty() => Error::new(Code::Internal, "a process in the sandbox failed"),
+        (_, None) => Error::new(Code::Internal, quote(words)),
     }
 }
 
@@ -172,12 +174,12 @@ mod tests {
             // A name is no message.
             ("rm: cannot remove 'x: Permission denied': Device or resource busy", Code::Internal),
         ] {
-            let e = failure(&Exit { code: Some(1), signal: None }, words.as_bytes());
+            let e = failure(&Exit::Code(1), words.as_bytes());
             assert_eq!(e.code, code, "{words}");
         }
-        let lacking = failure(&Exit { code: Some(127), signal: None }, b"sh: 1: find: not found");
+        let lacking = failure(&Exit::Code(127), b"sh: 1: find: not found");
         assert_eq!(lacking.code, Code::Unimplemented);
-        let killed = failure(&Exit { code: None, signal: Some("killed".into()) }, b"");
+        let killed = failure(&Exit::Signal("killed".into()), b"");
         assert!(killed.message.contains("killed"), "{}", killed.message);
     }
 }

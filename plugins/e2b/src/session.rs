@@ -128,7 +128,7 @@ async fn after_break(envd: &Envd, pid: u32, cause: &Error) -> Result<Exit, Error
         match error.code {
             // It ended, too long ago for the agent to remember how.
             Code::NotFound if errors::is_of_agent(&error) => {
-                return Ok(Exit { code: None, signal: None });
+                return Ok(Exit::Unknown);
             }
             Code::Unavailable | Code::DeadlineExceeded => {
                 if begun.elapsed() + pause >= REMEMBERED {

@@ -35,11 +35,16 @@ pub fn sandbox(config: &Config, domain: Option<&str>, id: &str) -> String {
         return url.clone();
     }
     let domain = domain.unwrap_or(&config.domain);
-    if HOSTED.contains(&domain) {
-        format!("https://sandbox.{domain}")
-    } else {
-        format!("https://{ENVD_PORT}-{id}.{domain}")
-    }
+    if HOSTED.contains(&domain) { format!("https://sandbox.{domain}") } else { port_of(domain, id, ENVD_PORT) }
+}
+
+/// URL of a port of a sandbox, by a host name of its own.
+pub fn port(config: &Config, domain: Option<&str>, id: &str, port: u16) -> String {
+    port_of(domain.unwrap_or(&config.domain), id, port)
+}
+
+fn port_of(domain: &str, id: &str, port: u16) -> String {
+    format!("https://{port}-{id}.{domain}")
 }
 
 /// A query from pairs, with its question mark; empty without pairs.

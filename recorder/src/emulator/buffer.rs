@@ -1,30 +1,28 @@
-//! One of the two screens of a terminal: its lines, those that scrolled out of it, its
-//! cursor and margins.
+//! One of the two buffers of a terminal: the lines on the screen, the scrollback above them, the cursor and the margins.
 //!
-//! Owns what moves lines. Knows no sequences, and of text only where a line ends. A new
-//! width lays long lines out anew; see [`super::reflow`].
+//! Owns what moves lines. Does not know sequences. [`super::reflow`] breaks long lines at a new width.
 
 use std::collections::VecDeque;
 
 use super::cells::{Cell, Line};
 
-/// Lines that scrolled out and are kept, for the scrollback of whoever comes late.
-pub(crate) const HISTORY: usize = 2000;
+/// The most lines of scrollback that a client who comes late can get.
+pub(crate) const SCROLLBACK: usize = 2000;
 
-/// Cells of them that are kept: 8 MiB.
-const HISTORY_CELLS: usize = 512 * 1024;
+/// The most cells of them: 8 MiB.
+const SCROLLBACK_CELLS: usize = 512 * 1024;
 
-/// Lines that the page keeps. A saved cursor moves with the lines only until then.
-const PAGE_HISTORY: usize = 10_000;
+/// The lines of scrollback that the page keeps. A saved cursor moves with the lines only until that is full.
+const PAGE_SCROLLBACK: usize = 10_000;
 
 /// Columns between tab stops.
 const TAB: usize = 8;
 
-/// A cursor that was put aside.
+/// A saved cursor.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Saved {
     pub(super) x: usize,
-    /// From the first line of the screen; less than 0 once that line scrolled out.
+    /// Counted from the first line of the screen. Negative if its line scrolled out.
     pub(super) y: isize,
     pub(super) fg: u32,
     pub(super) bg: u32,
@@ -34,16 +32,16 @@ pub(super) struct Saved {
 #[derive(Debug)]
 pub(super) struct Buffer {
     pub(super) lines: VecDeque<Line>,
-    /// Lines above the screen.
+    /// The number of lines above the screen.
     pub(super) base: usize,
-    /// Lines above it, had none been dropped.
+    /// The number of lines above the screen if the page's bound were the only one.
     scrolled: usize,
-    /// Cells of the lines above the screen.
-    history_cells: usize,
-    pub(super) keeps_history: bool,
+    /// The number of cells of the lines above the screen.
+    scrollback_cells: usize,
+    pub(super) has_scrollback: bool,
     pub(super) cols: usize,
     pub(super) rows: usize,
-    /// As large as `cols` where the next character wraps.
+    /// Equals `cols` if the next character wraps.
     pub(super) x: usize,
     pub(super) y: usize,
     pub(super) top: usize,
@@ -53,13 +51,13 @@ pub(super) struct Buffer {
 }
 
 impl Buffer {
-    pub(super) fn new(cols: usize, rows: usize, keeps_history: bool) -> Self {
+    pub(super) fn new(cols: usize, rows: usize, has_scrollback: bool) -> Self {
         let mut buffer = Self {
             lines: VecDeque::new(),
             base: 0,
             scrolled: 0,
-            history_cells: 0,
-            keeps_history,
+            scrollback_cells: 0,
+            has_scrollback,
             cols,
             rows,
             x: 0,
@@ -70,23 +68,23 @@ impl Buffer {
             saved: Saved::default(),
         };
         buffer.default_tabs();
-        if keeps_history {
+        if has_scrollback {
             buffer.fill(0);
         }
         buffer
     }
 
-    /// The alternate screen has no lines while it is not shown.
+    /// Adds the lines, if there are none. The alternate buffer has no lines while it is not shown.
     pub(super) fn fill(&mut self, bg: u32) {
         if self.lines.is_empty() {
             self.lines.extend((0..self.rows).map(|_| Line::new(self.cols, bg, false)));
         }
     }
 
-    /// As new, but for the saved cursor.
+    /// Clears everything but the saved cursor.
     pub(super) fn clear(&mut self) {
         *self =
-            Self { lines: VecDeque::new(), saved: self.saved, ..Self::new(self.cols, self.rows, self.keeps_history) };
+            Self { lines: VecDeque::new(), saved: self.saved, ..Self::new(self.cols, self.rows, self.has_scrollback) };
     }
 
     fn default_tabs(&mut self) {
@@ -127,14 +125,14 @@ impl Buffer {
         self.line(self.y)
     }
 
-    /// Everything between the margins moves up by one line, and out of the screen where
-    /// that begins at its top.
+    /// Moves everything between the margins up by one line. If the top margin is the top of the screen, the first line goes
+    /// into the scrollback.
     pub(super) fn scroll(&mut self, bg: u32, wrapped: bool) {
         let (top, bottom) = (self.base + self.top, self.base + self.bottom);
         if self.top > 0 {
             self.lines.remove(top);
             self.lines.insert(bottom, Line::new(self.cols, bg, wrapped));
-        } else if self.keeps_history {
+        } else if self.has_scrollback {
             let new = Line::new(self.cols, bg, wrapped);
             if bottom + 1 == self.lines.len() {
                 self.lines.push_back(new);
@@ -151,50 +149,50 @@ impl Buffer {
         }
     }
 
-    /// The first line of the screen is one of the history.
+    /// Makes the first line of the screen a line of the scrollback.
     fn line_left(&mut self) {
         let line = &mut self.lines[self.base];
         line.trim();
-        self.history_cells += line.cells.len();
+        self.scrollback_cells += line.cells.len();
         self.base += 1;
-        if self.scrolled < PAGE_HISTORY {
+        if self.scrolled < PAGE_SCROLLBACK {
             self.scrolled += 1;
             self.saved.y -= 1;
         }
-        self.bound_history();
+        self.bound_scrollback();
     }
 
-    fn bound_history(&mut self) {
-        while self.base > HISTORY || (self.base > 0 && self.history_cells > HISTORY_CELLS) {
+    fn bound_scrollback(&mut self) {
+        while self.base > SCROLLBACK || (self.base > 0 && self.scrollback_cells > SCROLLBACK_CELLS) {
             if let Some(line) = self.lines.pop_front() {
-                self.history_cells -= line.cells.len().min(self.history_cells);
+                self.scrollback_cells -= line.cells.len().min(self.scrollback_cells);
             }
             self.base -= 1;
         }
     }
 
-    pub(super) fn clear_history(&mut self) {
+    pub(super) fn clear_scrollback(&mut self) {
         self.lines.drain(..self.base);
         (self.saved.y, self.base) = (self.saved.y + self.base as isize, 0);
-        (self.scrolled, self.history_cells) = (0, 0);
+        (self.scrolled, self.scrollback_cells) = (0, 0);
     }
 
-    /// Lines between two of the screen move down: `from` is empty, `to` is lost.
+    /// Moves the lines from `from` to `to` down by one. Then `from` is empty, and the old line `to` is lost.
     pub(super) fn move_down(&mut self, from: usize, to: usize, bg: u32) {
         self.line(to);
         self.lines.remove(self.base + to);
         self.lines.insert(self.base + from, Line::new(self.cols, bg, false));
     }
 
-    /// Lines between two of the screen move up: `to` is empty, `from` is lost.
+    /// Moves the lines from `from` to `to` up by one. Then `to` is empty, and the old line `from` is lost.
     pub(super) fn move_up(&mut self, from: usize, to: usize, bg: u32) {
         self.line(to);
         self.lines.remove(self.base + from);
         self.lines.insert(self.base + to, Line::new(self.cols, bg, false));
     }
 
-    /// Takes a new size, as the page's emulator does: lines below the cursor give way
-    /// first, then those above go into the history, from where they come back.
+    /// Takes a new size, as the page's emulator does. With fewer rows, lines below the cursor are dropped first, then the
+    /// top lines go into the scrollback. With more rows, they come back.
     pub(super) fn resize(&mut self, cols: usize, rows: usize) {
         if !self.lines.is_empty() {
             if self.cols < cols {
@@ -224,7 +222,7 @@ impl Buffer {
             self.x = self.x.min(cols - 1);
             self.y = self.y.min(rows - 1) + down;
             self.saved.x = self.saved.x.min(cols - 1);
-            if !self.keeps_history {
+            if !self.has_scrollback {
                 while self.lines.len() > rows {
                     self.lines.pop_front();
                     self.base = self.base.saturating_sub(1);
@@ -235,7 +233,7 @@ impl Buffer {
             self.top = 0;
         }
         self.bottom = rows - 1;
-        if self.keeps_history && self.cols != cols {
+        if self.has_scrollback && self.cols != cols {
             self.reflow(cols, rows);
         }
         self.cols = cols;
@@ -243,15 +241,15 @@ impl Buffer {
         self.y = self.y.min(rows - 1);
         self.lines.iter_mut().for_each(|line| line.resize(cols));
         self.more_tabs();
-        self.history_cells = 0;
+        self.scrollback_cells = 0;
         for line in self.lines.iter_mut().take(self.base) {
             line.trim();
-            self.history_cells += line.cells.len();
+            self.scrollback_cells += line.cells.len();
         }
-        self.bound_history();
+        self.bound_scrollback();
     }
 
-    /// Tab stops go on from the last one.
+    /// Adds tab stops after the last one, up to the new width.
     fn more_tabs(&mut self) {
         let (cols, has) = (self.cols, |tabs: &[bool], at: usize| tabs.get(at).is_some_and(|set| *set));
         let mut at = cols;

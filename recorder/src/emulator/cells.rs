@@ -1,22 +1,25 @@
-//! Cells, lines, and how text looks: what a screen is made of.
+//! Cells and lines, which a buffer is made of.
 //!
-//! Owns the layout of a cell and the operations within one line. What a cell cannot hold
-//! itself (clusters of code points, underlines, links) is in tables beside.
+//! Owns the layout of a cell and the operations within one line. What does not fit into a cell (clusters of code points,
+//! underlines, links) is in tables. Knows neither the cursor nor the size of the screen.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// Of `content`: the code point, or the number of a cluster.
+/// The bits of `content`: the code point, or the number of a cluster.
 const CODE: u32 = 0x1f_ffff;
 const CLUSTER: u32 = 0x20_0000;
 const WIDTH_SHIFT: u32 = 22;
 
-/// Of `fg` and `bg`: a colour is its kind and its number, and flags are above.
+/// The bits of `fg` and `bg`: a colour has a kind and a number. The bits above are flags.
 pub(super) const COLOR: u32 = 0x03ff_ffff;
 pub(super) const KIND: u32 = 0x0300_0000;
 pub(super) const INDEXED_16: u32 = 0x0100_0000;
 pub(super) const INDEXED_256: u32 = 0x0200_0000;
 pub(super) const RGB: u32 = 0x0300_0000;
+
+/// The value that stands for "no underline colour". xterm.js uses the same one.
+pub(super) const NO_UNDERLINE_COLOR: u32 = COLOR;
 
 pub(super) const INVERSE: u32 = 0x0400_0000;
 pub(super) const BOLD: u32 = 0x0800_0000;
@@ -27,22 +30,22 @@ pub(super) const STRIKETHROUGH: u32 = 0x8000_0000;
 
 pub(super) const ITALIC: u32 = 0x0400_0000;
 pub(super) const DIM: u32 = 0x0800_0000;
-/// Underline and link of [`Extra`] count.
+/// The underline or the link of [`Extra`] is set.
 pub(super) const EXTENDED: u32 = 0x1000_0000;
 pub(super) const PROTECTED: u32 = 0x2000_0000;
 pub(super) const OVERLINE: u32 = 0x4000_0000;
 
-/// One column of a line. The second column of a wide character has no width.
+/// One column of a line. The second column of a wide character has width 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cell {
     content: u32,
     pub(super) fg: u32,
     pub(super) bg: u32,
-    /// Number of its [`Extra`].
+    /// The number of its [`Extra`].
     pub(super) extra: u32,
 }
 
-/// Nothing was written there.
+/// A cell where nothing was written.
 pub(super) const EMPTY: Cell = Cell { content: 1 << WIDTH_SHIFT, fg: 0, bg: 0, extra: 0 };
 
 impl Cell {
@@ -50,7 +53,7 @@ impl Cell {
         Self { content: code & CODE | u32::from(width) << WIDTH_SHIFT, fg: look.fg, bg: look.bg, extra: look.extra }
     }
 
-    /// Without text, as erasing leaves it.
+    /// A cell without text, as erasing leaves it.
     pub(super) fn erased(bg: u32) -> Self {
         Self { bg, ..EMPTY }
     }
@@ -63,12 +66,12 @@ impl Cell {
         self.content & (CODE | CLUSTER) != 0
     }
 
-    /// Its code point, unless it has a cluster.
+    /// The code point. `None` if it has a cluster.
     pub(super) fn code(self) -> Option<u32> {
         (self.content & CLUSTER == 0).then_some(self.content & CODE)
     }
 
-    /// The number of its cluster, if it has one.
+    /// The number of the cluster, if it has one.
     pub(super) fn cluster(self) -> Option<u32> {
         (self.content & CLUSTER != 0).then_some(self.content & CODE)
     }
@@ -82,7 +85,7 @@ impl Cell {
     }
 }
 
-/// How the next text looks, for a cell.
+/// How a cell looks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Look {
     pub(super) fg: u32,
@@ -91,19 +94,19 @@ pub(super) struct Look {
 }
 
 impl Look {
-    /// What erasing leaves: the colour alone.
+    /// What erasing leaves: only the background colour.
     pub(super) fn erasing(self) -> u32 {
         self.bg & COLOR
     }
 }
 
-/// What few cells have.
+/// The part of a look that few cells have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(super) struct Extra {
-    /// 1 to 5 as in `SGR 4:n`; 0 is none.
+    /// 1 to 5 as in `SGR 4:n`, or 0 for none.
     pub(super) underline: u8,
     pub(super) underline_color: u32,
-    /// Number of a link; 0 is none.
+    /// The number of a link, or 0 for none.
     pub(super) link: u32,
 }
 
@@ -113,12 +116,12 @@ impl Extra {
     }
 }
 
-/// Values that are kept once and have a number, from 1 on.
+/// Holds each value once, and numbers them from 1.
 #[derive(Debug)]
 pub(super) struct Table<T> {
     values: Vec<T>,
     numbers: HashMap<T, u32>,
-    /// Bytes, about.
+    /// About how many bytes the values take.
     pub(super) weight: usize,
 }
 
@@ -129,8 +132,8 @@ impl<T> Default for Table<T> {
 }
 
 impl<T: Clone + Eq + Hash> Table<T> {
-    /// The number of a value.
-    pub(super) fn number(&mut self, value: T, weight: usize) -> u32 {
+    /// Returns the number of a value, and adds the value if it is new.
+    pub(super) fn intern(&mut self, value: T, weight: usize) -> u32 {
         if let Some(number) = self.numbers.get(&value) {
             return *number;
         }
@@ -146,11 +149,11 @@ impl<T: Clone + Eq + Hash> Table<T> {
     }
 }
 
-/// A line. What lies beyond its cells is empty.
+/// A line. Columns after its last cell are empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Line {
     pub(super) cells: Vec<Cell>,
-    /// It goes on from the line before.
+    /// It continues the line before.
     pub(super) wrapped: bool,
 }
 
@@ -169,18 +172,18 @@ impl Line {
         }
     }
 
-    /// Columns up to the last text.
+    /// The number of columns up to the last text.
     pub(super) fn text_length(&self) -> usize {
         let last = self.cells.iter().rposition(|cell| cell.has_text());
         last.map_or(0, |at| at + usize::from(self.cells[at].width()))
     }
 
-    /// As wide as the screen, which lines of the history are not.
+    /// Makes it as wide as the screen. Lines in the scrollback may be shorter.
     pub(super) fn resize(&mut self, cols: usize) {
         self.cells.resize(cols, EMPTY);
     }
 
-    /// Forgets what is empty at its end.
+    /// Drops the empty cells at its end.
     pub(super) fn trim(&mut self) {
         let length = self.cells.iter().rposition(|cell| *cell != EMPTY).map_or(0, |at| at + 1);
         self.cells.truncate(length);
@@ -191,7 +194,7 @@ impl Line {
         self.get(at).width() == 2
     }
 
-    /// Puts `fill` into columns, and what it leaves of wide characters is empty.
+    /// Puts `fill` into columns, and into the other half of a wide character that this cuts.
     pub(super) fn replace(&mut self, from: usize, to: usize, fill: Cell, protect: bool) {
         let end = to.min(self.cells.len());
         let kept = |cell: Cell| protect && cell.bg & PROTECTED != 0;

@@ -1,19 +1,19 @@
-//! Sets of characters that replace some of ASCII: line drawing and the national ones of
-//! DEC's terminals (VT220 Programmer Reference, chapter 2).
+//! Character sets that replace a part of ASCII: line drawing and the national sets of DEC's terminals (VT220 Programmer
+//! Reference, chapter 2). Does not know which set is in use.
 
-/// The set that a final byte designates; nothing for ASCII and what is not known.
+/// The set that a final byte designates. `None` for ASCII and for unknown sets.
 pub(super) fn designated(byte: u8) -> Option<u8> {
     (set(byte).is_some()).then_some(byte)
 }
 
-/// The character in the place of an ASCII one.
+/// The character that replaces an ASCII character.
 pub(super) fn replace(charset: u8, code: u8) -> Option<char> {
     let (from, to) = set(charset)?;
     let at = from.find(char::from(code))?;
     to.chars().nth(at)
 }
 
-/// Characters that are replaced, and by which.
+/// The characters that are replaced, and their replacements.
 fn set(byte: u8) -> Option<(&'static str, &'static str)> {
     Some(match byte {
         b'0' => ("`abcdefghijklmnopqrstuvwxyz{|}~", "◆▒␉␌␍␊°±␤␋┘┐┌└┼⎺⎻─⎼⎽├┤┴┬│≤≥π≠£·"),

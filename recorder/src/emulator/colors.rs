@@ -1,11 +1,13 @@
-//! Colours that programs set and ask for: the 256 of the palette, those of text, behind
-//! it and of the cursor.
+//! The colours that programs set and ask for: the 256 of the palette, and the dynamic colours, which are those of the
+//! text, of the background and of the cursor.
+//!
+//! Owns how colours are parsed and restored. Does not know which cell uses which.
 
 use std::collections::BTreeMap;
 
 pub(super) type Rgb = [u8; 3];
 
-/// How the terminal of whoever drives looks. At first as the page does in the dark.
+/// The colours of the driver's terminal. The default is the page's dark theme.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Colors {
     pub(crate) foreground: Rgb,
@@ -31,7 +33,7 @@ impl Colors {
     }
 }
 
-/// The page's sixteen, in the dark and in the light.
+/// The first sixteen colours of the page's dark and light theme.
 const DARK: [u32; 16] = [
     0x2a303c, 0xf2777a, 0x8fcf8a, 0xe6c07b, 0x7fb0ff, 0xc792ea, 0x6fcfd6, 0xc9cfda, 0x6d7688, 0xff9a9c, 0xabe3a6,
     0xf5d79c, 0xa5c8ff, 0xdcb4f5, 0x97e3e8, 0xf4f6fa,
@@ -41,12 +43,12 @@ const LIGHT: [u32; 16] = [
     0x9a6a10, 0x3b78e0, 0x9d57c2, 0x1f8792, 0x3d4552,
 ];
 
-/// What programs changed.
+/// The colours that programs changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Palette {
     indexed: BTreeMap<u8, Rgb>,
-    /// Of text, behind it, and of the cursor.
-    special: [Option<Rgb>; 3],
+    /// Text, background, cursor.
+    dynamic: [Option<Rgb>; 3],
 }
 
 impl Palette {
@@ -58,7 +60,7 @@ impl Palette {
         self.indexed.get(&index).copied().unwrap_or_else(|| default(index, colors))
     }
 
-    /// One, or all.
+    /// Restores one colour, or all.
     pub(super) fn restore(&mut self, index: Option<u8>) {
         match index {
             Some(index) => drop(self.indexed.remove(&index)),
@@ -66,22 +68,22 @@ impl Palette {
         }
     }
 
-    pub(super) fn set_special(&mut self, number: usize, color: Option<Rgb>) {
-        self.special[number] = color;
+    pub(super) fn set_dynamic(&mut self, number: usize, color: Option<Rgb>) {
+        self.dynamic[number] = color;
     }
 
-    pub(super) fn special(&self, number: usize, colors: &Colors) -> Rgb {
-        self.special[number].unwrap_or_else(|| colors.get(number))
+    pub(super) fn dynamic(&self, number: usize, colors: &Colors) -> Rgb {
+        self.dynamic[number].unwrap_or_else(|| colors.get(number))
     }
 
-    /// What brings a terminal into this state, whatever it had.
+    /// Appends what brings a terminal into this state, whatever colours it had.
     pub(super) fn draw(&self, text: &mut String) {
         use std::fmt::Write as _;
         text.push_str("\x1b]104\x1b\\\x1b]110\x1b\\\x1b]111\x1b\\\x1b]112\x1b\\");
         for (index, [red, green, blue]) in &self.indexed {
             let _ = write!(text, "\x1b]4;{index};rgb:{red:02x}/{green:02x}/{blue:02x}\x1b\\");
         }
-        for (number, color) in self.special.iter().enumerate() {
+        for (number, color) in self.dynamic.iter().enumerate() {
             if let Some([red, green, blue]) = color {
                 let _ = write!(text, "\x1b]{};rgb:{red:02x}/{green:02x}/{blue:02x}\x1b\\", 10 + number);
             }
@@ -89,7 +91,7 @@ impl Palette {
     }
 }
 
-/// xterm's cube and greys, and the page's sixteen.
+/// The page's sixteen colours, then xterm's cube and greys.
 fn default(index: u8, colors: &Colors) -> Rgb {
     const STEPS: [u8; 6] = [0, 95, 135, 175, 215, 255];
     match index {
@@ -106,8 +108,7 @@ fn default(index: u8, colors: &Colors) -> Rgb {
     }
 }
 
-/// A colour as XParseColor takes it: `rgb:R/G/B` of 1 to 4 digits each, or `#RGB` of
-/// 1 to 4.
+/// Parses a colour like XParseColor: `rgb:R/G/B` or `#RGB`, with 1 to 4 digits for each part.
 pub(super) fn parse(text: &str) -> Option<Rgb> {
     let is_hex = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_hexdigit());
     let value = |part: &str| u32::from_str_radix(part, 16).ok();
@@ -119,7 +120,7 @@ pub(super) fn parse(text: &str) -> Option<Rgb> {
             return None;
         }
         let most = (1_u32 << (4 * length)) - 1;
-        // To the nearest of 256.
+        // Rounds to the nearest of 256 values.
         let scale = |part| Some(((value(part)? * 510 + most) / (2 * most)) as u8);
         return [red, green, blue]
             .iter()

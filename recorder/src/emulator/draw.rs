@@ -1,8 +1,8 @@
-//! What draws the state of a terminal on one that was reset: text that sets everything
-//! that output can set, and asks for nothing.
+//! Draws the state of a terminal as text for a terminal that was reset. The text sets everything that output can set, and
+//! asks nothing.
 //!
-//! Written for the page's emulator, and understood by others. Lines are printed and wrap
-//! where they wrapped, so that a later change of the width breaks them as it would have.
+//! It is written for the page's emulator, but others understand it. Lines are printed so that they wrap where they wrapped
+//! before. So a later change of the width breaks them in the same places. Changes nothing in the state.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -12,48 +12,45 @@ use sandbox_recorder::wire::MAX_SCREEN;
 use super::buffer::{Buffer, Saved};
 use super::cells::{
     BLINK, BOLD, COLOR, Cell, DIM, EMPTY, EXTENDED, Extra, INDEXED_16, INDEXED_256, INVERSE, INVISIBLE, ITALIC, KIND,
-    Line, Look, OVERLINE, PROTECTED, STRIKETHROUGH, UNDERLINE,
+    Line, Look, NO_UNDERLINE_COLOR, OVERLINE, PROTECTED, STRIKETHROUGH, UNDERLINE,
 };
 use super::graphemes::{Join, PLAIN, place};
-use super::screen::Screen;
-use super::sequences::NO_UNDERLINE_COLOR;
+use super::state::TerminalState;
 
-/// Makes what it joins two columns wide: the emoji presentation (VS16).
+/// The emoji presentation (VS16). It makes the character that it joins two columns wide.
 const WIDE: char = '\u{fe0f}';
 
-/// Ends what text could join, and does nothing else: a string terminator (ST).
+/// A string terminator (ST). The next text joins nothing across it, and it does nothing else.
 const NO_JOIN: &str = "\x1b\\";
 
-/// Bytes of a cluster where there is little room: a family of four fits, with its skin
-/// tones.
+/// The most bytes of a cluster when there is little room. A family of four with skin tones fits.
 const SHORT_CLUSTER: usize = 48;
 
-/// How much is drawn. A link is written again wherever it begins anew, and a cluster for
-/// every cell, so a program can make a drawing hundreds of times as large as what it
-/// printed.
+/// How much is drawn. A link is written again at each place where it begins, and a cluster in every cell. So the drawing can
+/// be hundreds of times as large as what the program printed.
 #[derive(Clone, Copy)]
 struct Detail {
     links: bool,
-    history: bool,
-    /// Bytes of a cluster, at most.
+    scrollback: bool,
+    /// The most bytes of a cluster.
     cluster: usize,
 }
 
-/// The next is drawn where the one before takes more than [`MAX_SCREEN`].
+/// Each is tried if the one before takes more than [`MAX_SCREEN`].
 const DETAILS: [Detail; 3] = [
-    Detail { links: true, history: true, cluster: usize::MAX },
-    Detail { links: false, history: true, cluster: usize::MAX },
-    Detail { links: false, history: false, cluster: SHORT_CLUSTER },
+    Detail { links: true, scrollback: true, cluster: usize::MAX },
+    Detail { links: false, scrollback: true, cluster: usize::MAX },
+    Detail { links: false, scrollback: false, cluster: SHORT_CLUSTER },
 ];
 
-impl Screen {
-    /// What draws this state, as far as [`MAX_SCREEN`] bytes can; a little more where
-    /// not even the least of it fits.
+impl TerminalState {
+    /// Returns text that draws this state within [`MAX_SCREEN`] bytes. It is a little more if even the least detail does not
+    /// fit.
     pub(super) fn draw(&self) -> String {
         let mut text = String::new();
         for detail in DETAILS {
             let (look, extra) = <_>::default();
-            let mut drawing = Drawing { screen: self, detail, text: String::new(), look, extra, join: None };
+            let mut drawing = Drawing { state: self, detail, text: String::new(), look, extra, join: None };
             drawing.all();
             text = drawing.text;
             if text.len() <= MAX_SCREEN {
@@ -65,10 +62,10 @@ impl Screen {
 }
 
 struct Drawing<'a> {
-    screen: &'a Screen,
+    state: &'a TerminalState,
     detail: Detail,
     text: String,
-    /// How the next text will look.
+    /// How the next text looks in the terminal that reads the drawing.
     look: Look,
     extra: Extra,
     join: Option<Join>,
@@ -76,38 +73,38 @@ struct Drawing<'a> {
 
 impl Drawing<'_> {
     fn all(&mut self) {
-        let screen = self.screen;
-        // A reset leaves these as they are.
+        let state = self.state;
+        // A reset does not change these.
         self.text.push_str("\x1b[20l");
-        screen.palette.draw(&mut self.text);
-        for title in &screen.titles {
+        state.palette.draw(&mut self.text);
+        for title in &state.saved_titles {
             let _ = write!(self.text, "\x1b]2;{title}\x1b\\\x1b[22;2t");
         }
-        if !(screen.title.is_empty() && screen.titles.is_empty()) {
-            let _ = write!(self.text, "\x1b]2;{}\x1b\\", screen.title);
+        if !(state.title.is_empty() && state.saved_titles.is_empty()) {
+            let _ = write!(self.text, "\x1b]2;{}\x1b\\", state.title);
         }
-        self.buffer(&screen.normal);
-        screen.keyboard.normal.draw(&mut self.text);
-        if screen.on_alternate {
-            let Buffer { x, y, .. } = screen.normal;
-            let _ = write!(self.text, "\x1b[{};{}H", y + 1, x.min(screen.normal.cols - 1) + 1);
-            // The screen comes up in the colour that erasing leaves.
-            self.wear(Look::default(), Extra::default());
+        self.buffer(&state.normal);
+        state.keyboard.normal.draw(&mut self.text);
+        if state.on_alternate {
+            let Buffer { x, y, .. } = state.normal;
+            let _ = write!(self.text, "\x1b[{};{}H", y + 1, x.min(state.normal.cols - 1) + 1);
+            // The alternate buffer opens in the colour that erasing leaves.
+            self.set_look(Look::default(), Extra::default());
             self.text.push_str("\x1b[?1047h\x1b[H");
-            self.buffer(&screen.alternate);
-            screen.keyboard.alternate.draw(&mut self.text);
+            self.buffer(&state.alternate);
+            state.keyboard.alternate.draw(&mut self.text);
         }
         self.modes();
-        // The text that comes next has its link in any case.
+        // The text that comes next keeps its link in any case.
         self.detail.links = true;
         self.cursor();
-        // Last, so that nothing is moved by what is written here.
-        if screen.modes.insert {
+        // This is last, so that the drawing itself inserts nothing.
+        if state.modes.insert {
             self.text.push_str("\x1b[4h");
         }
     }
 
-    /// Lines, tab stops, the saved cursor and margins of a buffer that is shown and empty.
+    /// Draws the lines, tab stops, saved cursor and margins of a buffer, which is shown and empty.
     fn buffer(&mut self, buffer: &Buffer) {
         self.lines(buffer);
         if !buffer.has_default_tabs() {
@@ -131,9 +128,9 @@ impl Drawing<'_> {
         if let Some(charset) = saved.charset {
             let _ = write!(self.text, "\x1b({}", char::from(charset));
         }
-        self.wear(Look { fg: saved.fg, bg: saved.bg & !EXTENDED, extra: 0 }, Extra::default());
+        self.set_look(Look { fg: saved.fg, bg: saved.bg & !EXTENDED, extra: 0 }, Extra::default());
         self.text.push_str("\x1b7");
-        self.wear(Look::default(), Extra::default());
+        self.set_look(Look::default(), Extra::default());
         if saved.charset.is_some() {
             self.text.push_str("\x1b(B");
         }
@@ -141,9 +138,9 @@ impl Drawing<'_> {
 
     fn lines(&mut self, buffer: &Buffer) {
         let cols = buffer.cols;
-        let first = if self.detail.history { 0 } else { buffer.base };
-        let mut lines = buffer.lines.iter().skip(first).map(|line| whole(line, cols)).peekable();
-        // Columns of the line that its first character already took.
+        let first = if self.detail.scrollback { 0 } else { buffer.base };
+        let mut lines = buffer.lines.iter().skip(first).map(|line| without_halves(line, cols)).peekable();
+        // The columns of the line that are already drawn, because its first character made the line before wrap.
         let mut begun = 0;
         while let Some(line) = lines.next() {
             if self.text.len() > MAX_SCREEN {
@@ -154,7 +151,7 @@ impl Drawing<'_> {
             self.cells(&line, &mut x, end);
             let Some(next) = lines.peek() else { break };
             if !next.wrapped {
-                self.wear_no_color();
+                self.reset_background();
                 self.text.push_str("\r\n");
                 self.join = None;
                 continue;
@@ -163,7 +160,7 @@ impl Drawing<'_> {
         }
     }
 
-    /// Cells of a line from a column on, where the cursor is. What is empty is passed over.
+    /// Draws the cells of a line from column `x` on, where the cursor is. Skips empty cells.
     fn cells(&mut self, line: &Line, x: &mut usize, end: usize) {
         let mut skip = 0;
         while *x < end {
@@ -180,7 +177,7 @@ impl Drawing<'_> {
             }
             if !cell.has_text() && cell == Cell::erased(cell.bg & COLOR) {
                 let run = (*x..end).take_while(|at| line.get(*at) == cell).count();
-                self.wear(Look { bg: cell.bg, ..Look::default() }, Extra::default());
+                self.set_look(Look { bg: cell.bg, ..Look::default() }, Extra::default());
                 let _ = write!(self.text, "\x1b[{run}X");
                 self.join = None;
                 skip = run;
@@ -189,18 +186,18 @@ impl Drawing<'_> {
             }
             *x += self.cell(cell);
         }
-        // At the end nothing is passed over: the line may be full.
+        // Empty cells at the end are not skipped with the cursor, because the line may be full.
         *x -= skip;
     }
 
-    /// Writes a cell: how many columns that took.
+    /// Writes a cell. Returns how many columns that took.
     fn cell(&mut self, cell: Cell) -> usize {
-        let screen = self.screen;
-        let extra = screen.extras.get(cell.extra).copied().unwrap_or_default();
-        self.wear(Look { fg: cell.fg, bg: cell.bg, extra: cell.extra }, extra);
+        let state = self.state;
+        let extra = state.extras.get(cell.extra).copied().unwrap_or_default();
+        self.set_look(Look { fg: cell.fg, bg: cell.bg, extra: cell.extra }, extra);
         let mut buffer = [0; 4];
         let code = cell.code().and_then(char::from_u32).filter(|character| *character != '\0').unwrap_or(' ');
-        let cluster = cell.cluster().and_then(|number| screen.clusters.get(number));
+        let cluster = cell.cluster().and_then(|number| state.clusters.get(number));
         let text = cluster.map_or(&*code.encode_utf8(&mut buffer), |text| text);
         let text = &text[..text.floor_char_boundary(self.detail.cluster)];
         let first = text.chars().next().map_or(0, u32::from);
@@ -212,7 +209,7 @@ impl Drawing<'_> {
         for character in text.chars() {
             self.join = Some(place(character.into(), self.join).state);
         }
-        // What made it wide may have been cut.
+        // The code point that made it wide may have been cut off.
         if cluster.is_some() && self.join.is_some_and(|join| join.width < cell.width()) {
             self.text.push(WIDE);
             self.join = Some(place(WIDE.into(), self.join).state);
@@ -220,23 +217,22 @@ impl Drawing<'_> {
         usize::from(cell.width().max(1))
     }
 
-    /// Brings the cursor to the next line by what wraps it: its first character. Then what
-    /// is empty at the end of this one is made so. How many columns of the next line were
-    /// written.
+    /// Makes the line wrap by writing the first character of the next one. Then erases what is empty at the end of this
+    /// line. Returns how many columns of the next line are written.
     fn wrap(&mut self, line: &Line, next: &Line, x: usize, cols: usize, can_go_back: bool) -> usize {
         let first = next.get(0);
         let gap = line.get(cols - 1);
-        // A wide character leaves the last column to itself.
+        // A wide character that does not fit leaves the last column empty by itself.
         let fits = x + 1 == cols && first.width() == 2 && !gap.has_text() && (gap.fg, gap.bg) == (first.fg, first.bg);
         let short = x < cols && !fits;
         if short {
-            self.wear(Look::default(), Extra::default());
+            self.set_look(Look::default(), Extra::default());
             self.text.push_str(&" ".repeat(cols - x));
             self.join = Some(PLAIN);
         }
         let empty = !first.has_text();
         if empty {
-            self.wear(Look::default(), Extra::default());
+            self.set_look(Look::default(), Extra::default());
         }
         let begun = if empty {
             self.text.push_str(NO_JOIN);
@@ -245,9 +241,9 @@ impl Drawing<'_> {
         } else {
             self.cell(first)
         };
-        // A line that scrolled in has the colour of what wrapped.
+        // A line that scrolled in got the background colour of the character that wrapped.
         if !empty && first.bg & COLOR != 0 {
-            self.wear(Look::default(), Extra::default());
+            self.set_look(Look::default(), Extra::default());
             self.text.push_str("\x1b[K");
             self.join = None;
         }
@@ -257,7 +253,7 @@ impl Drawing<'_> {
             while at < cols {
                 let cell = line.get(at);
                 let run = (at..cols).take_while(|at| line.get(*at) == cell).count();
-                self.wear(Look { bg: cell.bg & COLOR, ..Look::default() }, Extra::default());
+                self.set_look(Look { bg: cell.bg & COLOR, ..Look::default() }, Extra::default());
                 let _ = write!(self.text, "\x1b[{run}X");
                 at += run;
                 if at < cols {
@@ -271,11 +267,11 @@ impl Drawing<'_> {
             self.join = None;
         }
         if empty {
-            self.wear(Look::default(), Extra::default());
+            self.set_look(Look::default(), Extra::default());
             self.text.push_str("\x1b[X");
         } else if short && can_go_back {
             let _ = write!(self.text, "\x1b[{begun}C");
-            // Where that is the whole line.
+            // The first character takes the whole line.
             if begun >= cols {
                 self.text.push('\r');
                 self.cell(first);
@@ -285,7 +281,7 @@ impl Drawing<'_> {
     }
 
     fn modes(&mut self) {
-        let modes = &self.screen.modes;
+        let modes = &self.state.modes;
         let private = [
             (modes.cursor_keys, 1),
             (modes.reverse_video, 5),
@@ -313,11 +309,11 @@ impl Drawing<'_> {
         if modes.hidden {
             self.text.push_str("\x1b[?25l");
         }
-        if self.screen.keyboard.modify_other != 0 {
-            let _ = write!(self.text, "\x1b[>4;{}m", self.screen.keyboard.modify_other);
+        if self.state.keyboard.modify_other != 0 {
+            let _ = write!(self.text, "\x1b[>4;{}m", self.state.keyboard.modify_other);
         }
-        if self.screen.keyboard.format_other != 0 {
-            let _ = write!(self.text, "\x1b[>4;{}f", self.screen.keyboard.format_other);
+        if self.state.keyboard.format_other != 0 {
+            let _ = write!(self.text, "\x1b[>4;{}f", self.state.keyboard.format_other);
         }
         if modes.newline {
             self.text.push_str("\x1b[20h");
@@ -331,83 +327,82 @@ impl Drawing<'_> {
     }
 
     fn charsets(&mut self) {
-        for (designator, charset) in "()*+".chars().zip(self.screen.charsets) {
+        for (designator, charset) in "()*+".chars().zip(self.state.charsets) {
             if let Some(charset) = charset {
                 let _ = write!(self.text, "\x1b{designator}{}", char::from(charset));
             }
         }
-        match self.screen.level {
+        match self.state.invoked {
             0 => {}
             1 => self.text.push('\x0e'),
             2 => self.text.push_str("\x1bn"),
             _ => self.text.push_str("\x1bo"),
         }
         if self.restored() {
-            let Saved { fg, bg, .. } = self.screen.shown().saved;
+            let Saved { fg, bg, .. } = self.state.shown().saved;
             self.text.push_str("\x1b8");
             self.look = Look { fg, bg: bg & !EXTENDED, extra: 0 };
         }
     }
 
-    /// The charset is not the one of its level: a restored cursor brought it back.
+    /// The charset in use is not the invoked one, because a restored cursor brought it back.
     fn restored(&self) -> bool {
-        let Screen { charset, charsets, level, .. } = self.screen;
-        *charset != charsets[*level] && *charset == self.screen.shown().saved.charset
+        let TerminalState { charset, charsets, invoked, .. } = self.state;
+        *charset != charsets[*invoked] && *charset == self.state.shown().saved.charset
     }
 
-    /// The pen and the cursor, and the last character once more where the next may join
-    /// it or wrap after it.
+    /// Draws the pen and the cursor. Writes the last character once more if the next one may join it or wrap after it.
     fn cursor(&mut self) {
-        let screen = self.screen;
-        let pen = screen.pen;
-        let buffer = screen.shown();
-        let (x, y) = (buffer.x, buffer.y.saturating_sub(if screen.modes.origin { buffer.top } else { 0 }));
-        let line = buffer.lines.get(buffer.base + buffer.y).map(|line| whole(line, buffer.cols));
+        let state = self.state;
+        let pen = state.pen;
+        let buffer = state.shown();
+        let (x, y) = (buffer.x, buffer.y.saturating_sub(if state.modes.origin { buffer.top } else { 0 }));
+        let line = buffer.lines.get(buffer.base + buffer.y).map(|line| without_halves(line, buffer.cols));
         let before = |at: usize| line.as_ref().map_or(EMPTY, |line| line.get(at));
-        // The character that ends where the cursor is.
+        // The width of the character before the cursor.
         let width = if x >= 2 && before(x - 1).width() == 0 { 2 } else { 1 };
-        let joins = screen.join.is_some() && !screen.modes.insert;
-        // A new size may have put the cursor on the second half of a character.
+        let joins = state.join.is_some() && !state.modes.insert;
+        // A new size may have put the cursor onto the second half of a character.
         let inside = x >= 1 && before(x - 1).width() == 2;
         let again = x >= width && !inside && (joins || x >= buffer.cols);
         let from = if again { x - width } else { x.min(buffer.cols - 1) };
         let look = Look { fg: pen.fg, bg: pen.bg, extra: 0 };
         let place = format!("\x1b[{};{}H", y + 1, from + 1);
-        if again && screen.join.is_none() && !self.restored() {
-            // It looks as it does; what comes after it moves nothing.
+        if again && state.join.is_none() && !self.restored() {
+            // It keeps its own look. What follows it does not move the cursor.
             self.text.push_str(&place);
             self.join = None;
             self.cell(before(from));
             self.text.push_str(NO_JOIN);
             self.charsets();
-            self.wear(look, pen.extra);
+            self.set_look(look, pen.extra);
             return;
         }
         self.charsets();
-        self.wear(look, pen.extra);
+        self.set_look(look, pen.extra);
         self.text.push_str(&place);
         if again {
             self.join = None;
             self.cell(before(from));
-            if screen.join.is_none() {
+            if state.join.is_none() {
                 self.text.push_str(NO_JOIN);
-                self.wear(look, pen.extra);
+                self.set_look(look, pen.extra);
             }
         }
     }
 
-    /// Nothing that an erased line would take its colour from.
-    fn wear_no_color(&mut self) {
+    /// Resets the look if it has a background colour, which a new line would take.
+    fn reset_background(&mut self) {
         if self.look.bg & COLOR != 0 {
-            self.wear(Look::default(), Extra::default());
+            self.set_look(Look::default(), Extra::default());
         }
     }
 
-    /// Makes the next text look so.
-    fn wear(&mut self, look: Look, extra: Extra) {
+    /// Sets how the next text looks.
+    fn set_look(&mut self, look: Look, extra: Extra) {
         let extra = if look.bg & EXTENDED == 0 { Extra { underline: 0, link: 0, ..extra } } else { extra };
         let underlined = |look: Look, extra: Extra| if look.fg & UNDERLINE == 0 { 0 } else { extra.underline.max(1) };
-        let link = |extra: Extra| self.screen.links.get(extra.link).filter(|_| self.detail.links);
+        let link = |extra: Extra| self.state.links.get(extra.link).filter(|_| self.detail.links);
         if link(extra) != link(self.extra) {
             let (params, address) = link(extra).map_or(("", ""), |(params, address)| (params, address));
             let _ = write!(self.text, "\x1b]8;{params};{address}\x1b\\");
@@ -457,9 +452,9 @@ impl Drawing<'_> {
     }
 }
 
-/// A line with blanks instead of halves of wide characters. A new width and columns that
-/// are moved leave those, but no text draws them.
-fn whole(line: &Line, cols: usize) -> Cow<'_, Line> {
+/// Returns the line with blanks instead of single halves of wide characters. A new width or moved columns can leave such
+/// halves, but no text can draw them.
+fn without_halves(line: &Line, cols: usize) -> Cow<'_, Line> {
     let is_half = |at: usize| match line.get(at).width() {
         2 => at + 1 >= cols || line.get(at + 1).width() != 0,
         0 => at == 0 || line.get(at - 1).width() != 2,
@@ -473,7 +468,7 @@ fn whole(line: &Line, cols: usize) -> Cow<'_, Line> {
     whole
 }
 
-/// A colour as SGR has it; `base` is 30, 40 or, of underlines, 50.
+/// Appends a colour for SGR. `base` is 30 for the text, 40 for the background and 50 for underlines.
 fn color(text: &mut String, color: u32, base: u32) {
     let number = color & 0xff;
     let _ = match color & KIND {

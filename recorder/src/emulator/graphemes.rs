@@ -1,23 +1,23 @@
-//! Whether a code point joins the one before it, and how many columns they take.
+//! Decides whether a code point joins the one before it, and how many columns they take.
 //!
-//! Decides as the page's emulator does (Unicode 15 with its simplified rules, UAX 29
-//! GB6 to GB13), so that both put every character at the same column.
+//! Follows the page's emulator (Unicode 15, and its simplified form of the rules GB6 to GB13 of UAX 29), so that both put
+//! every character in the same column. Knows neither cells nor the cursor.
 
 use super::widths::RANGES;
 
-/// What the next code point needs to know of those before it.
+/// What decides whether the next code point joins the ones before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Join {
     class: u8,
-    /// Columns of what was joined so far.
+    /// The columns of what was joined so far.
     pub(super) width: u8,
 }
 
-/// A code point after those before it.
+/// How a code point follows the ones before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Placed {
     pub(super) joins: bool,
-    /// Columns, together with what it joins.
+    /// The columns of it together with what it joins.
     pub(super) width: u8,
     pub(super) state: Join,
 }
@@ -34,17 +34,16 @@ const LVT: u8 = 9;
 const ZWJ: u8 = 10;
 const PICTOGRAPH: u8 = 11;
 
-/// Precomposed Hangul: first, last, and syllables of one leading pair.
+/// Precomposed Hangul: the first and the last syllable, and the number of syllables with one leading pair.
 const SYLLABLES: (u32, u32, u32) = (0xac00, 0xd7a3, 28);
 
-/// Asks that what it follows is drawn as an emoji, which takes two columns.
+/// Asks that the character before it is drawn as an emoji, which takes two columns.
 const EMOJI_PRESENTATION: u32 = 0xfe0f;
 
-/// A narrow character of no class, as all of ASCII.
+/// A narrow character of no class. All of ASCII is so.
 pub(super) const PLAIN: Join = Join { class: 0, width: 1 };
 
-/// Where a code point goes that comes after `before`; nothing where something else than
-/// text came last.
+/// Decides how a code point follows `before`, which is `None` if something else than text came last.
 pub(super) fn place(code: u32, before: Option<Join>) -> Placed {
     let (class, wide) =
         if code < 0x300 && code != 0xa9 && code != 0xae && code != 0xad { (0, false) } else { properties(code) };
@@ -63,7 +62,7 @@ pub(super) fn place(code: u32, before: Option<Join>) -> Placed {
     } else {
         width
     };
-    // A third one of them begins anew.
+    // Regional indicators join in pairs, so a third one joins nothing.
     Placed { joins: true, width, state: Join { class: if pair { 0 } else { class }, width } }
 }
 

@@ -1,15 +1,17 @@
-//! How programs want keys told: kitty's protocol, for each screen, and xterm's
-//! modifyOtherKeys and formatOtherKeys.
+//! How programs want keys reported: kitty's keyboard protocol, with a stack for each buffer, and xterm's modifyOtherKeys
+//! and formatOtherKeys.
+//!
+//! Only keeps these settings. Keys are encoded in the page.
 
 use super::parser::Params;
 
-/// States that are put aside for one screen; the oldest is dropped beyond.
+/// The most entries of a stack. Beyond that, the oldest is dropped.
 const MAX_STACK: usize = 16;
 
-/// All flags that kitty's protocol has.
+/// All flags of kitty's protocol.
 const FLAGS: u8 = 0x1f;
 
-/// Of one screen: what holds, last, and what was put aside.
+/// The flags of one buffer. The last entry is in force, the others are saved.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Stack(Vec<u8>);
 
@@ -32,7 +34,7 @@ impl Stack {
         self.0.truncate(self.0.len().saturating_sub(count));
     }
 
-    /// How: 1 sets all, 2 adds, 3 takes away.
+    /// Changes the flags in force. `how` is 1 to replace them, 2 to add and 3 to remove flags.
     pub(super) fn set(&mut self, flags: i32, how: i32) {
         let flags = flags as u8 & FLAGS;
         if self.0.is_empty() {
@@ -48,7 +50,7 @@ impl Stack {
         }
     }
 
-    /// What brings a stack that is empty into this state.
+    /// Appends what brings an empty stack into this state.
     pub(super) fn draw(&self, text: &mut String) {
         use std::fmt::Write as _;
         let mut flags = self.0.iter();
@@ -65,7 +67,7 @@ impl Stack {
 pub(super) struct Keyboard {
     pub(super) normal: Stack,
     pub(super) alternate: Stack,
-    /// 0 is off.
+    /// 0 means off, here and below.
     pub(super) modify_other: u8,
     pub(super) format_other: u8,
 }
@@ -73,8 +75,8 @@ pub(super) struct Keyboard {
 /// The number of modifyOtherKeys and formatOtherKeys among xterm's key resources.
 pub(super) const OTHER: i32 = 4;
 
-/// What a resource is set to: `most` at most, and nothing where the parameters are of
-/// others. Without parameters all resources are as they were.
+/// Returns the new value of the resource, `most` at most. `None` if the parameters name another resource. Without
+/// parameters, all resources are reset.
 pub(super) fn resource(params: &Params, most: i32) -> Option<u8> {
     match params.get(0) {
         OTHER => Some(params.get(1).clamp(0, most) as u8),

@@ -1,34 +1,38 @@
-//! An emulator of a terminal: output in, and out of it what draws its state, what it
-//! answers to programs, its title and the shell's directory.
+//! A terminal emulator. Output goes in. Out come a drawing of the terminal's state, answers to programs, the title, and
+//! the shell's directory.
 //!
-//! It is to be one with the page's emulator (xterm.js with its graphemes), cell by cell;
-//! [decision 12](../../../docs/decisions/0012-the-recorders-emulator-is-the-pages.md) says why it is written here. Knows no ring and no
-//! broker.
+//! It equals the page's emulator (xterm.js with its grapheme addon) cell by cell.
+//! [Decision 12](../../../docs/decisions/0012-the-recorders-emulator-is-the-pages.md) says why it is written here. Knows
+//! neither the ring nor the broker.
 //!
-//! | part | what |
+//! ```text
+//! output ──► parser ──► sequences ──► state ──► draw ──► text that draws the screen
+//!                           └──► answers to programs
+//! ```
+//!
+//! | file | what it owns |
 //! |---|---|
 //! | `parser` | bytes into text, controls and sequences |
-//! | `sequences`, `commands`, `screen` | what they do |
-//! | `answers` | what is answered to programs |
-//! | `buffer`, `reflow`, `cells` | lines, and what is on them |
-//! | `graphemes`, `widths`, `charsets`, `colors`, `keyboard` | what they are named for |
-//! | `draw` | text that draws all of it |
+//! | `sequences` | what controls and sequences do, one file for each family |
+//! | `state` | the state of the terminal, and what text does to it |
+//! | `buffer`, `reflow`, `cells` | lines, and what is in them |
+//! | `graphemes`, `widths` | which code points join, and how wide they are |
+//! | `charsets`, `colors`, `keyboard` | character sets, colours, and keyboard protocols |
+//! | `draw` | text that draws the whole state |
 
 use sandbox_recorder::wire::Size;
 
-mod answers;
 mod buffer;
 mod cells;
 mod charsets;
 mod colors;
-mod commands;
 mod draw;
 mod graphemes;
 mod keyboard;
 pub(crate) mod parser;
 mod reflow;
-mod screen;
 mod sequences;
+mod state;
 #[cfg(test)]
 mod tests;
 mod widths;
@@ -36,28 +40,28 @@ mod widths;
 pub(crate) use colors::Colors;
 
 use parser::Parser;
-use screen::Screen;
+use state::TerminalState;
 
-/// A terminal's state, as output made it.
+/// An emulated terminal.
 pub(crate) struct Emulator {
     size: Size,
     parser: Parser,
-    screen: Screen,
+    state: TerminalState,
 }
 
 impl Emulator {
-    /// A terminal whose output begins at an offset.
+    /// A new terminal, whose output begins at offset `at`.
     pub(crate) fn new(size: Size, at: u64) -> Self {
-        Self { size, parser: Parser::new(at), screen: Screen::new(size) }
+        Self { size, parser: Parser::new(at), state: TerminalState::new(size) }
     }
 
-    /// Takes the output that follows.
+    /// Processes the output that follows.
     pub(crate) fn feed(&mut self, output: &[u8]) {
-        self.screen.tidy();
-        self.parser.feed(output, &mut self.screen);
+        self.state.collect_if_due();
+        self.parser.feed(output, &mut self.state);
     }
 
-    /// Output is missing up to an offset.
+    /// Continues at a later offset, because the output up to there is missing.
     pub(crate) fn skip_to(&mut self, at: u64) {
         self.parser.skip_to(at);
     }
@@ -65,7 +69,7 @@ impl Emulator {
     pub(crate) fn resize(&mut self, size: Size) {
         if size != self.size {
             self.size = size;
-            self.screen.resize(size);
+            self.state.resize(size);
         }
     }
 
@@ -73,34 +77,34 @@ impl Emulator {
         self.size
     }
 
-    /// What draws the state, and the offset from which output goes on: where an
-    /// unfinished sequence or code point begins, or the end of the output. That of a
-    /// sequence without end is drawn, so it is never far back.
+    /// Returns text that draws the state, and the offset from which output continues. That is the end of the output, or
+    /// where an unfinished sequence or code point begins. If a sequence is too long, the text contains a beginning of it
+    /// instead, so that the offset is never far back.
     pub(crate) fn draw(&self) -> (u64, String) {
-        let (offset, unfinished) = self.parser.whole();
-        (offset, self.screen.draw() + unfinished)
+        let (offset, unfinished) = self.parser.resume_point();
+        (offset, self.state.draw() + unfinished)
     }
 
-    /// What programs asked is answered with this; the next call has what came after.
+    /// Returns the answers to programs since the last call.
     pub(crate) fn take_answers(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.screen.answers)
+        std::mem::take(&mut self.state.answers)
     }
 
     pub(crate) fn set_colors(&mut self, colors: Colors) {
-        self.screen.colors = colors;
+        self.state.colors = colors;
     }
 
     pub(crate) fn title(&self) -> &str {
-        &self.screen.title
+        &self.state.title
     }
 
-    /// Empty where no program told it.
+    /// The shell's directory. Empty if no program reported it.
     pub(crate) fn directory(&self) -> &str {
-        &self.screen.directory
+        &self.state.directory
     }
 
-    /// A number that changes with title and directory.
-    pub(crate) fn renamed(&self) -> u64 {
-        self.screen.renamed
+    /// A number that changes when the title or the directory does.
+    pub(crate) fn title_revision(&self) -> u64 {
+        self.state.title_revision
     }
 }

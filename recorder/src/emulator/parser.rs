@@ -1,35 +1,35 @@
-//! Bytes into text, controls and sequences, as the page's emulator takes them apart:
-//! after the VT500 state machine, with the controls of 8 bits as code points.
+//! Parses bytes into text, controls and sequences, as the page's emulator does: with the state machine of the VT500, and
+//! with 8-bit controls as code points.
 //!
-//! Knows no meaning. Holds what is unfinished, with bounds, and where it began; a parser
-//! that tells both is why none of the crates for it is used.
+//! Does not know what sequences mean. Holds the unfinished sequence within a bound, and knows where it began. No parser
+//! crate tells that, so this one is our own.
 
-/// Bytes of a sequence. One that is longer is read to its end and has no meaning, so that
-/// whoever comes in the middle of it need not be told its beginning.
+/// The most bytes of a sequence. A longer one is read to its end and ignored. So a reader that joins in the middle of it
+/// does not need its beginning.
 pub(super) const MAX_STRING: usize = 256 * 1024;
 
-/// Parameters of a sequence that are kept, and as many parts of them (`4:3`).
+/// The most parameters of a sequence, and the most parts of them (`4:3`).
 const MAX_PARAMS: usize = 32;
 
-/// What takes the parts.
-pub(crate) trait Act {
-    /// Text: only code points that are no control.
+/// Carries out what the parser finds.
+pub(crate) trait Perform {
+    /// Text: a code point that is no control.
     fn print(&mut self, code: u32);
-    /// The same, for text of printable ASCII.
+    /// The same for printable ASCII.
     fn print_ascii(&mut self, text: &[u8]);
-    /// A control of one byte, or of 8 bits as a code point.
+    /// A control. An 8-bit one comes as its code point.
     fn execute(&mut self, code: u8);
-    /// ESC with intermediates and a final byte.
-    fn escape(&mut self, name: u32);
-    /// CSI with prefix, intermediates and a final byte.
-    fn control(&mut self, name: u32, params: &Params);
-    /// OSC with its number and the rest.
-    fn command(&mut self, number: u32, text: &str);
-    /// DCS with its name and the rest.
-    fn device(&mut self, name: u32, text: &str);
+    /// An escape sequence: ESC with intermediates and a final byte.
+    fn esc(&mut self, name: u32);
+    /// A control sequence: CSI with a prefix, intermediates and a final byte.
+    fn csi(&mut self, name: u32, params: &Params);
+    /// An operating system command: OSC with a number and text.
+    fn osc(&mut self, number: u32, text: &str);
+    /// A device control string: DCS with a name and text.
+    fn dcs(&mut self, name: u32, text: &str);
 }
 
-/// The name of a sequence: its prefix, intermediates and final byte, one after another.
+/// The name of a sequence: its prefix, intermediates and final byte as one number.
 pub(crate) const fn name(bytes: &[u8]) -> u32 {
     let (mut name, mut at) = (0, 0);
     while at < bytes.len() {
@@ -39,14 +39,13 @@ pub(crate) const fn name(bytes: &[u8]) -> u32 {
     name
 }
 
-/// Parameters of a sequence. There is always one; what is left out is 0, and -1 among
-/// the parts of one.
+/// The parameters of a sequence. There is always at least one. A parameter that is left out is 0, and a part is -1.
 pub(crate) struct Params {
     values: [i32; MAX_PARAMS],
     length: usize,
     parts: [i32; MAX_PARAMS],
     parts_length: usize,
-    /// Which parts belong to a value.
+    /// Which parts belong to each value.
     ranges: [(u8, u8); MAX_PARAMS],
     full: bool,
     parts_full: bool,
@@ -109,17 +108,17 @@ impl Params {
         };
     }
 
-    /// How many there are.
+    /// The number of parameters.
     pub(crate) fn len(&self) -> usize {
         self.length
     }
 
-    /// A parameter; 0 beyond the last.
+    /// A parameter, or 0 beyond the last one.
     pub(crate) fn get(&self, at: usize) -> i32 {
         if at < self.length { self.values[at] } else { 0 }
     }
 
-    /// A parameter that counts something: at least 1.
+    /// A parameter as a count, which is at least 1.
     pub(crate) fn count(&self, at: usize) -> usize {
         self.get(at).max(1) as usize
     }
@@ -140,21 +139,21 @@ enum State {
     Ground,
     Escape,
     EscapeIntermediate,
-    ControlEntry,
-    ControlParam,
-    ControlIntermediate,
-    ControlIgnore,
-    Command,
-    /// SOS, PM and APC, which have no meaning.
-    Ignored,
-    DeviceEntry,
-    DeviceParam,
-    DeviceIntermediate,
-    DeviceIgnore,
-    Device,
+    CsiEntry,
+    CsiParam,
+    CsiIntermediate,
+    CsiIgnore,
+    OscString,
+    /// These strings are ignored.
+    SosPmApcString,
+    DcsEntry,
+    DcsParam,
+    DcsIntermediate,
+    DcsIgnore,
+    DcsPassthrough,
 }
 
-/// UTF-8 in pieces. What is none is left out, as the page's emulator does.
+/// Decodes UTF-8 byte by byte. Drops invalid bytes, as the page's emulator does.
 #[derive(Default)]
 struct Utf8 {
     code: u32,
@@ -163,7 +162,8 @@ struct Utf8 {
 }
 
 impl Utf8 {
-    /// The code point that a byte completes. `Err` where the byte is yet to be read.
+    /// Returns the code point that a byte completes. Fails if the byte cannot continue the code point and must be pushed
+    /// again.
     fn push(&mut self, byte: u8) -> Result<Option<u32>, ()> {
         if self.missing > 0 {
             if byte & 0xc0 != 0x80 {
@@ -176,7 +176,7 @@ impl Utf8 {
                 return Ok(None);
             }
             let least = [0, 0, 0x80, 0x800, 0x1_0000][usize::from(self.length)];
-            // Not a byte-order mark: it is no text.
+            // A byte-order mark is no text.
             let good = self.code >= least && self.code != 0xfeff && char::from_u32(self.code).is_some();
             return Ok(good.then_some(self.code));
         }
@@ -192,24 +192,24 @@ impl Utf8 {
     }
 }
 
-/// Takes output apart, piece by piece.
+/// Parses output, in pieces of any size.
 pub(crate) struct Parser {
     state: State,
     utf8: Utf8,
     name: u32,
     params: Params,
-    /// Of an OSC or DCS.
+    /// The text of an OSC or a DCS.
     text: String,
-    /// Bytes read so far.
+    /// The offset of the next byte.
     read: u64,
-    /// Where the code point began that is being read,
+    /// Where the current code point began.
     point: u64,
-    /// and where the sequence did.
+    /// Where the current sequence began.
     began: u64,
 }
 
 impl Parser {
-    /// `at` is the offset of the first byte that it will read.
+    /// A parser whose first byte has the offset `at`.
     pub(crate) fn new(at: u64) -> Self {
         Self {
             state: State::Ground,
@@ -223,25 +223,24 @@ impl Parser {
         }
     }
 
-    /// Bytes are missing here: what is unfinished stays so.
+    /// Continues at a later offset, because bytes are missing. Drops an unfinished sequence.
     pub(crate) fn skip_to(&mut self, at: u64) {
         *self = Self::new(at);
     }
 
-    /// Where what is unfinished began, or the end of what was read. Of a sequence that is
-    /// too long this is its end so far, and the text brings another parser there.
-    pub(crate) fn whole(&self) -> (u64, &'static str) {
-        use State::{
-            Command, ControlEntry, ControlIgnore, ControlIntermediate, ControlParam, Escape, EscapeIntermediate, Ground,
-        };
+    /// Returns the offset from which another parser can continue: where the unfinished sequence or code point began, or the
+    /// end of what was read. If the sequence is too long, it is the end as well, and the text brings the other parser into
+    /// the same state.
+    pub(crate) fn resume_point(&self) -> (u64, &'static str) {
+        use State::{CsiEntry, CsiIgnore, CsiIntermediate, CsiParam, Escape, EscapeIntermediate, Ground, OscString};
         let end = if self.utf8.missing > 0 { self.point } else { self.read };
         match self.state {
             Ground => (end, ""),
             _ if !self.is_too_long() => (self.began, ""),
-            // Each begins what has no meaning, and ends as the state does.
+            // Each text begins a sequence without meaning, which ends like the state that it stands for.
             Escape | EscapeIntermediate => (end, "\x1b     "),
-            ControlEntry | ControlParam | ControlIntermediate | ControlIgnore => (end, "\x1b[0<"),
-            Command => (end, "\x1b]x"),
+            CsiEntry | CsiParam | CsiIntermediate | CsiIgnore => (end, "\x1b[0<"),
+            OscString => (end, "\x1b]x"),
             _ => (end, "\x1bX"),
         }
     }
@@ -250,14 +249,14 @@ impl Parser {
         self.read - self.began > MAX_STRING as u64
     }
 
-    pub(crate) fn feed(&mut self, bytes: &[u8], act: &mut impl Act) {
+    pub(crate) fn feed(&mut self, bytes: &[u8], perform: &mut impl Perform) {
         let mut at = 0;
         while at < bytes.len() {
             if self.state == State::Ground && self.utf8.missing == 0 {
                 let rest = &bytes[at..];
                 let run = rest.iter().position(|byte| !matches!(byte, 0x20..=0x7e)).unwrap_or(rest.len());
                 if run > 0 {
-                    act.print_ascii(&rest[..run]);
+                    perform.print_ascii(&rest[..run]);
                     at += run;
                     self.read += run as u64;
                     continue;
@@ -267,9 +266,9 @@ impl Parser {
                 self.point = self.read;
             }
             match self.utf8.push(bytes[at]) {
-                Ok(Some(code)) => self.step(code, act),
+                Ok(Some(code)) => self.step(code, perform),
                 Ok(None) => {}
-                // It is none of that code point, and is read again.
+                // The byte does not belong to that code point and is pushed again.
                 Err(()) => continue,
             }
             at += 1;
@@ -305,101 +304,98 @@ impl Parser {
         }
     }
 
-    /// The end of an OSC or DCS; `good` unless it was cancelled.
-    fn end(&mut self, good: bool, act: &mut impl Act) {
+    /// Ends an OSC or a DCS. It is `good` unless it was cancelled.
+    fn end(&mut self, good: bool, perform: &mut impl Perform) {
         let string = std::mem::replace(&mut self.state, State::Ground);
         if !good || self.is_too_long() {
             return;
         }
-        if string == State::Device {
-            act.device(self.name, &self.text);
+        if string == State::DcsPassthrough {
+            perform.dcs(self.name, &self.text);
             return;
         }
         let (number, text) = self.text.split_once(';').unwrap_or((&self.text, ""));
         if let Ok(number) = number.parse() {
-            act.command(number, text);
+            perform.osc(number, text);
         }
     }
 
-    fn step(&mut self, code: u32, act: &mut impl Act) {
+    fn step(&mut self, code: u32, perform: &mut impl Perform) {
         use State::{
-            Command, ControlEntry, ControlIgnore, ControlIntermediate, ControlParam, Device, DeviceEntry, DeviceIgnore,
-            DeviceIntermediate, DeviceParam, Escape, EscapeIntermediate, Ground, Ignored,
+            CsiEntry, CsiIgnore, CsiIntermediate, CsiParam, DcsEntry, DcsIgnore, DcsIntermediate, DcsParam,
+            DcsPassthrough, Escape, EscapeIntermediate, Ground, OscString, SosPmApcString,
         };
-        // What holds in every state.
+        // These hold in every state.
         match code {
-            0x18 | 0x1a | 0x1b | 0x9c if matches!(self.state, Command | Device) => {
-                self.end(code == 0x1b || code == 0x9c, act);
+            0x18 | 0x1a | 0x1b | 0x9c if matches!(self.state, OscString | DcsPassthrough) => {
+                self.end(code == 0x1b || code == 0x9c, perform);
                 if code == 0x1b {
                     self.enter(Escape);
                 }
                 return;
             }
-            0x07 if self.state == Command => return self.end(true, act),
+            0x07 if self.state == OscString => return self.end(true, perform),
             0x1b => return self.enter(Escape),
             0x18 | 0x1a | 0x80..=0x8f | 0x91..=0x97 | 0x99 | 0x9a => {
                 self.state = Ground;
-                return act.execute(code as u8);
+                return perform.execute(code as u8);
             }
-            0x90 => return self.enter(DeviceEntry),
-            0x98 | 0x9e | 0x9f => return self.enter(Ignored),
-            0x9b => return self.enter(ControlEntry),
+            0x90 => return self.enter(DcsEntry),
+            0x98 | 0x9e | 0x9f => return self.enter(SosPmApcString),
+            0x9b => return self.enter(CsiEntry),
             0x9c => return self.state = Ground,
-            0x9d => return self.enter(Command),
+            0x9d => return self.enter(OscString),
             _ => {}
         }
         match (self.state, code) {
-            (Ground, 0..=0x1f) => act.execute(code as u8),
+            (Ground, 0..=0x1f) => perform.execute(code as u8),
             (Ground, 0x7f) => {}
-            (Ground, _) => act.print(code),
+            (Ground, _) => perform.print(code),
 
-            (Command, 0x20..) | (Device, 0..=0x7e | 0xa0..) => self.put(code),
-            (Command, _) | (Device | DeviceIgnore | Ignored, 0..=0x9f) | (DeviceIgnore, _) => {}
+            (OscString, 0x20..) | (DcsPassthrough, 0..=0x7e | 0xa0..) => self.put(code),
+            (OscString, _) | (DcsPassthrough | DcsIgnore | SosPmApcString, 0..=0x9f) | (DcsIgnore, _) => {}
 
-            (
-                Escape | EscapeIntermediate | ControlEntry | ControlParam | ControlIntermediate | ControlIgnore,
-                0..=0x1f,
-            ) => {
-                act.execute(code as u8);
+            (Escape | EscapeIntermediate | CsiEntry | CsiParam | CsiIntermediate | CsiIgnore, 0..=0x1f) => {
+                perform.execute(code as u8);
             }
-            (DeviceEntry | DeviceParam | DeviceIntermediate, 0..=0x1f) => {}
+            (DcsEntry | DcsParam | DcsIntermediate, 0..=0x1f) => {}
             (_, 0x7f) => {}
 
-            (Escape, 0x50) => self.enter_again(DeviceEntry),
-            (Escape, 0x58 | 0x5e | 0x5f) => self.enter_again(Ignored),
-            (Escape, 0x5b) => self.enter_again(ControlEntry),
-            (Escape, 0x5d) => self.enter_again(Command),
+            (Escape, 0x50) => self.enter_again(DcsEntry),
+            (Escape, 0x58 | 0x5e | 0x5f) => self.enter_again(SosPmApcString),
+            (Escape, 0x5b) => self.enter_again(CsiEntry),
+            (Escape, 0x5d) => self.enter_again(OscString),
             (Escape | EscapeIntermediate, 0x20..=0x2f) => self.collect(code, EscapeIntermediate),
             (Escape | EscapeIntermediate, 0x30..=0x7e) => {
                 self.state = Ground;
-                act.escape(self.name << 8 | code);
+                perform.esc(self.name << 8 | code);
             }
 
-            (ControlEntry | ControlParam, 0x30..=0x3b) => self.param(code, ControlParam),
-            (ControlEntry, 0x3c..=0x3f) => self.collect(code, ControlParam),
-            (ControlEntry | ControlParam | ControlIntermediate, 0x20..=0x2f) => self.collect(code, ControlIntermediate),
-            (ControlParam, 0x3c..=0x3f) | (ControlIntermediate, 0x30..=0x3f) => self.state = ControlIgnore,
-            (ControlEntry | ControlParam | ControlIntermediate, 0x40..=0x7e) => {
+            (CsiEntry | CsiParam, 0x30..=0x3b) => self.param(code, CsiParam),
+            (CsiEntry, 0x3c..=0x3f) => self.collect(code, CsiParam),
+            (CsiEntry | CsiParam | CsiIntermediate, 0x20..=0x2f) => self.collect(code, CsiIntermediate),
+            (CsiParam, 0x3c..=0x3f) | (CsiIntermediate, 0x30..=0x3f) => self.state = CsiIgnore,
+            (CsiEntry | CsiParam | CsiIntermediate, 0x40..=0x7e) => {
                 self.state = Ground;
                 if !self.is_too_long() {
-                    act.control(self.name << 8 | code, &self.params);
+                    perform.csi(self.name << 8 | code, &self.params);
                 }
             }
-            (ControlIgnore, 0x40..=0x7e) => self.state = Ground,
-            (ControlIgnore, _) => {}
+            (CsiIgnore, 0x40..=0x7e) => self.state = Ground,
+            (CsiIgnore, _) => {}
 
-            (DeviceEntry | DeviceParam, 0x30..=0x3b) => self.param(code, DeviceParam),
-            (DeviceEntry, 0x3c..=0x3f) => self.collect(code, DeviceParam),
-            (DeviceEntry | DeviceParam | DeviceIntermediate, 0x20..=0x2f) => self.collect(code, DeviceIntermediate),
-            (DeviceParam, 0x3c..=0x3f) | (DeviceIntermediate, 0x30..=0x3f) => self.state = DeviceIgnore,
-            (DeviceEntry | DeviceParam | DeviceIntermediate, 0x40..=0x7e) => self.collect(code, Device),
+            (DcsEntry | DcsParam, 0x30..=0x3b) => self.param(code, DcsParam),
+            (DcsEntry, 0x3c..=0x3f) => self.collect(code, DcsParam),
+            (DcsEntry | DcsParam | DcsIntermediate, 0x20..=0x2f) => self.collect(code, DcsIntermediate),
+            (DcsParam, 0x3c..=0x3f) | (DcsIntermediate, 0x30..=0x3f) => self.state = DcsIgnore,
+            (DcsEntry | DcsParam | DcsIntermediate, 0x40..=0x7e) => self.collect(code, DcsPassthrough),
 
-            // No text belongs there.
+            // Text does not belong into a sequence.
             _ => self.state = Ground,
         }
     }
 
-    /// What its first byte began goes on.
+    /// Enters a state in the middle of a sequence.
     fn enter_again(&mut self, state: State) {
         let began = self.began;
         self.enter(state);

@@ -1,6 +1,6 @@
-//! What a new width makes of lines that wrapped: the same line of text, broken at the new
-//! width, as the page's emulator does it. Where the cursor is, nothing is broken anew:
-//! the program there draws that line again.
+//! Breaks wrapped lines at a new width, as the page's emulator does.
+//!
+//! The line with the cursor stays as it is, because the program draws it again. Does not know why the width changed.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -17,7 +17,7 @@ impl Buffer {
         self.saved.y = saved - self.base as isize;
     }
 
-    /// Text of lines that belong together, and nothing that only fills them up.
+    /// The text of lines that belong together, without what only fills them up.
     fn text(&self, group: Range<usize>) -> Vec<Cell> {
         let mut text = Vec::new();
         for at in group.clone() {
@@ -44,7 +44,7 @@ impl Buffer {
             while end < count && self.lines[end].wrapped {
                 end += 1;
             }
-            // Only lines after the first count as wrapped.
+            // A line that does not wrap stays as it is, and so does the one with the cursor.
             if end == at + 1 || (at..end).contains(&cursor) {
                 kept.extend((at..end).map(|at| std::mem::take(&mut self.lines[at])));
             } else {
@@ -71,11 +71,10 @@ impl Buffer {
     }
 
     fn narrow(&mut self, cols: usize, rows: usize, mut saved: isize) -> isize {
-        // Lines that come after a line, by its number. The last one is done first.
+        // New lines, each group with the number of the line it follows. The last group comes first.
         let mut inserted: Vec<(usize, Vec<Line>)> = Vec::new();
         let mut more = 0;
-        // Lines that are given up for others still come to be broken: what follows of
-        // them is kept, as in the page.
+        // The bottom lines that give way to new ones are broken too, and what continues them is kept, as in the page.
         let mut length = self.lines.len();
         let mut last = length;
         while last > 0 {
@@ -96,7 +95,7 @@ impl Buffer {
             let mut new = lines.split_off(lines.len().min(group.len()));
             new.iter_mut().for_each(|line| line.resize(cols));
             let count = new.len();
-            // What is behind the text stays, and so do lines without any.
+            // Cells after the text stay, and so do lines without text.
             for (at, line) in group.clone().zip(lines) {
                 let length = line.cells.len();
                 let old = &mut self.lines[at];
@@ -139,7 +138,7 @@ impl Buffer {
     }
 }
 
-/// One line of text as lines of at most this width. A wide character is not cut.
+/// Breaks one line of text into lines of at most this width. Never cuts a wide character.
 fn broken(text: &[Cell], cols: usize) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut rest = text;

@@ -1,5 +1,5 @@
-//! Attacks on the emulator: whatever a program prints, it goes on, and what it draws
-//! for a window that comes late is bounded and leads to the present.
+//! Attacks on the emulator. Whatever a program prints, the emulator survives, and the drawing for a window that comes late
+//! is bounded and shows the present.
 
 use proptest::prelude::*;
 use sandbox_recorder::wire::{MAX_SCREEN, Size};
@@ -15,7 +15,7 @@ fn fed(size: Size, output: &str) -> Emulator {
     emulator
 }
 
-/// A window that comes late and draws this sees text and colours as the emulator has them.
+/// A window that comes late and gets this drawing has the emulator's text and colours.
 fn assert_draws(emulator: &Emulator, drawn: &str) {
     assert_eq!(fed(emulator.size(), drawn).draw().1, drawn);
 }
@@ -37,7 +37,7 @@ fn a_screen_of_long_links_is_drawn_without_them_within_the_bound() {
 
 #[test]
 fn a_screen_of_stacked_marks_is_drawn_with_fewer_within_the_bound() {
-    // Also of wide characters, which only their last mark makes wide.
+    // Also with characters that only their last mark makes wide.
     let stacked = format!("{}\u{fe0f}{}", "e", "\u{301}".repeat(100));
     let wide = format!("\u{2639}{}\u{fe0f}", "\u{301}".repeat(60));
     let mut emulator = fed(Size { cols: 500, rows: 200 }, "");

@@ -1,11 +1,10 @@
-//! How wide characters are, and which class each has when it is asked whether it joins
-//! the one before: Unicode 15 as the page's emulator has it (`@xterm/addon-unicode-graphemes`).
+//! The width of each character, and its class, which decides whether it joins the one before. Unicode 15 as in the page's
+//! emulator (`@xterm/addon-unicode-graphemes`).
 //!
-//! Generated; a test of the page compares every code point with the addon's own answer.
-//! Precomposed Hangul syllables are computed and not listed.
+//! Generated. A test of the page compares every code point with the addon's answer. Precomposed Hangul syllables are
+//! computed in `graphemes` and not listed here.
 
-/// First and last code point, class, and whether it takes two columns. What lies in no
-/// range is of class 0 and narrow.
+/// The first and the last code point, the class, and whether it takes two columns. All others have class 0 and are narrow.
 #[rustfmt::skip]
 pub(super) const RANGES: &[(u32, u32, u8, bool)] = &[
     (0xa9, 0xa9, 11, false), (0xae, 0xae, 11, false), (0x300, 0x36f, 2, false),

@@ -1,4 +1,4 @@
-//! Bytes into frames, from pieces of any size. Trusts nothing that the other end sent.
+//! Decodes frames from bytes in pieces of any size. Trusts nothing that the other end sends.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use super::{
     HEADER, Hello, MAX_DATA, MAX_DIRECTORY, MAX_OFFSET, MAX_PAYLOAD, MAX_TITLE, Size, ToBroker, ToRecorder, VERSION,
 };
 
-/// The other end wrote something that is no frame. Nothing after it can be understood.
+/// The other end sent something that is no frame. Nothing after it can be understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Malformed {
     /// No frame in this direction has this type.
@@ -21,14 +21,13 @@ pub enum Malformed {
         /// The length it claims.
         length: u32,
     },
-    /// A payload does not hold what its type says: too short, too long, a size of a
-    /// terminal out of its bounds, an offset above [`MAX_OFFSET`], a gap or a ring that
-    /// ends before it begins, no UTF-8.
+    /// A payload does not fit its type. It is too short or too long, a terminal's size is out of bounds, an offset is above
+    /// [`MAX_OFFSET`], a gap or a ring ends before it begins, or a text is not UTF-8.
     Payload {
         /// The frame's type.
         kind: u8,
     },
-    /// [`ToBroker::Hello`] has another version than [`VERSION`].
+    /// [`ToBroker::Hello`] has a version other than [`VERSION`].
     Version(u8),
 }
 
@@ -63,7 +62,7 @@ impl<'a> Frame<'a> for ToBroker<'a> {
                     return Err(Malformed::Version(version));
                 }
                 let pid = fields.u32()?;
-                let (start, end) = fields.stretch()?;
+                let (start, end) = fields.range()?;
                 ToBroker::Hello(Hello { pid, start, end, input: fields.offset()?, size: fields.size()? })
             }
             OUTPUT => {
@@ -74,7 +73,7 @@ impl<'a> Frame<'a> for ToBroker<'a> {
                 ToBroker::Output { offset, bytes }
             }
             GAP => {
-                let (from, to) = fields.stretch()?;
+                let (from, to) = fields.range()?;
                 ToBroker::Gap { from, to }
             }
             TAKEN => ToBroker::Taken { input: fields.offset()? },
@@ -132,8 +131,8 @@ impl<'a> Fields<'a> {
         if offset > MAX_OFFSET { Err(Malformed::Payload { kind: self.kind }) } else { Ok(offset) }
     }
 
-    /// Two offsets, of which the second is not before the first.
-    fn stretch(&mut self) -> Result<(u64, u64), Malformed> {
+    /// Two offsets. The second is not below the first.
+    fn range(&mut self) -> Result<(u64, u64), Malformed> {
         let (from, to) = (self.offset()?, self.offset()?);
         if from > to { Err(Malformed::Payload { kind: self.kind }) } else { Ok((from, to)) }
     }
@@ -143,13 +142,13 @@ impl<'a> Fields<'a> {
         Size::new(cols, rows).ok_or(Malformed::Payload { kind: self.kind })
     }
 
-    /// All that is left.
+    /// The rest of the payload.
     fn data(&mut self) -> Result<&'a [u8], Malformed> {
         let data = std::mem::take(&mut self.rest);
         if data.len() > MAX_DATA { Err(Malformed::Payload { kind: self.kind }) } else { Ok(data) }
     }
 
-    /// All that is left, as at most `most` bytes of text.
+    /// The rest of the payload as text of at most `most` bytes.
     fn text(&mut self, most: usize) -> Result<&'a str, Malformed> {
         let data = self.data()?;
         let text = std::str::from_utf8(data).ok().filter(|_| data.len() <= most);
@@ -163,20 +162,20 @@ impl<'a> Fields<'a> {
 
 /// Reads frames from a stream in pieces of any size.
 ///
-/// Holds at most one frame that came in pieces: [`HEADER`] + [`MAX_PAYLOAD`] bytes.
+/// Holds at most one frame that came in pieces, which is [`HEADER`] + [`MAX_PAYLOAD`] bytes.
 #[derive(Debug, Default)]
 pub struct Decoder {
-    /// The beginning of a frame, or all of the one that was returned last.
+    /// The beginning of a frame, or the whole frame that was returned last.
     pub(super) held: Vec<u8>,
     /// Whether the held frame was returned.
     returned: bool,
 }
 
 impl Decoder {
-    /// The next frame, or `None` when `input` is used up. Moves `input` past what was
-    /// read. A frame that is complete in `input` is not copied.
+    /// Returns the next frame, or `None` when `input` is used up. Moves `input` past what was read. Does not copy a frame
+    /// that is complete in `input`.
     ///
-    /// After an error the stream has no meaning any more and must be dropped.
+    /// After an error, the rest of the stream has no meaning and must be dropped.
     pub fn next<'a, 'i: 'a, F: Frame<'a>>(&'a mut self, input: &mut &'i [u8]) -> Result<Option<F>, Malformed> {
         if self.returned {
             self.held.clear();
@@ -199,7 +198,7 @@ impl Decoder {
         F::parse(kind, &self.held[HEADER..]).map(Some)
     }
 
-    /// Holds up to `length` bytes.
+    /// Fills `held` up to `length` bytes.
     fn fill(&mut self, length: usize, input: &mut &[u8]) {
         let more = length.saturating_sub(self.held.len()).min(input.len());
         let (bytes, rest) = input.split_at(more);
@@ -208,7 +207,7 @@ impl Decoder {
     }
 }
 
-/// Type and length of a payload, once they are there.
+/// The type and the length of a payload, once both are there.
 fn header(bytes: &[u8]) -> Result<Option<(u8, usize)>, Malformed> {
     let Some(&[kind, a, b, c, d]) = bytes.first_chunk::<HEADER>() else { return Ok(None) };
     let length = u32::from_be_bytes([a, b, c, d]);

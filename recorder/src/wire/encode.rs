@@ -1,4 +1,4 @@
-//! Frames into bytes. Knows nothing of how they are read.
+//! Encodes frames into bytes. Does not know how they are read.
 
 use super::kinds::{
     ACK, COLORS, DIRECTORY, EXIT, GAP, HELLO, INPUT, OUTPUT, REFUSED, RESIZE, SCREEN, SIGNAL, SIZE, TAKEN, TITLE,
@@ -51,8 +51,7 @@ impl ToBroker<'_> {
     }
 }
 
-/// The bytes before `length` bytes of output in their frame, for a caller that has
-/// the output already in place.
+/// Returns the bytes that precede `length` bytes of output in a frame. For a caller that has the output in place already.
 ///
 /// # Panics
 ///

@@ -1,4 +1,4 @@
-//! The types of frames, by their number. Both directions share one range.
+//! The numbers of the types of frames. Both directions share one range.
 
 pub(super) const HELLO: u8 = 0x01;
 pub(super) const OUTPUT: u8 = 0x02;

@@ -1,4 +1,4 @@
-//! That frames survive any cut, and that no bytes do harm.
+//! Frames survive any cut, and no bytes do harm.
 
 use proptest::prelude::*;
 
@@ -46,7 +46,7 @@ fn all_to_recorder() -> Vec<u8> {
     bytes
 }
 
-/// Decodes pieces that end at `cuts`, showing each frame as text.
+/// Decodes pieces that end at `cuts`, and shows each frame as text.
 fn decode(
     bytes: &[u8],
     cuts: &[usize],
@@ -151,7 +151,7 @@ fn what_breaks_a_bound_is_refused() {
     }
 }
 
-/// A stream of what may be frames: mutated ones, fed in pieces, a million in all.
+/// A stream of mutated frames, fed in pieces, a million in all.
 #[test]
 fn a_million_mutated_frames_do_no_harm() {
     const FRAMES: usize = 1_000_000;

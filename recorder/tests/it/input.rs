@@ -58,9 +58,10 @@ fn input_that_nobody_reads_stops_no_output() {
     let recording = Recording::new();
     // More than the window: acknowledgements are stuck behind the input.
     let bytes = Random(0x5eed_0102).bytes(20_000_000);
+    let go = recording.path("go");
     let mut client = recording.run(&format!(
-        "stty raw -echo; echo ready; read -r line <'{}'; {}",
-        recording.file("line", b"go\n").display(),
+        "stty raw -echo; mkfifo '{0}'; echo ready; read -r line <'{0}'; {1}",
+        go.display(),
         flood(&recording.file("flood", &bytes), &recording.path("done"))
     ));
     client.hello();
@@ -68,6 +69,8 @@ fn input_that_nobody_reads_stops_no_output() {
     let paste = vec![b'x'; MAX_DATA];
     client.send(ToRecorder::Input(&paste));
     client.send(ToRecorder::Input(&paste));
+    // The flood begins now, so that no byte of it comes with `ready`.
+    fs::write(&go, b"go\n").unwrap();
     let (mut output, mut taken) = (Vec::new(), 0);
     loop {
         match client.next().unwrap() {

@@ -15,7 +15,7 @@ use http_body_util::BodyExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::wire::{Failure, FailureKind};
+use sandboxd_init::wire::{Failure, FailureKind};
 
 /// The largest message in bytes, in either form: room for a megabyte of input in base64.
 pub(crate) const MAX_MESSAGE: usize = 4 * 1024 * 1024;

@@ -22,7 +22,7 @@ use super::signature::{self, Operation, Signed};
 use crate::control::error::ApiError;
 use crate::isolation::DEFAULT_USER;
 use crate::sandbox::Sandbox;
-use crate::wire::{EntryInfo, Failure, FailureKind, FileOp, Reply};
+use sandboxd_init::wire::{EntryInfo, Failure, FailureKind, FileOp, Reply};
 
 /// Bytes of one read of a download.
 const CHUNK: usize = 128 * 1024;

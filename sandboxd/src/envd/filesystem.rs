@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::caller::{Caller, UnaryResult, acting_user};
 use crate::connect::{self, Code, ConnectError};
 use crate::sandbox::Sandbox;
-use crate::wire::{EntryInfo, FileOp, Reply};
+use sandboxd_init::wire::{EntryInfo, FileOp, Reply};
 
 /// Routes of the service.
 pub(super) fn routes() -> Router {

@@ -18,7 +18,7 @@ use super::caller::{Caller, UnaryResult, acting_user};
 use crate::connect::{self, Code, ConnectError, Messages};
 use crate::sandbox::Sandbox;
 use crate::sandbox::process::{ProcessError, Selector};
-use crate::wire::{ProcessSignal, Spawn, SpawnIo};
+use sandboxd_init::wire::{ProcessSignal, Spawn, SpawnIo};
 
 /// The size of a terminal if a request names none.
 const DEFAULT_SIZE: (u16, u16) = (80, 24);

@@ -18,12 +18,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::caller::{Caller, UnaryResult, acting_user};
 use crate::connect::{self, Code, ConnectError, stream};
-use crate::lock::lock;
 use crate::sandbox::Sandbox;
 use crate::sandbox::directory_watch::{DirectoryWatch, WatchError};
 use crate::sandbox::watchers::{Change, ChangeKind, EventQueue, FilesystemEvent, MAX_WATCHERS, PolledWatcher};
 use crate::secret;
-use crate::wire::{EntryInfo, FileOp, Reply};
+use sandbox_stdx::lock::lock;
+use sandboxd_init::wire::{EntryInfo, FileOp, Reply};
 
 /// Events that wait for one polling client. If there are more, the client is told that events were lost.
 const MAX_PENDING: usize = 16_384;

@@ -7,11 +7,11 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::privileges::{CAPABILITIES, FOR_THE_INIT, FUSE};
 use super::shared::{RESOLVER, SHARED_MEMORY, SYSTEM};
 use super::users::{identity, is_root};
-use crate::init::invocation::{ARGUMENT, Setup};
 use crate::network::Network;
+use sandboxd_init::invocation::{ARGUMENT, Setup};
+use sandboxd_init::privileges::{CAPABILITIES, FOR_THE_INIT, FUSE};
 
 /// Where the init's program is found inside.
 const INIT_INSIDE: &str = "/run/sandboxd-init";

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::chore::Chore;
+use sandboxd_init::chore::Chore;
 
 const MIB: u64 = 1 << 20;
 

@@ -8,10 +8,10 @@ pub(crate) mod disk;
 
 use std::path::Path;
 
-use crate::init::invocation::Setup;
 use crate::limits::cgroup::{Bounds, Cgroup, Cgroups, Controller};
 use crate::machine;
 use crate::options::{DEFAULT_MAX_MEMORY_MIB, Options};
+use sandboxd_init::invocation::Setup;
 
 const MIB: u64 = 1 << 20;
 

@@ -1,12 +1,12 @@
 //! How sandboxes reach the network: one choice for the whole server, and one process per sandbox that carries its
 //! connections.
 //!
-//! A sandbox with a network of its own has a network namespace, which [`crate::init`] makes. One process of
+//! A sandbox with a network of its own has a network namespace, which [`sandboxd_init`] makes. One process of
 //! [slirp4netns](https://github.com/rootless-containers/slirp4netns) per sandbox makes its connections from the
 //! server's machine. Owns that process, its arguments and its end. Knows nothing of isolation, leases or the API.
 
-mod addresses;
 mod forward;
+mod resolver;
 mod uplink;
 
 use std::fs::{self, File};
@@ -25,15 +25,15 @@ use tokio::net::unix::pipe;
 use tokio::net::{TcpListener, UnixStream};
 use tokio::process::{ChildStderr, Command};
 
-pub(crate) use self::addresses::{GATEWAY_V4, PREFIX_V4, PREFIX_V6, RESOLVER_V4, RESOLVER_V6, resolver};
 use self::forward::Forwards;
+pub(crate) use self::resolver::resolver;
 pub(crate) use self::uplink::Uplink;
 use crate::complaint;
-use crate::init::invocation::{ARGUMENT, OOM_SCORE_ADJUSTMENT, OWN_NETWORK};
 use crate::link;
-use crate::lock::lock;
-use crate::machine;
-use crate::wire::{FromNetwork, Inbox, WireError, into_errno};
+use sandbox_stdx::lock::lock;
+use sandboxd_init::addresses::PREFIX_V4;
+use sandboxd_init::invocation::{ARGUMENT, OOM_SCORE_ADJUSTMENT, OWN_NETWORK};
+use sandboxd_init::wire::{FromNetwork, Inbox, WireError, into_errno};
 
 /// How long it may take until a namespace and its way out are ready. Measured: 40 ms on an idle machine.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -265,7 +265,7 @@ fn namespace_error(error: io::Error) -> NetworkError {
 
 /// Whether this machine has an IPv6 address that reaches beyond its link.
 fn speaks_ipv6() -> bool {
-    machine::addresses().into_iter().flatten().any(|address| match address {
+    sandboxd_gatekeeper::addresses().into_iter().flatten().any(|address| match address {
         IpAddr::V4(_) => false,
         IpAddr::V6(address) => !address.is_loopback() && !address.is_unicast_link_local(),
     })

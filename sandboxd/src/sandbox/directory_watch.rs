@@ -22,7 +22,7 @@ use tokio::io::unix::AsyncFd;
 use crate::descriptor::register;
 use crate::sandbox::Sandbox;
 use crate::sandbox::watchers::{Change, ChangeKind};
-use crate::wire::Failure;
+use sandboxd_init::wire::Failure;
 
 /// Directories of one recursive watch. The kernel limits the watches of a user as a whole.
 const MAX_DIRECTORIES: usize = 8192;

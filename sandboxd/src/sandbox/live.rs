@@ -16,7 +16,7 @@ use super::process::Processes;
 use super::watchers::PolledWatcher;
 use crate::limits::disk::Excess;
 use crate::link::Link;
-use crate::wire::{Failure, FileOp, Reply};
+use sandboxd_init::wire::{Failure, FileOp, Reply};
 
 /// File operations at once in one sandbox. Each holds a thread of its init.
 pub(crate) const MAX_FILE_OPERATIONS: usize = 32;

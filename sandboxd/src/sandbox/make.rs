@@ -20,13 +20,13 @@ use super::live::{MAX_FILE_OPERATIONS, Sandbox};
 use super::process::Processes;
 use super::teardown::{Directory, Teardown};
 use super::trash::Trash;
-use crate::chore::Chore;
 use crate::complaint;
 use crate::descriptor::register;
 use crate::isolation::{self, FuseError, Isolation};
 use crate::limits::Limits;
 use crate::link::{Link, LinkError};
 use crate::network::{Network, NetworkError, Networks};
+use sandboxd_init::chore::Chore;
 
 /// Why a sandbox could not be made.
 #[derive(Debug, thiserror::Error)]

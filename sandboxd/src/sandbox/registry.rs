@@ -14,8 +14,8 @@ use super::live::Sandbox;
 use super::make::{MakeContext, MakeError, SandboxSpec, make};
 use super::teardown::Teardown;
 use crate::limits::disk::{self, DiskWatch, Excess};
-use crate::lock::lock;
 use crate::network::Networks;
+use sandbox_stdx::lock::lock;
 
 /// Why no sandbox was made.
 #[derive(Debug, thiserror::Error)]

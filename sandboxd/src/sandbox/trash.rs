@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 
-use crate::chore::Chore;
-use crate::lock::lock;
+use sandbox_stdx::lock::lock;
+use sandboxd_init::chore::Chore;
 
 /// Bytes of that process's error text that are kept for the log.
 const MAX_COMPLAINT: u64 = 1024;

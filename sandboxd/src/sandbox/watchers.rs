@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::connect::ConnectError;
-use crate::wire::EntryInfo;
+use sandboxd_init::wire::EntryInfo;
 
 /// Polled watchers of one sandbox.
 pub(crate) const MAX_WATCHERS: usize = 64;

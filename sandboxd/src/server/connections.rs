@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::dispatch::Dispatcher;
-use crate::gatekeeper::{Gatekeeper, Peer, Question};
 use crate::listen::{Listener, Stream};
 use crate::visitors::{Visitor, Visitors};
+use sandboxd_gatekeeper::{Gatekeeper, Peer, Question};
 
 /// HTTP/2 streams of one connection. A terminal holds one stream for its whole life.
 const MAX_STREAMS: u32 = 1024;

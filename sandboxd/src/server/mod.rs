@@ -28,7 +28,6 @@ use crate::activity::Activity;
 use crate::announcement;
 use crate::control::{self, Control};
 use crate::envd;
-use crate::gatekeeper::Gatekeeper;
 use crate::limits::Limits;
 use crate::listen::{Address, Listener};
 use crate::machine;
@@ -38,6 +37,7 @@ use crate::sandbox::MakeContext;
 use crate::sandbox::registry::Registry;
 use crate::sandbox::trash::Trash;
 use crate::secret::Secret;
+use sandboxd_gatekeeper::Gatekeeper;
 
 /// How long answers may still be sent at shutdown, after the last sandbox has ended.
 const GRACE: Duration = Duration::from_secs(1);

@@ -11,7 +11,7 @@ use super::{Method, Response};
 use crate::__bindings::host::{wit_future, wit_stream};
 use crate::wasi::http::client;
 use crate::wasi::http::types::{ErrorCode, Fields, Request as WasiRequest, Scheme, Trailers};
-use crate::{Code, Error, secrets, time};
+use crate::{Code, Error, time};
 
 /// A request as plain data, so that a native test can look at what will be sent.
 #[derive(Clone, Debug)]
@@ -20,8 +20,8 @@ pub struct Request {
     pub method: Method,
     /// Absolute URL, `http` or `https`, without a fragment.
     pub url: String,
-    /// Headers in order. Values may contain [`secrets::placeholder`]s. The host sets `Host`, `Connection` and similar
-    /// headers itself.
+    /// Headers in order, without credentials of the operator's: the host adds those. It also sets `Host`, `Connection` and
+    /// similar headers.
     pub headers: Vec<(String, String)>,
     /// The whole body, sent with its `content-length`.
     pub body: Option<Vec<u8>>,
@@ -164,15 +164,10 @@ impl Request {
 
         let host = url.authority.to_owned();
         let timeout = self.timeout;
-        let headers = self.headers;
         let answer = async move {
             match client::send(request).await {
                 Ok(answer) => Ok(Response::new(answer, host, timeout)),
-                Err(failure) => {
-                    let named = headers.iter().flat_map(|(_, v)| secrets::names(v));
-                    let named: Vec<_> = named.map(str::to_owned).collect();
-                    Err(Error::from_transport(&failure, &host, &named))
-                }
+                Err(failure) => Err(Error::from_transport(&failure, &host)),
             }
         };
         Ok((answer, body))

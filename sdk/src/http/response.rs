@@ -130,7 +130,7 @@ impl BodyReader {
                 End::Unread(trailers) => {
                     return match trailers.await {
                         Ok(_) => Ok(false),
-                        Err(e) => Err(Error::from_transport(&e, &self.host, &[])),
+                        Err(e) => Err(Error::from_transport(&e, &self.host)),
                     };
                 }
                 End::Ahead(trailers) => {

@@ -1,12 +1,12 @@
 /**
- * The broker's files API, as far as the panel needs it. Every answer is a value, also "no answer". Knows no element of the page.
+ * The broker's files API, as far as the page needs it. Every outcome is a value, also "no answer". Knows no element of the page.
  */
 import type { Failure } from "./words";
 
-/** How long an answer may take, in milliseconds. It waits for the sandbox, which has deadlines of its own below this. */
+/** How long an answer may take, in milliseconds. The broker's own deadlines for the sandbox are shorter. */
 const TIMEOUT_MS = 60_000;
 
-/** A directory that a session's files are in. */
+/** A directory with a session's files. */
 export interface Root {
   readonly path: string;
   /** Mounted storage, which outlives the session. */
@@ -16,27 +16,27 @@ export interface Root {
 export interface Entry {
   readonly name: string;
   readonly kind: "file" | "directory" | "link" | "other";
-  /** Bytes; 0 for what is not a file. */
+  /** In bytes. 0 if it is not a file. */
   readonly size: number;
-  /** Milliseconds since 1970, if known. */
+  /** In milliseconds since 1970, if known. */
   readonly modified?: number;
   readonly storage: boolean;
 }
 
 export interface Listing {
   readonly entries: readonly Entry[];
-  /** How many there are; more than `entries` where not all are told. */
+  /** How many entries the directory has. The broker may list fewer. */
   readonly total: number;
-  /** Names this very listing, to be told only of another one. */
+  /** Identifies this listing, so that the broker need not send it again. */
   readonly etag: string;
 }
 
 export type Answer<T> = { readonly ok: true; readonly value: T } | ({ readonly ok: false } & Failure);
 
 export interface PutOptions {
-  /** Whether a file of that name may be replaced. */
+  /** A file with that name may be replaced. */
   readonly replace: boolean;
-  /** Bytes that have left this browser. */
+  /** Is told how many bytes have left this browser. */
   progress(sent: number): void;
   readonly signal: AbortSignal;
 }
@@ -54,7 +54,7 @@ export class FilesApi {
     return this.#json("", {}, (body) => list(body["roots"]).flatMap(decodeRoot));
   }
 
-  /** What is in a directory; `same` where that is still the listing of `etag`. */
+  /** What is in a directory. `same`: still the listing with this `etag`. */
   async list(path: string, etag?: string): Promise<Answer<Listing | "same">> {
     const headers: Record<string, string> = etag === undefined ? {} : { "If-None-Match": etag };
     const response = await this.#ask(this.#at("", path), { headers });
@@ -79,7 +79,7 @@ export class FilesApi {
     return settled(await this.#ask(this.#at("", path), { method: "DELETE" }));
   }
 
-  /** The first bytes of a file, at most `limit`. */
+  /** The first `limit` bytes of a file. */
   async read(path: string, limit: number, signal: AbortSignal): Promise<Answer<Uint8Array<ArrayBuffer>>> {
     const headers = { Range: `bytes=0-${limit - 1}` };
     const response = await this.#ask(this.contentUrl(path), { headers, signal });
@@ -93,12 +93,12 @@ export class FilesApi {
     }
   }
 
-  /** Where a browser saves a file from. */
+  /** The address of a file's content. */
   contentUrl(path: string): string {
     return this.#at("/content", path);
   }
 
-  /** Writes a whole file. Tells its progress, which `fetch` cannot. */
+  /** Writes a whole file. Not with `fetch`, which reports no progress. */
   put(path: string, file: Blob, { replace, progress, signal }: PutOptions): Promise<Answer<undefined>> {
     return new Promise((resolve) => {
       const request = new XMLHttpRequest();
@@ -179,7 +179,7 @@ function decodeRoot({ path, storage }: Body): Root[] {
   return typeof path === "string" ? [{ path: path.replace(/(.)\/+$/, "$1"), storage: storage === true }] : [];
 }
 
-/** An entry, or nothing where it makes no sense. */
+/** An entry, or nothing if it is malformed. */
 export function decodeEntry({ name, kind, size, modified, storage }: Body): Entry[] {
   if (typeof name !== "string" || name === "" || name.includes("/")) return [];
   const time = typeof modified === "string" ? Date.parse(modified) : Number.NaN;

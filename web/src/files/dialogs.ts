@@ -1,6 +1,6 @@
-/** The panel's questions: a name, and whether to delete. Each resolves when the person has answered, also by leaving it. */
-import { ask } from "../questions";
-import { element } from "../view";
+/** The panel's questions: a name, and whether to delete. Each resolves when the person has answered or given up. */
+import { element } from "../page/element";
+import { ask } from "../page/questions";
 import type { Entry } from "./api";
 import { nameProblem, shown } from "./paths";
 
@@ -11,7 +11,7 @@ export interface NameQuestion {
   readonly taken: ReadonlySet<string>;
 }
 
-/** Asks for a name; none where the person gives it up. */
+/** Asks for a name. `undefined`: the person gave up. */
 export function askName({ title, action, value, taken }: NameQuestion): Promise<string | undefined> {
   const dialog = element<HTMLDialogElement>("file-name");
   const [field, problem] = [element<HTMLInputElement>("file-name-field"), element("file-name-problem")];
@@ -25,12 +25,12 @@ export function askName({ title, action, value, taken }: NameQuestion): Promise<
     if (wrong !== undefined) field.focus();
     return wrong === undefined;
   });
-  // Without what is behind the last dot, which people keep.
+  // Without the ending after the last dot, which people mostly keep.
   field.setSelectionRange(0, value.lastIndexOf(".") > 0 ? value.lastIndexOf(".") : value.length);
   return answer.then((choice) => (choice === "ok" ? field.value : undefined));
 }
 
-/** Asks whether to delete something for good: one entry, or several. */
+/** Asks whether to delete one entry or several for good. */
 export function askDelete(entries: readonly Entry[], storage: boolean): Promise<boolean> {
   const [first] = entries;
   const folders = entries.filter(({ kind }) => kind === "directory").length;

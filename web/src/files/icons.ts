@@ -1,4 +1,4 @@
-/** The few drawings of the panel, as elements: the page's policy allows no markup from text. */
+/** The panel's icons. Made element by element, because the page's policy allows no markup from text. */
 
 const PATHS = {
   folder: "M1.8 12.4V3.9c0-.5.4-.9.9-.9h3.2l1.6 1.8h5.8c.5 0 .9.4.9.9v6.7c0 .5-.4.9-.9.9H2.7c-.5 0-.9-.4-.9-.9z",

@@ -1,14 +1,14 @@
-/** Where this tab's panel was, over a reload. Works, without memory, where storage is refused. */
+/** Remembers over a reload where this tab's panel was. If the browser refuses storage, a reload closes the panel. */
 
 export interface Place {
   readonly session: string;
-  /** The directory that was shown; none where the panel had seen none yet. */
+  /** The directory that was shown. None if that was not known yet. */
   readonly path?: string;
 }
 
 const KEY = "sandbox-broker.files";
 
-/** Where an open panel of this session was; nothing where it was closed, or of another session. */
+/** Where the panel was, if it was open for this session. */
 export function recallPlace(session: string): Place | undefined {
   try {
     const value: unknown = JSON.parse(sessionStorage.getItem(KEY) ?? "null");
@@ -26,6 +26,6 @@ export function rememberPlace(place: Place | undefined): void {
     if (place === undefined) sessionStorage.removeItem(KEY);
     else sessionStorage.setItem(KEY, JSON.stringify(place));
   } catch {
-    // Private windows and full disks: a reload closes the panel.
+    // A private window or a full disk.
   }
 }

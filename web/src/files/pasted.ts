@@ -1,7 +1,6 @@
 /**
- * Files that a person pastes or drops into the terminal: they go into a directory of the session that is named for it, and the program gets
- * their paths. Programs in the terminal, agents above all, can read them there; a clipboard they cannot reach. Knows no terminal: it is told
- * what came, and tells what to type and what to say.
+ * Files that a person pastes or drops into the terminal. They are uploaded to a directory of their own in the session, and their paths are
+ * typed: programs in the terminal, agents above all, can read files, and cannot reach a clipboard. Knows no terminal.
  */
 import { type Answer, FilesApi, type Listing } from "./api";
 import { dropped } from "./dropped";
@@ -9,39 +8,39 @@ import { basename, join } from "./paths";
 import { type Item, MAX_QUEUED, type Summary, Uploads } from "./uploads";
 import { count, failure, size } from "./words";
 
-/** Where they go, seen from the session's directory. */
+/** Where they go, relative to the session's directory. */
 export const PASTED = ".pasted";
 /** An upload that takes longer than this is shown, in milliseconds. */
 const SLOW_MS = 300;
 
-export interface PastedHost {
+export interface PastedFilesHost {
   /** Types this into the terminal, as a paste. */
   type(words: string): void;
   /** Something failed. */
   say(words: string): void;
-  /** How far it is; `cancel` gives it up. Without words there is nothing to show any more. */
+  /** Shows how far the upload is, with a way to cancel it. Without words: there is nothing more to show. */
   progress(words: string | undefined, cancel: () => void): void;
 }
 
-export class Pasted {
+export class PastedFiles {
   #api: FilesApi | undefined;
   readonly #batches = new Set<Batch>();
 
-  constructor(private readonly host: PastedHost) {}
+  constructor(private readonly host: PastedFilesHost) {}
 
-  /** A session's shell runs. */
+  /** A session's shell runs, so its files are within reach. */
   attach(session: string): void {
     this.detach();
     this.#api = new FilesApi(session);
   }
 
-  /** Its files are out of reach. */
+  /** The session is over, and its files are out of reach. */
   detach(): void {
     this.#api = undefined;
     for (const batch of this.#batches) batch.cancel();
   }
 
-  /** Whether files are on their way, which leaving the page would stop. */
+  /** Whether files are on their way. Leaving the page would stop them. */
   get isBusy(): boolean {
     return this.#batches.size > 0;
   }
@@ -66,14 +65,14 @@ export class Pasted {
     this.#batches.add(batch);
     const arrived = await batch.done;
     this.#batches.delete(batch);
-    // A space after it, so that what is pasted or typed next is a word of its own.
+    // With a space at the end, so that what comes next is a word of its own.
     if (arrived.length > 0 && api === this.#api) this.host.type(`${arrived.map(shellWord).join(" ")} `);
   }
 }
 
-/** What came at once. */
+/** The files of one paste or drop. */
 class Batch {
-  /** The paths of what has arrived: of files, and of folders that are whole. */
+  /** The paths of the files that have arrived, and of the folders that are complete. */
   readonly done: Promise<readonly string[]>;
   readonly #uploads: Uploads;
   readonly #cancel = () => this.cancel();
@@ -85,7 +84,7 @@ class Batch {
     api: FilesApi,
     private readonly directory: string,
     private readonly items: readonly Item[],
-    private readonly host: PastedHost,
+    private readonly host: PastedFilesHost,
   ) {
     this.done = new Promise((settle) => (this.#settle = settle));
     this.#uploads = new Uploads(() => this.#changed(), () => {});
@@ -119,7 +118,7 @@ class Batch {
   }
 }
 
-/** The directory for them, absolute, and what is in it. Rather in the sandbox than on storage, which would keep it for good. */
+/** The absolute path of the directory for them, and the names in it. In the sandbox if possible: storage would keep the files for good. */
 async function findPlace(api: FilesApi): Promise<Answer<{ directory: string; taken: Set<string> }>> {
   const roots = await api.roots();
   if (!roots.ok) return roots;
@@ -129,12 +128,12 @@ async function findPlace(api: FilesApi): Promise<Answer<{ directory: string; tak
   if (!around.ok) return around;
   const directory = join(root.path, PASTED);
   const names = await namesIn(api, directory, around.value);
-  // A repository in the session's directory is not to be cluttered.
+  // Keeps the files out of a repository in the session's directory.
   if (!names.has(".gitignore")) await api.put(join(directory, ".gitignore"), new Blob(["*\n"]), { replace: false, progress() {}, signal: new AbortController().signal });
   return { ok: true, value: { directory, taken: names } };
 }
 
-/** What is in the directory; nothing where its surroundings say that it is not there. */
+/** The names in the directory. None if the listing around it says that it does not exist. */
 async function namesIn(api: FilesApi, directory: string, around: Listing | "same"): Promise<Set<string>> {
   const isKnown = around !== "same" && around.total === around.entries.length;
   if (isKnown && !around.entries.some(({ name }) => name === basename(directory))) return new Set();
@@ -142,13 +141,13 @@ async function namesIn(api: FilesApi, directory: string, around: Listing | "same
   return new Set(there.ok && there.value !== "same" ? there.value.entries.map(({ name }) => name) : []);
 }
 
-/** The items under names that are free and fit on a command line. */
+/** The items with names that are free and fit on a command line. */
 export function renamed(items: readonly Item[], taken: ReadonlySet<string>): Item[] {
   const used = new Set(taken);
   const names = new Map<string, string>();
   return items.map((item) => {
     const [was, rest] = [top(item.path), item.path.slice(top(item.path).length)];
-    // Files of one name are two, folders of one name are one.
+    // Two files with the same name are different files. Two paths in the same folder stay in one folder.
     const known = rest === "" ? undefined : names.get(was);
     const name = known ?? free(was.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "_"), used);
     used.add(name);
@@ -157,7 +156,7 @@ export function renamed(items: readonly Item[], taken: ReadonlySet<string>): Ite
   });
 }
 
-/** `image.png`, `image-2.png`, … whichever is free. */
+/** The first free name of `image.png`, `image-2.png`, … */
 function free(name: string, used: ReadonlySet<string>): string {
   const dot = name.lastIndexOf(".");
   const [stem, end] = dot > 0 ? [name.slice(0, dot), name.slice(dot)] : [name, ""];
@@ -170,7 +169,7 @@ function top(path: string): string {
   return path.split("/", 1)[0] ?? path;
 }
 
-/** A path as one word of a shell of the POSIX kind. */
+/** A path as one word of a POSIX shell. */
 export function shellWord(path: string): string {
   return /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
 }

@@ -1,70 +1,88 @@
-/** What a file's content can be shown as. Pure: a name and its first bytes in, text or a picture's type out. */
-
-/** Bytes of a text that are shown, at most. More is for an editor. */
-export const MAX_TEXT = 256 * 1024;
-/** Bytes of a picture that is shown, at most. */
-export const MAX_PICTURE = 16 * 1024 * 1024;
-
-/** Pictures that every browser of this page draws, by the end of their names. */
-const PICTURES: ReadonlyMap<string, string> = new Map([
-  ["png", "image/png"],
-  ["apng", "image/apng"],
-  ["jpg", "image/jpeg"],
-  ["jpeg", "image/jpeg"],
-  ["gif", "image/gif"],
-  ["webp", "image/webp"],
-  ["avif", "image/avif"],
-  ["bmp", "image/bmp"],
-  ["ico", "image/x-icon"],
-  ["svg", "image/svg+xml"],
-]);
-
-/** The type of a picture of this name; none where it is no picture. */
-export function pictureType(name: string): string | undefined {
-  const dot = name.lastIndexOf(".");
-  return dot < 0 ? undefined : PICTURES.get(name.slice(dot + 1).toLowerCase());
-}
-
-export interface Text {
-  readonly text: string;
-  /** What it is written in, where that is not UTF-8. */
-  readonly encoding?: string;
-}
-
-/** Text has no control characters but these; a terminal's recording has escapes. */
-const NO_TEXT = /[\0-\x06\x0e-\x1a\x1c-\x1f]/;
-/** What windows-1252 has no character for. */
-const UNUSED = [0x81, 0x8d, 0x8f, 0x90, 0x9d];
-
 /**
- * The bytes as text, where they are UTF-8, UTF-16 by its mark or its look, or Latin-1 as Windows has it; none where they are something else.
- * `cut`: there are more bytes, so a character may end with them.
+ * The preview of one file, over the list. The bytes come from the broker as an opaque file. Here they become text, or an image with a `blob:`
+ * address, in which no script runs.
  */
-export function asText(bytes: Uint8Array, cut: boolean): Text | undefined {
-  const wide = utf16(bytes);
-  if (wide !== undefined) return decoded(bytes, wide, cut, "UTF-16");
-  const text = decoded(bytes, "utf-8", cut);
-  if (text !== undefined || bytes.some((byte) => UNUSED.includes(byte))) return text;
-  return decoded(bytes, "windows-1252", cut, "Latin-1");
-}
+import { element } from "../page/element";
+import type { Entry, FilesApi } from "./api";
+import { basename, shown } from "./paths";
+import { asText, MAX_PICTURE, MAX_TEXT, pictureType } from "./content";
+import { failure, size } from "./words";
 
-function decoded(bytes: Uint8Array, label: string, cut: boolean, encoding?: string): Text | undefined {
-  try {
-    const text = new TextDecoder(label, { fatal: true }).decode(bytes, { stream: cut });
-    return NO_TEXT.test(text) ? undefined : { text, ...(encoding !== undefined && { encoding }) };
-  } catch {
-    return undefined;
+export class Preview {
+  readonly #section = element("files-preview");
+  readonly #content = element("files-preview-content");
+  #stop = new AbortController();
+  #picture: string | undefined;
+  #shown: string | undefined;
+
+  /** The path of the file that is shown. */
+  get path(): string | undefined {
+    return this.#shown;
   }
-}
 
-/** UTF-16 begins with its mark; without one, text of the West has a zero in every other byte, and in those alone. */
-function utf16(bytes: Uint8Array): "utf-16le" | "utf-16be" | undefined {
-  if (bytes[0] === 0xff && bytes[1] === 0xfe) return "utf-16le";
-  if (bytes[0] === 0xfe && bytes[1] === 0xff) return "utf-16be";
-  const zeros = [0, 0];
-  bytes.forEach((byte, at) => byte === 0 && (zeros[at % 2] = (zeros[at % 2] ?? 0) + 1));
-  const [even = 0, odd = 0] = zeros;
-  const most = bytes.length / 2 / 2;
-  if (odd > most && even === 0) return "utf-16le";
-  return even > most && odd === 0 ? "utf-16be" : undefined;
+  async show(api: FilesApi, path: string, entry: Entry): Promise<void> {
+    this.close();
+    const stop = new AbortController();
+    this.#stop = stop;
+    this.#shown = path;
+    this.#section.hidden = false;
+    element("files-preview-name").textContent = shown(basename(path));
+    element("files-preview-facts").textContent = size(entry.size);
+    const save = element<HTMLAnchorElement>("files-preview-save");
+    save.href = api.contentUrl(path);
+    save.download = basename(path);
+    this.#say("Loading…");
+    const type = pictureType(entry.name);
+    if (type !== undefined && entry.size > MAX_PICTURE) return this.#say(`This picture is too large to show here (more than ${size(MAX_PICTURE)}). Download it.`);
+    const answer = await api.read(path, type === undefined ? MAX_TEXT : MAX_PICTURE, stop.signal);
+    if (stop.signal.aborted) return;
+    if (!answer.ok) return this.#say(failure(answer), true);
+    if (type === undefined) this.#text(answer.value, entry.size);
+    else this.#show(answer.value, type, entry.name);
+  }
+
+  close(): void {
+    this.#stop.abort();
+    this.#shown = undefined;
+    this.#section.hidden = true;
+    this.#content.replaceChildren();
+    if (this.#picture !== undefined) URL.revokeObjectURL(this.#picture);
+    this.#picture = undefined;
+  }
+
+  focus(): void {
+    element("files-preview-back").focus();
+  }
+
+  #text(bytes: Uint8Array, whole: number): void {
+    if (bytes.length === 0) return this.#say("This file is empty.");
+    const cut = bytes.length < whole;
+    const text = asText(bytes, cut);
+    if (text === undefined) return this.#say("This file is neither text nor a picture. Download it to open it.");
+    const facts = [cut ? `the first ${size(bytes.length)} of ${size(whole)}` : size(whole), text.encoding];
+    element("files-preview-facts").textContent = facts.filter(Boolean).join(" · ");
+    const words = document.createElement("pre");
+    words.tabIndex = 0;
+    words.textContent = text.text;
+    this.#content.replaceChildren(words);
+  }
+
+  #show(bytes: Uint8Array<ArrayBuffer>, type: string, name: string): void {
+    const image = document.createElement("img");
+    image.alt = name;
+    image.addEventListener("load", () => {
+      if (image.naturalWidth > 0) element("files-preview-facts").textContent += ` · ${image.naturalWidth} × ${image.naturalHeight}`;
+    });
+    image.addEventListener("error", () => this.#say("This picture cannot be shown. It may be damaged, or not be what its name says."));
+    this.#picture = URL.createObjectURL(new Blob([bytes], { type }));
+    image.src = this.#picture;
+    this.#content.replaceChildren(image);
+  }
+
+  #say(words: string, trouble = false): void {
+    const line = document.createElement("p");
+    line.textContent = words;
+    line.className = trouble ? "trouble" : "";
+    this.#content.replaceChildren(line);
+  }
 }

@@ -1,29 +1,29 @@
 /**
- * The list of a directory: draws its entries, keeps the place of the keyboard in it, and tells what the person wants with one. A row is
- * an element as long as its entry is there, so that a refresh moves nothing and takes no focus away.
+ * The list of a directory: draws its entries, keeps the keyboard's place and the selection, and reports what the person wants. A row keeps its
+ * element as long as its entry exists, so that a refresh moves nothing and takes no focus away.
  */
 import type { Entry } from "./api";
 import { type Icon, icon } from "./icons";
 import { halves, shown, typeAhead } from "./paths";
-import { pictureType } from "./preview";
+import { pictureType } from "./content";
 import { size, when } from "./words";
 
-/** Rows drawn, at most: beyond it scrolling is slow on a phone. */
+/** Most rows drawn: with more, scrolling is slow on a phone. */
 export const MAX_ROWS = 2000;
-/** Rows that Page Up and Page Down move by. */
+/** How many rows Page Up and Page Down move. */
 const PAGE = 10;
-/** Letters that come within this time, in milliseconds, are one word. */
+/** Letters that follow each other within this time belong to one word, in milliseconds. */
 const WORD_MS = 800;
 
-export interface RowHandlers {
+export interface RowsHost {
   open(entry: Entry): void;
-  /** The person asks what can be done with it. */
+  /** The person opens the entry's menu. */
   menu(entry: Entry, at: HTMLElement): void;
   rename(entry: Entry): void;
   remove(entry: Entry): void;
   up(): void;
-  /** Other entries are chosen, to be deleted or downloaded together. */
-  chosen(): void;
+  /** The selection has changed. */
+  selected(): void;
 }
 
 interface Row {
@@ -39,25 +39,25 @@ export class Rows {
   readonly #rows = new Map<string, Row>();
   #order: readonly Row[] = [];
   #current: string | undefined;
-  readonly #chosen = new Set<string>();
-  /** Where a range of chosen entries begins. */
+  readonly #selected = new Set<string>();
+  /** Where a range of selected entries begins. */
   #anchor: string | undefined;
   #typed = { text: "", at: 0 };
 
   constructor(
-    private readonly host: HTMLElement,
-    private readonly handlers: RowHandlers,
+    private readonly container: HTMLElement,
+    private readonly host: RowsHost,
   ) {
-    host.addEventListener("keydown", (event) => this.#key(event));
-    host.addEventListener("click", (event) => this.#click(event));
-    host.addEventListener("contextmenu", (event) => {
+    container.addEventListener("keydown", (event) => this.#key(event));
+    container.addEventListener("click", (event) => this.#click(event));
+    container.addEventListener("contextmenu", (event) => {
       const row = this.#rowOf(event.target);
       if (row === undefined || event.shiftKey) return;
       event.preventDefault();
       this.#go(row);
-      handlers.menu(row.entry, row.element);
+      host.menu(row.entry, row.element);
     });
-    host.addEventListener("focusin", ({ target }) => {
+    container.addEventListener("focusin", ({ target }) => {
       const row = this.#rowOf(target);
       if (row !== undefined) this.#mark(row);
     });
@@ -67,51 +67,51 @@ export class Rows {
     return this.#current === undefined ? undefined : this.#rows.get(this.#current)?.entry;
   }
 
-  /** What is chosen, in the order of the list. */
-  get chosen(): readonly Entry[] {
-    return this.#order.filter(({ entry }) => this.#chosen.has(entry.name)).map(({ entry }) => entry);
+  /** The selected entries, in the order of the list. */
+  get selected(): readonly Entry[] {
+    return this.#order.filter(({ entry }) => this.#selected.has(entry.name)).map(({ entry }) => entry);
   }
 
-  /** Chooses nothing, or everything. */
-  choose(all: boolean): void {
-    this.#chosen.clear();
-    if (all) for (const { entry } of this.#order) this.#chosen.add(entry.name);
-    this.#showChosen();
+  /** Selects everything, or nothing. */
+  select(all: boolean): void {
+    this.#selected.clear();
+    if (all) for (const { entry } of this.#order) this.#selected.add(entry.name);
+    this.#showSelected();
   }
 
-  /** Chooses an entry besides what is chosen, or no longer. */
+  /** Adds an entry to the selection, or removes it. */
   toggle(name: string): void {
-    if (!this.#chosen.delete(name)) this.#chosen.add(name);
+    if (!this.#selected.delete(name)) this.#selected.add(name);
     this.#anchor = name;
-    this.#showChosen();
+    this.#showSelected();
   }
 
   /** Shows these entries, in this order, at `now` in milliseconds since 1970. */
   draw(entries: readonly Entry[], now: number): void {
     const at = this.#order.findIndex(({ entry }) => entry.name === this.#current);
-    const hadFocus = this.host.contains(document.activeElement);
+    const hadFocus = this.container.contains(document.activeElement);
     const kept = new Set(entries.slice(0, MAX_ROWS).map(({ name }) => name));
     for (const [name, { element }] of this.#rows) {
       if (kept.has(name)) continue;
       element.remove();
       this.#rows.delete(name);
     }
-    const before = this.#chosen.size;
-    for (const name of this.#chosen) if (!kept.has(name)) this.#chosen.delete(name);
+    const before = this.#selected.size;
+    for (const name of this.#selected) if (!kept.has(name)) this.#selected.delete(name);
     this.#order = entries.slice(0, MAX_ROWS).map((entry) => this.#row(entry, now));
     this.#order.forEach(({ element }, index) => {
-      if (this.host.children[index] !== element) this.host.insertBefore(element, this.host.children[index] ?? null);
+      if (this.container.children[index] !== element) this.container.insertBefore(element, this.container.children[index] ?? null);
     });
-    if (before > 0) this.#showChosen();
+    if (before > 0) this.#showSelected();
     const place = this.#order.find(({ entry }) => entry.name === this.#current) ?? this.#order[Math.max(0, Math.min(at, this.#order.length - 1))];
     this.#current = undefined;
     if (place === undefined) return;
     this.#mark(place);
-    // The row that had the focus may be gone; its neighbour takes it, not the page.
-    if (hadFocus && !this.host.contains(document.activeElement)) place.element.focus();
+    // If the row with the focus is gone, its neighbour gets the focus.
+    if (hadFocus && !this.container.contains(document.activeElement)) place.element.focus();
   }
 
-  /** Puts the keyboard on this entry, or where it was. */
+  /** Gives the keyboard to this entry, or to the one that had it. */
   focus(name?: string): boolean {
     const row = (name === undefined ? undefined : this.#rows.get(name)) ?? this.#rows.get(this.#current ?? "") ?? this.#order[0];
     if (row === undefined) return false;
@@ -157,7 +157,7 @@ export class Rows {
     const row: Row = { entry, element, name, size: cell("size"), time: cell("time"), symbol: "" };
     const more = cell("more").appendChild(document.createElement("button"));
     more.type = "button";
-    more.tabIndex = -1; // the keyboard has the row's own keys for it
+    more.tabIndex = -1; // with the keyboard, the row's own keys open the menu
     more.setAttribute("aria-label", `What to do with ${shown(entry.name)}`);
     more.append(icon("more"));
     this.#rows.set(entry.name, row);
@@ -182,48 +182,48 @@ export class Rows {
     row.element.scrollIntoView({ block: "nearest" });
   }
 
-  #showChosen(): void {
-    for (const [name, { element }] of this.#rows) element.setAttribute("aria-selected", String(this.#chosen.has(name)));
-    this.handlers.chosen();
+  #showSelected(): void {
+    for (const [name, { element }] of this.#rows) element.setAttribute("aria-selected", String(this.#selected.has(name)));
+    this.host.selected();
   }
 
-  /** Chooses all from the last one that was chosen up to this. */
-  #chooseTo(row: Row): void {
+  /** Selects everything from the anchor up to this row. */
+  #selectTo(row: Row): void {
     const [at, from] = [this.#order.indexOf(row), this.#order.findIndex(({ entry }) => entry.name === (this.#anchor ?? this.#current))];
-    this.#chosen.clear();
-    for (const { entry } of this.#order.slice(Math.min(at, Math.max(0, from)), Math.max(at, from) + 1)) this.#chosen.add(entry.name);
-    this.#showChosen();
+    this.#selected.clear();
+    for (const { entry } of this.#order.slice(Math.min(at, Math.max(0, from)), Math.max(at, from) + 1)) this.#selected.add(entry.name);
+    this.#showSelected();
   }
 
   #click(event: MouseEvent): void {
     const row = this.#rowOf(event.target);
     if (row === undefined) return;
     if (event.shiftKey) {
-      this.#chooseTo(row);
+      this.#selectTo(row);
       return this.#go(row);
     }
     this.#go(row);
     if (event.ctrlKey || event.metaKey) return this.toggle(row.entry.name);
     const more = event.target instanceof Element ? event.target.closest<HTMLElement>(".more button") : null;
-    if (more) this.handlers.menu(row.entry, more);
-    else this.handlers.open(row.entry);
+    if (more) this.host.menu(row.entry, more);
+    else this.host.open(row.entry);
   }
 
   #key(event: KeyboardEvent): void {
     if ((event.ctrlKey || event.metaKey) && !event.altKey && event.key.toLowerCase() === "a") {
       event.preventDefault();
-      return this.choose(true);
+      return this.select(true);
     }
     if (event.ctrlKey || event.altKey || event.metaKey) return;
     const at = this.#order.findIndex(({ entry }) => entry.name === this.#current);
     const row = this.#order[at];
-    const { handlers } = this;
+    const { host } = this;
     const move = (to: number) => {
       const next = this.#order[Math.max(0, Math.min(this.#order.length - 1, to))];
       if (!next) return;
       if (event.shiftKey) {
         this.#anchor ??= this.#current;
-        this.#chooseTo(next);
+        this.#selectTo(next);
       } else this.#anchor = undefined;
       this.#go(next);
     };
@@ -234,14 +234,14 @@ export class Rows {
       PageUp: () => move(at - PAGE),
       Home: () => move(0),
       End: () => move(this.#order.length - 1),
-      Backspace: () => handlers.up(),
+      Backspace: () => host.up(),
       ...(row && {
-        Enter: () => handlers.open(row.entry),
-        Delete: () => handlers.remove(row.entry),
+        Enter: () => host.open(row.entry),
+        Delete: () => host.remove(row.entry),
         " ": () => this.toggle(row.entry.name),
-        F2: () => handlers.rename(row.entry),
-        ContextMenu: () => handlers.menu(row.entry, row.element),
-        ...(event.shiftKey && { F10: () => handlers.menu(row.entry, row.element) }),
+        F2: () => host.rename(row.entry),
+        ContextMenu: () => host.menu(row.entry, row.element),
+        ...(event.shiftKey && { F10: () => host.menu(row.entry, row.element) }),
       }),
     };
     const act = acts[event.key] ?? (event.key.length === 1 ? () => this.#type(event.key, at) : undefined);
@@ -255,7 +255,7 @@ export class Rows {
     const goesOn = now - this.#typed.at < WORD_MS;
     this.#typed = { text: goesOn ? this.#typed.text + letter : letter, at: now };
     const names = this.#order.map(({ entry }) => entry.name);
-    // A first letter goes on from here, so that it can be repeated.
+    // A first letter searches after this row, so that pressing it again finds the next one.
     const found = typeAhead(names, goesOn ? Math.max(0, at) : at + 1, this.#typed.text);
     const row = found === undefined ? undefined : this.#order[found];
     if (row) this.#go(row);

@@ -1,38 +1,37 @@
 /**
- * What is on its way up: a queue of which a few travel at a time, each with its own fate. Knows no element and no address: a `put`
- * carries one file, and `changed` is told of everything.
+ * The queue of uploads: sends a few at a time, and keeps each one's state. Knows no element and no address: a `Carrier` sends one file.
  */
 import type { Answer } from "./api";
 import type { Failure } from "./words";
 
-/** Files that travel at a time. More would not be faster, and a browser has six connections to a server. */
+/** Files that are sent at a time. More would not be faster, and a browser has six connections to a server. */
 const AT_ONCE = 3;
-/** Files in the queue, at most: each keeps a little memory, and nobody watches more. */
+/** Most files in the queue: each takes a little memory, and nobody follows more. */
 export const MAX_QUEUED = 5000;
 
-/** What a person wants uploaded: a file, or without one an empty directory. */
+/** Something to upload: a file, or an empty directory if there is no file. */
 export interface Item {
-  /** Where it goes, seen from the directory it is dropped on: `name` or `folder/name`. */
+  /** Relative to the directory that it is uploaded to: `name` or `folder/name`. */
   readonly path: string;
   readonly file?: Blob;
 }
 
-export type State = "waiting" | "travelling" | "done" | "exists" | "failed" | "cancelled";
+export type UploadState = "waiting" | "travelling" | "done" | "exists" | "failed" | "cancelled";
 
 export interface Upload {
   readonly id: number;
-  /** As in [`Item`]. */
+  /** The item's path. */
   readonly name: string;
   /** Absolute. */
   readonly path: string;
   readonly size: number;
-  readonly state: State;
+  readonly state: UploadState;
   readonly sent: number;
   readonly failure?: Failure;
 }
 
 export interface Carrier {
-  /** Writes one file, or makes a directory where there is no file. */
+  /** Writes one file, or makes a directory if there is no file. */
   put(path: string, file: Blob | undefined, options: { replace: boolean; progress(sent: number): void; signal: AbortSignal }): Promise<Answer<undefined>>;
 }
 
@@ -49,7 +48,7 @@ export interface Summary {
   readonly done: number;
   readonly bytes: number;
   readonly sent: number;
-  /** Files that wait or travel. */
+  /** Files that wait or are being sent. */
   readonly open: number;
   readonly failed: number;
   readonly exists: number;
@@ -59,7 +58,7 @@ export class Uploads {
   readonly #jobs = new Map<number, Job>();
   #next = 1;
 
-  /** `finished`: a file of this path has arrived. */
+  /** `changed` is told of every change, and `finished` the path of each file that has arrived. */
   constructor(
     private readonly changed: () => void,
     private readonly finished: (path: string) => void,
@@ -71,7 +70,7 @@ export class Uploads {
 
   get summary(): Summary {
     const all = this.all.filter(({ state }) => state !== "cancelled");
-    const of = (...states: State[]) => all.filter(({ state }) => states.includes(state)).length;
+    const of = (...states: UploadState[]) => all.filter(({ state }) => states.includes(state)).length;
     return {
       total: all.length,
       done: of("done"),
@@ -83,9 +82,9 @@ export class Uploads {
     };
   }
 
-  /** Queues items into a directory; false where there are too many, and then none is. */
+  /** Queues items for a directory. False: there are too many, and none is queued. */
   add(directory: string, items: readonly Item[], carrier: Carrier): boolean {
-    // What is over is looked at no more once something new begins.
+    // Uploads that are over are shown until new ones begin.
     if (this.summary.open === 0) this.clear();
     if (this.#jobs.size + items.length > MAX_QUEUED) return false;
     for (const { path, file } of items) {
@@ -98,7 +97,7 @@ export class Uploads {
     return true;
   }
 
-  /** Gives one up, or all. What has arrived stays. */
+  /** Cancels one, or all. Files that have arrived stay. */
   cancel(id?: number): void {
     for (const job of this.#jobs.values()) {
       if (id !== undefined && job.upload.id !== id) continue;
@@ -118,7 +117,7 @@ export class Uploads {
     this.#go();
   }
 
-  /** Forgets what is over. */
+  /** Forgets the uploads that are over. */
   clear(): void {
     for (const [id, { upload }] of this.#jobs) if (upload.state !== "waiting" && upload.state !== "travelling") this.#jobs.delete(id);
     this.changed();
@@ -138,7 +137,7 @@ export class Uploads {
   async #carry(job: Job): Promise<void> {
     this.#set(job, { state: "travelling", sent: 0 });
     const progress = (sent: number) => {
-      // A body has a little more around it than the file has bytes.
+      // The request's body may be a little larger than the file.
       if (job.upload.state === "travelling") this.#set(job, { sent: Math.min(sent, job.upload.size) });
     };
     const { upload, file, replace, stop } = job;

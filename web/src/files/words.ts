@@ -1,4 +1,4 @@
-/** Sizes, times and failures of files in words for people. Pure. */
+/** Sizes, times and failures in words for people. Pure. */
 
 const UNITS = ["kB", "MB", "GB", "TB", "PB"];
 
@@ -12,7 +12,7 @@ export function size(bytes: number): string {
   return `${value < 9.95 ? value.toFixed(1) : Math.round(value)} ${UNITS[unit]}`;
 }
 
-/** When something changed, as short as it can be told at `now`: `just now`, `5 min ago`, `14:05`, `3 May`, `3 May 2024`. */
+/** When something changed, as short as possible: `just now`, `5 min ago`, `14:05`, `3 May`, `3 May 2024`. */
 export function when(time: number, now: number, locale?: string): string {
   const age = now - time;
   if (age >= -60_000 && age < 60_000) return "just now";
@@ -29,7 +29,7 @@ export function count(n: number, one: string, many = `${one}s`): string {
   return `${n} ${n === 1 ? one : many}`;
 }
 
-/** How a request failed: its status, 0 where there was no answer, and what the broker said. */
+/** How a request failed: its HTTP status, or 0 without an answer, and the broker's words. */
 export interface Failure {
   readonly status: number;
   readonly error?: string;
@@ -52,7 +52,7 @@ const ADVICE: Readonly<Record<number, string>> = {
   507: "Make room by deleting something, then try again.",
 };
 
-/** What failed and what to do, as sentences. */
+/** What failed and what to do about it, in sentences. */
 export function failure({ status, error }: Failure): string {
   const advice = ADVICE[status] ?? (status >= 500 ? ADVICE[502] : undefined) ?? "Try again.";
   return error === undefined ? advice : `${sentence(error)} ${advice}`;
@@ -60,7 +60,7 @@ export function failure({ status, error }: Failure): string {
 
 function sentence(words: string): string {
   const text = words.trim();
-  // A path keeps its case; a word becomes the beginning of a sentence.
+  // A word at the beginning gets a capital letter. A path keeps its case.
   const begun = /^[a-z]/.test(text) ? text.charAt(0).toUpperCase() + text.slice(1) : text;
   return /[.!?]$/.test(begun) ? begun : `${begun}.`;
 }

@@ -1,9 +1,9 @@
 /**
- * By what a chord of the page goes: the letter that the person's layout has on the key, so that Ctrl+Shift+C is where C is on Dvorak and
- * AZERTY too. Layouts without Latin letters go by the key's place on a US keyboard, as the programs of those systems do. Pure.
+ * Which key of a chord was pressed. It is the letter that the person's layout has on the key, so that Ctrl+Shift+C is where C is on Dvorak
+ * and AZERTY as well. In layouts without Latin letters it is the key's place on a US keyboard, as in other programs there. Pure.
  */
 
-/** The letter of a chord in lower case, or the key's name as the browser tells it. */
+/** The letter of a chord in lower case, or else the browser's name for the key. */
 export function chordKey({ key, code }: Pick<KeyboardEvent, "key" | "code">): string {
   if (/^[a-z]$/i.test(key)) return key.toLowerCase();
   if (/^[\x20-\x7e]+$/.test(key)) return key;

@@ -1,7 +1,7 @@
 /**
  * The bytes of a key press in the protocols that programs ask for: kitty's (https://sw.kovidgoyal.net/kitty/keyboard-protocol/) and xterm's
- * modifyOtherKeys (https://invisible-island.net/xterm/modified-keys.html). Pure. What has to be sent as ever (text, and keys that the
- * protocol leaves alone) is no business of this module: it gives nothing for those, and the emulator sends them.
+ * modifyOtherKeys (https://invisible-island.net/xterm/modified-keys.html). Pure. For text, and for keys that the protocol leaves alone, these
+ * functions return `undefined`, and the emulator sends what it always sends.
  */
 import type { Press } from "./press";
 
@@ -12,7 +12,7 @@ export const ALL_FLAGS = 31;
 
 type Code = readonly [number: number, final: string];
 
-/** Keys without text by the browser's name, with kitty's numbers. */
+/** Keys without text, by the browser's name, with kitty's numbers. */
 const NAMED: Readonly<Record<string, Code>> = {
   Escape: [27, "u"],
   Enter: [13, "u"],
@@ -63,7 +63,7 @@ const NAMED: Readonly<Record<string, Code>> = {
   AltGraph: [57453, "u"],
 };
 
-/** Modifier keys by name, left and right. A browser calls the key with the logo `Meta`. */
+/** Modifier keys by name, left and right. Browsers call the key with the logo `Meta`. */
 const MODIFIERS: Readonly<Record<string, readonly [left: number, right: number]>> = {
   Shift: [57441, 57447],
   Control: [57442, 57448],
@@ -73,7 +73,7 @@ const MODIFIERS: Readonly<Record<string, readonly [left: number, right: number]>
   Hyper: [57445, 57451],
 };
 
-/** Keys of the keypad by their name, where it does not make text. */
+/** Keys of the keypad by name, when they do not make text. */
 const KEYPAD: Readonly<Record<string, Code>> = {
   Enter: [57414, "u"],
   ArrowLeft: [57417, "u"],
@@ -88,7 +88,7 @@ const KEYPAD: Readonly<Record<string, Code>> = {
   Delete: [57426, "u"],
   Clear: [1, "E"],
 };
-/** The keypad's places that make text. */
+/** Keys of the keypad by place, when they make text. */
 const KEYPAD_TEXT: Readonly<Record<string, number>> = {
   ...Object.fromEntries(Array.from({ length: 10 }, (_, digit) => [`Numpad${digit}`, 57399 + digit])),
   NumpadDecimal: 57409,
@@ -100,7 +100,7 @@ const KEYPAD_TEXT: Readonly<Record<string, number>> = {
   NumpadComma: 57416,
 };
 
-/** The bytes in kitty's protocol with these flags, other than 0; nothing where the emulator sends the key as ever. */
+/** The bytes in kitty's protocol with these flags, which are not 0. */
 export function kittySequence(press: Press, flags: number): string | undefined {
   const has = (flag: number) => (flags & flag) !== 0;
   const all = has(Flag.allKeys);
@@ -114,7 +114,7 @@ export function kittySequence(press: Press, flags: number): string | undefined {
   const bits = modifierBits(press);
   const plain = (bits & ~LOCKS) === 0;
   if (code !== undefined) {
-    // A person has to be able to type `reset` after a program that left this on.
+    // A person has to be able to type `reset` after a program that left the protocol on.
     const simple = { Enter: "\r", Tab: "\t", Backspace: "\x7f" }[press.key];
     if (simple !== undefined && plain && !all && code[0] < 57344) return press.action === "release" ? undefined : simple;
     if (press.key === "Escape" && bits === 0 && !apart && press.action === "press") return "\x1b";
@@ -126,20 +126,20 @@ export function kittySequence(press: Press, flags: number): string | undefined {
   return serialize([point, "u"], has(Flag.alternates) ? alternates(press, point) : "", bits, press, flags);
 }
 
-/** Whether the key does nothing but change others. */
+/** Whether the key only changes what other keys do. */
 export function isModifier({ key }: Press): boolean {
   return key in MODIFIERS || key === "AltGraph" || /^(Caps|Num|Scroll)Lock$/.test(key);
 }
 
 const LOCKS = 64 | 128;
 
-/** The protocol's bits of the modifiers that are held or, of the locks, on. */
+/** The protocol's bits for the modifiers that are held and the locks that are on. */
 function modifierBits(press: Press): number {
   const bit = (held: boolean, value: number) => (held ? value : 0);
   return bit(press.shift, 1) | bit(press.alt, 2) | bit(press.ctrl, 4) | bit(press.super, 8) | bit(press.capsLock, 64) | bit(press.numLock, 128);
 }
 
-/** `apart`: the keypad's keys are told from their namesakes. */
+/** `apart`: keys of the keypad have numbers of their own. */
 function functional({ key, code }: Press, apart: boolean): Code | undefined {
   const sides = MODIFIERS[key];
   if (sides !== undefined) return [sides[/Right$/.test(code) ? 1 : 0], "u"];
@@ -152,7 +152,7 @@ function functional({ key, code }: Press, apart: boolean): Code | undefined {
   return NAMED[key];
 }
 
-/** The sub-fields after the key: its shifted form, and what a US keyboard has in its place. */
+/** The sub-fields after the key: its shifted form, and the key at its place on a US keyboard. */
 function alternates({ key, shift, us }: Press, point: number): string {
   const shifted = shift ? key.codePointAt(0) : undefined;
   const base = us?.codePointAt(0);
@@ -177,7 +177,7 @@ export function otherKeySequence(press: Press, level: number, short: boolean): s
   if (!shift && !alt && !ctrl) return undefined;
   const control = { Enter: 13, Tab: 9, Escape: 27, Backspace: 127 }[key];
   if (control !== undefined) {
-    // Shift+Tab has a sequence of its own since ever.
+    // Shift+Tab has always had a sequence of its own.
     if (key === "Tab" && shift && !alt && !ctrl) return undefined;
     if (key === "Backspace" && level === 1) return undefined;
     return other(control, press, short);
@@ -185,14 +185,14 @@ export function otherKeySequence(press: Press, level: number, short: boolean): s
   if (press.bare === undefined) return undefined;
   const point = key.codePointAt(0) ?? 0;
   if (level === 1) {
-    // What has a meaning of its own without the protocol keeps it: Ctrl makes control characters, Alt puts Escape before.
+    // A key that has a meaning without the protocol keeps it: Ctrl makes control characters, Alt puts Escape before.
     if (!ctrl || (!shift && /^[a-z@[\\\]^_? 2-8/~`{|}]$/i.test(key))) return undefined;
     if (alt && /^[a-z]$/i.test(key)) return undefined;
   }
   return other(point, press, short);
 }
 
-/** Of what makes text only Shift+Space differs, at level 2. */
+/** Of the keys that make text, only Shift+Space has a sequence, at level 2. */
 function unshiftedOnly(press: Press, level: number, short: boolean): string | undefined {
   return level === 2 && press.action !== "release" && press.key === " " && press.shift && !press.super ? other(32, press, short) : undefined;
 }
@@ -203,9 +203,9 @@ function other(point: number, { shift, alt, ctrl }: Press, short: boolean): stri
 }
 
 /**
- * What Enter sends with a modifier where no program asked for a protocol. Shift+Enter is Alt+Enter (`ESC CR`), which line editors and agents
- * take for a line break, and shells do not run. Ctrl+Enter is the other line end, Ctrl+J: Enter to shells, a line break to programs that tell
- * the two apart.
+ * What Enter sends with a modifier if no program asked for a protocol. Shift+Enter is Alt+Enter (`ESC CR`): line editors and agents make it a
+ * line break, and shells do not run the line. Ctrl+Enter is the other line end, Ctrl+J: Enter to shells, and a line break to programs that
+ * tell the two apart.
  */
 export function plainEnter({ key, action, shift, alt, ctrl, super: logo }: Press): string | undefined {
   if (key !== "Enter" || action === "release" || alt || logo || shift === ctrl) return undefined;

@@ -1,6 +1,6 @@
 /**
- * Decides for each key event of the terminal who has it: the browser, the program in the protocol that it asked for, or the emulator, which
- * sends keys as terminals always have. Knows what the person chose and what the platform is, and no socket.
+ * Decides who gets each key event of the terminal: the browser, the program in the protocol that it asked for, or the emulator, which sends
+ * keys as terminals always have. Knows the person's options and the platform, and no socket.
  */
 import { chordKey, holds } from "./chords";
 import { isModifier, kittySequence, otherKeySequence, plainEnter } from "./encode";
@@ -9,26 +9,26 @@ import { isMac } from "./platform";
 import { madePress, type Modifiers, type Press, readPress } from "./press";
 
 export interface KeyboardOptions {
-  /** On macOS Option is Alt, and makes no characters of its own. */
+  /** On macOS, Option is Alt and does not make characters of its own. */
   optionIsMeta: boolean;
-  /** Ctrl+V pastes; else it is the program's. */
+  /** Ctrl+V pastes. Otherwise it is a key of the program's. */
   ctrlVPastes: boolean;
 }
 
-/** What becomes of a key event. */
+/** Who gets a key event. */
 export type Verdict =
-  /** Nothing more: neither the browser nor the emulator may act on it. */
+  /** Nobody: neither the browser nor the emulator may act on it. */
   | { readonly kind: "taken" }
-  /** The browser does what it does with it, such as to paste, unless the page kept it from that. */
+  /** The browser, which for example pastes, unless the page has prevented that. */
   | { readonly kind: "browser" }
-  /** `typed`: the person acts, so the view goes to the end and nothing stays selected; letting go of a key is none. */
+  /** The program gets `text`. `typed`: the view goes to the end and the selection is cleared. Releasing a key does neither. */
   | { readonly kind: "send"; readonly text: string; readonly typed: boolean }
   | { readonly kind: "emulator" };
 
-/** What the keyboard needs of the terminal around it. */
+/** The terminal around the keyboard. */
 export interface KeyboardHost {
   hasSelection(): boolean;
-  /** Copies what is selected. `clear`: and selects nothing any more. */
+  /** Copies what is selected. `clear`: clears the selection as well. */
   copySelection(clear: boolean): void;
   /** Whether there is history to scroll through with Shift+PageUp. */
   hasHistory(): boolean;
@@ -38,7 +38,7 @@ export interface KeyboardHost {
 
 export class Keyboard {
   #layout: ReadonlyMap<string, string> = new Map();
-  /** Keys that are down and not the program's: letting go of them is not either. At most one for each key of a keyboard. */
+  /** Keys that are down and that the program did not get, so it must not get their release. At most one entry for each key. */
   readonly #others = new Map<string, Verdict>();
 
   constructor(
@@ -47,11 +47,11 @@ export class Keyboard {
     public options: KeyboardOptions,
   ) {
     void this.#learnLayout();
-    // A person who changes the layout does it in a window of the system.
+    // To change the layout, a person leaves the page for the system's settings.
     window.addEventListener("focus", () => void this.#learnLayout());
   }
 
-  /** Of any key event of the terminal's. */
+  /** Takes every key event of the terminal. */
   judge(event: KeyboardEvent): Verdict {
     const before = this.#others.get(event.code);
     if (event.type === "keyup" && before !== undefined) {
@@ -67,25 +67,25 @@ export class Keyboard {
   }
 
   #judge(event: KeyboardEvent): Verdict {
-    // An input method works with it: what it makes of it comes as text.
+    // An input method takes the key, and its text comes as another event.
     if (event.isComposing || event.keyCode === 229 || event.key === "Process" || event.key === "Unidentified") return INPUT_METHOD;
     if (event.type === "keypress") return EMULATOR;
     const clipboard = this.#clipboardKey(event);
     if (clipboard !== undefined) return clipboard;
     if (this.host.pageKey(event)) return BROWSER;
-    // Cmd is the browser's and the system's.
+    // Cmd belongs to the browser and the system.
     if (isMac && event.metaKey && event.key !== "Meta") return EMULATOR;
     if (event.shiftKey && /^Page(Up|Down)$/.test(event.key) && !event.ctrlKey && !event.altKey && this.host.hasHistory()) return EMULATOR;
-    // A person who needs larger text needs it in every program. Without a protocol these are no keys of the program's either.
+    // Zoom keys. A person who needs larger text needs it in every program, and without a protocol programs do not get these keys either.
     if ((holds(event, "ctrl") && /^[-=0]$/.test(event.key)) || (event.ctrlKey && !event.altKey && event.key === "+")) return BROWSER;
-    // A dead key makes text with the next one.
+    // A dead key makes text together with the next key.
     if (event.key === "Dead" && !(isMac && this.options.optionIsMeta && event.altKey)) return EMULATOR;
     const press = readPress(event, this.#layout, isMac, this.options.optionIsMeta);
     const text = this.#encode(press);
     return text === undefined ? EMULATOR : { kind: "send", text, typed: press.action !== "release" && !isModifier(press) };
   }
 
-  /** What a key that is pressed on the screen sends, where a protocol or a modifier makes it another than the key's own. */
+  /** What a key on the screen sends, if a protocol or a modifier changes it. */
   sequence(key: string, held: Partial<Modifiers> = {}): string | undefined {
     return this.#encode(madePress(key, held));
   }
@@ -97,14 +97,14 @@ export class Keyboard {
     return other ?? plainEnter(press);
   }
 
-  /** The keys of each platform that copy and paste. */
+  /** The platform's keys that copy and paste. */
   #clipboardKey(event: KeyboardEvent): Verdict | undefined {
     const key = chordKey(event);
     const [command, plain] = isMac ? [holds(event, "meta"), false] : [holds(event, "ctrl", "shift"), holds(event, "ctrl")];
     const copies = key === "c" && (command || (plain && this.host.hasSelection()));
     if (copies || (!isMac && key === "Insert" && plain)) {
       if (event.type === "keydown" && !event.repeat && this.host.hasSelection()) this.host.copySelection(key === "c" && plain);
-      // Also without a selection: Ctrl+Shift+C opens tools in some browsers.
+      // Taken without a selection as well: Ctrl+Shift+C opens developer tools in some browsers.
       return TAKEN;
     }
     if (key === "v" && (command || (plain && this.options.ctrlVPastes))) return BROWSER;
@@ -113,7 +113,7 @@ export class Keyboard {
   }
 
   async #learnLayout(): Promise<void> {
-    // Chromium alone tells it, and only in a secure context.
+    // Only Chromium tells the layout, and only in a secure context.
     const { keyboard } = navigator as Navigator & { keyboard?: { getLayoutMap?(): Promise<ReadonlyMap<string, string>> } };
     this.#layout = (await keyboard?.getLayoutMap?.().catch(() => undefined)) ?? this.#layout;
   }
@@ -122,5 +122,5 @@ export class Keyboard {
 const TAKEN: Verdict = { kind: "taken" };
 const BROWSER: Verdict = { kind: "browser" };
 const EMULATOR: Verdict = { kind: "emulator" };
-/** The emulator takes what the input method makes of it. */
+/** The emulator, which waits for the input method's text. */
 const INPUT_METHOD: Verdict = { kind: "emulator" };

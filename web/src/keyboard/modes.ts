@@ -1,26 +1,26 @@
 /**
- * Which keyboard protocol the program in the terminal has asked for. Hears the program's sequences through the emulator's parser, so that
- * it keeps step with redrawn screens as well, and answers its questions. Knows no key.
+ * Which keyboard protocol the program in the terminal has asked for. Reads the program's sequences with the emulator's parser, so that it is
+ * right after a screen was redrawn as well. Answers the program's questions about the protocol. Knows no key.
  */
 import type { IParser } from "@xterm/xterm";
 import { ALL_FLAGS } from "./encode";
 
-/** Flags kept on each screen's stack, at most; beyond it the oldest is forgotten, as kitty's specification wants. */
+/** Most flags kept on each screen's stack. Beyond that the oldest are forgotten, as kitty's specification says. */
 const MAX_STACK = 16;
 
-/** What the modes need of the emulator. */
+/** The emulator, as far as the modes need it. */
 export interface Emulator {
   readonly parser: IParser;
   /** Whether the alternate screen is shown. */
   isAlternate(): boolean;
-  /** Says something to the program. */
+  /** Sends an answer to the program. */
   answer(text: string): void;
 }
 
 type Parameters = readonly (number | number[])[];
 
 export class KeyboardModes {
-  /** Kitty's flags of the two screens; the last of each counts, and none is 0. */
+  /** Kitty's flags of the two screens. The last of each is in force. None means 0. */
   #main: number[] = [];
   #alternate: number[] = [];
   #otherKeys = 0;
@@ -37,14 +37,14 @@ export class KeyboardModes {
     parser.registerCsiHandler({ prefix: ">", final: "f" }, (p) => this.#setFormat(p));
     parser.registerCsiHandler({ prefix: "?", final: "m" }, (p) => at(p, 0) === OTHER_KEYS && this.#answer(`\x1b[>4;${this.#otherKeys}m`));
     parser.registerCsiHandler({ prefix: "?", final: "g" }, (p) => at(p, 0) === OTHER_KEYS && this.#answer(`\x1b[>4;${this.#otherFormat}f`));
-    // The emulator resets the rest (RIS).
+    // RIS. Returning false lets the emulator reset everything else.
     parser.registerEscHandler({ final: "c" }, () => {
       this.reset();
       return false;
     });
   }
 
-  /** Kitty's flags that count now; 0: its protocol is off. */
+  /** Kitty's flags in force. 0: its protocol is off. */
   get flags(): number {
     return this.#stack.at(-1) ?? 0;
   }
@@ -71,7 +71,7 @@ export class KeyboardModes {
 
   #push(flags: number): true {
     const stack = this.#stack;
-    // What counted before the first push is what an emptied stack goes back to.
+    // An emptied stack goes back to what was in force before the first push.
     if (stack.length === 0) stack.push(0);
     stack.push(flags & ALL_FLAGS);
     if (stack.length > MAX_STACK) stack.shift();
@@ -92,10 +92,10 @@ export class KeyboardModes {
     return true;
   }
 
-  /** XTMODKEYS. Other resources than modifyOtherKeys are not ours. */
+  /** XTMODKEYS. Only the resource modifyOtherKeys is supported. */
   #setOther(parameters: Parameters): boolean {
     if (at(parameters, 0) === OTHER_KEYS) this.#otherKeys = Math.min(at(parameters, 1), 2);
-    // Without a parameter all resources are as they were.
+    // Without parameters, all resources are reset.
     if (parameters.length <= 1 && at(parameters, 0) === 0) this.#otherKeys = 0;
     return true;
   }
@@ -120,7 +120,7 @@ export class KeyboardModes {
 /** The number of modifyOtherKeys and formatOtherKeys among xterm's key resources. */
 const OTHER_KEYS = 4;
 
-/** The number at `index`; 0 where it is missing. */
+/** The number at `index`, or 0 if it is missing. */
 function at(parameters: Parameters, index: number): number {
   const value = parameters[index];
   const number = typeof value === "number" ? value : (value?.[0] ?? 0);

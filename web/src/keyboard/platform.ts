@@ -1,4 +1,4 @@
-/** Whose keyboard this is: what is Alt, what copies and what pastes differs by system. */
+/** Which system this browser runs on. Systems differ in which key is Alt, which keys copy and which paste. */
 
 const { userAgentData, platform } = (globalThis.navigator ?? {}) as Navigator & { userAgentData?: { platform?: string } };
 const system = userAgentData?.platform || platform || "";

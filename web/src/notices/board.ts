@@ -1,41 +1,41 @@
 /**
- * The notices of programs beside the terminal: each stays until it was seen, which takes a window that has the focus. Knows no terminal and
- * no session: it is told what programs said, and tells how many of that nobody has seen.
+ * Shows programs' notices beside the terminal, each until it was seen, and the progress that a program announces. A notice counts as seen
+ * after some time in a window that has the focus. Knows no terminal and no session.
  */
-import { element } from "../view";
-import type { Notice, Progress, Said } from "./parse";
+import { element } from "../page/element";
+import type { Notice, Progress, Announcement } from "./parse";
 import { SystemNotices } from "./system";
 
-/** Notices on the screen at a time, and on a small one; the older ones are folded away behind a button. */
+/** Most notices shown at a time, and on a small screen. The older ones are behind a button. */
 const MAX_SHOWN = 4;
 const MAX_SHOWN_SMALL = 1;
-/** Notices that are kept at all. */
+/** Most notices kept. */
 const MAX_KEPT = 30;
 /** How long a notice is in sight before it counts as seen, in milliseconds of a window with the focus, */
-const LOOK_MS = 1500;
-/** and until it goes. */
-const READ_MS = 10_000;
-/** The id that bells share; no program's has a space. */
+const SEEN_MS = 1500;
+/** and before it goes. */
+const GONE_MS = 10_000;
+/** The id of all bells. The ids of programs have no spaces. */
 const BELL = "the bell";
 
 export interface BoardHost {
-  /** What the tab says of notices or progress has changed. */
+  /** `unseen` or `progress` may have changed. */
   changed(): void;
-  /** The person wants to be told by the system, too. */
+  /** The person wants notices outside the page as well. */
   allow(): void;
-  /** What the session is called, for a notice outside the page. */
+  /** The session's name, for a notice outside the page. */
   called(): string;
 }
 
 interface Kept {
   notice: Notice;
-  /** It is behind the button that brings the earlier ones back. */
+  /** It is behind the button that shows the earlier notices. */
   folded: boolean;
-  /** How often the same was said. */
+  /** How often the same notice came. */
   times: number;
   at: Date;
-  /** For how long somebody looked, in milliseconds. */
-  looked: number;
+  /** How long it has been in sight, in milliseconds of a window with the focus. */
+  sightMs: number;
 }
 
 export class Board {
@@ -45,12 +45,12 @@ export class Board {
   readonly #bar = element("progress");
   readonly #small = matchMedia("(max-width: 480px), (max-height: 480px)");
   #kept: Kept[] = [];
-  /** The person unfolded the earlier ones, and none is folded away while they are there. */
+  /** The person unfolded the earlier notices. None is folded away while they are there. */
   #unfolded = false;
   #unseen = 0;
   #progress: Progress | undefined;
   #drawing = false;
-  #watch: ReturnType<typeof setInterval> | undefined;
+  #watching: ReturnType<typeof setInterval> | undefined;
   #watchedAt = 0;
 
   constructor(private readonly host: BoardHost) {
@@ -58,8 +58,8 @@ export class Board {
     this.#offer.addEventListener("click", () => host.allow());
     element("notices-earlier").addEventListener("click", () => this.#unfold());
     element("notices-dismiss").addEventListener("click", () => this.#take(() => true));
-    for (const event of ["focus", "blur"]) window.addEventListener(event, () => this.#look());
-    document.addEventListener("visibilitychange", () => this.#look());
+    for (const event of ["focus", "blur"]) window.addEventListener(event, () => this.#watch());
+    document.addEventListener("visibilitychange", () => this.#watch());
   }
 
   /** How many notices nobody has seen. */
@@ -71,21 +71,21 @@ export class Board {
     return this.#progress;
   }
 
-  /** What a program said. `tellOutside`: the person wants to hear of it elsewhere. */
-  said(said: Said, tellOutside: boolean): void {
-    if (said.kind === "notice") this.#add(said.notice, tellOutside);
-    if (said.kind === "close") this.#take(({ notice }) => notice.id === said.id);
-    if (said.kind !== "progress") return;
-    this.#progress = said.progress;
+  /** A program announced something. `tellOutside`: the person wants notices outside the page. */
+  announced(announcement: Announcement, tellOutside: boolean): void {
+    if (announcement.kind === "notice") this.#add(announcement.notice, tellOutside);
+    if (announcement.kind === "close") this.#take(({ notice }) => notice.id === announcement.id);
+    if (announcement.kind !== "progress") return;
+    this.#progress = announcement.progress;
     this.#changed();
   }
 
-  /** The bell rang. It is a notice where nobody looks. */
+  /** The bell rang. That is a notice if nobody looks at the page. */
   rang(tellOutside: boolean): void {
     if (!isLooking()) this.#add({ title: "", body: "The terminal rang.", id: BELL }, tellOutside);
   }
 
-  /** Another session, or none. */
+  /** Forgets everything, for another session or none. */
   clear(): void {
     this.#progress = undefined;
     this.#unseen = 0;
@@ -98,12 +98,12 @@ export class Board {
     const same = this.#kept.find((one) => (notice.id !== undefined && one.notice.id === notice.id) || (one.notice.title === notice.title && one.notice.body === notice.body));
     this.#kept = this.#kept.filter((one) => one !== same);
     const repeated = same !== undefined && same.notice.body === notice.body && same.notice.title === notice.title;
-    this.#kept.push({ notice, folded: false, times: repeated ? same.times + 1 : 1, at: new Date(), looked: 0 });
+    this.#kept.push({ notice, folded: false, times: repeated ? same.times + 1 : 1, at: new Date(), sightMs: 0 });
     this.#kept = this.#kept.slice(-MAX_KEPT);
     const most = this.#unfolded ? MAX_KEPT : this.#small.matches ? MAX_SHOWN_SMALL : MAX_SHOWN;
     for (const one of this.#shown.slice(0, -most)) one.folded = true;
     this.#changed();
-    this.#look();
+    this.#watch();
     if (tellOutside && !isLooking()) this.#system.tell(notice.title || this.host.called(), notice.body);
   }
 
@@ -116,7 +116,7 @@ export class Board {
     this.#unfolded = true;
     for (const one of this.#kept) one.folded = false;
     this.#changed();
-    this.#look();
+    this.#watch();
   }
 
   get #shown(): readonly Kept[] {
@@ -125,41 +125,41 @@ export class Board {
 
   #changed(): void {
     if (this.#shown.length === 0) this.#unfolded = false;
-    const unseen = this.#shown.filter(({ looked }) => looked < LOOK_MS).length;
+    const unseen = this.#shown.filter(({ sightMs }) => sightMs < SEEN_MS).length;
     if (unseen === 0) this.#system.takeBack();
     this.#unseen = unseen;
     this.host.changed();
     if (this.#drawing) return;
     this.#drawing = true;
-    // A program may say a thousand a second; a frame is enough of a limit. A hidden page has none, and is drawn when it is shown.
+    // Programs may announce a thousand notices a second, so they are drawn once a frame. A hidden page has no frames until it is shown.
     requestAnimationFrame(() => {
       this.#drawing = false;
       this.#draw();
     });
   }
 
-  /** Counts the time in which somebody looks, as long as there is something to see. */
-  #look(): void {
+  /** Counts the time in which somebody looks, while there is something to see. */
+  #watch(): void {
     const wanted = this.#shown.length > 0 && isLooking();
-    if (wanted === (this.#watch !== undefined)) return;
-    clearInterval(this.#watch);
-    this.#watch = undefined;
+    if (wanted === (this.#watching !== undefined)) return;
+    clearInterval(this.#watching);
+    this.#watching = undefined;
     if (!wanted) return;
     this.#watchedAt = performance.now();
-    this.#watch = setInterval(() => this.#watched(), 250);
+    this.#watching = setInterval(() => this.#passed(), 250);
   }
 
-  #watched(): void {
+  #passed(): void {
     const [now, since] = [performance.now(), this.#watchedAt];
     this.#watchedAt = now;
-    // Whoever has the pointer or the keyboard on one reads it.
+    // A person with the pointer or the keyboard on a notice is reading.
     const held = this.#list.matches(":hover, :focus-within");
-    for (const one of this.#shown) one.looked = Math.min(one.looked + now - since, held ? READ_MS - 1 : Infinity);
-    const gone = this.#shown.some(({ looked }) => looked >= READ_MS);
-    const unseen = this.#shown.filter(({ looked }) => looked < LOOK_MS).length;
-    if (gone) this.#take(({ looked }) => looked >= READ_MS);
+    for (const one of this.#shown) one.sightMs = Math.min(one.sightMs + now - since, held ? GONE_MS - 1 : Infinity);
+    const gone = this.#shown.some(({ sightMs }) => sightMs >= GONE_MS);
+    const unseen = this.#shown.filter(({ sightMs }) => sightMs < SEEN_MS).length;
+    if (gone) this.#take(({ sightMs }) => sightMs >= GONE_MS);
     else if (unseen !== this.#unseen) this.#changed();
-    this.#look();
+    this.#watch();
   }
 
   #draw(): void {
@@ -202,7 +202,7 @@ export class Board {
   }
 }
 
-/** Whether somebody who is at this machine sees this page. */
+/** Whether the person looks at this page. */
 function isLooking(): boolean {
   return !document.hidden && document.hasFocus();
 }

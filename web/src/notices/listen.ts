@@ -1,16 +1,16 @@
-/** Hears what programs say beside their output, in the emulator's parser. */
+/** Finds programs' announcements in their output, with the emulator's parser. */
 import type { IParser } from "@xterm/xterm";
-import { osc777, osc9, Osc99, type Said } from "./parse";
+import { osc777, osc9, Osc99, type Announcement } from "./parse";
 
-export function listen(parser: IParser, told: (said: Said) => void): void {
+export function listen(parser: IParser, announced: (announcement: Announcement) => void): void {
   const osc99 = new Osc99();
-  const hear = (id: number, read: (data: string) => Said | undefined) =>
+  const handle = (id: number, read: (data: string) => Announcement | undefined) =>
     parser.registerOscHandler(id, (data) => {
-      const said = read(data);
-      if (said !== undefined) told(said);
+      const announcement = read(data);
+      if (announcement !== undefined) announced(announcement);
       return true;
     });
-  hear(9, osc9);
-  hear(777, osc777);
-  hear(99, (data) => osc99.take(data));
+  handle(9, osc9);
+  handle(777, osc777);
+  handle(99, (data) => osc99.take(data));
 }

@@ -1,12 +1,12 @@
 /** The sound of the bell. */
 
-/** Bells that follow each other faster than this are one, in milliseconds. */
+/** Bells that follow each other faster than this sound as one, in milliseconds. */
 const EVERY_MS = 200;
 
 let audio: AudioContext | undefined;
 let last = Number.NEGATIVE_INFINITY;
 
-/** A short tone, where the browser lets the page sound: not before the person has done something in it. */
+/** Plays a short tone. The browser allows that only after the person has done something in the page. */
 export function beep(): void {
   const now = performance.now();
   if (now - last < EVERY_MS || navigator.userActivation?.hasBeenActive === false) return;

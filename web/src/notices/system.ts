@@ -1,8 +1,8 @@
-/** Notices that the system shows outside the page, where the browser was allowed to. Never asks by itself, and never shows more than one at a time. */
+/** Notices outside the page, shown by the system if the browser may. Never asks for that by itself, and shows one notice at a time. */
 
-/** The shortest time between two, in milliseconds; of those between the latest is shown then. */
+/** The shortest time between two notices, in milliseconds. Of those that come in between, the latest is shown then. */
 const EVERY_MS = 5000;
-/** Each takes the place of the one before. */
+/** The tag of every notice, so that each replaces the one before. */
 const TAG = "sandbox-broker";
 
 export class SystemNotices {
@@ -10,10 +10,10 @@ export class SystemNotices {
   #next: readonly [title: string, body: string] | undefined;
   #wait: ReturnType<typeof setTimeout> | undefined;
 
-  /** `wanted`: whether there still is something that nobody has seen. */
+  /** `wanted`: whether there still are notices that nobody has seen. */
   constructor(private readonly wanted: () => boolean) {}
 
-  /** Whether the person can still be asked. */
+  /** Whether the browser would still ask the person. */
   get mayAsk(): boolean {
     return permission() === "default";
   }
@@ -23,7 +23,7 @@ export class SystemNotices {
     if (this.#wait === undefined) this.#show();
   }
 
-  /** Everything was seen. */
+  /** Closes the notice, because everything was seen. */
   takeBack(): void {
     this.#last?.close();
     this.#last = this.#next = undefined;
@@ -43,18 +43,18 @@ export class SystemNotices {
       });
       this.#last = shown;
     } catch {
-      // Browsers of phones let only service workers show one.
+      // On phones, browsers let only service workers show notices.
     }
   }
 }
 
-/** Asks the person, within a click. Whether the browser may show notices now. */
+/** Lets the browser ask the person, within a click. Returns whether it may show notices now. */
 export async function allowNotices(): Promise<boolean> {
   if (permission() === undefined) return false;
   return (await Notification.requestPermission()) === "granted";
 }
 
-/** What the browser was told; nothing where it has no such notices, or not for this page. */
+/** What the person allowed. `undefined`: the browser has no notices, or not for this page. */
 function permission(): NotificationPermission | undefined {
   return "Notification" in window ? Notification.permission : undefined;
 }

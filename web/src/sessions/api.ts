@@ -1,4 +1,4 @@
-/** The broker's sessions over HTTP: which there are, naming and ending one, its recording, and signing out. Every answer is a value, also "no answer". */
+/** The broker's sessions over HTTP: lists, names and ends them, fetches recordings, and signs out. Every outcome is a value, also "no answer". */
 
 /** How long an answer may take, in milliseconds. */
 const TIMEOUT_MS = 10_000;
@@ -13,7 +13,7 @@ export interface Listed {
   readonly id: string;
   readonly provider?: string;
   readonly state?: string;
-  /** Since when, in the broker's words or in seconds. */
+  /** How old it is, in seconds or in the broker's words. */
   readonly age?: string | number;
   readonly durability?: string;
   readonly user?: string;
@@ -21,18 +21,18 @@ export interface Listed {
   readonly name?: string;
   /** What its program calls it. */
   readonly title?: string;
-  /** Where its shell is. */
+  /** The directory that its shell is in. */
   readonly directory?: string;
-  /** How long it lives on if nobody comes, in seconds; none while somebody is there. */
+  /** How long it lives on if nobody comes, in seconds. None while somebody is there. */
   readonly keptFor?: number;
-  /** How many windows there are, and how many of them are guests'. */
+  /** How many windows it has, and how many of those are guests'. */
   readonly windows: number;
   readonly guests: number;
 }
 
 export type Answer<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly error: string };
 
-/** The person's own sessions, or all where the broker knows no persons. */
+/** The person's own sessions. A broker without sign-in lists everybody's. */
 export async function listSessions(): Promise<Answer<readonly Listed[]>> {
   const response = await ask("api/sessions", { headers: { Accept: "application/json" } });
   if (!response?.ok) return refused(response);
@@ -44,26 +44,26 @@ export async function listSessions(): Promise<Answer<readonly Listed[]>> {
   }
 }
 
-/** What is known of one session. */
+/** The facts about one session. */
 export async function showSession(id: string): Promise<Answer<Listed>> {
   const response = await ask(at(id), { headers: { Accept: "application/json" } });
   return response?.ok === true ? one(response) : refused(response);
 }
 
-/** Gives a session a name, or with an empty one none. */
+/** Gives a session a name. An empty one removes the name. */
 export async function renameSession(id: string, name: string): Promise<Answer<Listed>> {
   const init = { method: "PATCH", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ name }) };
   const response = await ask(at(id), init);
   return response?.ok === true ? one(response) : refused(response);
 }
 
-/** What is wrong with a name that a person typed; nothing where the broker takes it. */
+/** What is wrong with a name that a person typed. `undefined`: the broker takes it. */
 export function nameProblem(name: string): string | undefined {
   if (/[\p{Cc}\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/u.test(name)) return "A name is one line of text.";
   return Array.from(name.trim()).length > MAX_NAME ? `A name has at most ${MAX_NAME} characters.` : undefined;
 }
 
-/** Whether this browser is signed in, as the broker sees it; no where nobody has to sign in. */
+/** Whether this browser is signed in. No, if the broker has no sign-in. */
 export async function isSignedIn(): Promise<boolean> {
   const response = await ask("api/session", { headers: { Accept: "application/json" } });
   if (response?.ok !== true) return false;
@@ -75,24 +75,24 @@ export async function isSignedIn(): Promise<boolean> {
   }
 }
 
-/** Forgets this browser's sign-in. One that is gone already is a success. */
+/** Ends this browser's sign-in. If it has ended already, that is a success. */
 export async function signOut(): Promise<Answer<undefined>> {
   const response = await ask("sign-out", { method: "POST" });
   return response?.ok === true || response?.status === 401 ? { ok: true, value: undefined } : refused(response);
 }
 
-/** Ends a session. One that is over already is a success. */
+/** Ends a session. If it is over already, that is a success. */
 export async function endSession(id: string): Promise<Answer<undefined>> {
   const response = await ask(at(id), { method: "DELETE" });
   return response?.ok === true || response?.status === 404 ? { ok: true, value: undefined } : refused(response);
 }
 
-/** Where a session's recording is. */
+/** The address of a session's recording. */
 export function recordingUrl(id: string): string {
   return new URL(`${at(id)}/recording`, document.baseURI).href;
 }
 
-/** The lines of a session's recording, as they come. Ends without an error where `signal` says so. */
+/** The lines of a session's recording, as they come. Returns an error if the recording breaks off. */
 export async function* recordingLines(id: string, signal: AbortSignal): AsyncGenerator<string, Answer<undefined>> {
   let rest = "";
   try {
@@ -120,7 +120,7 @@ async function one(response: Response): Promise<Answer<Listed>> {
     const [session] = decode(await response.json());
     if (session !== undefined) return { ok: true, value: session };
   } catch {
-    // Told below.
+    // Reported below.
   }
   return { ok: false, error: "The broker's answer is not a session." };
 }

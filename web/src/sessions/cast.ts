@@ -1,17 +1,17 @@
 /**
- * Reads a recording in asciicast v3: a line of JSON about it, then a line for each event with the time since the one before. Pure. Total: a
- * line that is malformed or of a kind that is not played is passed over, and its time counts.
+ * Reads a recording in asciicast v3: a header of one line of JSON, then a line for each event with the time since the event before. Pure and
+ * total: a malformed line is skipped. An event of a kind that is not played is skipped as well, but its time counts.
  */
-import { clampCells, parseObject } from "../protocol";
-import type { Size } from "../level1";
+import { parseObject } from "../protocol/json";
+import { clampCells, type Size } from "../protocol/size";
 
-/** A pause longer than this is played as one of this length, in milliseconds: nobody watches a prompt for an hour. */
+/** Longer pauses are shortened to this, in milliseconds: nobody watches a prompt for an hour. */
 export const MAX_PAUSE_MS = 2000;
-/** Most text of a recording that is played, in UTF-16 units: xterm.js takes at most 50 million at a time when somebody jumps to the end. */
+/** Most text of a recording that is played, in UTF-16 units. A jump to the end writes all of it at once, and xterm.js takes at most 50 million. */
 export const MAX_PLAYED = 32 * 1024 * 1024;
 
 export interface CastEvent {
-  /** When it is played, in milliseconds from the beginning. */
+  /** When it is played, in milliseconds from the start. */
   readonly at: number;
   readonly output?: string;
   readonly size?: Size;
@@ -22,11 +22,11 @@ export interface Cast {
   readonly events: readonly CastEvent[];
   /** How long playing takes, in milliseconds. */
   readonly duration: number;
-  /** There is more than is played. */
+  /** The recording has more than is played. */
   readonly cut: boolean;
 }
 
-/** Takes a recording line by line. */
+/** Reads a recording line by line. */
 export class CastReader {
   #size: Size | undefined;
   #events: CastEvent[] = [];
@@ -34,7 +34,7 @@ export class CastReader {
   #chars = 0;
   #cut = false;
 
-  /** False: there is no use in further lines. */
+  /** False: no further lines are wanted. */
   push(line: string): boolean {
     if (line === "" || line.startsWith("#")) return true;
     if (this.#size === undefined) {
@@ -56,7 +56,7 @@ export class CastReader {
     return true;
   }
 
-  /** What was read, or `undefined` where it was no recording. */
+  /** The recording. `undefined`: it is not one. */
   finish(): Cast | undefined {
     if (this.#size === undefined) return undefined;
     return { size: this.#size, events: this.#events, duration: this.#at, cut: this.#cut };

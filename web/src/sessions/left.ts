@@ -1,14 +1,14 @@
-/** Sessions that the person left running and may want back: which they are, and the words that offer them. Pure. */
-import { keepWords } from "../ending";
+/** Finds the sessions that the person left running and may want back, and describes them. Pure. */
+import { keepWords } from "../page/durations";
 import type { Listed } from "./api";
 import { called } from "./naming";
 
-/** Those that run, wait for somebody and are the person's; `isOwn` decides the last. */
+/** The sessions that run, have no windows, and are the person's own by `isOwn`. */
 export function leftRunning(sessions: readonly Listed[], isOwn: (id: string) => boolean): readonly Listed[] {
   return sessions.filter(({ id, state, windows, keptFor }) => state === "running" && windows === 0 && keptFor !== undefined && isOwn(id));
 }
 
-/** What is said of them; `left` has at least one. */
+/** Describes them. `left` has at least one. */
 export function leftWords(left: readonly Listed[]): string {
   const ends = `in ${keepWords(Math.min(...left.map(({ keptFor }) => keptFor ?? 0)) * 1000)}`;
   const [only] = left;

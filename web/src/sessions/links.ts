@@ -1,15 +1,15 @@
-/** Links to sessions, made and read. Pure. */
-import type { Role } from "../level1";
+/** Makes and reads links to sessions. Pure. */
+import type { Role } from "../protocol/level1";
 
-/** A session that a link leads to, and what whoever follows it is there. */
+/** Where a link leads, and the role of whoever follows it. */
 export interface Link {
   readonly session: string;
   readonly role: Role;
-  /** Of a session that may be somebody else's: lets this page watch it, and no more. */
+  /** Admits this page to a session that may be somebody else's, only to watch. */
   readonly invitation?: string;
 }
 
-/** The link in the page's address; none where it leads to no session. */
+/** The link in the page's address. `undefined`: it leads to no session. */
 export function readLink(address: string): Link | undefined {
   const members = new URL(address).searchParams;
   const session = members.get("session");
@@ -19,7 +19,7 @@ export function readLink(address: string): Link | undefined {
   return { session, role: members.get("role") === "viewer" ? "viewer" : "driver" };
 }
 
-/** The address that leads to a session. Nothing of the page's own address but its place goes into it. */
+/** The address that leads to a session. Of the page's own address it keeps only origin and path. */
 export function linkTo({ session, role, invitation }: Link, page: string): string {
   const url = new URL(".", page);
   url.searchParams.set("session", session);
@@ -28,7 +28,7 @@ export function linkTo({ session, role, invitation }: Link, page: string): strin
   return url.href;
 }
 
-/** The page's address without the session that it led to, for what comes after it. */
+/** The page's address without the session that it led to. */
 export function withoutLink(address: string): string {
   const url = new URL(address);
   for (const member of ["session", "role", "invitation"]) url.searchParams.delete(member);

@@ -1,50 +1,50 @@
-/** The dialog with the person's sessions: what there is, going there, naming and ending one. */
-import { keepWords } from "../ending";
-import { confirmEnd } from "../questions";
-import { element } from "../view";
+/** The dialog *My sessions*: lists the person's sessions, and lets the person attach to one, name it and end it. */
+import { ageWords, keepWords } from "../page/durations";
+import { element } from "../page/element";
+import { confirmEnd } from "../page/questions";
 import { endSession, type Listed, listSessions } from "./api";
 import { called, rename, short } from "./naming";
 
-/** When to look again while a session is being ended, in milliseconds: that takes some hundredths of a second. */
-const LOOK_AGAIN_MS = 500;
-/** When to look again at what only grows older, in milliseconds. */
-const LOOK_MS = 5000;
+/** How soon to refresh while a session is being ended, in milliseconds: that takes less than a second. */
+const ENDING_MS = 500;
+/** How often to refresh otherwise, in milliseconds. */
+const REFRESH_MS = 5000;
 
 export interface ListHost {
   /** The session that this window is in, if any. */
   current(): string | undefined;
   attach(session: string): void;
-  /** A session has another name. */
+  /** A session has a new name. */
   renamed(session: Listed): void;
 }
 
 export class SessionList {
   readonly #dialog = element<HTMLDialogElement>("sessions");
-  #again: ReturnType<typeof setTimeout> | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(private readonly host: ListHost) {
     element("sessions-close").addEventListener("click", () => this.#dialog.close());
-    this.#dialog.addEventListener("close", () => clearTimeout(this.#again));
+    this.#dialog.addEventListener("close", () => clearTimeout(this.#timer));
   }
 
   async open(): Promise<void> {
     this.#say("Looking…");
     element("sessions-list").replaceChildren();
     this.#dialog.showModal();
-    await this.#look();
+    await this.#refresh();
   }
 
-  async #look(): Promise<void> {
-    clearTimeout(this.#again);
+  async #refresh(): Promise<void> {
+    clearTimeout(this.#timer);
     const answer = await listSessions();
     if (!answer.ok) return this.#say(answer.error);
     this.#draw(answer.value);
     this.#say(answer.value.length === 0 ? "There are no sessions." : "");
-    clearTimeout(this.#again);
-    if (this.#dialog.open) this.#again = setTimeout(() => void this.#look(), answer.value.some(isEnding) ? LOOK_AGAIN_MS : LOOK_MS);
+    clearTimeout(this.#timer);
+    if (this.#dialog.open) this.#timer = setTimeout(() => void this.#refresh(), answer.value.some(isEnding) ? ENDING_MS : REFRESH_MS);
   }
 
-  /** This window's session first, the newest of the others next. The button that had the keyboard has it again. */
+  /** Draws this window's session first, and then the others, newest first. The button that had the keyboard has it again. */
   #draw(sessions: readonly Listed[]): void {
     const list = element("sessions-list");
     const at = document.activeElement instanceof HTMLElement && list.contains(document.activeElement) ? document.activeElement.dataset["key"] : undefined;
@@ -76,14 +76,14 @@ export class SessionList {
       made.disabled = isEnding(session);
       return made;
     };
-    // One is in this session already.
+    // This window is in its own session already.
     if (!here) {
       button("Attach", () => {
         this.#dialog.close();
         this.host.attach(session.id);
       }).classList.add("first");
     }
-    // What is over is there to be read, for as long as it is kept.
+    // A session that has ended can still be read while it is kept, and nothing else.
     if (session.state === "ended") return row;
     button("Rename", () => void this.#rename(session));
     button("End", () => void this.#end(session)).classList.add("bad");
@@ -93,7 +93,7 @@ export class SessionList {
   async #rename(session: Listed): Promise<void> {
     const renamed = await rename(session);
     if (renamed !== undefined) this.host.renamed(renamed);
-    await this.#look();
+    await this.#refresh();
   }
 
   async #end(session: Listed): Promise<void> {
@@ -101,7 +101,7 @@ export class SessionList {
     if (!(await confirmEnd({ title: `End session ${called(session)}?`, words, action: "End it" }))) return;
     const answer = await endSession(session.id);
     if (!answer.ok) return this.#say(answer.error);
-    await this.#look();
+    await this.#refresh();
   }
 
   #say(words: string): void {
@@ -109,12 +109,12 @@ export class SessionList {
   }
 }
 
-/** Whether it is over, and only its sandbox is still being ended. */
+/** Whether it is over and only its sandbox is still being ended. */
 function isEnding({ state }: Listed): boolean {
   return state === "ending";
 }
 
-/** Lines about a session: what it is, where it is, who is there. */
+/** Lines about a session: what runs in it, where, and who is there. */
 function facts({ id, name, title, directory, provider, state, age, windows, guests, keptFor, durability, user }: Listed): string[] {
   const since = state === "ended" ? undefined : typeof age === "number" ? ageWords(age) : age;
   const there = windows === 1 ? "1 window" : `${windows} windows`;
@@ -124,16 +124,6 @@ function facts({ id, name, title, directory, provider, state, age, windows, gues
     [name === undefined ? undefined : title, directory].filter(Boolean).join(" · "),
     [provider, state, since, presence, durability === "best-effort" ? "not durable" : undefined, user, name === undefined && title === undefined ? undefined : short(id)].filter(Boolean).join(" · "),
   ].filter((line) => line !== "");
-}
-
-/** How old something is, in seconds: `45 s`, `12 min`, `1 h 36 min`, `2 d 3 h`. */
-export function ageWords(seconds: number): string {
-  const minutes = Math.floor(seconds / 60);
-  if (minutes === 0) return `${Math.max(0, Math.floor(seconds))} s`;
-  if (minutes < 60) return `${minutes} min`;
-  const hours = Math.floor(minutes / 60);
-  const [large, small] = hours < 24 ? [`${hours} h`, `${minutes % 60} min`] : [`${Math.floor(hours / 24)} d`, `${hours % 24} h`];
-  return small.startsWith("0 ") ? large : `${large} ${small}`;
 }
 
 function fact(words: string): HTMLElement {

@@ -1,23 +1,23 @@
-/** The menu of the session: links to it, its recording, leaving and ending it, other sessions. Shows what can be done now, and does none. */
-import { moveInMenu } from "../menus";
-import { isRunning, isViewing, type Session } from "../session";
-import { element } from "../view";
+/** The session's menu: shows what can be done with the session now, and does none of it. */
+import { element } from "../page/element";
+import { moveInMenu } from "../page/menus";
+import { isRunning, isViewing, type Session } from "../session/session";
 
 /** What can be chosen, as `data-act` in index.html. */
-export type Act = "open" | "copy" | "copy-viewer" | "rename" | "play" | "save" | "search" | "list" | "detach" | "kill" | "sign-out";
+export type SessionAct = "open" | "copy" | "copy-viewer" | "rename" | "play" | "save" | "search" | "list" | "detach" | "kill" | "sign-out";
 
-/** What an entry needs to make sense, as `data-needs` in index.html. */
+/** What has to be true for an item to make sense, as `data-needs` in index.html. */
 type Need = "session" | "own" | "recording" | "driver" | "signed-in";
 
 export class SessionMenu {
   readonly #menu = element("session-menu");
 
-  constructor(choose: (act: Act) => void) {
+  constructor(choose: (act: SessionAct) => void) {
     this.#menu.addEventListener("click", ({ target }) => {
       const act = target instanceof Element ? target.closest<HTMLElement>("[data-act]")?.dataset["act"] : undefined;
       if (act === undefined) return;
       this.#menu.hidePopover();
-      choose(act as Act);
+      choose(act as SessionAct);
     });
     this.#menu.addEventListener("keydown", (event) => moveInMenu(this.#menu, event));
     this.#menu.addEventListener("toggle", (event) => {
@@ -25,7 +25,7 @@ export class SessionMenu {
     });
   }
 
-  /** Shows the entries that make sense in this session, for somebody who is signed in or need not be. */
+  /** Shows the items that make sense for this session. `signedIn`: this browser can sign out. */
   render(session: Session, signedIn: boolean): void {
     const attached = isRunning(session) && session.window !== undefined;
     const own = attached && session.window?.guest !== true;
@@ -36,9 +36,9 @@ export class SessionMenu {
       "signed-in": signedIn,
       driver: attached && !isViewing(session),
     };
-    for (const entry of this.#menu.querySelectorAll<HTMLElement>("[data-needs]")) {
-      const hidden = !has[entry.dataset["needs"] as Need];
-      if (entry.hidden !== hidden) entry.hidden = hidden;
+    for (const item of this.#menu.querySelectorAll<HTMLElement>("[data-needs]")) {
+      const hidden = !has[item.dataset["needs"] as Need];
+      if (item.hidden !== hidden) item.hidden = hidden;
     }
   }
 }

@@ -1,8 +1,8 @@
-/** Where a recording is being played: moves on in time, or jumps, and tells the screen what to show. Knows no clock and no element. */
-import type { Size } from "../level1";
+/** The position in a recording that is being played: moves on or jumps, and brings the screen along. Knows no clock and no element. */
+import type { Size } from "../protocol/size";
 import type { Cast } from "./cast";
 
-/** The part of a terminal that a recording needs. */
+/** A terminal, as far as a recording needs it. */
 export interface Screen {
   reset(): void;
   write(output: string): void;
@@ -13,7 +13,7 @@ export class Playback {
   #position = 0;
   #next = 0;
 
-  /** Shows the beginning. */
+  /** Shows the start. */
   constructor(
     private readonly cast: Cast,
     private readonly screen: Screen,
@@ -22,7 +22,7 @@ export class Playback {
     this.#play(0);
   }
 
-  /** How much is played, in milliseconds from the beginning. */
+  /** In milliseconds from the start. */
   get position(): number {
     return this.#position;
   }
@@ -31,7 +31,7 @@ export class Playback {
     return this.#position >= this.cast.duration;
   }
 
-  /** Goes to this time, in milliseconds from the beginning; what lies between is shown, backwards by beginning anew. */
+  /** Goes to this time, in milliseconds from the start, by playing what lies in between. To go back, everything is played again. */
   seek(to: number): void {
     const position = Math.min(this.cast.duration, Math.max(0, to));
     if (position < this.#position) this.#rewind();

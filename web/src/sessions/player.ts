@@ -1,6 +1,8 @@
-/** The dialog that plays a session's recording, on a terminal of its own. Nothing in it reaches the session. */
-import { Terminal, type TerminalOptions } from "../terminal";
-import { clock, element } from "../view";
+/** The dialog that plays a session's recording, in its own terminal. Nothing in it reaches the session. */
+import { clock } from "../page/durations";
+import { element } from "../page/element";
+import type { TerminalOptions } from "../terminal/options";
+import { Terminal } from "../terminal/terminal";
 import { recordingLines } from "./api";
 import { CastReader, MAX_PAUSE_MS } from "./cast";
 import { Playback } from "./playback";
@@ -18,12 +20,12 @@ export class Player {
   #loading: AbortController | undefined;
   #frame = 0;
 
-  /** `options`: how the page's own terminal looks now. */
+  /** `options`: those of the page's terminal now. */
   constructor(private readonly options: () => TerminalOptions) {
     element("player-close").addEventListener("click", () => this.#dialog.close());
     element("player-toggle").addEventListener("click", () => this.#toggle());
     this.#position.addEventListener("input", () => this.#seek(Number(this.#position.value)));
-    // Told late: it may be open again, for another recording.
+    // The event comes late: the dialog may be open again, for another recording.
     this.#dialog.addEventListener("close", () => !this.#dialog.open && this.#leave());
     this.#dialog.addEventListener("keydown", (event) => {
       const within = (controls: string) => event.target instanceof Element && event.target.closest(controls) !== null;
@@ -35,7 +37,7 @@ export class Player {
     });
   }
 
-  /** Fetches the recording of a session as far as there is one, and plays it. */
+  /** Fetches the recording of a session, as far as it goes now, and plays it. */
   async open(session: string): Promise<void> {
     this.#leave();
     const loading = new AbortController();
@@ -56,9 +58,9 @@ export class Player {
     const host = document.createElement("div");
     host.className = "screen";
     element("player-screen").replaceChildren(host);
-    const terminal = new Terminal(host, { input() {}, binary() {}, pasted() {}, pastedFiles() {}, selected() {}, room() {}, oversized() {}, title() {}, bell() {}, said() {}, copied() {}, awayFromEnd() {}, link() {}, pasteWanted() {}, pageKey: () => true }, this.options());
+    const terminal = new Terminal(host, { input() {}, binary() {}, pasted() {}, pastedFiles() {}, selected() {}, room() {}, oversized() {}, title() {}, bell() {}, announced() {}, copied() {}, awayFromEnd() {}, link() {}, pasteWanted() {}, pageKey: () => true }, this.options());
     this.#terminal = terminal;
-    // The dialog grows with what was recorded.
+    // The dialog is as large as the largest size in the recording.
     const sizes = [cast.size, ...cast.events.flatMap(({ size }) => size ?? [])];
     for (const side of ["cols", "rows"] as const) this.#dialog.style.setProperty(`--${side}`, String(sizes.reduce((most, size) => Math.max(most, size[side]), 0)));
     this.#duration = cast.duration;
@@ -73,7 +75,7 @@ export class Player {
     this.#toggle();
   }
 
-  /** The page looks different now. */
+  /** The page's options have changed. */
   applyOptions(): void {
     this.#terminal?.setOptions(this.options());
   }

@@ -1,4 +1,4 @@
-//! Rule: the files of a crate import each other in one direction.
+//! Rule: the files of a crate, and those of the page, import each other in one direction.
 //!
 //! A circle of files can only be read and tested as one. Cargo keeps crates out of circles; nothing keeps files out of them.
 //! A re-export is no import: what is imported through it comes from the file that it names.
@@ -127,7 +127,7 @@ fn inside(path: &[String], name: &str) -> Vec<String> {
 }
 
 fn circles_of(modules: &Modules<'_>) -> Vec<String> {
-    let mut edges: BTreeMap<&Vec<String>, BTreeMap<&Vec<String>, usize>> = BTreeMap::new();
+    let mut edges: Edges<&Vec<String>> = BTreeMap::new();
     for (path, module) in modules {
         for found in paths(&module.code) {
             let declared = module.code[..found.at].trim_end().ends_with("mod");
@@ -139,18 +139,26 @@ fn circles_of(modules: &Modules<'_>) -> Vec<String> {
             }
         }
     }
+    told(&edges, |path, at| {
+        let module = &modules[*path];
+        format!("{}:{}", module.file, line(&module.code, at))
+    })
+}
+
+/// What imports what, and where: `edges[from][to]`.
+type Edges<K> = BTreeMap<K, BTreeMap<K, usize>>;
+
+/// Names every circle by its shortest way round. `place` names an import.
+fn told<K: Ord + Clone>(edges: &Edges<K>, place: impl Fn(&K, usize) -> String) -> Vec<String> {
     let mut told = BTreeSet::new();
     let mut broken = Vec::new();
-    for start in modules.keys().filter(|start| edges.contains_key(start)) {
-        let Some(way) = shortest(&edges, start) else { continue };
-        if way.iter().any(|path| told.contains(path)) {
+    for start in edges.keys() {
+        let Some(way) = shortest(edges, start) else { continue };
+        if way.iter().any(|file| told.contains(file)) {
             continue;
         }
-        told.extend(way.iter().copied());
-        let step = |(at, path): (usize, &&Vec<String>)| {
-            let (module, to) = (&modules[*path], way[(at + 1) % way.len()]);
-            format!("{}:{}", module.file, line(&module.code, edges[*path][to]))
-        };
+        told.extend(way.iter().cloned());
+        let step = |(at, file): (usize, &K)| place(file, edges[file][&way[(at + 1) % way.len()]]);
         let steps: Vec<String> = way.iter().enumerate().map(step).collect();
         broken.push(format!(
             "{}: these files import each other in a circle: {}; move what they share to a file of its own",
@@ -161,30 +169,59 @@ fn circles_of(modules: &Modules<'_>) -> Vec<String> {
     broken
 }
 
-/// The shortest way from a module back to itself.
-fn shortest<'e>(
-    edges: &BTreeMap<&'e Vec<String>, BTreeMap<&'e Vec<String>, usize>>,
-    start: &'e Vec<String>,
-) -> Option<Vec<&'e Vec<String>>> {
-    let mut before: BTreeMap<&Vec<String>, &Vec<String>> = BTreeMap::new();
+/// The shortest way from a file back to itself.
+fn shortest<K: Ord + Clone>(edges: &Edges<K>, start: &K) -> Option<Vec<K>> {
+    let mut before: BTreeMap<&K, &K> = BTreeMap::new();
     let mut next = VecDeque::from([start]);
-    while let Some(path) = next.pop_front() {
-        for to in edges.get(path).into_iter().flat_map(BTreeMap::keys).copied() {
+    while let Some(file) = next.pop_front() {
+        for to in edges.get(file).into_iter().flat_map(BTreeMap::keys) {
             if to == start {
-                let mut way = vec![path];
+                let mut way = vec![file];
                 while let Some(earlier) = before.get(way[way.len() - 1]) {
                     way.push(earlier);
                 }
-                way.reverse();
-                return Some(way);
+                return Some(way.into_iter().rev().cloned().collect());
             }
             if !before.contains_key(to) {
-                before.insert(to, path);
+                before.insert(to, file);
                 next.push_back(to);
             }
         }
     }
     None
+}
+
+/// Names every circle among the files of the page. An import of a type alone counts: its reader follows it as well.
+pub(super) fn circles_of_page(tree: &Tree) -> Vec<String> {
+    const SOURCES: &str = "web/src/";
+    let files = tree.range(SOURCES.to_owned()..).take_while(|(file, _)| file.starts_with(SOURCES));
+    let mut edges: Edges<String> = BTreeMap::new();
+    for (file, bytes) in files.filter(|(file, _)| file.ends_with(".ts")) {
+        for (number, line) in (1..).zip(as_text(bytes).unwrap_or_default().lines()) {
+            let Some(to) = imported(file, line).filter(|to| tree.contains_key(to)) else { continue };
+            edges.entry(file.clone()).or_default().entry(to).or_insert(number);
+        }
+    }
+    told(&edges, |file, number| format!("{file}:{number}"))
+}
+
+/// The file that a line of TypeScript imports or re-exports from.
+fn imported(file: &str, line: &str) -> Option<String> {
+    if !["import ", "export ", "} "].iter().any(|start| line.starts_with(start)) {
+        return None;
+    }
+    let (_, rest) = line.split_once(" from \"")?;
+    let (path, _) = rest.split_once('"')?;
+    let mut at: Vec<&str> = file.split('/').collect();
+    at.pop();
+    for step in path.strip_prefix('.').map(|_| path.split('/'))? {
+        match step {
+            "." => {}
+            ".." => drop(at.pop()?),
+            name => at.push(name),
+        }
+    }
+    Some(format!("{}.ts", at.join("/")))
 }
 
 /// Whether a file holds nothing but tests.
@@ -249,5 +286,18 @@ mod tests {
             ("a/src/tests/d.rs", "use crate::b::B;"),
         ]);
         assert_eq!(broken, Vec::<String>::new());
+    }
+
+    #[test]
+    fn files_of_the_page_in_a_circle_are_told() {
+        let files = [
+            ("web/src/main.ts", "import { a } from \"./a/a\";\n"),
+            ("web/src/a/a.ts", "/** A. */\nimport {\n  type B,\n} from \"../b\";\n"),
+            ("web/src/b.ts", "import { x } from \"x\";\nexport { a } from \"./a/a\";\n"),
+        ];
+        let broken = circles_of_page(&tree(&files));
+        assert_eq!(broken.len(), 1, "{broken:?}");
+        assert!(broken[0].contains("web/src/a/a.ts:4 -> web/src/b.ts:2;"), "{broken:?}");
+        assert_eq!(circles_of_page(&tree(&files[..2])), Vec::<String>::new());
     }
 }

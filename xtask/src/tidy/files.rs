@@ -4,8 +4,8 @@
 use super::circles::is_test;
 use super::rust::{is_name, line};
 
-/// Lines of a Rust file. A longer one owns more than one thing.
-const MAX_LINES: usize = 700;
+/// Lines of a file in Rust or TypeScript. A longer one owns more than one thing.
+const MAX_LINES: usize = 500;
 
 /// Endings of files that people write line by line.
 const WRITTEN: [&str; 5] = [".rs", ".ts", ".md", ".toml", ".wit"];
@@ -33,17 +33,20 @@ const OF_A_MACHINE: [(&str, &str); 8] = [
     ("deb.deb", "ian.org"),
 ];
 
-/// Rule: a Rust file opens with its module documentation.
-pub(super) fn opening(path: &str, text: &str) -> Option<String> {
-    (!text.starts_with("//!")).then(|| {
-        format!("{path}:1: opens without `//!`; a reader wants to know first what the file owns and what it leaves out")
+/// Rule: a file opens with its documentation, which has this `mark`.
+pub(super) fn opening(path: &str, text: &str, mark: &str) -> Option<String> {
+    (!text.starts_with(mark)).then(|| {
+        format!(
+            "{path}:1: opens without `{mark}`; a reader wants to know first what the file owns and what it leaves out"
+        )
     })
 }
 
-/// Rule: a Rust file is short enough to be read at once.
+/// Rule: a file is short enough to be read at once. Files of tests may be longer: each test is read by itself.
 pub(super) fn length(path: &str, text: &str) -> Option<String> {
     let lines = text.lines().count();
-    (lines > MAX_LINES && !path.contains("/tests/")).then(|| {
+    let holds_tests = path.contains("/tests/") || path.ends_with(".test.ts");
+    (lines > MAX_LINES && !holds_tests).then(|| {
         format!("{path}: has {lines} lines and may have {MAX_LINES}; part it by what it owns, long files hide a second owner")
     })
 }
@@ -123,8 +126,8 @@ mod tests {
 
     #[test]
     fn a_file_without_its_documentation_is_caught() {
-        assert!(opening("a.rs", "use std::fs;\n//! Late.\n").is_some());
-        assert_eq!(opening("a.rs", "//! Owns a.\n"), None);
+        assert!(opening("a.rs", "use std::fs;\n//! Late.\n", "//!").is_some());
+        assert_eq!(opening("a.rs", "//! Owns a.\n", "//!"), None);
     }
 
     #[test]
@@ -132,6 +135,7 @@ mod tests {
         let long = "\n".repeat(MAX_LINES + 1);
         assert!(length("a/src/b.rs", &long).is_some());
         assert_eq!(length("a/tests/b.rs", &long), None);
+        assert_eq!(length("web/test/b.test.ts", &long), None);
         assert_eq!(length("a/src/b.rs", &long[1..]), None);
     }
 

@@ -11,10 +11,12 @@
 //! | `sandbox` | `[sandbox]` |
 //! | `storage` | `[storage]` |
 //! | `provider` | `[providers.NAME]`, and which providers are in use |
+//! | `secret` | `[providers.NAME.secrets.SECRET]` |
 
 mod findings;
 mod provider;
 mod sandbox;
+mod secret;
 mod server;
 mod storage;
 
@@ -26,6 +28,8 @@ use crate::types::{Auth, Mount, Provider, Sandbox, Server};
 use findings::Rules;
 
 pub(crate) use findings::Context;
+pub(crate) use provider::empty_secrets;
+pub(crate) use secret::TEXT_IN_FILE;
 
 /// What the rules found.
 pub(crate) struct Outcome {

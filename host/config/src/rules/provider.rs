@@ -1,4 +1,4 @@
-//! `[providers.NAME]`: one provider, and which providers are in use. Owns the rules about secrets, grants and limits;
+//! `[providers.NAME]`: one provider, and which providers are in use. Owns the rules about grants and limits;
 //! deliberately knows no plugin.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,17 +6,20 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::findings::Rules;
-use crate::document::{Mark, join};
-use crate::egress::{EgressGrant, HostPattern, Scheme};
+use crate::binding::BoundSecret;
+use crate::document::{Mark, SourceMap, join};
+use crate::egress::EgressGrant;
 use crate::interpolate::Source;
-use crate::mistake::meant;
+use crate::mistake::{Mistake, meant};
 use crate::raw;
 use crate::types::{Embedded, PluginLimits, PluginSource, Provider, Settings};
 use crate::value;
-use sandbox_broker_core::secret::Secret;
 
 /// From what a component needs to start to all that 32-bit memory can have.
 const MEMORY: RangeInclusive<u64> = 1 << 20..=4 << 30;
+
+/// From what one component needs to start to more than most machines have.
+const TOTAL_MEMORY: RangeInclusive<u64> = 1 << 20..=1 << 40;
 
 /// From one tick of the clock that interrupts plugins to longer than anybody waits.
 const CPU: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
@@ -24,18 +27,20 @@ const CPU: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from
 /// From what a request to another continent needs to longer than anybody waits.
 const CALL_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(600);
 
-/// Where a text came from, for a message; empty when it stands in the file.
-fn sources(mark: Option<&Mark>) -> String {
-    let sources = mark.map_or(&[][..], |mark| &mark.sources);
-    let names: Vec<String> = sources.iter().map(Source::to_string).collect();
-    if names.is_empty() { String::new() } else { format!(" (from {})", names.join(", ")) }
-}
-
-/// Editors and shells end a text with these. No secret does.
-const LINE_END: [char; 2] = ['\r', '\n'];
-
-fn secret(text: &str) -> Secret {
-    Secret::new(text.trim_end_matches(LINE_END))
+/// The secrets of a provider that have no text, as mistakes with their pointers.
+pub(crate) fn empty_secrets(provider: &Provider, map: &SourceMap) -> Vec<(String, Mistake)> {
+    let empty = provider.secrets.iter().filter(|(_, secret)| secret.value.is_empty());
+    let mistake = |(name, _): (&String, &BoundSecret)| {
+        let pointer = format!("/providers/{}/secrets/{name}/value", provider.name);
+        let mark = map.mark(&pointer);
+        let message = mark.and_then(Mark::missing).unwrap_or_else(|| match mark.map(|mark| mark.sources.as_slice()) {
+            Some([Source::File(path)]) => format!("found an empty file {path:?}, expected the secret in it"),
+            _ => "found empty text, expected the secret: this provider is in use".to_owned(),
+        });
+        let mistake = map.at(&pointer, message);
+        (pointer, mistake)
+    };
+    empty.map(mistake).collect()
 }
 
 impl Rules<'_> {
@@ -64,16 +69,9 @@ impl Rules<'_> {
 
     /// The rules for a provider in use.
     fn in_use(&mut self, provider: &Provider) {
-        for name in provider.secrets.iter().filter(|(_, secret)| secret.is_empty()).map(|(name, _)| name) {
-            let pointer = format!("/providers/{}/secrets/{name}", provider.name);
-            let mark = self.context.map.mark(&pointer);
-            let message =
-                mark.and_then(Mark::missing).unwrap_or_else(|| match mark.map(|mark| mark.sources.as_slice()) {
-                    Some([Source::File(path)]) => format!("found an empty file {path:?}, expected the secret in it"),
-                    _ => "found empty text, expected the secret: this provider is in use".to_owned(),
-                });
+        for (pointer, mistake) in empty_secrets(provider, self.context.map) {
             if !self.is_wrong(&pointer) {
-                self.missing.push((provider.name.clone(), self.context.map.at(&pointer, message)));
+                self.missing.push((provider.name.clone(), mistake));
             }
         }
     }
@@ -81,36 +79,20 @@ impl Rules<'_> {
     pub(super) fn provider(&mut self, name: &str, provider: raw::Provider) -> Provider {
         let at = join("/providers", name);
         let allow: Vec<EgressGrant> = provider.allow.iter().filter_map(|text| EgressGrant::parse(text)).collect();
-        for (i, grant) in allow.iter().enumerate().filter(|_| !provider.secrets.is_empty()) {
-            let local = matches!(grant.host, HostPattern::Address(address) if address.is_loopback());
-            if grant.scheme == Scheme::Http && !local {
-                self.warning(&format!("{at}/allow/{i}"), "secrets may go there over http, where others can read them");
-            }
-        }
-        for (secret, text) in &provider.secrets {
-            let pointer = format!("{at}/secrets/{secret}");
-            let mark = self.context.map.mark(&pointer);
-            let (written, from) = (mark.is_some_and(|mark| mark.sources.is_empty()), sources(mark));
-            if text.trim_end_matches(LINE_END).contains(char::is_control) && !provider.reveal.contains(secret) {
-                self.warning(
-                    &pointer,
-                    format!(
-                        "found a line end or another control character in the secret{from}; no request can carry it"
-                    ),
-                );
-            }
-            if written && !text.is_empty() {
-                self.warning(
-                    &pointer,
-                    "the secret stands in this file as text; a reference, ${NAME} or ${file:/path}, keeps it out",
-                );
-            }
-        }
-        for (i, secret) in provider.reveal.iter().enumerate() {
+        let (known, reveal) = (provider.secrets, provider.reveal);
+        let secrets: BTreeMap<String, BoundSecret> = known
+            .into_iter()
+            .map(|(name, secret)| {
+                let secret = self.secret(&format!("{at}/secrets/{name}"), secret, &allow, reveal.contains(&name));
+                (name, secret)
+            })
+            .collect();
+        self.secrets_in_one_header(&at, &secrets);
+        for (i, secret) in reveal.iter().enumerate() {
             let pointer = format!("{at}/reveal/{i}");
-            if !provider.secrets.contains_key(secret) && !self.is_wrong(&format!("{at}/secrets")) {
+            if !secrets.contains_key(secret) && !self.is_wrong(&format!("{at}/secrets")) {
                 let found = self.text(&pointer, secret);
-                let known: Vec<&str> = provider.secrets.keys().map(String::as_str).collect();
+                let known: Vec<&str> = secrets.keys().map(String::as_str).collect();
                 let known = if known.is_empty() { "of which there is none".into() } else { known.join(", ") };
                 self.mistake(&pointer, format!("found {found}, expected a name in this provider's secrets: {known}"));
             }
@@ -138,8 +120,8 @@ impl Rules<'_> {
             host_services,
             allow,
             allow_private: provider.allow_private,
-            secrets: provider.secrets.into_iter().map(|(name, text)| (name, secret(&text))).collect(),
-            reveal: provider.reveal,
+            secrets,
+            reveal,
             limits,
             config: Settings(provider.config),
         }
@@ -149,6 +131,13 @@ impl Rules<'_> {
         let key = |key: &str| format!("{at}/limits/{key}");
         PluginLimits {
             memory: self.within(&key("memory"), &limits.memory, value::size, &MEMORY, "a size of 1MiB to 4GiB"),
+            total_memory: self.within(
+                &key("total_memory"),
+                &limits.total_memory,
+                value::size,
+                &TOTAL_MEMORY,
+                "a size of 1MiB to 1024GiB",
+            ),
             cpu: self.within(&key("cpu"), &limits.cpu, value::duration, &CPU, "a duration of 10ms to 60s"),
             call_timeout: self.within(
                 &key("call_timeout"),

@@ -24,6 +24,10 @@ const LEASE: RangeInclusive<Duration> = Duration::from_secs(3)..=Duration::from_
 /// Not longer than the longest lease, which ends the sandbox of a broker that never returns.
 const KEEP: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 3600);
 
+/// Entries of the environment, and bytes of all names and texts. The contract of plugins has 64 and 128 KiB; the broker adds
+/// a few of its own.
+const ENV: (usize, usize) = (60, 96 * 1024);
+
 /// Unless the file says otherwise, one person may have one of this many parts of all sessions.
 const SHARE: usize = 4;
 
@@ -45,7 +49,12 @@ impl Rules<'_> {
         let keep = self.within(keep.0, keep.1, value::duration, &KEEP, "a duration of 0s to 24h");
         let provider = sandbox.provider.unwrap_or_default();
         self.use_provider("/sandbox/provider", &provider, providers);
-        let env = sandbox.env.into_iter().filter(|(_, text)| !text.is_empty());
+        let env: BTreeMap<_, _> = sandbox.env.into_iter().filter(|(_, text)| !text.is_empty()).collect();
+        let bytes: usize = env.iter().map(|(name, text)| name.len() + text.len()).sum();
+        if env.len() > ENV.0 || bytes > ENV.1 {
+            let found = format!("{} entries with {bytes} bytes", env.len());
+            self.mistake("/sandbox/env", format!("found {found}, expected at most 60 entries with 96 KiB together"));
+        }
         Sandbox {
             provider,
             timeout,
@@ -58,7 +67,7 @@ impl Rules<'_> {
             }),
             workdir: sandbox.workdir,
             shell: sandbox.shell,
-            env: env.map(|(name, text)| (name, Secret::new(text))).collect(),
+            env: env.into_iter().map(|(name, text)| (name, Secret::new(text))).collect(),
             user: sandbox.user,
             keep_after_disconnect: keep,
             pause_for_slow_driver: matches!(sandbox.on_slow_client, raw::SlowClient::Pause),

@@ -11,7 +11,7 @@ const DOC: &str = include_str!("../../../../docs/configuration.md");
 
 /// Keys with their defaults as the schema has them, by the heading under which
 /// the page explains them.
-fn keys() -> BTreeMap<String, BTreeMap<String, String>> {
+pub(super) fn keys() -> BTreeMap<String, BTreeMap<String, String>> {
     fn walk(heading: &str, schema: &Value, keys: &mut BTreeMap<String, BTreeMap<String, String>>) {
         let required: Vec<&str> =
             schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -33,6 +33,10 @@ fn keys() -> BTreeMap<String, BTreeMap<String, String>> {
                     other => format!("`{other}`"),
                 };
                 keys.entry(heading.to_owned()).or_default().insert(key.clone(), default);
+            }
+            if key == "secrets" {
+                walk("providers.NAME.secrets.SECRET", &property["additionalProperties"], keys);
+                continue;
             }
             walk(&inner, property, keys);
             walk(&inner, &property["items"], keys);

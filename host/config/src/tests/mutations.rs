@@ -1,6 +1,7 @@
 //! One mistake at a time in a file that has every key: each is refused with
 //! its place, its key, what was found and what is expected, and nothing else.
 
+use super::documented::keys;
 use super::{mistakes, place, with};
 
 /// Every key once, one to a line. What must never be seen says "canary".
@@ -25,6 +26,9 @@ provider = "cloud"
 timeout = "1h"
 max_age = "24h"
 lease = "2m"
+keep_after_disconnect = "2h"
+on_slow_client = "gap"
+size = "driver"
 max_sessions = 100
 max_sessions_per_user = 25
 workdir = "/workspace"
@@ -53,16 +57,27 @@ host_services = ["10000"]
 plugin = "./e2b.wasm"
 allow = ["https://api.e2b.app", "https://*.e2b.app"]
 allow_private = false
-secrets = { api_key = "canary-secret" }
+secrets = { api_key = { value = "canary-secret", to = ["https://api.e2b.app"], carry = { header = "x-api-key" } } }
 reveal = ["api_key"]
 
 [providers.cloud.limits]
 memory = "64MiB"
+total_memory = "4GiB"
 cpu = "1s"
 call_timeout = "60s"
 
 [providers.cloud.config]
 template = "canary-setting"
+
+[providers.store]
+plugin = "azure-blobfuse"
+allow = ["https://acct.blob.core.windows.net"]
+
+[providers.store.secrets.key]
+value = "${UNSET:-canary-key}"
+to = ["https://acct.blob.core.windows.net"]
+carry = { shared_key = "acct" }
+sas = { containers = ["files"], max_life = "2h" }
 "#;
 
 const DURATION: &str = r#"a duration such as "30s", "5m" or "1h30m""#;
@@ -77,6 +92,12 @@ const PLUGIN: &str = r#"the name of a built-in plugin such as "e2b", or a path t
 const SIZE: &str = r#"a size such as "64MiB""#;
 const PATH: &str = r#"an absolute path such as "/workspace""#;
 const MOUNT: &str = r#"an absolute path for the mount such as "/workspace/files", without . and .. and a / at its end, and in no system directory"#;
+const SECRET: &str =
+    r#"a table such as { value = "${API_KEY:-}", to = ["https://api.example.com"], carry = { header = "x-api-key" } }"#;
+const CARRY: &str = r#""bearer", { header = NAME }, { basic = USER }, { shared_key = ACCOUNT } or { sigv4 = { key_id = ID, region = REGION, service = SERVICE } }"#;
+const DESTINATION: &str =
+    r#"an origin without a wildcard such as "https://api.e2b.app", perhaps with a path below which the secret may go"#;
+const DESTINATIONS: &str = r#"a list of origins such as ["https://api.example.com"]: the secret goes nowhere else"#;
 const FILLED: &str = "text that is not empty";
 
 /// Section, line, the key's full name, what it expects when the type is wrong.
@@ -93,6 +114,9 @@ const KEYS: &[(&str, &str, &str, &str)] = &[
     ("[sandbox]", "timeout", "sandbox.timeout", DURATION),
     ("[sandbox]", "max_age", "sandbox.max_age", DURATION),
     ("[sandbox]", "lease", "sandbox.lease", DURATION),
+    ("[sandbox]", "keep_after_disconnect", "sandbox.keep_after_disconnect", DURATION),
+    ("[sandbox]", "on_slow_client", "sandbox.on_slow_client", "text"),
+    ("[sandbox]", "size", "sandbox.size", "text"),
     ("[sandbox]", "max_sessions", "sandbox.max_sessions", "a whole number"),
     ("[sandbox]", "max_sessions_per_user", "sandbox.max_sessions_per_user", "a whole number"),
     ("[sandbox]", "workdir", "sandbox.workdir", PATH),
@@ -114,10 +138,24 @@ const KEYS: &[(&str, &str, &str, &str)] = &[
     ("[providers.cloud]", "allow_private", "providers.cloud.allow_private", "true or false"),
     ("[providers.cloud]", "secrets", "providers.cloud.secrets", "a table"),
     ("[providers.cloud]", "reveal", "providers.cloud.reveal", "a list"),
+    ("[providers.store.secrets.key]", "value", "providers.store.secrets.key.value", "text"),
+    ("[providers.store.secrets.key]", "to", "providers.store.secrets.key.to", "a list"),
+    ("[providers.store.secrets.key]", "carry", "providers.store.secrets.key.carry", CARRY),
+    ("[providers.store.secrets.key]", "sas", "providers.store.secrets.key.sas", "a table"),
     ("[providers.cloud.limits]", "memory", "providers.cloud.limits.memory", SIZE),
+    ("[providers.cloud.limits]", "total_memory", "providers.cloud.limits.total_memory", SIZE),
     ("[providers.cloud.limits]", "cpu", "providers.cloud.limits.cpu", DURATION),
     ("[providers.cloud.limits]", "call_timeout", "providers.cloud.limits.call_timeout", DURATION),
 ];
+
+/// A message about FULL. `expected` counts lines from the head of `section`:
+/// `+2:8: …` is the second line below it.
+pub(super) fn placed(section: &str, expected: &str) -> String {
+    let (plus, rest) = expected.strip_prefix('+').and_then(|text| text.split_once(':')).expect("a line");
+    let head = FULL.find(&format!("{section}\n")).expect("the section is there");
+    let line = FULL[..head].matches('\n').count() + 1 + plus.parse::<usize>().expect("a number");
+    format!("broker.toml:{line}:{rest}")
+}
 
 /// The line `key = …` in its section, and where it begins.
 fn line_of(section: &str, key: &str) -> (usize, &'static str) {
@@ -149,6 +187,29 @@ fn without_a_mistake_it_is_accepted() {
 }
 
 #[test]
+fn every_key_of_the_schema_is_among_those_that_are_tried() {
+    let tried = |heading: &str, key: &str| {
+        KEYS.iter().any(|(_, _, name, _)| {
+            let name = name.replace("[0]", "").replace(".secrets.key.", ".secrets.SECRET.");
+            let mut parts: Vec<&str> = name.split('.').collect();
+            if parts[0] == "providers" {
+                parts[1] = "NAME";
+            }
+            parts.join(".") == format!("{heading}.{key}")
+        })
+    };
+    let keys = keys();
+    for (heading, key) in keys.iter().flat_map(|(heading, inner)| inner.keys().map(move |key| (heading, key))) {
+        let section = format!("{heading}.{key}");
+        // The plugin's own schema checks its settings.
+        let is_table = keys.contains_key(&section) || key == "config";
+        // What stands on one line with its table is tried with it.
+        let within = heading.rsplit_once('.').is_some_and(|(outer, table)| tried(outer, table));
+        assert!(is_table || within || tried(heading, key), "{section} is missing in FULL and KEYS");
+    }
+}
+
+#[test]
 fn every_key_with_a_value_of_another_type_is_refused_and_never_taken_as_not_set() {
     let wrong = [
         ("text", "\"canary\"", "text"),
@@ -173,7 +234,8 @@ fn every_key_with_a_value_of_another_type_is_refused_and_never_taken_as_not_set(
             }
             let (text, number) = with_line(section, line, &format!("{line} = {value}"));
             // What stands where a secret belongs is not shown.
-            let found = match (key.starts_with("auth") || *key == "sandbox.env" || key.ends_with("secrets"), kind) {
+            let secret = key.ends_with("secrets") || (key.contains(".secrets.") && !key.ends_with(".to"));
+            let found = match (key.starts_with("auth") || *key == "sandbox.env" || secret, kind) {
                 (true, "number") => "a number",
                 (true, "boolean") => "a boolean",
                 _ => found,
@@ -215,22 +277,30 @@ fn every_key_that_stands_twice_is_refused() {
 #[test]
 fn a_key_that_is_missing_is_refused_only_where_there_is_no_default() {
     let required: &[(&str, &str, &str)] = &[
-        ("auth.tokens[0].name", "9:1", NAME),
-        ("auth.tokens[0].sha256", "9:1", SHA256),
-        ("sandbox.provider", "17:1", NAME),
-        ("storage.mounts[0].provider", "36:1", NAME),
-        ("storage.mounts[0].path", "36:1", MOUNT),
-        ("providers.cloud.plugin", "46:1", PLUGIN),
+        ("auth.tokens[0].name", "[[auth.tokens]]", NAME),
+        ("auth.tokens[0].sha256", "[[auth.tokens]]", SHA256),
+        ("sandbox.provider", "[sandbox]", NAME),
+        ("storage.mounts[0].provider", "[[storage.mounts]]", NAME),
+        ("storage.mounts[0].path", "[[storage.mounts]]", MOUNT),
+        ("providers.cloud.plugin", "[providers.cloud]", PLUGIN),
+        ("providers.store.secrets.key.value", "[providers.store.secrets.key]", "text"),
+        ("providers.store.secrets.key.to", "[providers.store.secrets.key]", DESTINATIONS),
+        ("providers.store.secrets.key.carry", "[providers.store.secrets.key]", CARRY),
     ];
     for (section, line, key, _) in KEYS {
         let (text, _) = with_line(section, line, "");
         match required.iter().find(|(name, ..)| name == key) {
-            Some((_, at, expected)) => {
-                assert_eq!(only_mistake(&text), format!("{at}: {key}: found nothing, expected {expected}"));
+            Some((_, head, expected)) => {
+                let expected = placed(head, &format!("+0:1: {key}: found nothing, expected {expected}"));
+                assert_eq!(format!("broker.toml:{}", only_mistake(&text)), expected);
             }
             // The names of `reveal` are names of secrets.
             None if *key == "providers.cloud.secrets" => {
                 assert!(only_mistake(&text).contains("providers.cloud.reveal[0]"))
+            }
+            // A secret goes only where requests may go.
+            None if *key == "providers.cloud.allow" => {
+                assert!(only_mistake(&text).contains("providers.cloud.secrets.api_key.to[0]"))
             }
             None => assert_eq!(mistakes(&text, &[]), "", "{key} has a default"),
         }
@@ -271,6 +341,7 @@ const VALUES: &[(&str, &str, &str, &str)] = &[
     ),
     // Log.
     ("\"info\"", "\"loud=very\"", "\"", "server.log: found \"loud=very\", expected LOG"),
+    ("\"info\"", "\"inof\"", "\"", "server.log: found \"inof\", expected LOG; did you mean info?"),
     ("\"info\"", "\"\"", "\"", "server.log: found \"\", expected LOG"),
     // Tokens.
     (
@@ -297,13 +368,13 @@ const VALUES: &[(&str, &str, &str, &str)] = &[
         "provider = \"cloud\"",
         "provider = \"clod\"",
         "\"",
-        "sandbox.provider: found \"clod\", expected the name of a [providers.NAME] section: cloud, local; did you mean cloud?",
+        "sandbox.provider: found \"clod\", expected the name of a [providers.NAME] section: cloud, local, store; did you mean cloud?",
     ),
     (
         "provider = \"cloud\"",
         "provider = \"zzz\"",
         "\"",
-        "sandbox.provider: found \"zzz\", expected the name of a [providers.NAME] section: cloud, local",
+        "sandbox.provider: found \"zzz\", expected the name of a [providers.NAME] section: cloud, local, store",
     ),
     ("provider = \"cloud\"", "provider = \"Cloud\"", "\"", "sandbox.provider: found \"Cloud\", expected NAME"),
     ("provider = \"cloud\"", "provider = \"\"", "\"", "sandbox.provider: found \"\", expected NAME"),
@@ -388,44 +459,145 @@ const VALUES: &[(&str, &str, &str, &str)] = &[
     ),
     ("\"https://*.e2b.app\"", "7", "7", "providers.cloud.allow[1]: found the number 7, expected GRANT"),
     (
+        "{ value = \"canary-secret\", to = [\"https://api.e2b.app\"], carry = { header = \"x-api-key\" } }",
+        "\"canary-secret\"",
+        "\"",
+        "providers.cloud.secrets.api_key: found text, expected SECRET",
+    ),
+    (
+        "{ value = \"canary-secret\", to = [\"https://api.e2b.app\"], carry = { header = \"x-api-key\" } }",
+        "\"${KEY:-}\"",
+        "\"",
+        "providers.cloud.secrets.api_key: found text (from the default of $KEY), expected SECRET",
+    ),
+    (
+        "to = [\"https://api.e2b.app\"]",
+        "to = [\"https://*.e2b.app\"]",
+        "\"",
+        "providers.cloud.secrets.api_key.to[0]: found \"https://*.e2b.app\", expected DESTINATION",
+    ),
+    (
+        "to = [\"https://api.e2b.app\"]",
+        "to = [\"https://api.e2b.app\", \"https://evil.example\"]",
+        "\"https://evil",
+        "providers.cloud.secrets.api_key.to[1]: found \"https://evil.example\", expected a place that this provider's allow covers",
+    ),
+    (
+        "to = [\"https://api.e2b.app\"]",
+        "to = []",
+        "[",
+        "providers.cloud.secrets.api_key.to: found nothing, expected a list of origins such as [\"https://api.example.com\"]: the secret goes nowhere else",
+    ),
+    (
+        "{ header = \"x-api-key\" }",
+        "\"basic\"",
+        "\"",
+        "providers.cloud.secrets.api_key.carry: found text, expected CARRY",
+    ),
+    (
+        "{ header = \"x-api-key\" }",
+        "{ header = \"Host\" }",
+        "{",
+        "providers.cloud.secrets.api_key.carry: found { header = … }, expected CARRY",
+    ),
+    (
+        "{ header = \"x-api-key\" }",
+        "{ cookie = \"a\" }",
+        "{",
+        "providers.cloud.secrets.api_key.carry: found { cookie = … }, expected CARRY",
+    ),
+    (
+        "{ header = \"x-api-key\" }",
+        "{ header = \"a\", basic = \"b\" }",
+        "{",
+        "providers.cloud.secrets.api_key.carry: found a table, expected CARRY",
+    ),
+    (
+        "{ header = \"x-api-key\" }",
+        "{ sigv4 = { key_id = \"A/B\", region = \"us-east-1\", service = \"s3\" } }",
+        "{",
+        "providers.cloud.secrets.api_key.carry: found { sigv4 = … }, expected CARRY",
+    ),
+    (
+        "{ header = \"x-api-key\" }",
+        "{ jwt = { alg = \"RS256\" } }",
+        "{",
+        "providers.cloud.secrets.api_key.carry: found { jwt = … }, expected CARRY",
+    ),
+    (
+        "{ shared_key = \"acct\" }",
+        "{ shared_key = \"a/c\" }",
+        "{",
+        "providers.store.secrets.key.carry: found { shared_key = … }, expected CARRY",
+    ),
+    (
+        "carry = { shared_key = \"acct\" }\n",
+        "carry = \"bearer\"\n",
+        "{ containers",
+        "providers.store.secrets.key.sas: found this key, expected it only beside carry = { shared_key = ACCOUNT }",
+    ),
+    (
+        "max_life = \"2h\"",
+        "max_life = \"25h\"",
+        "\"",
+        "providers.store.secrets.key.sas.max_life: found text, expected a duration of 1m to 24h",
+    ),
+    (
+        "\"files\"]",
+        "\"a\\nb\"]",
+        "\"",
+        "providers.store.secrets.key.sas.containers[0]: found text, expected the name of a container: lower case letters, digits, - and perhaps {user}",
+    ),
+    (
+        "sas = { containers = [\"files\"], max_life = \"2h\" }",
+        "sas = { max_life = \"2h\" }",
+        "{",
+        "providers.store.secrets.key.sas.containers: found nothing, expected a list",
+    ),
+    (
         "\"canary-secret\"",
         "\"\"",
         "\"",
-        "providers.cloud.secrets.api_key: found empty text, expected the secret: this provider is in use",
+        "providers.cloud.secrets.api_key.value: found empty text, expected the secret: this provider is in use",
     ),
-    ("\"canary-secret\"", "12345", "1", "providers.cloud.secrets.api_key: found a number, expected text"),
-    ("\"canary-secret\"", "true", "t", "providers.cloud.secrets.api_key: found a boolean, expected text"),
+    ("\"canary-secret\"", "12345", "1", "providers.cloud.secrets.api_key.value: found a number, expected text"),
+    ("\"canary-secret\"", "true", "t", "providers.cloud.secrets.api_key.value: found a boolean, expected text"),
     (
         "\"canary-secret\"",
         "\"${canary\"",
         "\"",
-        "providers.cloud.secrets.api_key: found \"${\" without a \"}\", expected ${NAME}, ${NAME:-default} or ${file:/path}; write $${ for the text ${",
+        "providers.cloud.secrets.api_key.value: found \"${\" without a \"}\", expected ${NAME}, ${NAME:-default} or ${file:/path}; write $${ for the text ${",
     ),
     (
         "\"canary-secret\"",
         "\"${sk-canary}\"",
         "\"",
-        "providers.cloud.secrets.api_key: found ${…} that does not hold a variable's name, expected ${NAME} of letters, digits and _, ${NAME:-default} or ${file:/path}",
+        "providers.cloud.secrets.api_key.value: found ${…} that does not hold a variable's name, expected ${NAME} of letters, digits and _, ${NAME:-default} or ${file:/path}",
     ),
     (
         "\"canary-secret\"",
         "\"${KEY}\"",
         "\"",
-        "providers.cloud.secrets.api_key: Missing required environment variable: KEY; set it, or write a default, ${KEY:-…}",
+        "providers.cloud.secrets.api_key.value: Missing required environment variable: KEY; set it before the broker starts, or write a default, ${KEY:-…}, or a file, ${file:PATH}",
     ),
     (
         "\"canary-secret\"",
         "\"${KEY:-}\"",
         "\"",
-        "providers.cloud.secrets.api_key: Missing required environment variable: KEY",
+        "providers.cloud.secrets.api_key.value: Missing required environment variable: KEY; the broker reads its environment when it starts: set it and restart, or write ${file:PATH} for a file with the value",
     ),
     (
         "\"canary-secret\"",
         "\"${file:/no/such/file}\"",
         "\"",
-        "providers.cloud.secrets.api_key: found no readable file /no/such/file (entity not found), expected one with at most 64 KiB of UTF-8 text",
+        "providers.cloud.secrets.api_key.value: found no readable file /no/such/file (entity not found), expected one with at most 64 KiB of UTF-8 text",
     ),
-    ("api_key = ", "\"api key\" = ", "\"", "providers.cloud.secrets.\"api key\": found this name, expected SECRETNAME"),
+    (
+        "api_key = {",
+        "\"api key\" = {",
+        "\"",
+        "providers.cloud.secrets.\"api key\": found this name, expected SECRETNAME",
+    ),
     (
         "reveal = [\"api_key\"]",
         "reveal = [\"other\"]",
@@ -441,6 +613,12 @@ const VALUES: &[(&str, &str, &str, &str)] = &[
     ("\"64MiB\"", "\"64MB\"", "\"", "providers.cloud.limits.memory: found \"64MB\", expected SIZE"),
     ("\"64MiB\"", "\"1KiB\"", "\"", "providers.cloud.limits.memory: found \"1KiB\", expected a size of 1MiB to 4GiB"),
     ("\"64MiB\"", "\"5GiB\"", "\"", "providers.cloud.limits.memory: found \"5GiB\", expected a size of 1MiB to 4GiB"),
+    (
+        "\"4GiB\"",
+        "\"1025GiB\"",
+        "\"",
+        "providers.cloud.limits.total_memory: found \"1025GiB\", expected a size of 1MiB to 1024GiB",
+    ),
     ("\"1s\"", "\"1ms\"", "\"", "providers.cloud.limits.cpu: found \"1ms\", expected a duration of 10ms to 60s"),
     ("\"60s\"", "\"1h\"", "\"", "providers.cloud.limits.call_timeout: found \"1h\", expected a duration of 1s to 10m"),
     // Sections.
@@ -484,6 +662,9 @@ fn every_wrong_value_is_refused_with_its_place_and_in_words() {
         ("PLUGIN", PLUGIN),
         ("GRANT", GRANT),
         ("SIZE", SIZE),
+        ("SECRET", SECRET),
+        ("CARRY", CARRY),
+        ("DESTINATION", DESTINATION),
     ];
     for (from, to, part, message) in VALUES {
         let text = FULL.replacen(from, to, 1);

@@ -6,8 +6,12 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::super::schema;
-use super::mutations::FULL;
+use super::mutations::{FULL, placed};
 use super::with;
+use crate::document::AT_START;
+
+/// The section that the plugin checks.
+const SETTINGS: &str = "[providers.cloud.config]";
 
 fn plugin() -> Value {
     json!({
@@ -46,40 +50,40 @@ fn good_settings_come_out_with_their_types() {
 #[test]
 fn wrong_settings_are_placed_and_their_text_is_not_shown() {
     for (settings, expected) in [
-        ("", "58:1: providers.cloud.config.template: found nothing, expected text"),
-        ("template = 5\n", "59:12: providers.cloud.config.template: found a number, expected text"),
+        ("", "+0:1: providers.cloud.config.template: found nothing, expected text"),
+        ("template = 5\n", "+1:12: providers.cloud.config.template: found a number, expected text"),
         (
             "template = \"Canary!\"\n",
-            "59:12: providers.cloud.config.template: found text, expected text that matches \"^[a-z-]+$\"",
+            "+1:12: providers.cloud.config.template: found text, expected text that matches \"^[a-z-]+$\"",
         ),
-        ("template = \"a\"\ncpus = 9\n", "60:8: providers.cloud.config.cpus: found a number, expected at most 8"),
-        ("template = \"a\"\ncpus = 0\n", "60:8: providers.cloud.config.cpus: found a number, expected at least 1"),
+        ("template = \"a\"\ncpus = 9\n", "+2:8: providers.cloud.config.cpus: found a number, expected at most 8"),
+        ("template = \"a\"\ncpus = 0\n", "+2:8: providers.cloud.config.cpus: found a number, expected at least 1"),
         (
             "template = \"a\"\ncpus = \"${CANARY}\"\n",
-            "60:8: providers.cloud.config.cpus: found text (from $CANARY), expected a whole number",
+            "+2:8: providers.cloud.config.cpus: found text (from $CANARY), expected a whole number",
         ),
         (
             "template = \"a\"\nsecure = \"yes\"\n",
-            "60:10: providers.cloud.config.secure: found text, expected true or false",
+            "+2:10: providers.cloud.config.secure: found text, expected true or false",
         ),
         (
             "template = \"a\"\nregion = \"canary\"\n",
-            "60:10: providers.cloud.config.region: found text, expected one of \"eu\", \"us\"",
+            "+2:10: providers.cloud.config.region: found text, expected one of \"eu\", \"us\"",
         ),
         (
             "template = \"a\"\nports = [1, true]\n",
-            "60:13: providers.cloud.config.ports[1]: found a boolean, expected a whole number",
+            "+2:13: providers.cloud.config.ports[1]: found a boolean, expected a whole number",
         ),
         (
             "template = \"a\"\nnetwork = { dny = \"canary\" }\n",
-            "60:13: providers.cloud.config.network.dny: found an unknown key, expected deny; did you mean deny?",
+            "+2:13: providers.cloud.config.network.dny: found an unknown key, expected deny; did you mean deny?",
         ),
         (
             "template = \"a\"\ntemplat = \"canary\"\n",
-            "60:1: providers.cloud.config.templat: found an unknown key, expected one of cpus, network, ports, region, secure, template; did you mean template?",
+            "+2:1: providers.cloud.config.templat: found an unknown key, expected one of cpus, network, ports, region, secure, template; did you mean template?",
         ),
     ] {
-        assert_eq!(check(settings), Err(format!("broker.toml:{expected}")), "{settings}");
+        assert_eq!(check(settings), Err(placed(SETTINGS, expected)), "{settings}");
     }
     let both = check("cpus = 9\nregion = \"x\"\n").unwrap_err();
     assert_eq!(both.lines().count(), 3, "all at once: {both}");
@@ -89,7 +93,10 @@ fn wrong_settings_are_placed_and_their_text_is_not_shown() {
 fn a_provider_without_settings_is_checked_as_one_with_none() {
     let config = with(FULL, &[]).unwrap();
     let said = config.check_provider_config("local", &plugin()).unwrap_err().to_string();
-    assert_eq!(said, "broker.toml:41:1: providers.local.config.template: found nothing, expected text");
+    assert_eq!(
+        said,
+        placed("[providers.local]", "+0:1: providers.local.config.template: found nothing, expected text")
+    );
     assert_eq!(
         config.check_provider_config("local", &json!({ "type": "object" })).expect("none are needed"),
         json!({})
@@ -107,9 +114,11 @@ fn a_plugin_with_a_wrong_schema_is_named_and_does_no_harm() {
         json!({ "properties": { "template": { "pattern": "(" } } }),
     ] {
         let said = config.check_provider_config("cloud", &schema).expect_err("it is no schema").to_string();
-        let start =
-            "broker.toml:58:1: providers.cloud.config: the plugin exports no valid JSON Schema for this section: ";
-        assert!(said.starts_with(start) && said.lines().count() == 1, "{said}");
+        let start = placed(
+            SETTINGS,
+            "+0:1: providers.cloud.config: the plugin exports no valid JSON Schema for this section: ",
+        );
+        assert!(said.starts_with(&start) && said.lines().count() == 1, "{said}");
     }
     // In circles, and slow on purpose.
     for schema in
@@ -125,15 +134,15 @@ fn what_a_plugin_says_is_placed_and_kept_to_one_line() {
     let said = |pointer: &str, message: &str| config.mistake_at("cloud", pointer, message).unwrap();
     assert_eq!(
         said("/template", "give either a\nor b").to_string(),
-        "broker.toml:59:12: providers.cloud.config.template: give either a or b"
+        placed(SETTINGS, "+1:12: providers.cloud.config.template: give either a or b")
     );
-    assert_eq!(said("/gone/deep", "m").to_string(), "broker.toml:58:1: providers.cloud.config.gone.deep: m");
-    assert_eq!(said("", "m").to_string(), "broker.toml:58:1: providers.cloud.config: m");
-    assert_eq!(said("template", "m").to_string(), "broker.toml:58:1: providers.cloud.config: m");
+    assert_eq!(said("/gone/deep", "m").to_string(), placed(SETTINGS, "+0:1: providers.cloud.config.gone.deep: m"));
+    assert_eq!(said("", "m").to_string(), placed(SETTINGS, "+0:1: providers.cloud.config: m"));
+    assert_eq!(said("template", "m").to_string(), placed(SETTINGS, "+0:1: providers.cloud.config: m"));
     assert_eq!(said("", &"x".repeat(5000)).message().len(), 1024);
     assert_eq!(
         config.plugin_mistake("cloud", "no component").to_string(),
-        "broker.toml:47:10: providers.cloud.plugin: no component"
+        placed("[providers.cloud]", "+1:10: providers.cloud.plugin: no component")
     );
 }
 
@@ -141,7 +150,8 @@ fn what_a_plugin_says_is_placed_and_kept_to_one_line() {
 fn a_setting_that_its_variable_leaves_empty_matters_only_in_a_provider_in_use() {
     let text = FULL.replace("template = \"canary-setting\"\n", "template = \"${T:-}\"\n");
     let unused = text.replacen("\"cloud\"", "\"local\"", 1);
-    let missing = "broker.toml:59:12: providers.cloud.config.template: Missing required environment variable: T";
+    let missing = format!("+1:12: providers.cloud.config.template: Missing required environment variable: T{AT_START}");
+    let missing = &*placed(SETTINGS, &missing);
     let check = |text: &str, variables: &[(&str, &str)]| {
         let config = with(text, variables).unwrap_or_else(|e| panic!("{e}"));
         let by_schema = config.check_provider_config("cloud", &plugin()).map_err(|mistakes| mistakes.to_string());

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::super::{Config, Kind, PluginSource, parse};
 use super::mutations::FULL;
 use super::{mistakes, with};
+use crate::document::AT_START;
 
 const LOCAL: &str = "[sandbox]\nprovider = \"local\"\n[providers.local]\nplugin = \"e2b\"\nembedded = \"sandboxd\"\n";
 
@@ -21,6 +22,7 @@ fn the_least_file_has_the_defaults() {
     assert_eq!(config.sandbox.shell, ["/bin/bash", "-l"]);
     let limits = &config.providers["local"].limits;
     assert_eq!(limits.memory, 64 << 20);
+    assert_eq!(limits.total_memory, 4 << 30);
     assert_eq!(limits.cpu, Duration::from_secs(1));
     assert_eq!(limits.call_timeout, Duration::from_secs(60));
 }
@@ -76,16 +78,16 @@ fn a_wrong_provider_does_not_also_look_like_none() {
 #[test]
 fn only_the_provider_in_use_needs_its_secrets() {
     let text = |provider: &str, secret: &str| {
-        let text = format!("{LOCAL}[providers.cloud]\nplugin = \"e2b\"\nsecrets = {{ key = {secret} }}\n");
+        let text = format!("{LOCAL}[providers.cloud]\nplugin = \"e2b\"\n{}\n", bound(secret));
         text.replace("provider = \"local\"", &format!("provider = \"{provider}\""))
     };
     let said = |secret| mistakes(&text("cloud", secret), &[("EMPTY", "")]);
     for empty in ["\"\"", "\"${KEY:-}\"", "\"${EMPTY}\"", "\"${KEY:-}${EMPTY}\""] {
         assert_eq!(mistakes(&text("local", empty), &[("EMPTY", "")]), "");
     }
-    let at = "broker.toml:8:19: providers.cloud.secrets.key: ";
-    assert_eq!(said("\"${KEY:-}\""), format!("{at}Missing required environment variable: KEY"));
-    assert_eq!(said("\"${EMPTY}\""), format!("{at}Missing required environment variable: EMPTY"));
+    let at = "broker.toml:9:29: providers.cloud.secrets.key.value: ";
+    assert_eq!(said("\"${KEY:-}\""), format!("{at}Missing required environment variable: KEY{AT_START}"));
+    assert_eq!(said("\"${EMPTY}\""), format!("{at}Missing required environment variable: EMPTY{AT_START}"));
     assert_eq!(said("\"\""), format!("{at}found empty text, expected the secret: this provider is in use"));
     assert_eq!(
         said("\"${KEY:-}${EMPTY}\""),
@@ -93,11 +95,15 @@ fn only_the_provider_in_use_needs_its_secrets() {
     );
 }
 
+/// Lines of a section that bind this secret.
+fn bound(secret: &str) -> String {
+    let to = "\"https://a.example\"";
+    format!("allow = [{to}]\nsecrets = {{ key = {{ value = {secret}, to = [{to}], carry = \"bearer\" }} }}")
+}
+
 /// LOCAL with a provider of storage and this in `[storage]`.
 fn storing(storage: &str) -> String {
-    format!(
-        "{LOCAL}[providers.azure]\nplugin = \"azure-blobfuse\"\nsecrets = {{ key = \"${{KEY:-}}\" }}\n[storage]\n{storage}\n"
-    )
+    format!("{LOCAL}[providers.azure]\nplugin = \"azure-blobfuse\"\n{}\n[storage]\n{storage}\n", bound("\"${KEY:-}\""))
 }
 
 const MOUNT: &str = "an absolute path for the mount such as \"/workspace/files\", without . and .. and a / at its end, \
@@ -130,26 +136,26 @@ fn storage_that_is_enabled_must_be_whole() {
     assert_eq!(
         said("enabled = true"),
         format!(
-            "broker.toml:9:1: storage.path: found nothing, expected {MOUNT}: storage is enabled\n\
-             broker.toml:9:1: storage.provider: found nothing, expected the name of a [providers.NAME] section: storage is enabled"
+            "broker.toml:10:1: storage.path: found nothing, expected {MOUNT}: storage is enabled\n\
+             broker.toml:10:1: storage.provider: found nothing, expected the name of a [providers.NAME] section: storage is enabled"
         )
     );
     assert_eq!(
         said("enabled = true\nprovider = \"azur\"\npath = \"/w\""),
-        "broker.toml:11:12: storage.provider: found \"azur\", expected the name of a [providers.NAME] section: \
+        "broker.toml:12:12: storage.provider: found \"azur\", expected the name of a [providers.NAME] section: \
          azure, local; did you mean azure?"
     );
     assert_eq!(said("enabled = false\nprovider = \"azur\""), "", "not in use");
     let entry = |path: &str| format!("[[storage.mounts]]\nprovider = \"azure\"\npath = \"{path}\"\n");
     assert_eq!(
         said(&format!("enabled = true\nread_only = true\n{}", entry("/w"))),
-        "broker.toml:11:13: storage.read_only: found this key beside a list of mounts, expected it in each [[storage.mounts]]"
+        "broker.toml:12:13: storage.read_only: found this key beside a list of mounts, expected it in each [[storage.mounts]]"
     );
     for other in ["/w", "/w/files", "/w/files/deep"] {
         assert_eq!(
             said(&format!("enabled = true\n{}{}", entry("/w/files"), entry(other))),
             format!(
-                "broker.toml:16:8: storage.mounts[1].path: found \"{other}\", which overlaps another mount, \
+                "broker.toml:17:8: storage.mounts[1].path: found \"{other}\", which overlaps another mount, \
                  expected a path beside it"
             )
         );
@@ -158,7 +164,7 @@ fn storage_that_is_enabled_must_be_whole() {
     let nine: String = (0..9).map(|n| entry(&format!("/w/{n}"))).collect();
     assert_eq!(
         said(&format!("enabled = true\n{nine}")),
-        "broker.toml:11:1: storage.mounts: found a list, expected at most 8 entries"
+        "broker.toml:12:1: storage.mounts: found a list, expected at most 8 entries"
     );
 }
 
@@ -168,7 +174,9 @@ fn storage_in_use_needs_its_secrets() {
     assert_eq!(mistakes(&text(false), &[]), "");
     assert_eq!(
         mistakes(&text(true), &[]),
-        "broker.toml:8:19: providers.azure.secrets.key: Missing required environment variable: KEY"
+        format!(
+            "broker.toml:9:29: providers.azure.secrets.key.value: Missing required environment variable: KEY{AT_START}"
+        )
     );
     let both = "[[storage.mounts]]\nprovider = \"azure\"\npath = \"/a\"\n[[storage.mounts]]\nprovider = \"azure\"\npath = \"/b\"";
     assert_eq!(mistakes(&storing(&format!("enabled = true\n{both}")), &[]).lines().count(), 1, "said once");
@@ -203,6 +211,20 @@ fn an_empty_entry_of_the_environment_is_left_out() {
 }
 
 #[test]
+fn an_environment_that_no_plugin_takes_is_refused_before_a_session_fails() {
+    let with_entries = |count: usize, text: &str| {
+        let entries: Vec<_> = (0..count).map(|n| format!("E{n} = \"{text}\"")).collect();
+        mistakes(&FULL.replace("TOKEN = \"canary-env\"", &entries.join(", ")), &[])
+    };
+    assert_eq!(with_entries(60, "x"), "");
+    assert!(
+        with_entries(61, "x").contains("sandbox.env: found 61 entries with 234 bytes, expected at most 60 entries")
+    );
+    let said = with_entries(2, &"canary".repeat(10_000));
+    assert!(said.contains("found 2 entries with 120004 bytes") && !said.contains("canary"), "{said}");
+}
+
+#[test]
 fn paths_start_at_the_file_and_everything_it_names_is_to_be_watched() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("key"), "k").unwrap();
@@ -211,7 +233,7 @@ fn paths_start_at_the_file_and_everything_it_names_is_to_be_watched() {
     let config = parse(&path, &text, &|_| None).unwrap();
     let plugin = dir.path().join("./e2b.wasm");
     assert_eq!(config.providers["cloud"].plugin, PluginSource::Path(plugin.clone()));
-    assert_eq!(config.providers["cloud"].secrets["api_key"].expose(), "k");
+    assert_eq!(config.providers["cloud"].secrets["api_key"].value.expose(), "k");
     assert_eq!(config.files(), [path.clone(), dir.path().join("key"), plugin.clone()]);
     let wrong = parse(&path, &text.replace("${file:key}", "${file:/gone}"), &|_| None).unwrap_err();
     assert_eq!(

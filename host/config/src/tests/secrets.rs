@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use super::super::{load, parse};
-use super::mutations::FULL;
+use super::super::{Carry, Sigv4, load, parse};
+use super::mutations::{FULL, placed};
 use super::with;
 
 /// Every text in FULL that is a value, as the bytes between its quotes.
@@ -82,6 +82,9 @@ fn a_secret_in_the_place_of_a_table_list_or_section_is_not_shown() {
         "[providers.e2b]\nplugin = \"e2b\"\napi_key = \"canary\"",
         "[providers.e2b]\nplugin = \"e2b\"\nallow = \"canary\"",
         "[providers.e2b]\nplugin = \"e2b\"\nsecrets = { api_key = [\"canary\"] }",
+        "[providers.e2b]\nplugin = \"e2b\"\nsecrets = { api_key = \"canary\" }",
+        "[providers.e2b]\nplugin = \"e2b\"\nsecrets = { api_key = { value = [\"canary\"], to = \"canary\", carry = \"canary\" } }",
+        "[providers.e2b]\nplugin = \"e2b\"\nsecrets = { api_key = { value = \"x\", carry = { bearer = \"canary\" } } }",
         "[providers.e2b]\nplugin = \"e2b\"\nsecrets = { api_key = canary }",
         "[providers.e2b]\nplugin = \"e2b\"\nsecrets = { api_key = \"canary }",
         "[providers.e2b]\nplugin = \"e2b\"\nsecrets = { api_key = '''canary",
@@ -129,8 +132,9 @@ fn a_secret_as_text_in_the_file_is_warned_of_and_more_so_when_others_can_read_it
         let warnings = load(&path, &|_| None).unwrap().warnings().to_vec();
         warnings.iter().map(|w| w.to_string().replace(path.to_str().unwrap(), "broker.toml")).collect::<Vec<_>>()
     };
-    let text = "broker.toml:50:23: providers.cloud.secrets.api_key: the secret stands in this file as text; \
+    let text = "+4:33: providers.cloud.secrets.api_key.value: the secret stands in this file as text; \
                 a reference, ${NAME} or ${file:/path}, keeps it out";
+    let text = &*placed("[providers.cloud]", text);
     assert_eq!(warnings(0o600), [text]);
     assert_eq!(
         warnings(0o644),
@@ -163,7 +167,10 @@ fn secrets_that_go_out_in_the_clear_are_warned_of() {
     };
     assert_eq!(
         warnings("http://api.e2b.app"),
-        ["broker.toml:48:10: providers.cloud.allow[0]: secrets may go there over http, where others can read them"]
+        [placed(
+            "[providers.cloud]",
+            "+4:52: providers.cloud.secrets.api_key.to[0]: the secret may go there over http, where others can read it"
+        )]
     );
     assert!(warnings("http://127.0.0.1:3001").is_empty());
     assert!(warnings("https://api.e2b.app").is_empty());
@@ -175,13 +182,13 @@ fn line_ends_at_the_end_of_a_secret_are_no_part_of_it_and_others_are_warned_of()
     let text = FULL.replace("canary-secret", "${KEY}");
     for (key, secret) in [("canary\n", "canary"), ("canary\r\n\n", "canary"), (" canary ", " canary ")] {
         let config = with(&text, &[("KEY", key)]).unwrap();
-        assert_eq!(config.providers["cloud"].secrets["api_key"].expose(), secret);
+        assert_eq!(config.providers["cloud"].secrets["api_key"].value.expose(), secret);
         assert!(config.warnings().is_empty(), "{:?}", config.warnings());
     }
     let sent = text.replace("reveal = [\"api_key\"]", "reveal = []");
     let config = with(&sent, &[("KEY", "can\nary\n")]).unwrap();
     let warnings: Vec<_> = config.warnings().iter().map(ToString::to_string).collect();
-    let warning = "providers.cloud.secrets.api_key: found a line end or another control character in the secret \
+    let warning = "providers.cloud.secrets.api_key.value: found a line end or another control character in the secret \
                    (from $KEY); no request can carry it";
     assert!(
         matches!(&warnings[..], [said] if said.ends_with(warning) && said.starts_with("broker.toml:")),
@@ -194,7 +201,7 @@ fn line_ends_at_the_end_of_a_secret_are_no_part_of_it_and_others_are_warned_of()
     std::fs::write(dir.path().join("key"), "canary\n\n").unwrap();
     let text = FULL.replace("canary-secret", "${file:key}");
     let config = parse(&dir.path().join("broker.toml"), &text, &|_| None).unwrap();
-    assert_eq!(config.providers["cloud"].secrets["api_key"].expose(), "canary");
+    assert_eq!(config.providers["cloud"].secrets["api_key"].value.expose(), "canary");
 }
 
 #[test]
@@ -211,4 +218,45 @@ fn files_that_are_missing_or_strange_are_refused_with_their_name() {
     assert_eq!(said(&path), format!("{name}/b.toml:2:8: not TOML: found bytes that are not UTF-8, expected text"));
     std::fs::write(&path, vec![b'#'; super::super::MAX_BYTES as usize + 1]).unwrap();
     assert_eq!(said(&path), format!("{name}/b.toml: cannot be read: larger than 1 MiB"));
+}
+
+#[test]
+fn two_secrets_do_not_go_to_one_place_in_one_header() {
+    let second = |to: &str, carry: &str| {
+        let text = FULL.replace(
+            "carry = { header = \"x-api-key\" } } }",
+            &format!("carry = {{ header = \"x-api-key\" }} }}, more = {{ value = \"${{KEY:-x}}\", to = [\"{to}\"], carry = {carry} }} }}"),
+        );
+        let found = with(&text, &[]).err().map(|mistakes| mistakes.to_string());
+        found.unwrap_or_default()
+    };
+    let said = second("https://api.e2b.app/v2", "{ header = \"X-API-Key\" }");
+    assert!(
+        said.contains("providers.cloud.secrets.more.carry: found the header x-api-key, in which the secret api_key goes to the same place"),
+        "{said}"
+    );
+    assert_eq!(second("https://api.e2b.app", "\"bearer\""), "");
+    assert_eq!(second("https://other.e2b.app", "{ header = \"x-api-key\" }"), "");
+}
+
+#[test]
+fn a_secret_that_is_only_revealed_is_bound_to_nothing() {
+    let whole = "{ value = \"canary-secret\", to = [\"https://api.e2b.app\"], carry = { header = \"x-api-key\" } }";
+    let text = FULL.replace(whole, "{ value = \"canary-secret\" }");
+    with(&text, &[]).unwrap_or_else(|e| panic!("{e}"));
+    let unused = with(&text.replace("reveal = [\"api_key\"]", "reveal = []"), &[]).expect_err("it is of no use");
+    let said = unused.to_string();
+    assert!(said.contains("api_key.to: found nothing") && said.contains("api_key.carry: found nothing"), "{said}");
+}
+
+#[test]
+fn a_secret_signs_requests_of_aws() {
+    let text = FULL.replace(
+        "{ header = \"x-api-key\" }",
+        "{ sigv4 = { key_id = \"AKIDEXAMPLE\", region = \"eu-west-1\", service = \"s3\" } }",
+    );
+    let config = with(&text, &[]).unwrap_or_else(|e| panic!("{e}"));
+    let (key_id, region, service) = ("AKIDEXAMPLE".into(), "eu-west-1".into(), "s3".into());
+    let carry = &config.providers["cloud"].secrets["api_key"].binding.carry;
+    assert_eq!(carry, &Some(Carry::Sigv4(Sigv4 { key_id, region, service })));
 }

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use super::super::{Embedded, PluginSource, load};
+use super::super::{Carry, Embedded, HostPattern, PluginSource, load};
 use super::{mistakes, place, with};
+use crate::document::AT_START;
 
 const SHIPPED: &str = include_str!("../../../../broker.toml");
 
@@ -51,8 +52,10 @@ fn it_reads_the_variables_of_existing_deployments() {
     assert_eq!(config.sandbox.timeout, Duration::from_secs(600));
     assert_eq!(config.sandbox.env["ANTHROPIC_API_KEY"].expose(), "sk-ant-1");
     let e2b = &config.providers["e2b"];
-    assert_eq!(e2b.secrets["api_key"].expose(), "e2b_1");
+    assert_eq!(e2b.secrets["api_key"].value.expose(), "e2b_1");
     assert!(e2b.allow.iter().any(|grant| grant.covers("https", "49983-x.e2b.app", 443, "/")));
+    let key = &e2b.secrets["api_key"].binding;
+    assert!(!key.to.iter().any(|to| to.covers("https", "49983-x.e2b.app", 443, "/")), "a sandbox never gets it");
 }
 
 /// Where the value of a key stands that is aligned with spaces.
@@ -65,20 +68,24 @@ fn value_of(section: &str, key: &str, value: &str) -> String {
 
 #[test]
 fn the_chosen_provider_needs_its_key_and_only_that_one_does() {
-    let at = value_of("[providers.e2b]", "secrets", "\"${E2B");
+    let at = value_of("[providers.e2b.secrets.api_key]", "value", "\"${E2B");
     assert_eq!(
         mistakes(SHIPPED, &[("SANDBOX_PROVIDER", "e2b")]),
-        format!("{at}: providers.e2b.secrets.api_key: Missing required environment variable: E2B_API_KEY")
+        format!(
+            "{at}: providers.e2b.secrets.api_key.value: Missing required environment variable: E2B_API_KEY{AT_START}"
+        )
     );
     assert_eq!(mistakes(SHIPPED, &[("SANDBOX_PROVIDER", "local")]), "");
 }
 
 #[test]
 fn storage_needs_its_key_once_it_is_enabled() {
-    let at = value_of("[providers.azure]", "secrets", "\"${AZURE");
+    let at = value_of("[providers.azure.secrets.account_key]", "value", "\"${AZURE");
     assert_eq!(
         mistakes(SHIPPED, &[("AZURE_STORAGE_ENABLED", "true")]),
-        format!("{at}: providers.azure.secrets.account_key: Missing required environment variable: AZURE_STORAGE_KEY")
+        format!(
+            "{at}: providers.azure.secrets.account_key.value: Missing required environment variable: AZURE_STORAGE_KEY{AT_START}"
+        )
     );
     let variables = [
         ("AZURE_STORAGE_ENABLED", "true"),
@@ -92,6 +99,13 @@ fn storage_needs_its_key_once_it_is_enabled() {
     let azure = &config.providers["azure"];
     assert_eq!(azure.plugin, PluginSource::Builtin("azure-blobfuse".into()));
     assert!(azure.allow.iter().any(|grant| grant.covers("https", "acct.blob.core.windows.net", 443, "/files")));
+    assert!(azure.allow.iter().all(|grant| !matches!(grant.host, HostPattern::Under(_))), "{:?}", azure.allow);
+    let key = &azure.secrets["account_key"].binding;
+    assert_eq!(key.carry, Some(Carry::SharedKey("acct".into())));
+    let signed = |path: &str| key.to.iter().any(|to| to.covers("https", "acct.blob.core.windows.net", 443, path));
+    assert!(signed("/files") && signed("/files/a"));
+    assert!(!signed("/") && !signed("/other") && !signed("/files2"), "the key is for this container alone");
+    assert!(key.sas.as_ref().unwrap().admit("files", Duration::from_secs(3600), None));
     let settings = config.check_provider_config("azure", &serde_json::json!({ "type": "object" })).unwrap();
     assert_eq!(settings, serde_json::json!({ "account": "acct", "container": "files", "endpoint": "" }));
 }

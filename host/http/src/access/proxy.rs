@@ -1,7 +1,7 @@
 //! The address of a request's client, also behind proxies.
 //!
-//! Owns the reading of `X-Forwarded-For` and `Forwarded` (RFC 7239). Deliberately
-//! decides nothing by it: the address is for logs and for counting.
+//! Owns the reading of `X-Forwarded-For`, `X-Forwarded-Proto` and `Forwarded` (RFC 7239).
+//! Deliberately decides nothing by it: address and scheme are for logs, counting and words.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName};
 use crate::app::Settings;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// The address by which a client is counted; an extension of every request. A
 /// client with IPv6 has at least a /64, so the rest of such an address is zero.
@@ -37,6 +38,21 @@ pub(crate) fn client(settings: &Settings, peer: IpAddr, headers: &HeaderMap) -> 
         (Some(address), _) | (None, Some(address)) => address,
         (None, None) => peer,
     })
+}
+
+/// The scheme of the address that the client opened at the proxy: `http` or `https`. None if no
+/// trusted proxy says it. For words to a person only.
+pub(crate) fn scheme(settings: &Settings, peer: IpAddr, headers: &HeaderMap) -> Option<&'static str> {
+    if !settings.is_trusted_proxy(peer.to_canonical()) {
+        return None;
+    }
+    // The last one was written by the nearest proxy.
+    let field = headers.get_all(X_FORWARDED_PROTO).iter().next_back()?.to_str().ok()?;
+    match field.rsplit(',').next()?.trim() {
+        "http" => Some("http"),
+        "https" => Some("https"),
+        _ => None,
+    }
 }
 
 /// Follows hops from the nearest one while they are trusted proxies.
@@ -107,6 +123,21 @@ mod tests {
             let headers = fields.iter().map(|field| (X_FORWARDED_FOR, field.parse().unwrap())).collect();
             let found = super::client(&settings, peer.parse().unwrap(), &headers);
             assert_eq!(found, ClientAddress(client.parse().unwrap()), "{peer} {fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_scheme_is_the_word_of_a_trusted_proxy() {
+        let settings = settings();
+        for (peer, field, scheme) in [
+            ("10.1.2.3", Some("https"), Some("https")),
+            ("10.1.2.3", Some("https, http"), Some("http")),
+            ("10.1.2.3", Some("\"><b>"), None),
+            ("10.1.2.3", None, None),
+            ("192.0.2.1", Some("https"), None),
+        ] {
+            let headers = field.iter().map(|field| (X_FORWARDED_PROTO, field.parse().unwrap())).collect();
+            assert_eq!(super::scheme(&settings, peer.parse().unwrap(), &headers), scheme, "{peer} {field:?}");
         }
     }
 

@@ -10,8 +10,8 @@ use std::sync::Mutex;
 use http::HeaderMap;
 use http::header::{SEC_WEBSOCKET_KEY, UPGRADE};
 
-use sandbox_broker_core::lock::lock;
 use sandbox_broker_terminal::frames::level1::MAX_NAME;
+use sandbox_stdx::lock::lock;
 
 /// Clients that are remembered, at most. The oldest goes. A page asks within
 /// seconds.

@@ -25,7 +25,7 @@ use crate::access::auth::Pass;
 use crate::connection::exchange::{Connection, Transfer};
 use crate::state::Shared;
 use sandbox_broker_core::sandbox::{self, Code, Exit, Fault, Process};
-use sandbox_broker_core::words::misleads;
+use sandbox_stdx::words::misleads;
 
 /// How long a recording may stand still on either side; the same as for a file.
 const IDLE: Duration = Duration::from_secs(30);
@@ -162,11 +162,7 @@ async fn pump(
 
 /// Waits for the end of the recorder's process once all its output was read.
 async fn ended(process: &mut Process) -> sandbox::Result<()> {
-    let exit = match timeout(IDLE, &mut process.done).await {
-        Ok(Ok(exit)) => exit?,
-        Ok(Err(_)) => return Err(recorder_failed("its plugin stopped without saying how it ended")),
-        Err(_) => return Err(recorder_stalled()),
-    };
+    let exit = timeout(IDLE, sandbox::await_exit(&mut process.done)).await.map_err(|_| recorder_stalled())??;
     if exit == Exit::Code(0) {
         return Ok(());
     }

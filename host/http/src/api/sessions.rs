@@ -20,8 +20,8 @@ use crate::access::auth::Pass;
 use crate::connection::exchange::Connection;
 use crate::state::Shared;
 use sandbox_broker_core::sandbox::{Exit, Size};
-use sandbox_broker_core::words::misleads;
 use sandbox_broker_session::{Invitation, Outcome, Summary};
+use sandbox_stdx::words::misleads;
 
 /// The routes.
 pub(crate) fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use sandbox_broker_core::lock::lock;
+use sandbox_stdx::lock::lock;
 
 /// Requests about one session's files at a time, at most. Each may hold a few chunks
 /// of 64 KiB and an instance of the provider's plugin. A browser keeps at most six

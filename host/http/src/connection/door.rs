@@ -2,7 +2,7 @@
 //!
 //! Owns who gets a place. Deliberately knows no request, not which connection
 //! gives way (`strangers`), and not how a sandbox is told from a client
-//! (`sandboxd::Gatekeeper`). `axum::serve` is not used because it sets no header
+//! (`sandboxd_gatekeeper`). `axum::serve` is not used because it sets no header
 //! timeout and no bounds (tokio-rs/axum#2741).
 
 use std::io;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use sandboxd::{Gatekeeper, Peer, Question};
+use sandboxd_gatekeeper::{Gatekeeper, Peer, Question};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::proxy::counted;
-use sandbox_broker_core::lock::lock;
+use sandbox_stdx::lock::lock;
 
 /// The strangers of one listener.
 #[derive(Debug)]

@@ -5,12 +5,16 @@
 //! to this person. Deliberately decides nothing: the refusal says why.
 
 use axum::body::{Body, to_bytes};
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST, VARY};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::Deserialize;
+
+use crate::access::proxy;
+use crate::connection::exchange::Connection;
+use crate::state::Shared;
 
 /// Bytes of a refusal, at most.
 const MAX_REFUSAL: usize = 16 * 1024;
@@ -32,10 +36,12 @@ pub(crate) async fn signed_in() -> Response {
 }
 
 /// If a browser wanted a page and was refused, shows the refusal as a page.
-pub(crate) async fn dress(request: Request, next: Next) -> Response {
+pub(crate) async fn dress(State(shared): State<Shared>, request: Request, next: Next) -> Response {
     let wants_page = request.method() == Method::GET && accepts_html(request.headers());
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let host: String = host.chars().take(MAX_HOST).collect();
+    let connection = request.extensions().get::<Connection>().expect("the accept loop adds it");
+    let scheme = proxy::scheme(&shared.settings(), connection.peer.ip(), request.headers());
     let response = next.run(request).await;
     let is_json = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
     let failed = response.status().is_client_error() || response.status().is_server_error();
@@ -47,7 +53,7 @@ pub(crate) async fn dress(request: Request, next: Next) -> Response {
     let Ok(refusal) = serde_json::from_slice::<JsonRefusal>(&body) else {
         return Response::from_parts(head, Body::from(body));
     };
-    let html = words(&refusal, &host);
+    let html = words(&refusal, &host, scheme);
     head.headers.remove(CONTENT_LENGTH);
     head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     head.headers.append(VARY, HeaderValue::from_static("accept"));
@@ -59,8 +65,8 @@ fn accepts_html(headers: &HeaderMap) -> bool {
     headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains("text/html"))
 }
 
-/// The document for a refusal.
-fn words(refusal: &JsonRefusal, host: &str) -> Html<String> {
+/// The document for a refusal. `scheme` is that of the browser's address, if it is known.
+fn words(refusal: &JsonRefusal, host: &str, scheme: Option<&str>) -> Html<String> {
     let said = sentence(&refusal.error);
     match &*refusal.code {
         "foreign_host" => document(
@@ -68,9 +74,10 @@ fn words(refusal: &JsonRefusal, host: &str) -> Html<String> {
             &[
                 &format!("It was asked as “{host}”."),
                 &format!(
-                    "If that is what your address bar says, the operator sets this in broker.toml, with http where the \
-                     address bar has http: [server] public_url = \"https://{host}\". It is live within a second."
+                    "If that is what your address bar says, the operator sets this in broker.toml{}. It is live within a second.",
+                    if scheme.is_some() { "" } else { ", with http or https, as people open it" }
                 ),
+                &format!("[server]\npublic_url = \"{}://{host}\"", scheme.unwrap_or("http")),
                 "If your address bar says something else, a proxy before the broker does not hand on the Host field. \
                  In nginx: proxy_set_header Host $http_host. Then public_url is the address in your address bar.",
             ],
@@ -87,9 +94,13 @@ fn sentence(words: &str) -> String {
     format!("{}{}{end}", first.to_uppercase(), chars.as_str())
 }
 
-/// Makes a document with these paragraphs.
+/// Makes a document with these paragraphs. One of several lines is a piece of a file.
 fn document(title: &str, paragraphs: &[&str]) -> Html<String> {
-    let paragraphs: String = paragraphs.iter().map(|words| format!("<p>{}</p>", escape(words))).collect();
+    let paragraph = |words: &&str| {
+        let tag = if words.contains('\n') { "pre" } else { "p" };
+        format!("<{tag}>{}</{tag}>", escape(words))
+    };
+    let paragraphs: String = paragraphs.iter().map(paragraph).collect();
     let title = escape(title);
     Html(format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title>\
@@ -104,7 +115,7 @@ const STYLE: &str = ":root{color-scheme:light dark}\
     color:light-dark(#1c2430,#e3e8f0);font:15px/1.5 system-ui,sans-serif}\
     main{box-sizing:border-box;width:min(520px,100% - 32px);margin:16px;padding:22px 24px 24px;\
     border:1px solid light-dark(#d5dbe5,#333b49);border-radius:14px;background:light-dark(#fff,#20262f)}\
-    h1{margin:0 0 12px;font-size:18px}p{margin:10px 0 0;overflow-wrap:anywhere}";
+    h1{margin:0 0 12px;font-size:18px}p,pre{margin:10px 0 0;overflow-wrap:anywhere}pre{white-space:pre-wrap}";
 
 /// Escapes text for HTML.
 fn escape(text: &str) -> String {
@@ -116,9 +127,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_lines_for_a_foreign_host_are_toml_with_the_scheme_of_the_request() {
+        let refusal = JsonRefusal { error: "no".to_owned(), code: "foreign_host".to_owned() };
+        for (scheme, url, open) in [(Some("https"), "https://a.example", false), (None, "http://a.example", true)] {
+            let Html(html) = words(&refusal, "a.example", scheme);
+            let (_, lines) = html.split_once("<pre>").unwrap();
+            let (lines, _) = lines.split_once("</pre>").unwrap();
+            assert_eq!(lines.replace("&quot;", "\""), format!("[server]\npublic_url = \"{url}\""));
+            assert_eq!(html.contains("http or https, as people open it"), open, "{html}");
+        }
+    }
+
+    #[test]
     fn a_hosts_name_is_text_and_no_markup() {
         let refusal = JsonRefusal { error: "no".to_owned(), code: "foreign_host".to_owned() };
-        let Html(html) = words(&refusal, "<script>\"&");
+        let Html(html) = words(&refusal, "<script>\"&", None);
         assert!(!html.contains("<script>") && html.contains("“&lt;script&gt;&quot;&amp;”"), "{html}");
     }
 }

@@ -9,7 +9,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::IntoResponse;
 use http::StatusCode;
-use sandboxd::Gatekeeper;
+use sandboxd_gatekeeper::Gatekeeper;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::process::Command;

@@ -3,6 +3,7 @@
 //! bytes of a transfer wait, where a test wants them to.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -104,10 +105,16 @@ impl Disk {
         self.stat(at)
     }
 
-    pub(super) fn list_dir(&self, at: &Location) -> Result<Vec<Entry>> {
+    /// Pages of two. The cursor is the last name of the page before.
+    pub(super) fn list_dir(&self, at: &Location, cursor: Option<String>) -> Result<Entries> {
         let found = fs::read_dir(&at.path).map_err(of_io)?;
         let sorted: BTreeMap<_, _> = found.map(|entry| entry.unwrap()).map(|e| (e.file_name(), e.path())).collect();
-        sorted.values().map(|path| describe(path)).collect()
+        let follows = |name: &OsStr| cursor.as_ref().is_none_or(|cursor| name > OsStr::new(cursor));
+        let rest = sorted.iter().filter(|(name, _)| follows(name));
+        let mut rest = rest.map(|(_, path)| path);
+        let entries = rest.by_ref().take(2).map(|path| describe(path)).collect::<Result<Vec<_>>>()?;
+        let next = rest.next().and_then(|_| entries.last()).map(|last| last.name.clone());
+        Ok(Entries { entries, next })
     }
 
     pub(super) fn stat(&self, at: &Location) -> Result<Entry> {

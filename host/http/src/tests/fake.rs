@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::disk::Disk;
+use sandbox_broker_core::abilities::Abilities;
 use sandbox_broker_core::sandbox::*;
 
 /// The sandbox's end of one shell.
@@ -88,6 +89,10 @@ impl Provider for Fake {
         Some("none at all")
     }
 
+    fn abilities(&self) -> Abilities {
+        Abilities::ALL
+    }
+
     async fn create(&self, _: &Call, _: &Spec) -> Result<SandboxRef> {
         self.creates.subscribe().wait_for(|go| *go).await.expect("the provider lives");
         if let Some(error) = self.refusal.lock().unwrap().clone() {
@@ -101,8 +106,8 @@ impl Provider for Fake {
         Ok(sandbox.clone())
     }
 
-    async fn extend(&self, _: &Call, _: &SandboxRef, _: Duration) -> Result<()> {
-        Ok(())
+    async fn extend(&self, _: &Call, sandbox: &SandboxRef, _: Duration) -> Result<SandboxRef> {
+        Ok(sandbox.clone())
     }
 
     async fn kill(&self, _: &Call, _: &SandboxRef) -> Result<()> {
@@ -153,8 +158,8 @@ impl Provider for Fake {
         self.disk.write(at, upload).await
     }
 
-    async fn list_dir(&self, _: &Call, _: &SandboxRef, at: &Location) -> Result<Vec<Entry>> {
-        self.disk.list_dir(at)
+    async fn list_dir(&self, _: &Call, _: &SandboxRef, at: &Location, cursor: Option<String>) -> Result<Entries> {
+        self.disk.list_dir(at, cursor)
     }
 
     async fn stat(&self, _: &Call, _: &SandboxRef, at: &Location) -> Result<Entry> {
@@ -171,5 +176,13 @@ impl Provider for Fake {
 
     async fn rename(&self, _: &Call, _: &SandboxRef, source: &Location, destination: &str) -> Result<Entry> {
         self.disk.rename(source, destination)
+    }
+
+    async fn pause(&self, _: &Call, _: &SandboxRef) -> Result<()> {
+        unused()
+    }
+
+    async fn route(&self, _: &Call, _: &SandboxRef, _: u16) -> Result<Route> {
+        unused()
     }
 }

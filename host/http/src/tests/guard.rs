@@ -120,7 +120,9 @@ async fn a_refusal_is_a_page_for_who_asked_for_one() {
     };
     let page = ask("text/html,application/xhtml+xml").await;
     assert_eq!((page.status, page.header("content-type")), (403, Some("text/html; charset=utf-8")));
-    for words in ["sandbox.lan", "public_url = &quot;https://sandbox.lan&quot;", "proxy_set_header Host $http_host"] {
+    for words in
+        ["sandbox.lan", "[server]\npublic_url = &quot;http://sandbox.lan&quot;", "proxy_set_header Host $http_host"]
+    {
         assert!(page.body().contains(words), "{words}: {}", page.body());
     }
     assert_eq!(ask("*/*").await.header("content-type"), Some("application/json"));

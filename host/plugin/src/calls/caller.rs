@@ -13,18 +13,22 @@ use wasmtime::component::Accessor;
 
 use crate::bindings::host::types as wit;
 use crate::bindings::storage::{StorageProvider, StorageProviderPre};
-use crate::bindings::{SandboxProvider, SandboxProviderPre};
 use crate::convert;
 use crate::keyring::Secrets;
 use crate::load::error::LoadError;
+use crate::load::exports::{SandboxExports, SandboxPre};
 use crate::load::plugin::Plugin;
 use crate::net::sender::Sender;
 use crate::permissions::Permissions;
 use crate::store::meter::Meter;
 use crate::store::{GuestStore, State};
+use crate::totals::Totals;
 use sandbox_broker_config::{PluginLimits, settings_of};
 use sandbox_broker_core::sandbox::{Call, Code, Error, Fault, Result};
-use sandbox_broker_core::words::clean;
+use sandbox_stdx::words::clean;
+
+/// Bytes of a guest's trap, with the functions that led to it, that are logged.
+const TRACE_BYTES: usize = 4 << 10;
 
 /// What the configuration says of one provider.
 #[derive(Debug)]
@@ -60,11 +64,11 @@ pub(super) trait World: Clone + Send + Sync + 'static {
     fn instantiate(&self, store: &mut Store<State>) -> impl Future<Output = wasmtime::Result<Self::Exports>> + Send;
 }
 
-impl World for SandboxProviderPre<State> {
-    type Exports = SandboxProvider;
+impl World for SandboxPre {
+    type Exports = SandboxExports;
 
-    async fn instantiate(&self, store: &mut Store<State>) -> wasmtime::Result<SandboxProvider> {
-        self.instantiate_async(store).await
+    async fn instantiate(&self, store: &mut Store<State>) -> wasmtime::Result<SandboxExports> {
+        SandboxPre::instantiate(self, store).await
     }
 }
 
@@ -130,6 +134,10 @@ impl<W> std::fmt::Debug for Caller<W> {
     }
 }
 
+fn bytes(limit: u64) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
 impl<W: World> Caller<W> {
     /// Calls into `plugin`, whose exports are those of `world`.
     ///
@@ -140,8 +148,9 @@ impl<W: World> Caller<W> {
             provider: section.name.clone(),
             secrets: section.secrets,
             reveal: section.reveal.into_iter().collect(),
-            memory: usize::try_from(section.limits.memory).unwrap_or(usize::MAX),
+            memory: bytes(section.limits.memory),
             cpu: section.limits.cpu,
+            totals: Totals::of(bytes(section.limits.total_memory)),
             ..Permissions::default()
         });
         let sender = Sender::new(section.allow, section.allow_private, section.socket, permissions.clone());
@@ -158,8 +167,9 @@ impl<W: World> Caller<W> {
         })
     }
 
-    /// The first two parameters of every export but those of the manifest: the call and the settings.
-    pub(super) fn head(&self, call: &Call) -> (wit::Call, String) {
+    /// The first two parameters of every export but those of the manifest: the call, for which so much time is left, and
+    /// the settings.
+    pub(super) fn head(&self, call: &Call, left: Duration) -> (wit::Call, String) {
         use std::sync::atomic::{AtomicU64, Ordering};
         static NEXT: AtomicU64 = AtomicU64::new(1);
         // It appears in the provider's request logs, so it is unique in this process.
@@ -168,11 +178,13 @@ impl<W: World> Caller<W> {
             Some(user) if self.per_user => settings_of(user, &self.config).to_string(),
             _ => self.config.to_string(),
         };
-        (convert::call(id, call), config)
+        (convert::call(id, call, left), config)
     }
 
-    pub(super) async fn instance(&self) -> Result<Instance<W::Exports>> {
-        let mut guest_store = GuestStore::new(&self.plugin.engine, self.permissions.clone(), Some(self.sender.clone()));
+    /// An instance for this call.
+    pub(super) async fn instance(&self, call: &Call) -> Result<Instance<W::Exports>> {
+        let (permissions, sender) = (self.permissions.clone(), Some(self.sender.clone()));
+        let mut guest_store = GuestStore::new(&self.plugin.engine, permissions, sender, call);
         let meter = guest_store.meter.clone();
         let guest = meter.watch(pin!(self.world.instantiate(&mut guest_store.store))).await;
         match guest {
@@ -207,12 +219,12 @@ impl<W: World> Caller<W> {
     }
 
     /// One call within its deadline. Tells an error that the plugin returned from a plugin that was stopped.
-    pub(super) async fn ask<R, F>(&self, what: &'static str, f: F) -> Result<R>
+    pub(super) async fn ask<R, F>(&self, call: &Call, what: &'static str, f: F) -> Result<R>
     where
         R: Send,
         F: for<'a> FnOnce(&'a Accessor<State>, &'a W::Exports) -> Guest<'a, std::result::Result<R, wit::Error>> + Send,
     {
-        let instance = self.instance().await?;
+        let instance = self.instance(call).await?;
         let meter = instance.meter();
         let asked = async {
             match instance.run(f).await {
@@ -240,14 +252,9 @@ impl StoppedGuest<'_> {
     /// Logs why the guest was stopped, and returns the error for the caller.
     pub(super) fn report(&self, what: &str, meter: &Meter, error: &wasmtime::Error) -> Error {
         let StoppedGuest { provider, plugin } = self;
-        let why = if meter.out_of_memory() {
-            "it asked for more memory than its limit".to_owned()
-        } else if meter.out_of_time() {
-            "it used one second of CPU without giving way".to_owned()
-        } else {
-            clean(&error.root_cause().to_string(), convert::DETAIL_BYTES)
-        };
-        tracing::error!(%provider, %plugin, call = what, error = %format_args!("{error:#}"), "plugin stopped");
+        let why = meter.reason().unwrap_or_else(|| clean(&error.root_cause().to_string(), convert::DETAIL_BYTES));
+        let error = trace(error);
+        tracing::error!(%provider, %plugin, call = what, %error, "plugin stopped");
         Error::new(
             Fault::Plugin,
             Code::Internal,
@@ -256,14 +263,35 @@ impl StoppedGuest<'_> {
     }
 }
 
+/// A guest's trap on one line of bounded length. The plugin names its functions, and a trap lists them.
+fn trace(error: &wasmtime::Error) -> String {
+    clean(&format!("{error:#}"), TRACE_BYTES)
+}
+
 /// Calls one exported function: `ask!(caller, call, name, interface . function (arguments…))`. It puts the call and the
-/// settings before the arguments, as every export but those of the manifest expects.
+/// settings before the arguments, as every export but those of the manifest expects. With `within DURATION` before the
+/// interface, that much time is left for the call.
 macro_rules! ask {
-    ($caller:expr, $call:ident, $what:literal, $interface:ident . $function:ident ( $($argument:expr),* )) => {{
-        let (call, config) = $caller.head($call);
-        $caller.ask($what, move |acc, guest| Box::pin(async move {
-            guest.$interface().$function(acc, call, config, $($argument),*).await
+    ($caller:expr, $call:ident, $what:literal, within $left:expr, $interface:ident . $function:ident ( $($argument:expr),* )) => {{
+        let (head, config) = $caller.head($call, $left);
+        $caller.ask($call, $what, move |acc, guest| Box::pin(async move {
+            guest.$interface().$function(acc, head, config, $($argument),*).await
         }))
     }};
+    ($caller:expr, $call:ident, $what:literal, $($rest:tt)*) => {
+        ask!($caller, $call, $what, within $caller.deadline(), $($rest)*)
+    };
 }
 pub(super) use ask;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trap_is_logged_on_one_line_however_the_plugin_names_its_functions() {
+        let named = format!("0: 0x12 - m!f\n2026-01-01 INFO forged\u{1b}[2J{}", "x".repeat(1 << 20));
+        let line = trace(&wasmtime::Error::msg("unreachable").context(named));
+        assert!(line.len() <= TRACE_BYTES && !line.contains(['\n', '\u{1b}']), "{} bytes", line.len());
+    }
+}

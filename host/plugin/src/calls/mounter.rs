@@ -5,22 +5,23 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use sha2::{Digest as _, Sha256};
 
 use super::caller::{Caller, Section, ask};
 use crate::bindings::storage::StorageProviderPre;
-use crate::bindings::storage::mounter::{Exchange, MountTarget};
+use crate::bindings::storage::mounter::{Answer, MountTarget, Planning, Preparing, Releasing, Renewing, Request};
 use crate::convert;
 use crate::load::error::LoadError;
 use crate::load::plugin::Plugin;
 use crate::net::exchange::exchange;
 use crate::store::State;
-use sandbox_broker_core::hex::hex;
-use sandbox_broker_core::lock::lock;
 use sandbox_broker_core::sandbox::{Call, Result};
 use sandbox_broker_core::storage::{Grant, Mounter, Plan, Renewal, Target};
+use sandbox_stdx::hex::hex;
+use sandbox_stdx::lock::lock;
 
 /// Bytes of the digest of a section's settings. It need not resist an attack: only the author of the configuration could
 /// look for two settings with the same digest.
@@ -63,6 +64,34 @@ impl Drop for RemoveWhenDropped<'_> {
     }
 }
 
+/// A conversation with the storage's service, within the deadline of one call: the plugin words one request after the
+/// other, and gets all answers until now each time.
+struct Conversation<'a> {
+    caller: &'a Caller<StorageProviderPre<State>>,
+    what: &'static str,
+    /// How many may be sent.
+    requests: usize,
+    began: Instant,
+    answers: Vec<Answer>,
+}
+
+impl Conversation<'_> {
+    fn left(&self) -> Duration {
+        self.caller.deadline().saturating_sub(self.began.elapsed())
+    }
+
+    async fn send(&mut self, request: Request) -> Result<()> {
+        if self.answers.len() == self.requests {
+            return Err(convert::breach(&match self.requests {
+                0 => format!("`{}` asked for a request although nothing was prepared", self.what),
+                most => format!("it asked for more than {most} requests in one conversation"),
+            }));
+        }
+        self.answers.push(exchange(&self.caller.sender, request).await?);
+        Ok(())
+    }
+}
+
 /// A storage provider that a component implements.
 #[derive(Debug)]
 pub struct ComponentMounter {
@@ -85,36 +114,8 @@ impl ComponentMounter {
         Ok(ComponentMounter { title, settings, caller: Caller::new(plugin, world, section)?, live })
     }
 
-    /// Asks the plugin for one request after the other and sends each, until the plugin is done. `released` is the grant
-    /// for `release`, and `None` for `prepare`.
-    async fn converse(&self, call: &Call, target: &Target, released: Option<&Grant>) -> Result<Vec<u8>> {
-        let mut answers = Vec::new();
-        loop {
-            let (to, now, so_far) = (self.target(target), convert::now(), answers.clone());
-            let next = match released {
-                None => {
-                    ask!(self.caller, call, "prepare", sandbox_broker_plugin_mounter.call_prepare(to, now, so_far))
-                        .await?
-                }
-                Some(Grant(grant)) => {
-                    let grant = grant.to_vec();
-                    ask!(
-                        self.caller,
-                        call,
-                        "release",
-                        sandbox_broker_plugin_mounter.call_release(to, now, grant, so_far)
-                    )
-                    .await?
-                }
-            };
-            match next {
-                Exchange::Done(got) => return Ok(got),
-                Exchange::Send(_) if answers.len() == REQUESTS => {
-                    return Err(convert::breach("it asked for more than 16 requests in one conversation"));
-                }
-                Exchange::Send(request) => answers.push(exchange(&self.caller.sender, request).await?),
-            }
-        }
+    fn conversation(&self, what: &'static str, requests: usize) -> Conversation<'_> {
+        Conversation { caller: &self.caller, what, requests, began: Instant::now(), answers: Vec::new() }
     }
 
     fn target(&self, target: &Target) -> MountTarget {
@@ -138,27 +139,95 @@ impl Mounter for ComponentMounter {
 
     async fn prepare(&self, call: &Call, target: &Target) -> Result<Grant> {
         self.live.with(|live| live.insert(target.id.clone()));
-        let got = self.caller.in_time("prepare", Box::pin(self.converse(call, target, None))).await?;
-        convert::grant(got)
+        let mut talk = self.conversation("prepare", REQUESTS);
+        let talking = async {
+            loop {
+                let (to, now) = (self.target(target), convert::now());
+                let (left, answers) = (talk.left(), talk.answers.clone());
+                let next = ask!(
+                    self.caller,
+                    call,
+                    "prepare",
+                    within left,
+                    sandbox_broker_plugin_mounter.call_prepare(to, now, answers)
+                );
+                match next.await? {
+                    Preparing::Send(request) => talk.send(request).await?,
+                    Preparing::Done(got) => return convert::grant(got),
+                }
+            }
+        };
+        self.caller.in_time("prepare", Box::pin(talking)).await
     }
 
     async fn plan(&self, call: &Call, target: &Target, grant: &Grant) -> Result<Plan> {
-        let (to, now, grant) = (self.target(target), convert::now(), grant.0.to_vec());
-        let plan = ask!(self.caller, call, "plan", sandbox_broker_plugin_mounter.call_plan(to, now, grant)).await?;
-        convert::plan(plan)
+        // A plan that is only shown must not reach the service.
+        let requests = if grant.is_empty() { 0 } else { REQUESTS };
+        let mut talk = self.conversation("plan", requests);
+        let talking = async {
+            loop {
+                let (to, now, given) = (self.target(target), convert::now(), convert::to_grant(grant));
+                let (left, answers) = (talk.left(), talk.answers.clone());
+                let next = ask!(
+                    self.caller,
+                    call,
+                    "plan",
+                    within left,
+                    sandbox_broker_plugin_mounter.call_plan(to, now, given, answers)
+                );
+                match next.await? {
+                    Planning::Send(request) => talk.send(request).await?,
+                    Planning::Done(got) => return convert::plan(got),
+                }
+            }
+        };
+        self.caller.in_time("plan", Box::pin(talking)).await
     }
 
     async fn renew(&self, call: &Call, target: &Target, grant: &Grant) -> Result<Renewal> {
-        let (to, now, grant) = (self.target(target), convert::now(), grant.0.to_vec());
-        let renewal =
-            ask!(self.caller, call, "renew", sandbox_broker_plugin_mounter.call_renew(to, now, grant)).await?;
-        convert::renewal(renewal)
+        let mut talk = self.conversation("renew", REQUESTS);
+        let talking = async {
+            loop {
+                let (to, now, given) = (self.target(target), convert::now(), convert::to_grant(grant));
+                let (left, answers) = (talk.left(), talk.answers.clone());
+                let next = ask!(
+                    self.caller,
+                    call,
+                    "renew",
+                    within left,
+                    sandbox_broker_plugin_mounter.call_renew(to, now, given, answers)
+                );
+                match next.await? {
+                    Renewing::Send(request) => talk.send(request).await?,
+                    Renewing::Done(got) => return convert::renewal(got),
+                }
+            }
+        };
+        self.caller.in_time("renew", Box::pin(talking)).await
     }
 
     async fn release(&self, call: &Call, target: &Target, grant: &Grant) -> Result<()> {
         // After a failure as well: a later `prepare` then clears away what was left behind.
         let _removed = RemoveWhenDropped { live: &self.live, id: &target.id };
-        self.caller.in_time("release", Box::pin(self.converse(call, target, Some(grant)))).await.map(drop)
+        let mut talk = self.conversation("release", REQUESTS);
+        let talking = async {
+            loop {
+                let (to, now, given) = (self.target(target), convert::now(), convert::to_grant(grant));
+                let (left, answers) = (talk.left(), talk.answers.clone());
+                let next = ask!(
+                    self.caller,
+                    call,
+                    "release",
+                    within left,
+                    sandbox_broker_plugin_mounter.call_release(to, now, given, answers)
+                );
+                match next.await? {
+                    Releasing::Send(request) => talk.send(request).await?,
+                    Releasing::Done => return Ok(()),
+                }
+            }
+        };
+        self.caller.in_time("release", Box::pin(talking)).await
     }
 }
 

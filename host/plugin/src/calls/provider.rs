@@ -13,20 +13,22 @@ use tokio::sync::mpsc;
 
 use super::caller::{Caller, Section, ask};
 use super::service;
-use crate::bindings::{SandboxProviderPre, guest};
 use crate::convert;
 use crate::load::error::LoadError;
+use crate::load::exports::SandboxPre;
 use crate::load::plugin::Plugin;
-use crate::store::State;
+use sandbox_broker_core::abilities::Abilities;
 use sandbox_broker_core::sandbox::{
-    Call, Command, Download, Entry, Location, Page, Process, Provider, Result, SandboxRef, Size, Spec, Terminal, Upload,
+    Call, Code, Command, Download, Entries, Entry, Error, Fault, Location, Page, Process, Provider, Result, Route,
+    SandboxRef, Size, Spec, Terminal, Upload,
 };
 
 /// A sandbox provider that a component implements.
 #[derive(Debug)]
 pub struct ComponentProvider {
     isolation: Option<String>,
-    caller: Caller<SandboxProviderPre<State>>,
+    abilities: Abilities,
+    caller: Caller<SandboxPre>,
 }
 
 impl ComponentProvider {
@@ -36,9 +38,22 @@ impl ComponentProvider {
     /// When the plugin is of another kind, or the system's root certificates
     /// cannot be read.
     pub fn new(plugin: Arc<Plugin>, mut section: Section) -> std::result::Result<Self, LoadError> {
-        let world = plugin.sandbox()?.clone();
+        let (world, abilities) = plugin.sandbox()?;
+        let world = world.clone();
         let isolation = section.isolation.take();
-        Ok(ComponentProvider { isolation, caller: Caller::new(plugin, world, section)? })
+        Ok(ComponentProvider { isolation, abilities, caller: Caller::new(plugin, world, section)? })
+    }
+
+    /// Fails unless the plugin exports an interface that a method needs.
+    fn needs(&self, exported: bool, interface: &str) -> Result<()> {
+        if exported {
+            return Ok(());
+        }
+        let (provider, plugin) = self.caller.id();
+        let message = format!(
+            "the provider `{provider}` cannot do this: its plugin `{plugin}` does not export the interface `{interface}`"
+        );
+        Err(Error::new(Fault::Operator, Code::Unimplemented, message))
     }
 }
 
@@ -52,31 +67,40 @@ impl Provider for ComponentProvider {
         self.isolation.as_deref()
     }
 
+    fn abilities(&self) -> Abilities {
+        self.abilities
+    }
+
     async fn create(&self, call: &Call, spec: &Spec) -> Result<SandboxRef> {
-        let spec = convert::to_spec(spec);
-        let made = ask!(self.caller, call, "create", sandbox_broker_plugin_sandbox.call_create(spec)).await?;
+        if !spec.choices.volumes.is_empty() {
+            self.needs(self.abilities.volumes, "volumes")?;
+        }
+        let spec = convert::to_spec(spec)?;
+        let made = ask!(self.caller, call, "create", sandbox.call_create(spec)).await?;
         convert::sandbox_ref(made)
     }
 
     async fn connect(&self, call: &Call, sandbox: &SandboxRef, ttl: Duration) -> Result<SandboxRef> {
         let (s, ttl) = (convert::to_sandbox_ref(sandbox), convert::ttl(ttl));
-        let now = ask!(self.caller, call, "connect", sandbox_broker_plugin_sandbox.call_connect(s, ttl)).await?;
+        let now = ask!(self.caller, call, "connect", sandbox.call_connect(s, ttl)).await?;
         convert::sandbox_ref(now)
     }
 
-    async fn extend(&self, call: &Call, sandbox: &SandboxRef, ttl: Duration) -> Result<()> {
+    async fn extend(&self, call: &Call, sandbox: &SandboxRef, ttl: Duration) -> Result<SandboxRef> {
+        self.needs(self.abilities.lease.is_renewed(), "lease")?;
         let (s, ttl) = (convert::to_sandbox_ref(sandbox), convert::ttl(ttl));
-        ask!(self.caller, call, "extend", sandbox_broker_plugin_sandbox.call_extend(s, ttl)).await
+        let now = ask!(self.caller, call, "extend", lease.call_extend(s, ttl)).await?;
+        convert::sandbox_ref(now)
     }
 
     async fn kill(&self, call: &Call, sandbox: &SandboxRef) -> Result<()> {
         let s = convert::to_sandbox_ref(sandbox);
-        ask!(self.caller, call, "kill", sandbox_broker_plugin_sandbox.call_kill(s)).await
+        ask!(self.caller, call, "kill", sandbox.call_kill(s)).await
     }
 
     async fn list(&self, call: &Call, labels: &BTreeMap<String, String>, cursor: Option<String>) -> Result<Page> {
         let labels = convert::labels(labels);
-        let page = ask!(self.caller, call, "list", sandbox_broker_plugin_sandbox.call_list(labels, cursor)).await?;
+        let page = ask!(self.caller, call, "list", sandbox.call_list(labels, cursor)).await?;
         convert::page(page)
     }
 
@@ -88,10 +112,11 @@ impl Provider for ComponentProvider {
         size: Size,
         input: mpsc::Receiver<Bytes>,
     ) -> Result<Terminal> {
-        let (s, spec) = (convert::to_sandbox_ref(sandbox), convert::to_pty_spec(command, size));
-        let (call, config) = self.caller.head(call);
-        service::terminal(&self.caller, "open", input, move |acc, guest, input| {
-            Box::pin(guest.sandbox_broker_plugin_terminal().call_open(acc, call, config, s, spec, input))
+        self.needs(self.abilities.terminal, "terminal")?;
+        let (s, spec) = (convert::to_sandbox_ref(sandbox), convert::to_pty_spec(command, size)?);
+        let (head, config) = self.caller.head(call, self.caller.deadline());
+        service::terminal(&self.caller, call, "open", input, move |acc, guest, input| {
+            Box::pin(guest.terminal().call_open(acc, head, config, s, spec, input))
         })
         .await
     }
@@ -103,10 +128,15 @@ impl Provider for ComponentProvider {
         pty: &str,
         input: mpsc::Receiver<Bytes>,
     ) -> Result<Terminal> {
+        self.needs(self.abilities.terminal, "terminal")?;
+        if !self.abilities.reattach {
+            let message = format!("the provider `{}` cannot come back to a terminal", self.caller.name);
+            return Err(Error::new(Fault::Operator, Code::Unimplemented, message));
+        }
         let (s, pty) = (convert::to_sandbox_ref(sandbox), pty.to_owned());
-        let (call, config) = self.caller.head(call);
-        service::terminal(&self.caller, "attach", input, move |acc, guest, input| {
-            Box::pin(guest.sandbox_broker_plugin_terminal().call_attach(acc, call, config, s, pty, input))
+        let (head, config) = self.caller.head(call, self.caller.deadline());
+        service::terminal(&self.caller, call, "attach", input, move |acc, guest, input| {
+            Box::pin(guest.terminal().call_attach(acc, head, config, s, pty, input))
         })
         .await
     }
@@ -118,10 +148,10 @@ impl Provider for ComponentProvider {
         command: &Command,
         stdin: mpsc::Receiver<Bytes>,
     ) -> Result<Process> {
-        let (s, command) = (convert::to_sandbox_ref(sandbox), convert::to_command(command));
-        let (call, config) = self.caller.head(call);
-        service::process(&self.caller, stdin, move |acc, guest, stdin| {
-            Box::pin(guest.sandbox_broker_plugin_exec().call_run(acc, call, config, s, command, stdin))
+        let (s, command) = (convert::to_sandbox_ref(sandbox), convert::to_command(command)?);
+        let (head, config) = self.caller.head(call, self.caller.deadline());
+        service::process(&self.caller, call, stdin, move |acc, guest, stdin| {
+            Box::pin(guest.exec().call_run(acc, head, config, s, command, stdin))
         })
         .await
     }
@@ -134,51 +164,73 @@ impl Provider for ComponentProvider {
         offset: u64,
         length: Option<u64>,
     ) -> Result<Download> {
-        let (s, at) = (convert::to_sandbox_ref(sandbox), convert::to_location(at));
-        let (call, config) = self.caller.head(call);
-        service::download(&self.caller, move |acc, guest| {
-            Box::pin(guest.sandbox_broker_plugin_files().call_read(acc, call, config, s, at, offset, length))
+        self.needs(self.abilities.files, "files")?;
+        let (s, at) = (convert::to_sandbox_ref(sandbox), convert::to_location(at)?);
+        let (head, config) = self.caller.head(call, self.caller.deadline());
+        service::download(&self.caller, call, move |acc, guest| {
+            Box::pin(guest.files().call_read(acc, head, config, s, at, offset, length))
         })
         .await
     }
 
     async fn write(&self, call: &Call, sandbox: &SandboxRef, at: &Location, upload: Upload) -> Result<Entry> {
-        let (s, at) = (convert::to_sandbox_ref(sandbox), convert::to_location(at));
-        let (call, config) = self.caller.head(call);
-        service::upload(&self.caller, upload, move |acc, guest, size, data, complete| {
-            Box::pin(guest.sandbox_broker_plugin_files().call_write(acc, call, config, s, at, size, data, complete))
+        self.needs(self.abilities.files, "files")?;
+        let (s, at) = (convert::to_sandbox_ref(sandbox), convert::to_location(at)?);
+        let (head, config) = self.caller.head(call, service::WRITTEN_WITHIN);
+        service::upload(&self.caller, call, upload, move |acc, guest, size, data, complete| {
+            Box::pin(guest.files().call_write(acc, head, config, s, at, size, data, complete))
         })
         .await
     }
 
-    async fn list_dir(&self, call: &Call, sandbox: &SandboxRef, at: &Location) -> Result<Vec<Entry>> {
-        let (s, at) = (convert::to_sandbox_ref(sandbox), convert::to_location(at));
-        let found: Vec<guest::files::Entry> =
-            ask!(self.caller, call, "list files", sandbox_broker_plugin_files.call_list(s, at)).await?;
-        Ok(found.into_iter().map(convert::entry).collect())
+    async fn list_dir(
+        &self,
+        call: &Call,
+        sandbox: &SandboxRef,
+        at: &Location,
+        cursor: Option<String>,
+    ) -> Result<Entries> {
+        self.needs(self.abilities.files, "files")?;
+        let (s, at) = (convert::to_sandbox_ref(sandbox), convert::to_location(at)?);
+        let page = ask!(self.caller, call, "list files", files.call_list(s, at, cursor)).await?;
+        convert::entries(page)
     }
 
     async fn stat(&self, call: &Call, sandbox: &SandboxRef, at: &Location) -> Result<Entry> {
-        let (s, at) = (convert::to_sandbox_ref(sandbox), convert::to_location(at));
-        ask!(self.caller, call, "stat", sandbox_broker_plugin_files.call_stat(s, at)).await.map(convert::entry)
+        self.needs(self.abilities.files, "files")?;
+        let (s, at) = (convert::to_sandbox_ref(sandbox), convert::to_location(at)?);
+        convert::entry(ask!(self.caller, call, "stat", files.call_stat(s, at)).await?)
     }
 
     async fn remove(&self, call: &Call, sandbox: &SandboxRef, at: &Location) -> Result<()> {
-        let (s, at) = (convert::to_sandbox_ref(sandbox), convert::to_location(at));
-        ask!(self.caller, call, "remove", sandbox_broker_plugin_files.call_remove(s, at)).await
+        self.needs(self.abilities.files, "files")?;
+        let (s, at) = (convert::to_sandbox_ref(sandbox), convert::to_location(at)?);
+        ask!(self.caller, call, "remove", files.call_remove(s, at)).await
     }
 
     async fn make_dir(&self, call: &Call, sandbox: &SandboxRef, at: &Location) -> Result<Entry> {
-        let (s, at) = (convert::to_sandbox_ref(sandbox), convert::to_location(at));
-        ask!(self.caller, call, "make-dir", sandbox_broker_plugin_files.call_make_dir(s, at)).await.map(convert::entry)
+        self.needs(self.abilities.files, "files")?;
+        let (s, at) = (convert::to_sandbox_ref(sandbox), convert::to_location(at)?);
+        convert::entry(ask!(self.caller, call, "make-dir", files.call_make_dir(s, at)).await?)
     }
 
     async fn rename(&self, call: &Call, sandbox: &SandboxRef, source: &Location, destination: &str) -> Result<Entry> {
-        let (s, at) = (convert::to_sandbox_ref(sandbox), convert::to_location(source));
-        let destination = destination.to_owned();
-        ask!(self.caller, call, "rename", sandbox_broker_plugin_files.call_rename(s, at, destination))
-            .await
-            .map(convert::entry)
+        self.needs(self.abilities.files, "files")?;
+        let (s, at) = (convert::to_sandbox_ref(sandbox), convert::to_location(source)?);
+        let destination = convert::to_path(destination)?;
+        convert::entry(ask!(self.caller, call, "rename", files.call_rename(s, at, destination)).await?)
+    }
+
+    async fn pause(&self, call: &Call, sandbox: &SandboxRef) -> Result<()> {
+        self.needs(self.abilities.pause, "pause")?;
+        let s = convert::to_sandbox_ref(sandbox);
+        ask!(self.caller, call, "pause", pause.call_pause(s)).await
+    }
+
+    async fn route(&self, call: &Call, sandbox: &SandboxRef, port: u16) -> Result<Route> {
+        self.needs(self.abilities.ports, "ports")?;
+        let s = convert::to_sandbox_ref(sandbox);
+        convert::route(ask!(self.caller, call, "find port", ports.call_find(s, port)).await?)
     }
 }
 

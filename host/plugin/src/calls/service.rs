@@ -15,21 +15,23 @@ use wasmtime::component::{Accessor, FutureReader, ResourceAny, StreamReader};
 use super::caller::{Caller, Guest, StoppedGuest};
 use super::streams::{Inward, InwardValue, Outward, OutwardValue};
 use crate::bindings::guest::{exec, files, terminal as wit_terminal};
-use crate::bindings::{SandboxProvider, SandboxProviderPre, host::types as wit};
+use crate::bindings::host::types as wit;
 use crate::convert;
+use crate::load::exports::{SandboxExports, SandboxPre};
 use crate::store::State;
 use sandbox_broker_core::sandbox::{
-    Code, Control, ControlRequest, Download, Entry, Error, Exit, Fault, Lifetime, PIPE_CHUNKS, Process, Result,
+    Call, Code, Control, ControlRequest, Download, Entry, Error, Exit, Fault, Lifetime, PIPE_CHUNKS, Process, Result,
     Terminal, Upload,
 };
 
-type Sandboxes = Caller<SandboxProviderPre<State>>;
+type Sandboxes = Caller<SandboxPre>;
 type WitResult<T> = std::result::Result<T, wit::Error>;
 type WitExit = WitResult<wit::Exit>;
 
 /// Starts a terminal with `start`.
 pub(super) async fn terminal<F>(
     caller: &Sandboxes,
+    call: &Call,
     what: &'static str,
     input: mpsc::Receiver<Bytes>,
     start: F,
@@ -37,7 +39,7 @@ pub(super) async fn terminal<F>(
 where
     F: for<'a> FnOnce(
             &'a Accessor<State>,
-            &'a SandboxProvider,
+            &'a SandboxExports,
             StreamReader<u8>,
         ) -> Guest<'a, WitResult<wit_terminal::Attachment>>
         + Send
@@ -46,7 +48,7 @@ where
     let (out_tx, output) = mpsc::channel(PIPE_CHUNKS);
     let (done_tx, done) = oneshot::channel();
     let (control, requests) = Control::new();
-    let (pty, lifetime) = serve(caller, what, done_tx, move |acc, guest, up| {
+    let (pty, lifetime) = serve(caller, call, what, done_tx, move |acc, guest, up| {
         Box::pin(async move {
             let input = acc.with(|mut a| StreamReader::new(&mut a, Inward::new(input)))?;
             let live = match start(acc, guest, input).await? {
@@ -67,13 +69,14 @@ where
 }
 
 /// Starts a process with `start`.
-pub(super) async fn process<F>(caller: &Sandboxes, stdin: mpsc::Receiver<Bytes>, start: F) -> Result<Process>
+pub(super) async fn process<F>(
+    caller: &Sandboxes,
+    call: &Call,
+    stdin: mpsc::Receiver<Bytes>,
+    start: F,
+) -> Result<Process>
 where
-    F: for<'a> FnOnce(
-            &'a Accessor<State>,
-            &'a SandboxProvider,
-            StreamReader<u8>,
-        ) -> Guest<'a, WitResult<exec::Process>>
+    F: for<'a> FnOnce(&'a Accessor<State>, &'a SandboxExports, StreamReader<u8>) -> Guest<'a, WitResult<exec::Process>>
         + Send
         + 'static,
 {
@@ -81,7 +84,7 @@ where
     let (err_tx, stderr) = mpsc::channel(PIPE_CHUNKS);
     let (done_tx, done) = oneshot::channel();
     let (control, requests) = Control::new();
-    let (id, lifetime) = serve(caller, "run", done_tx, move |acc, guest, up| {
+    let (id, lifetime) = serve(caller, call, "run", done_tx, move |acc, guest, up| {
         Box::pin(async move {
             let stdin = acc.with(|mut a| StreamReader::new(&mut a, Inward::new(stdin)))?;
             let live = match start(acc, guest, stdin).await? {
@@ -103,18 +106,18 @@ where
 }
 
 /// Starts a download with `start`.
-pub(super) async fn download<F>(caller: &Sandboxes, start: F) -> Result<Download>
+pub(super) async fn download<F>(caller: &Sandboxes, call: &Call, start: F) -> Result<Download>
 where
     F: for<'a> FnOnce(
             &'a Accessor<State>,
-            &'a SandboxProvider,
+            &'a SandboxExports,
         ) -> Guest<'a, WitResult<(StreamReader<u8>, FutureReader<WitResult<()>>)>>
         + Send
         + 'static,
 {
     let (tx, data) = mpsc::channel(PIPE_CHUNKS);
     let (done_tx, done) = oneshot::channel();
-    let ((), lifetime) = serve(caller, "read", done_tx, move |acc, guest, up| {
+    let ((), lifetime) = serve(caller, call, "read", done_tx, move |acc, guest, up| {
         Box::pin(async move {
             let (stream, end) = match start(acc, guest).await? {
                 Ok(live) => live,
@@ -134,15 +137,15 @@ where
 
 /// Time from the last byte of an upload until the file is written. On mounted storage, the content travels once more in
 /// that time.
-const WRITTEN_WITHIN: Duration = Duration::from_secs(15 * 60);
+pub(super) const WRITTEN_WITHIN: Duration = Duration::from_secs(15 * 60);
 
 /// Writes a file with `start` and returns when the plugin has written all of it. Fails when bytes are ready and the
 /// plugin takes none for as long as a call may take.
-pub(super) async fn upload<F>(caller: &Sandboxes, upload: Upload, start: F) -> Result<Entry>
+pub(super) async fn upload<F>(caller: &Sandboxes, call: &Call, upload: Upload, start: F) -> Result<Entry>
 where
     F: for<'a> FnOnce(
             &'a Accessor<State>,
-            &'a SandboxProvider,
+            &'a SandboxExports,
             Option<u64>,
             StreamReader<u8>,
             FutureReader<WitResult<()>>,
@@ -150,7 +153,7 @@ where
         + Send
         + 'static,
 {
-    let instance = caller.instance().await?;
+    let instance = caller.instance(call).await?;
     let meter = instance.meter();
     let (to, taken) = mpsc::channel(1);
     let Upload { size, data, complete } = upload;
@@ -182,7 +185,7 @@ where
         () = stalled => return Err(caller.late("write")),
     };
     match written {
-        Ok(Ok(entry)) => Ok(convert::entry(entry)),
+        Ok(Ok(entry)) => convert::entry(entry),
         Ok(Err(e)) => Err(convert::error(e)),
         Err(e) => Err(caller.stopped("write", &meter, &e)),
     }
@@ -221,6 +224,7 @@ impl<R> StartReport<R> {
 /// Runs `body` in a task with a Store of its own and waits until the service has started. Its end goes to `done`.
 async fn serve<R, D, F>(
     caller: &Sandboxes,
+    call: &Call,
     what: &'static str,
     done: oneshot::Sender<Result<D>>,
     body: F,
@@ -228,11 +232,11 @@ async fn serve<R, D, F>(
 where
     R: Send + 'static,
     D: Send + 'static,
-    F: for<'a> FnOnce(&'a Accessor<State>, &'a SandboxProvider, StartReport<R>) -> Guest<'a, Option<Result<D>>>
+    F: for<'a> FnOnce(&'a Accessor<State>, &'a SandboxExports, StartReport<R>) -> Guest<'a, Option<Result<D>>>
         + Send
         + 'static,
 {
-    let instance = caller.instance().await?;
+    let instance = caller.instance(call).await?;
     let (tx, rx) = oneshot::channel();
     let (name, plugin) = caller.id();
     let task = AbortOnDropHandle::new(tokio::spawn(async move {
@@ -302,11 +306,11 @@ async fn control_until<'a>(
 
 async fn steer_terminal(
     acc: &Accessor<State>,
-    guest: &SandboxProvider,
+    guest: &SandboxExports,
     resource: ResourceAny,
     request: ControlRequest,
 ) -> wasmtime::Result<()> {
-    let control = guest.sandbox_broker_plugin_terminal().control();
+    let control = guest.terminal().control();
     let (result, reply) = match request {
         ControlRequest::Resize(size, reply) => (control.call_resize(acc, resource, size.cols, size.rows).await?, reply),
         ControlRequest::Signal(name, reply) => (control.call_signal(acc, resource, name).await?, reply),
@@ -317,11 +321,11 @@ async fn steer_terminal(
 
 async fn steer_process(
     acc: &Accessor<State>,
-    guest: &SandboxProvider,
+    guest: &SandboxExports,
     resource: ResourceAny,
     request: ControlRequest,
 ) -> wasmtime::Result<()> {
-    let control = guest.sandbox_broker_plugin_exec().control();
+    let control = guest.exec().control();
     let (result, reply) = match request {
         ControlRequest::Resize(_, reply) => {
             let message = "a process without a terminal has no size";

@@ -2,7 +2,8 @@
 //! futures.
 //!
 //! They honour `finish` (a guest that cancels a read or write is answered at once) and zero-length reads. They take at
-//! most [`CHUNK_BYTES`] per poll, so that a guest never sizes the host's memory. Deliberately does not know what the
+//! most [`CHUNK_BYTES`] per poll, so that a guest never sizes the host's memory. They report to the
+//! [`Meter`](crate::store::meter::Meter) what went through. Deliberately does not know what the
 //! bytes mean.
 
 use std::pin::Pin;
@@ -16,6 +17,7 @@ use wasmtime::component::{
 };
 use wasmtime::{Result, StoreContextMut};
 
+use crate::store::State;
 use sandbox_broker_core::sandbox::CHUNK_BYTES;
 
 /// Bytes on their way into a guest. The stream ends when the sender is gone.
@@ -30,14 +32,14 @@ impl Inward {
     }
 }
 
-impl<D> StreamProducer<D> for Inward {
+impl StreamProducer<State> for Inward {
     type Item = u8;
     type Buffer = Bytes;
 
     fn poll_produce<'a>(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        store: StoreContextMut<'a, D>,
+        store: StoreContextMut<'a, State>,
         destination: Destination<'a, u8, Bytes>,
         finish: bool,
     ) -> Poll<Result<StreamResult>> {
@@ -50,11 +52,13 @@ impl<D> StreamProducer<D> for Inward {
             }
         }
         // A zero-length read tells the guest that bytes are ready. None is taken, and the chunk stays here.
+        let meter = store.data().meter().clone();
         let mut direct = destination.as_direct(store, self.current.len());
         let room = direct.remaining();
         let n = room.len().min(self.current.len());
         room[..n].copy_from_slice(&self.current[..n]);
         direct.mark_written(n);
+        meter.moved(n);
         self.current.advance(n);
         Poll::Ready(Ok(StreamResult::Completed))
     }
@@ -70,13 +74,13 @@ impl Outward {
     }
 }
 
-impl<D> StreamConsumer<D> for Outward {
+impl StreamConsumer<State> for Outward {
     type Item = u8;
 
     fn poll_consume(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        store: StoreContextMut<D>,
+        store: StoreContextMut<State>,
         source: Source<'_, u8>,
         finish: bool,
     ) -> Poll<Result<StreamResult>> {
@@ -86,6 +90,7 @@ impl<D> StreamConsumer<D> for Outward {
             Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
             Poll::Pending => return Poll::Pending,
         }
+        let meter = store.data().meter().clone();
         let mut direct = source.as_direct(store);
         let offered = direct.remaining();
         let n = offered.len().min(CHUNK_BYTES);
@@ -96,6 +101,7 @@ impl<D> StreamConsumer<D> for Outward {
         }
         let chunk = Bytes::copy_from_slice(&offered[..n]);
         direct.mark_read(n);
+        meter.moved(n);
         match self.0.send_item(chunk) {
             Ok(()) => Poll::Ready(Ok(StreamResult::Completed)),
             Err(_) => Poll::Ready(Ok(StreamResult::Dropped)),

@@ -10,8 +10,8 @@ use wasmtime::component::{HasData, Linker};
 
 use crate::bindings::host::log;
 use crate::convert::{DETAIL_BYTES, DETAILS, MESSAGE_BYTES};
-use sandbox_broker_core::lock::lock;
-use sandbox_broker_core::words::clean;
+use sandbox_stdx::lock::lock;
+use sandbox_stdx::words::clean;
 
 /// Log lines per second.
 const LOG_LINES: u32 = 100;
@@ -101,10 +101,11 @@ fn field_name(name: &str) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use crate::bindings::host::secrets::{Host as _, KeyForm};
+    use crate::bindings::host::secrets::{Host as _, SasRequest};
     use crate::imports::secrets::LendsSecrets as _;
     use crate::permissions::Permissions;
     use crate::store::GuestStore;
+    use sandbox_broker_core::sandbox::Call;
 
     use super::log::Host as _;
     use super::*;
@@ -139,9 +140,11 @@ mod tests {
         let logged = || permissions.log_budget.0.lock().unwrap().1;
         let began = Instant::now();
         for stores in 1..=3 {
-            let mut guest = GuestStore::new(&engine, Arc::clone(&permissions), None);
+            let mut guest = GuestStore::new(&engine, Arc::clone(&permissions), None, &Call::default());
             for _ in 0..LOG_LINES {
-                let refused = guest.store.data_mut().secrets().hmac_sha256("x".to_owned(), KeyForm::Text, Vec::new());
+                let request =
+                    SasRequest { container: String::new(), permissions: String::new(), life_ms: 1, policy: None };
+                let refused = guest.store.data_mut().secrets().azure_service_sas("x".to_owned(), request);
                 assert!(refused.is_err());
             }
             // The count goes back to 0 once a second.

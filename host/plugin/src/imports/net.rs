@@ -5,7 +5,6 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::clocks::{WasiClocks, WasiClocksCtx, WasiClocksCtxView};
@@ -13,6 +12,7 @@ use wasmtime_wasi::p3::bindings::clocks;
 use wasmtime_wasi_http::p3::bindings::http;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks};
 
+use crate::net::places::StoreRequests;
 use crate::net::sender::Sender;
 
 /// Bytes of one set of headers, as kept in memory.
@@ -33,13 +33,13 @@ impl Net {
     pub(crate) fn new(sender: Option<Arc<Sender>>) -> Self {
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(HEADER_BYTES);
-        let hooks = RequestHooks { sender, dead: Arc::default() };
+        let hooks = RequestHooks { sender, requests: Arc::default() };
         Net { http, clocks: WasiClocksCtx::default(), hooks }
     }
 
-    /// The mark to set before the Store is dropped. A request body that ends after it fails.
-    pub(crate) fn dead(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.hooks.dead)
+    /// The Store's requests, which are to [end](StoreRequests::end) before it is dropped.
+    pub(crate) fn requests(&self) -> Arc<StoreRequests> {
+        Arc::clone(&self.hooks.requests)
     }
 }
 
@@ -81,7 +81,7 @@ type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
 /// What one Store's requests go through.
 struct RequestHooks {
     sender: Option<Arc<Sender>>,
-    dead: Arc<AtomicBool>,
+    requests: Arc<StoreRequests>,
 }
 
 impl WasiHttpHooks for RequestHooks {
@@ -99,13 +99,13 @@ impl WasiHttpHooks for RequestHooks {
         options: Option<RequestOptions>,
         _: Io,
     ) -> Box<dyn Future<Output = Result<(::http::Response<WasiBody>, Io), Error>> + Send> {
-        let (sender, dead) = (self.sender.clone(), self.dead.clone());
+        let (sender, requests) = (self.sender.clone(), self.requests.clone());
         Box::new(async move {
             // The first poll runs on the guest's stack, which never shrinks while the instance lives. Sending needs a
             // deep stack, so it starts with the next poll, on the thread's own.
             tokio::task::yield_now().await;
             let sender = sender.ok_or(Error::HttpRequestDenied)?;
-            let answer = sender.send(request, options, dead).await?;
+            let answer = sender.send(request, options, requests).await?;
             // The client's pool drives the connection itself.
             Ok((answer, Box::new(async { Ok(()) }) as Io))
         })

@@ -1,20 +1,22 @@
-//! The import `secrets`: a plugin signs with a secret, or sees one that the operator reveals.
+//! The import `secrets`: a plugin has a token made, or sees a secret that the operator reveals.
 //!
-//! Owns which secret a plugin may use in its own code. Deliberately knows no request: a secret in a header is filled in
-//! by the [`Sender`](crate::net::sender::Sender).
+//! Owns what a plugin may get that comes of a secret. Deliberately knows no request: the
+//! [`Sender`](crate::net::sender::Sender) adds secrets to those.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use jiff::Timestamp;
 use wasmtime::component::{HasData, Linker};
 
+use crate::azure::ServiceSas;
 use crate::bindings::host::{secrets, types};
 use crate::convert::denial;
 use crate::imports::log::LogBudget;
 use crate::keyring::Secrets;
+use sandbox_broker_config::{Carry, Scheme};
 use sandbox_broker_core::secret::Secret;
-use sandbox_broker_core::words::clean;
+use sandbox_stdx::words::clean;
 
 /// Bytes of a secret's name that a message shows.
 const NAME_BYTES: usize = 64;
@@ -28,6 +30,8 @@ pub(crate) struct SecretsView<'a> {
     pub(crate) secrets: &'a Secrets,
     /// Names of those that the plugin may see.
     pub(crate) reveal: &'a BTreeSet<String>,
+    /// Name of the user for whom the guest works.
+    pub(crate) user: Option<&'a str>,
     /// Bounds the warnings.
     pub(crate) log_budget: &'a LogBudget,
 }
@@ -53,21 +57,37 @@ pub(crate) fn link<T: LendsSecrets>(linker: &mut Linker<T>) -> wasmtime::Result<
 impl types::Host for SecretsView<'_> {}
 
 impl secrets::Host for SecretsView<'_> {
-    fn hmac_sha256(&mut self, name: String, form: secrets::KeyForm, message: Vec<u8>) -> Result<Vec<u8>, types::Error> {
-        let key = self.find(&name)?;
-        let key = key.expose();
-        let key = match form {
-            secrets::KeyForm::Text => key.as_bytes().to_vec(),
-            secrets::KeyForm::Base64 => {
-                use base64::Engine as _;
-                base64::engine::general_purpose::STANDARD.decode(key).map_err(|_| {
-                    denial(types::Code::FailedPrecondition, format!("the secret `{name}` is not valid base64"))
-                })?
+    fn azure_service_sas(&mut self, name: String, request: secrets::SasRequest) -> Result<String, types::Error> {
+        let secrets::SasRequest { container, permissions, life_ms, policy } = request;
+        let life = Duration::from_millis(life_ms);
+        if !self.secrets.has(&name) {
+            return Err(self.not_its_own(&name));
+        }
+        let found = self.secrets.to_derive(&name, |bounds| bounds.admit(&container, life, self.user));
+        let (key, binding) = found.ok_or_else(|| {
+            let (provider, user, container) = (self.provider, self.user, clean(&container, NAME_BYTES));
+            if self.log_budget.take(provider) {
+                tracing::warn!(%provider, secret = %name, %container, life = ?life, user, "plugin asked for a token that `sas` does not allow");
             }
+            denial(
+                types::Code::PermissionDenied,
+                format!(
+                    "providers.{provider}.secrets.{name}.sas does not allow a token for the container {container} with a \
+                     life of {} s: list it in `containers`, or raise `max_life`",
+                    life.as_secs()
+                ),
+            )
+        })?;
+        let key = self.filled(&name, key)?;
+        let Some(Carry::SharedKey(account)) = &binding.carry else {
+            return Err(denial(types::Code::PermissionDenied, format!("the secret `{name}` is no key of an account")));
         };
-        let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("HMAC takes a key of any length");
-        mac.update(&message);
-        Ok(mac.finalize().into_bytes().to_vec())
+        let https = binding.to.iter().all(|to| to.scheme == Scheme::Https);
+        let (permissions, policy) = (permissions.as_str(), policy.as_deref());
+        let sas = ServiceSas { account, container: &container, permissions, policy, life, https };
+        sas.mint(&key, Timestamp::now()).map_err(|refused| {
+            denial(types::Code::InvalidArgument, format!("no token is made with the secret `{name}`: {refused}"))
+        })
     }
 
     fn reveal(&mut self, name: String) -> Result<String, types::Error> {
@@ -77,29 +97,29 @@ impl secrets::Host for SecretsView<'_> {
                 format!("the secret `{}` may not be revealed to this plugin", clean(&name, NAME_BYTES)),
             ));
         }
-        self.find(&name).map(|secret| secret.expose().to_owned())
+        let secret = self.secrets.to_reveal(&name).ok_or_else(|| self.not_its_own(&name))?;
+        self.filled(&name, secret).map(|secret| secret.expose().to_owned())
     }
 }
 
 impl SecretsView<'_> {
-    /// The newest value of a secret of the section; an error for the guest when it has none.
-    fn find(&self, name: &str) -> Result<Secret, types::Error> {
-        let provider = self.provider;
-        let secret = self.secrets.to_use(name).ok_or_else(|| {
-            let name = clean(name, NAME_BYTES);
-            if self.log_budget.take(provider) {
-                tracing::warn!(%provider, secret = %name, "plugin asked for a secret that is not its own");
-            }
-            denial(
-                types::Code::PermissionDenied,
-                format!("the plugin asked for the secret `{name}`, which providers.{provider}.secrets does not have"),
-            )
-        })?;
+    /// The error for a name that the section does not have.
+    fn not_its_own(&self, name: &str) -> types::Error {
+        let (provider, name) = (self.provider, clean(name, NAME_BYTES));
+        if self.log_budget.take(provider) {
+            tracing::warn!(%provider, secret = %name, "plugin asked for a secret that is not its own");
+        }
+        denial(
+            types::Code::PermissionDenied,
+            format!("the plugin asked for the secret `{name}`, which providers.{provider}.secrets does not have"),
+        )
+    }
+
+    /// The secret, unless it is empty.
+    fn filled(&self, name: &str, secret: Secret) -> Result<Secret, types::Error> {
         if secret.is_empty() {
-            return Err(denial(
-                types::Code::FailedPrecondition,
-                format!("providers.{provider}.secrets.{name} is empty"),
-            ));
+            let message = format!("providers.{}.secrets.{name} is empty", self.provider);
+            return Err(denial(types::Code::FailedPrecondition, message));
         }
         Ok(secret)
     }
@@ -109,7 +129,9 @@ impl SecretsView<'_> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::secrets::{Host as _, KeyForm};
+    use sandbox_broker_config::{Binding, BoundSecret, EgressGrant, SasBounds};
+
+    use super::secrets::{Host as _, SasRequest};
     use super::*;
 
     /// A Store that lends nothing else.
@@ -123,7 +145,7 @@ mod tests {
     impl LendsSecrets for Alone {
         fn secrets(&mut self) -> SecretsView<'_> {
             let Alone { secrets, reveal, log_budget } = self;
-            SecretsView { provider: "p", secrets, reveal, log_budget }
+            SecretsView { provider: "p", secrets, reveal, user: Some("ada"), log_budget }
         }
     }
 
@@ -131,7 +153,8 @@ mod tests {
     fn it_links_without_the_other_capabilities_and_reveals_only_what_is_named() {
         link(&mut Linker::<Alone>::new(&wasmtime::Engine::default())).unwrap();
         let named = BTreeMap::from([("a", "1"), ("b", "2"), ("empty", "")]);
-        let named: BTreeMap<_, _> = named.into_iter().map(|(k, v)| (k.to_owned(), Secret::new(v))).collect();
+        let bound = |value| BoundSecret { value: Secret::new(value), binding: Binding::default() };
+        let named: BTreeMap<_, _> = named.into_iter().map(|(k, v)| (k.to_owned(), bound(v))).collect();
         let reveal = ["a", "empty", "none"].map(str::to_owned).into();
         let mut store = Alone { secrets: named.into(), reveal, ..Alone::default() };
         let mut guest = store.secrets();
@@ -146,11 +169,39 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_is_that_of_rfc_4231() {
-        let secrets = BTreeMap::from([("key".to_owned(), Secret::new("Jefe"))]);
+    fn a_token_is_made_within_the_bounds_of_the_operator() {
+        let sas = SasBounds { containers: vec!["files-{user}".to_owned()], max_life: Duration::from_secs(60) };
+        let to = vec![EgressGrant::parse("https://acct.blob.core.windows.net").unwrap()];
+        let binding = Binding { to, carry: Some(Carry::SharedKey("acct".to_owned())), sas: Some(sas) };
+        let bound = |value: &str, binding: Binding| BoundSecret { value: Secret::new(value), binding };
+        let secrets = BTreeMap::from([
+            ("key".to_owned(), bound("a2V5", binding.clone())),
+            ("plain".to_owned(), bound("a2V5", Binding { sas: None, ..binding.clone() })),
+            ("empty".to_owned(), bound("", binding.clone())),
+            ("text".to_owned(), bound("no base64", binding)),
+        ]);
         let mut store = Alone { secrets: secrets.into(), ..Alone::default() };
-        let message = b"what do ya want for nothing?".to_vec();
-        let mac = store.secrets().hmac_sha256("key".to_owned(), KeyForm::Text, message).unwrap();
-        assert_eq!(mac[..4], [0x5b, 0xdc, 0xc1, 0x46]);
+        let mut mint = |name: &str, container: &str, life_ms, permissions: &str, policy: Option<&str>| {
+            let (container, permissions, policy) = (container.into(), permissions.into(), policy.map(str::to_owned));
+            store.secrets().azure_service_sas(name.to_owned(), SasRequest { container, permissions, life_ms, policy })
+        };
+        let token = mint("key", "files-ada", 60_000, "rl", None).unwrap();
+        assert!(token.contains("&sr=c&sp=rl&") && token.contains("spr=https"), "{token}");
+        let token = mint("key", "files-ada", 60_000, "rl", Some("one.p")).unwrap();
+        assert!(token.contains("&si=one.p&") && !token.contains("sp="), "{token}");
+        for (name, container, life, permissions, code) in [
+            ("key", "files-bob", 60_000, "rl", types::Code::PermissionDenied),
+            ("key", "files-{user}", 60_000, "rl", types::Code::PermissionDenied),
+            ("key", "files-ada", 60_001, "rl", types::Code::PermissionDenied),
+            ("key", "files-ada", u64::MAX, "rl", types::Code::PermissionDenied),
+            ("key", "files-ada", 60_000, "rlx", types::Code::InvalidArgument),
+            ("plain", "files-ada", 60_000, "rl", types::Code::PermissionDenied),
+            ("other", "files-ada", 60_000, "rl", types::Code::PermissionDenied),
+            ("empty", "files-ada", 60_000, "rl", types::Code::FailedPrecondition),
+            ("text", "files-ada", 60_000, "rl", types::Code::InvalidArgument),
+        ] {
+            let refused = mint(name, container, life, permissions, None).unwrap_err();
+            assert_eq!(refused.code, code, "{name} {container} {life} {permissions}: {}", refused.message);
+        }
     }
 }

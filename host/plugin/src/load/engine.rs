@@ -18,8 +18,8 @@ use super::native::{component, config};
 use super::plugin::Plugin;
 use super::work::{self, Work, WorkFailure};
 use crate::store::meter::TICK;
-use sandbox_broker_core::hex::hex;
-use sandbox_broker_core::lock::lock;
+use sandbox_stdx::hex::hex;
+use sandbox_stdx::lock::lock;
 
 /// Largest plugin file. The largest known, a Python one, has 22 MB.
 const PLUGIN_BYTES: u64 = 64 << 20;
@@ -159,6 +159,35 @@ fn read(path: &Path) -> Result<(Vec<u8>, String), LoadError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A component that exports one empty instance of this name, as a plugin of that contract would.
+    fn exporting(name: &str) -> Vec<u8> {
+        let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();
+        // An instance made of no exports, and its export.
+        let instance = [1, 1, 0];
+        let export = [&[1, 0, name.len() as u8][..], name.as_bytes(), &[5, 0, 0]].concat();
+        for (section, content) in [(5, &instance[..]), (11, &export)] {
+            bytes.extend([section, content.len() as u8]);
+            bytes.extend(content);
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_plugin_of_another_contract_is_refused_with_both_versions_and_what_to_do() {
+        let engine = Engine::new(None).unwrap();
+        for (version, words) in [
+            ("0.1.0", "built for contract 0.1.0, and this broker speaks 0.2: build the plugin again"),
+            ("0.20.0", "built for contract 0.20.0"),
+            ("1.0.0", "built for contract 1.0.0"),
+            ("0.2.0", "it exports neither `sandbox` nor `mounter`"),
+        ] {
+            let bytes = exporting(&format!("sandbox-broker:plugin/manifest@{version}"));
+            let component = component(&engine.engine, bytes).unwrap();
+            let refused = link(&engine.engine, &engine.linkers, Path::new("x.wasm"), &component).err().unwrap();
+            assert!(refused.to_string().contains(words), "{refused}");
+        }
+    }
 
     #[test]
     fn a_component_of_another_kind_is_refused_in_words() {

@@ -7,28 +7,22 @@ use std::path::Path;
 
 use wasmtime::component::{Component, Linker};
 
-use crate::bindings::SandboxProviderPre;
-use crate::bindings::about::AboutPre;
+use super::error::LoadError;
+use super::exports::{About, CONTRACT, PACKAGE, SandboxPre};
 use crate::bindings::storage::StorageProviderPre;
 use crate::imports;
-use crate::load::error::LoadError;
 use crate::store::State;
 use sandbox_broker_config::Kind;
 
-/// How the names of the contract's interfaces begin.
-const PACKAGE: &str = "sandbox-broker:plugin/";
-/// The version of the contract that this host speaks.
-const CONTRACT: &str = "0.1";
-
 /// A component with its imports linked and its exports found.
 pub(super) struct Linked {
-    pub(super) about: AboutPre<State>,
+    pub(super) about: About,
     pub(super) provides: Provides,
 }
 
 /// The exports of a plugin of one kind.
 pub(super) enum Provides {
-    Sandbox(Box<SandboxProviderPre<State>>),
+    Sandbox(SandboxPre),
     Storage(StorageProviderPre<State>),
 }
 
@@ -53,6 +47,7 @@ impl Linkers {
         let mut storage = Linker::new(engine);
         imports::secrets::link(&mut storage)?;
         imports::log::link(&mut storage)?;
+        imports::progress::link(&mut storage)?;
         let mut sandbox = storage.clone();
         imports::net::link(&mut sandbox)?;
         Ok(Linkers { sandbox, storage })
@@ -79,9 +74,9 @@ pub(super) fn link(
         .map_err(|e| invalid("it imports what this host does not offer", format!("{:#}", e.root_cause())))?;
     let lacks = |e: wasmtime::Error| invalid(&format!("it is no {} provider", kind.as_str()), format!("{e:#}"));
     Ok(Linked {
-        about: AboutPre::new(pre.clone()).map_err(lacks)?,
+        about: About::new(pre.clone()).map_err(lacks)?,
         provides: match kind {
-            Kind::Sandbox => Provides::Sandbox(Box::new(SandboxProviderPre::new(pre).map_err(lacks)?)),
+            Kind::Sandbox => Provides::Sandbox(SandboxPre::new(pre).map_err(lacks)?),
             Kind::Storage => Provides::Storage(StorageProviderPre::new(pre).map_err(lacks)?),
         },
     })
@@ -130,8 +125,8 @@ fn check_contract(engine: &wasmtime::Engine, component: &Component) -> Result<()
         let version = rest.split_once('@').map_or("", |(_, v)| v);
         if !version.starts_with(CONTRACT) || version[CONTRACT.len()..].chars().next().is_some_and(|c| c != '.') {
             return Err(format!(
-                "the plugin is built for sandbox-broker:plugin@{version}, this host speaks {CONTRACT}; \
-                 rebuild the plugin with the host's wit/"
+                "the plugin is built for contract {version}, and this broker speaks {CONTRACT}: build the plugin again \
+                 with the wit/ or the SDK of this broker, and read in CHANGELOG.md what is new in {CONTRACT}"
             ));
         }
     }

@@ -10,19 +10,26 @@ use std::time::Duration;
 use serde::Deserialize;
 use wasmtime::component::Accessor;
 
-use crate::bindings::SandboxProviderPre;
-use crate::bindings::about::{AboutPre, manifest};
+use super::abilities::Stated;
+use super::error::LoadError;
+use super::exports::{About, SandboxPre};
+use super::link::{Linked, Provides};
+use crate::bindings::guest::manifest;
 use crate::bindings::storage::StorageProviderPre;
 use crate::convert::{DETAIL_BYTES, MESSAGE_BYTES};
-use crate::load::error::LoadError;
-use crate::load::link::{Linked, Provides};
 use crate::permissions::Permissions;
 use crate::store::{GuestStore, State};
 use sandbox_broker_config::Kind;
-use sandbox_broker_core::words::clean;
+use sandbox_broker_core::abilities::Abilities;
+use sandbox_broker_core::sandbox::Call;
+use sandbox_stdx::words::clean;
 
 /// Bound on a call of the manifest.
 const MANIFEST_DEADLINE: Duration = Duration::from_secs(5);
+/// Bytes of a description.
+const DESCRIPTION_BYTES: usize = 64 << 10;
+/// Mistakes in a configuration that are shown.
+const DIAGNOSTICS: usize = 100;
 /// Memory of a plugin during such a call.
 const MANIFEST_MEMORY: usize = 64 << 20;
 /// CPU time of one such call.
@@ -45,6 +52,9 @@ pub struct Description {
     /// Origins that it wants to reach.
     #[serde(default)]
     pub hosts: Vec<String>,
+    /// What no export shows.
+    #[serde(default)]
+    abilities: Option<Stated>,
 }
 
 impl Description {
@@ -69,7 +79,14 @@ pub struct Plugin {
     /// SHA-256 of the file, hexadecimal.
     pub digest: String,
     pub(crate) engine: wasmtime::Engine,
-    linked: Linked,
+    about: About,
+    provides: Found,
+}
+
+/// The exports of a plugin of one kind, and what a provider of sandboxes can do.
+enum Found {
+    Sandbox(SandboxPre, Abilities),
+    Storage(StorageProviderPre<State>),
 }
 
 impl std::fmt::Debug for Plugin {
@@ -89,38 +106,60 @@ impl Plugin {
         digest: String,
     ) -> Result<Plugin, LoadError> {
         let failed = |what| move |cause: String| LoadError::Manifest { what, cause };
-        let Linked { about, provides } = &linked;
-        let text = ask(engine, about, |m, acc| Box::pin(m.call_describe(acc))).await.map_err(failed("`describe`"))?;
+        let Linked { about, provides } = linked;
+        let text = ask(engine, &about, |m, acc| Box::pin(m.call_describe(acc))).await.map_err(failed("`describe`"))?;
+        if text.len() > DESCRIPTION_BYTES {
+            return Err(failed("`describe`")("it is longer than 64 KiB".to_owned()));
+        }
         let description: Description =
             serde_json::from_str(&text).map_err(|e| failed("`describe`")(format!("its JSON is wrong: {e}")))?;
-        let description = description.clean();
+        let mut description = description.clean();
         if description.kind != provides.kind() {
             let (id, says, exports) = (&description.id, description.kind.as_str(), provides.kind().as_str());
             return Err(LoadError::Invalid(format!(
                 "the plugin `{id}` says that it is of kind `{says}` and exports what one of kind `{exports}` does"
             )));
         }
-        let text = ask(engine, about, |m, acc| Box::pin(m.call_config_schema(acc)))
+        let stated = description.abilities.take();
+        let provides = match (provides, stated) {
+            (Provides::Sandbox(exports), stated) => {
+                let abilities = stated.unwrap_or_default().with(exports.exported()).map_err(failed("`describe`"))?;
+                Found::Sandbox(exports, abilities)
+            }
+            (Provides::Storage(exports), None) => Found::Storage(exports),
+            (Provides::Storage(_), Some(_)) => {
+                return Err(failed("`describe`")("only a plugin of kind `sandbox` has `abilities`".to_owned()));
+            }
+        };
+        let text = ask(engine, &about, |m, acc| Box::pin(m.call_config_schema(acc)))
             .await
             .map_err(failed("`config-schema`"))?;
         let schema =
             serde_json::from_str(&text).map_err(|e| failed("`config-schema`")(format!("its JSON is wrong: {e}")))?;
-        Ok(Plugin { description, schema, digest, engine: engine.clone(), linked })
+        Ok(Plugin { description, schema, digest, engine: engine.clone(), about, provides })
     }
 
-    /// The exports of a plugin of kind `sandbox`.
-    pub(crate) fn sandbox(&self) -> Result<&SandboxProviderPre<State>, LoadError> {
-        match &self.linked.provides {
-            Provides::Sandbox(exports) => Ok(exports),
-            Provides::Storage(_) => Err(self.not_of_kind(Kind::Sandbox)),
+    /// What it can do, if it provides sandboxes.
+    pub fn abilities(&self) -> Option<Abilities> {
+        match self.provides {
+            Found::Sandbox(_, abilities) => Some(abilities),
+            Found::Storage(_) => None,
+        }
+    }
+
+    /// The exports of a plugin of kind `sandbox`, and what it can do.
+    pub(crate) fn sandbox(&self) -> Result<(&SandboxPre, Abilities), LoadError> {
+        match &self.provides {
+            Found::Sandbox(exports, abilities) => Ok((exports, *abilities)),
+            Found::Storage(_) => Err(self.not_of_kind(Kind::Sandbox)),
         }
     }
 
     /// The exports of a plugin of kind `storage`.
     pub(crate) fn storage(&self) -> Result<&StorageProviderPre<State>, LoadError> {
-        match &self.linked.provides {
-            Provides::Storage(exports) => Ok(exports),
-            Provides::Sandbox(_) => Err(self.not_of_kind(Kind::Storage)),
+        match &self.provides {
+            Found::Storage(exports) => Ok(exports),
+            Found::Sandbox(..) => Err(self.not_of_kind(Kind::Storage)),
         }
     }
 
@@ -135,10 +174,10 @@ impl Plugin {
     /// When the plugin traps or does not answer.
     pub async fn validate(&self, config: &str) -> Result<Vec<(String, String)>, LoadError> {
         let config = config.to_owned();
-        let found = ask(&self.engine, &self.linked.about, move |m, acc| Box::pin(m.call_validate(acc, config)))
+        let found = ask(&self.engine, &self.about, move |m, acc| Box::pin(m.call_validate(acc, config)))
             .await
             .map_err(|cause| LoadError::Manifest { what: "`validate`", cause })?;
-        Ok(found.into_iter().take(100).map(|d| (d.pointer, clean(&d.message, MESSAGE_BYTES))).collect())
+        Ok(found.into_iter().take(DIAGNOSTICS).map(|d| (d.pointer, clean(&d.message, MESSAGE_BYTES))).collect())
     }
 }
 
@@ -147,20 +186,19 @@ type Asked<'a, R> = Pin<Box<dyn Future<Output = wasmtime::Result<R>> + Send + 'a
 /// Calls one pure function in a fresh instance that is granted nothing.
 async fn ask<R: Send + 'static>(
     engine: &wasmtime::Engine,
-    about: &AboutPre<State>,
+    about: &About,
     f: impl for<'a> FnOnce(&'a manifest::Guest, &'a Accessor<State>) -> Asked<'a, R> + Send,
 ) -> Result<R, String> {
     let permissions = Arc::new(Permissions { memory: MANIFEST_MEMORY, cpu: MANIFEST_CPU, ..Permissions::default() });
-    let mut guest_store = GuestStore::new(engine, permissions, None);
+    let mut guest_store = GuestStore::new(engine, permissions, None, &Call::default());
     let meter = guest_store.meter.clone();
     let work = async {
-        let guest = about.instantiate_async(&mut guest_store.store).await?;
-        guest_store.store.run_concurrent(async |acc| f(guest.sandbox_broker_plugin_manifest(), acc).await).await?
+        let guest = about.instantiate(&mut guest_store.store).await?;
+        guest_store.store.run_concurrent(async |acc| f(&guest, acc).await).await?
     };
     match tokio::time::timeout(MANIFEST_DEADLINE, meter.watch(pin!(work))).await {
         Err(_) => Err(format!("it did not answer within {MANIFEST_DEADLINE:?}")),
-        Ok(Err(_)) if meter.out_of_time() => Err("it used one second of CPU without an answer".to_owned()),
-        Ok(Err(e)) => Err(clean(&format!("{:#}", e.root_cause()), MESSAGE_BYTES)),
+        Ok(Err(e)) => Err(meter.reason().unwrap_or_else(|| clean(&format!("{:#}", e.root_cause()), MESSAGE_BYTES))),
         Ok(Ok(value)) => Ok(value),
     }
 }

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use sandbox_broker_core::words::clean;
+use sandbox_stdx::words::clean;
 
 /// The hidden subcommand that does the work.
 pub const SUBCOMMAND: &str = "plugin-work";

@@ -1,12 +1,12 @@
 //! The bodies of a plugin's requests and of the answers.
 //!
-//! Owns how a body ends: a request body whose Store is gone fails, and a response body that falls silent fails.
+//! Owns how a body ends: a request body whose Store is gone fails, and a response body fails that falls silent or has a
+//! secret in it.
 //! Deliberately knows no grant and no address.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ use tokio_util::task::AbortOnDropHandle;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::errors::error_code;
+use super::places::{Place, StoreRequests};
+use super::reflection::{Reflected, Search};
 
 /// Frames of a response body between the connection and the guest.
 const BODY_FRAMES: usize = 32;
@@ -30,7 +32,9 @@ const WHOLE_BYTES: usize = 16 << 10;
 pub(super) struct RequestBody {
     pub(super) body: WasiBody,
     pub(super) size: SizeHint,
-    pub(super) dead: Arc<AtomicBool>,
+    pub(super) store: Arc<StoreRequests>,
+    /// Kept while the body is on its way.
+    pub(super) _place: Arc<[Place; 2]>,
 }
 
 impl Body for RequestBody {
@@ -39,9 +43,7 @@ impl Body for RequestBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match Pin::new(&mut self.body).poll_frame(cx) {
-            Poll::Ready(None) if self.dead.load(Ordering::SeqCst) => {
-                Poll::Ready(Some(Err(Error::ConnectionTerminated)))
-            }
+            Poll::Ready(None) if self.store.are_dead() => Poll::Ready(Some(Err(Error::ConnectionTerminated))),
             frame => frame,
         }
     }
@@ -76,17 +78,33 @@ pub(super) struct ResponseBody {
     frames: mpsc::Receiver<Queued>,
     held: Option<Queued>,
     _reader: AbortOnDropHandle<()>,
+    _place: Arc<[Place; 2]>,
 }
 
 impl ResponseBody {
-    /// Fails when nothing arrives for `silence`.
-    pub(super) fn new(mut body: hyper::body::Incoming, silence: Option<Duration>) -> Self {
+    /// Fails when nothing arrives for `silence`, and with what `refuse` returns when `search` finds something. Keeps the
+    /// request's `place`.
+    pub(super) fn new(
+        mut body: hyper::body::Incoming,
+        silence: Option<Duration>,
+        mut search: Search,
+        place: Arc<[Place; 2]>,
+        refuse: impl Fn() -> Error + Send + 'static,
+    ) -> Self {
         let (tx, frames) = mpsc::channel(BODY_FRAMES);
         let reader = tokio::spawn(async move {
             loop {
                 let frame = match within(silence, Error::ConnectionReadTimeout, body.frame()).await {
-                    Ok(Some(frame)) => frame.map_err(|e| error_code(&e)),
-                    Ok(None) => break,
+                    Ok(Some(frame)) => frame
+                        .map_err(|e| error_code(&e))
+                        .and_then(|frame| searched(frame, &mut search).map_err(|_| refuse())),
+                    Ok(None) => {
+                        let held = search.end();
+                        if !held.is_empty() {
+                            let _ = tx.send(Queued::Data(held)).await;
+                        }
+                        break;
+                    }
                     Err(silent) => Err(silent),
                 };
                 let last = frame.is_err();
@@ -95,7 +113,7 @@ impl ResponseBody {
                 }
             }
         });
-        ResponseBody { frames, held: None, _reader: AbortOnDropHandle::new(reader) }
+        ResponseBody { frames, held: None, _reader: AbortOnDropHandle::new(reader), _place: place }
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Queued>> {
@@ -131,6 +149,17 @@ impl Body for ResponseBody {
             next = if self.held.is_some() { None } else { self.frames.try_recv().ok() };
         }
         Poll::Ready(Some(Ok(Frame::data(joined.freeze()))))
+    }
+}
+
+/// A frame as the guest may see it.
+fn searched(frame: Frame<Bytes>, search: &mut Search) -> Result<Frame<Bytes>, Reflected> {
+    match frame.into_data() {
+        Ok(data) => search.piece(data).map(Frame::data),
+        Err(other) => {
+            other.trailers_ref().map_or(Ok(()), |trailers| search.headers(trailers))?;
+            Ok(other)
+        }
     }
 }
 

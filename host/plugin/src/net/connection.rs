@@ -14,6 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_util::either::Either;
 
+use super::places::Place;
+
 /// A stream whose writes go on to succeed after the other end stopped reading; their bytes are dropped. Reads return what
 /// was received until then, and after that the end or the error.
 #[derive(Debug)]
@@ -21,11 +23,13 @@ pub(super) struct TolerantStream {
     stream: Either<TcpStream, UnixStream>,
     /// The other end has reset the connection.
     deaf: bool,
+    /// Kept as long as the connection.
+    _place: Place,
 }
 
 impl TolerantStream {
-    pub(super) fn new(stream: Either<TcpStream, UnixStream>) -> Self {
-        TolerantStream { stream, deaf: false }
+    pub(super) fn new(stream: Either<TcpStream, UnixStream>, place: Place) -> Self {
+        TolerantStream { stream, deaf: false, _place: place }
     }
 
     /// The result of a write of `len` bytes, as the caller sees it.
@@ -97,7 +101,6 @@ impl Connection for TolerantStream {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::AtomicBool;
 
     use bytes::Bytes;
     use futures_util::stream;
@@ -129,7 +132,7 @@ mod tests {
         let rest = stream::once(async move { go_on.await.map(|()| frame()).unwrap() });
         let body = StreamBody::new(futures_util::StreamExt::chain(stream::iter([frame()]), rest)).boxed_unsync();
         let request = http::Request::post(&url).body(body).unwrap();
-        let answer = sender.send(request, None, Arc::new(AtomicBool::new(false))).await.unwrap();
+        let answer = sender.send(request, None, Arc::default()).await.unwrap();
         assert_eq!(answer.status(), 413);
         assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "too much");
     }

@@ -1,13 +1,13 @@
 //! Connections to the places that are granted.
 //!
 //! Owns which address behind a name may be dialled, the bound on connecting, and how a dead connection is noticed. A
-//! name is resolved once and the address that was judged is the one that is dialled. Deliberately knows no request and
-//! no secret.
+//! name is resolved once and the address that was judged is the one that is dialled. Each connection and each look-up
+//! takes a [place](SectionPlaces). Deliberately knows no request and no secret.
 
 use std::error::Error as StdError;
 use std::future::Future;
-use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr};
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ use tokio_util::either::Either;
 use super::address::{is_global, is_metadata, is_private, plain_host};
 use super::connection::TolerantStream;
 use super::errors::{Prohibited, Unresolved};
+use super::places::SectionPlaces;
 use sandbox_broker_config::{EgressGrant, HostPattern};
 
 /// Bound on resolving a name, connecting and greeting, the TLS handshake
@@ -41,16 +42,45 @@ const PROBES: u32 = 3;
 /// Resolves, filters and dials. A literal address takes the same path as a name.
 #[derive(Clone)]
 pub(super) struct Connector {
-    pub(super) allow: Arc<[EgressGrant]>,
-    pub(super) allow_private: bool,
+    allow: Arc<[EgressGrant]>,
+    allow_private: bool,
     /// The Unix socket that requests to `http://localhost` go to, when the broker runs the provider itself.
-    pub(super) socket: Option<PathBuf>,
+    socket: Option<PathBuf>,
+    places: SectionPlaces,
+    lookup: LookUp,
+}
+
+/// Finds the addresses of a name and a port. It blocks for as long as the resolver takes.
+type LookUp = fn(&str, u16) -> io::Result<Vec<SocketAddr>>;
+
+fn system(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    Ok((name, port).to_socket_addrs()?.collect())
 }
 
 impl Connector {
+    pub(super) fn new(
+        allow: Arc<[EgressGrant]>,
+        allow_private: bool,
+        socket: Option<PathBuf>,
+        places: SectionPlaces,
+    ) -> Self {
+        Connector { allow, allow_private, socket, places, lookup: system }
+    }
+
+    /// The addresses of a name. Its place stays taken until the resolver has answered, even if nobody waits any more.
+    async fn resolve(&self, name: String, port: u16) -> Result<Vec<SocketAddr>, Box<dyn StdError + Send + Sync>> {
+        let (places, lookup) = (self.places.lookup().await?, self.lookup);
+        let found = tokio::task::spawn_blocking(move || {
+            let found = lookup(&name, port);
+            drop(places);
+            found
+        });
+        Ok(found.await.ok().and_then(Result::ok).ok_or(Unresolved)?)
+    }
+
     /// Connects to the broker's own server. Waits while the server is being started again; [`CONNECT_TIMEOUT`] bounds
     /// the wait.
-    async fn dial_own(socket: &Path) -> std::io::Result<UnixStream> {
+    async fn dial_own(socket: &Path) -> io::Result<UnixStream> {
         loop {
             match UnixStream::connect(socket).await {
                 Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
@@ -63,16 +93,19 @@ impl Connector {
 
     async fn dial(self, uri: Uri) -> Result<TokioIo<TolerantStream>, Box<dyn StdError + Send + Sync>> {
         if let Some(socket) = &self.socket
-            && uri.authority().is_some_and(|authority| authority == "localhost")
+            && uri.scheme_str() == Some("http")
+            && uri.host() == Some("localhost")
+            && matches!(uri.port_u16(), None | Some(80))
         {
+            let place = self.places.connection().await?;
             let stream = Self::dial_own(socket).await?;
-            return Ok(TokioIo::new(TolerantStream::new(Either::Right(stream))));
+            return Ok(TokioIo::new(TolerantStream::new(Either::Right(stream), place)));
         }
         let host = plain_host(uri.host().unwrap_or_default());
         let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
         let found: Vec<SocketAddr> = match host.parse::<IpAddr>() {
             Ok(ip) => vec![SocketAddr::new(ip, port)],
-            Err(_) => tokio::net::lookup_host((host.as_str(), port)).await.map_err(|_| Unresolved)?.collect(),
+            Err(_) => self.resolve(host.clone(), port).await?,
         };
         if found.is_empty() {
             return Err(Unresolved.into());
@@ -95,13 +128,14 @@ impl Connector {
         if good.is_empty() {
             return Err(Prohibited.into());
         }
+        let place = self.places.connection().await?;
         let stream = TcpStream::connect(&good[..]).await?;
         stream.set_nodelay(true)?;
         sockopt::set_socket_keepalive(&stream, true)?;
         sockopt::set_tcp_keepidle(&stream, PROBE_AFTER)?;
         sockopt::set_tcp_keepintvl(&stream, PROBE_EVERY)?;
         sockopt::set_tcp_keepcnt(&stream, PROBES)?;
-        Ok(TokioIo::new(TolerantStream::new(Either::Left(stream))))
+        Ok(TokioIo::new(TolerantStream::new(Either::Left(stream), place)))
     }
 }
 
@@ -135,7 +169,7 @@ impl tower::Service<Uri> for BoundedConnector {
     fn call(&mut self, uri: Uri) -> Self::Future {
         let connecting = self.0.call(uri);
         Box::pin(async move {
-            let late = |_| Err(std::io::Error::from(ErrorKind::TimedOut).into());
+            let late = |_| Err(io::Error::from(ErrorKind::TimedOut).into());
             tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(late)
         })
     }
@@ -143,6 +177,11 @@ impl tower::Service<Uri> for BoundedConnector {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Condvar, Mutex};
+
+    use wasmtime_wasi_http::Error;
+
+    use super::super::errors::{Crowded, error_code};
     use super::*;
 
     #[tokio::test]
@@ -152,9 +191,73 @@ mod tests {
             let url = format!("http://{host}");
             let grant = EgressGrant::parse(&url).unwrap();
             // Named in `allow`, and with private addresses granted besides.
-            let connector = Connector { allow: [grant].into(), allow_private: true, socket: None };
+            let connector = Connector::new([grant].into(), true, None, SectionPlaces::new());
             let error = connector.dial(url.parse().unwrap()).await.err().unwrap();
             assert!(error.is::<Prohibited>(), "{ip}: {error}");
         }
+    }
+
+    /// Names that the resolver is asked for at this moment, and the most there were. It answers none in `never.test`.
+    static ASKED: Mutex<(usize, usize)> = Mutex::new((0, 0));
+    static GO_ON: Condvar = Condvar::new();
+
+    fn slow(_: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
+        let mut asked = ASKED.lock().unwrap();
+        asked.0 += 1;
+        asked.1 = asked.1.max(asked.0);
+        while asked.0 > 0 {
+            asked = GO_ON.wait(asked).unwrap();
+        }
+        Err(ErrorKind::NotFound.into())
+    }
+
+    fn places(connections: usize, lookups: usize) -> SectionPlaces {
+        let mut places = SectionPlaces::with(100, connections, lookups);
+        places.patience = Duration::from_millis(200);
+        places
+    }
+
+    #[tokio::test]
+    async fn a_slow_resolver_takes_no_more_threads_than_there_are_places() {
+        const PLACES: usize = 3;
+        let allow = [EgressGrant::parse("http://*.never.test").unwrap()].into();
+        let connector = Connector { lookup: slow, ..Connector::new(allow, false, None, places(100, PLACES)) };
+        let dial = |n: usize| connector.clone().dial(format!("http://n{n}.never.test").parse().unwrap());
+        // Nobody waits for these any more; their look-ups go on.
+        for n in 0..PLACES {
+            assert!(tokio::time::timeout(Duration::from_millis(50), dial(n)).await.is_err());
+        }
+        for n in 0..3 {
+            let error = dial(PLACES + n).await.err().unwrap();
+            assert!(error.is::<Crowded>(), "{error}");
+        }
+        let all = async {
+            while ASKED.lock().unwrap().0 < PLACES {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), all).await.unwrap();
+        let most = std::mem::take(&mut *ASKED.lock().unwrap()).1;
+        assert_eq!(most, PLACES);
+        GO_ON.notify_all();
+        // The places become free again.
+        let mut patient = connector.places;
+        patient.patience = Duration::from_secs(30);
+        assert!(patient.lookup().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn connections_beyond_the_places_of_a_section_are_refused_after_a_while() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let allow = [EgressGrant::parse(&url).unwrap()].into();
+        let connector = Connector::new(allow, false, None, places(2, 1));
+        let dial = || connector.clone().dial(url.parse().unwrap());
+        let (first, _second) = (dial().await.unwrap(), dial().await.unwrap());
+        let error = dial().await.err().unwrap();
+        assert!(error.is::<Crowded>(), "{error}");
+        assert!(matches!(error_code(&*error), Error::ConnectionLimitReached));
+        drop(first);
+        dial().await.unwrap();
     }
 }

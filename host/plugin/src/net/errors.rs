@@ -16,6 +16,11 @@ pub(super) struct Prohibited;
 #[error("the name cannot be resolved")]
 pub(super) struct Unresolved;
 
+/// No place became free in time.
+#[derive(Debug, thiserror::Error)]
+#[error("too much is open already")]
+pub(super) struct Crowded;
+
 /// The code for a failure, found in the chain of its causes.
 pub(super) fn error_code(error: &(dyn StdError + 'static)) -> Error {
     let connecting = error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect);
@@ -23,6 +28,9 @@ pub(super) fn error_code(error: &(dyn StdError + 'static)) -> Error {
     while let Some(e) = cause {
         if e.is::<Prohibited>() {
             return Error::DestinationIpProhibited;
+        }
+        if e.is::<Crowded>() {
+            return Error::ConnectionLimitReached;
         }
         if e.is::<Unresolved>() {
             return Error::DnsError { rcode: None, info_code: None };

@@ -11,12 +11,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use http_body_util::{BodyExt as _, Full};
 use wasmtime_wasi_http::Error as Transport;
 
-use super::sender::{OPEN, Sender};
+use super::sender::Sender;
 use crate::bindings::host::types as wit;
 use crate::bindings::storage::mounter::{Answer, Request, Response};
 use crate::convert::{DETAIL_BYTES, breach, denial};
 use sandbox_broker_core::sandbox::Result;
-use sandbox_broker_core::words::clean;
+use sandbox_stdx::words::clean;
 
 /// Bound on one exchange, the answer's body included. The contract names it.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -59,8 +59,7 @@ pub(crate) async fn exchange(sender: &Sender, request: Request) -> Result<Answer
     // The whole authority must not be shown, because it may hold a password.
     let host = uri.host().unwrap_or_default();
     let host = uri.port_u16().map_or(host.to_owned(), |port| format!("{host}:{port}"));
-    let secrets = secrets(&request.headers);
-    let failed = |error: &Transport| Ok(Answer::Failure(failure(error, &host, &secrets)));
+    let failed = |error: &Transport| Ok(Answer::Failure(failure(error, &host)));
     let Some(headers) = headers(&request.headers) else {
         return failed(&Transport::HttpRequestHeaderSize { field_name: None, field_size: None });
     };
@@ -107,14 +106,8 @@ fn headers(given: &[(String, String)]) -> Option<HeaderMap> {
     Some(headers)
 }
 
-/// Names of the secrets that headers refer to.
-fn secrets(headers: &[(String, String)]) -> Vec<String> {
-    let names = headers.iter().flat_map(|(_, value)| value.split(OPEN).skip(1));
-    names.filter_map(|rest| Some(clean(rest.split_once("}}")?.0, 64))).collect()
-}
-
 /// The error for the plugin, from a failed request.
-fn failure(error: &Transport, host: &str, secrets: &[String]) -> wit::Error {
+fn failure(error: &Transport, host: &str) -> wit::Error {
     use Transport as T;
     use wit::Code as C;
     let (code, message) = match error {
@@ -130,13 +123,7 @@ fn failure(error: &Transport, host: &str, secrets: &[String]) -> wit::Error {
         ),
         T::ConfigurationError => (
             C::FailedPrecondition,
-            match secrets {
-                [] => format!("the broker's settings for requests to {host} are incomplete"),
-                [name] => format!(
-                    "the secret {name} is not configured or holds what no header may hold: look at it in `secrets`"
-                ),
-                names => format!("one of the secrets {} is not configured: set it in `secrets`", names.join(", ")),
-            },
+            format!("a request to {host} cannot carry its secret: look at `secrets`; the broker's log says why"),
         ),
         T::DnsTimeout | T::DnsError { .. } | T::DestinationNotFound => {
             (C::Unavailable, format!("the name of {host} does not resolve: check its spelling and the network"))
@@ -157,12 +144,16 @@ fn failure(error: &Transport, host: &str, secrets: &[String]) -> wit::Error {
         T::DestinationUnavailable | T::DestinationIpUnroutable => {
             (C::Unavailable, format!("{host} cannot be reached from here"))
         }
+        T::ConnectionLimitReached => {
+            (C::ResourceExhausted, format!("the broker has too many connections to {host} open: try again later"))
+        }
         T::ConnectionTerminated | T::HttpResponseIncomplete => {
             (C::Unavailable, format!("the connection to {host} broke"))
         }
-        T::HttpRequestUriInvalid | T::HttpRequestHeaderSize { .. } => {
+        T::HttpRequestUriInvalid | T::HttpRequestMethodInvalid | T::HttpRequestHeaderSize { .. } => {
             (C::InvalidArgument, format!("the request to {host} is not one that may be sent"))
         }
+        T::InternalError(Some(why)) => (C::Internal, format!("the request to {host} failed: {why}")),
         _ => (C::Internal, format!("{host} gave an answer that breaks the rules of http")),
     };
     let transport = clean(&format!("{error:?}"), DETAIL_BYTES);

@@ -1,18 +1,18 @@
 //! The host's own sender of a plugin's requests.
 //!
 //! Owns what may leave. Everything is denied by default: scheme, host, port and path must match a grant. Redirects are not
-//! followed. Secrets are filled in last. There is one [`Sender`] for each provider section and generation, so connections
+//! followed. Secrets are added last, each where its binding says. There is one [`Sender`] for each provider section and generation, so connections
 //! are never shared across a change of grants. Deliberately knows no provider's protocol.
 
 use std::future::pending;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use http::header::CONTENT_ENCODING;
 use http::uri::{Authority, Uri};
 use http_body::Body as _;
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Full};
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::capture_connection;
@@ -22,11 +22,15 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 use super::address::plain_host;
 use super::body::{RequestBody, ResponseBody, within};
 use super::connector::{BoundedConnector, Connector};
+use super::credentials::{self, Payload};
 use super::errors::error_code;
+use super::places::{SectionPlaces, StoreRequests};
+use super::reflection::Search;
+use crate::aws;
+use crate::keyring::Carried;
 use crate::permissions::Permissions;
-use sandbox_broker_config::{EgressGrant, Scheme};
+use sandbox_broker_config::{Carry, EgressGrant, Scheme};
 use sandbox_broker_core::certificate::distrust;
-use sandbox_broker_core::words::clean;
 
 /// Idle connections kept per origin: a burst of calls reuses them.
 const IDLE_CONNECTIONS: usize = 32;
@@ -35,13 +39,17 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest head of an answer, bytes.
 const HEAD_BYTES: usize = 64 << 10;
 
-/// How a placeholder for a secret begins in a header; it ends with `}}`.
-pub(crate) const OPEN: &str = "{{secret:";
+/// Bytes of a body that is read before it is sent, because its hash is signed. What makes a credential has about 2 KiB.
+const HASHED_BYTES: u64 = 64 << 10;
+
+/// Methods that no plugin may use: the answer to the first two is the request, and the third asks for a tunnel.
+const REFUSED_METHODS: [&str; 3] = ["TRACE", "TRACK", "CONNECT"];
 
 /// Sends requests of one provider section.
 pub(crate) struct Sender {
     client: Client<BoundedConnector, WasiBody>,
     allow: Arc<[EgressGrant]>,
+    places: SectionPlaces,
     permissions: Arc<Permissions>,
 }
 
@@ -82,7 +90,8 @@ impl Sender {
         tls: rustls::ClientConfig,
     ) -> Self {
         let allow: Arc<[EgressGrant]> = allow.into();
-        let connector = Connector { allow: allow.clone(), allow_private, socket };
+        let places = SectionPlaces::new();
+        let connector = Connector::new(allow.clone(), allow_private, socket, places.clone());
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
@@ -95,11 +104,11 @@ impl Sender {
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .http1_max_buf_size(HEAD_BYTES)
             .build(connector);
-        Sender { client, allow, permissions }
+        Sender { client, allow, places, permissions }
     }
 
-    /// Sends a request that a grant allows, with its secrets filled in. Once `dead` is set, the request's body fails
-    /// instead of ending.
+    /// Sends a request that a grant allows, with the secrets that are bound to its destination. Once the Store is gone, the
+    /// request's body fails instead of ending.
     ///
     /// # Errors
     /// As a guest of `wasi:http` would see them.
@@ -107,19 +116,28 @@ impl Sender {
         &self,
         request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
-        dead: Arc<AtomicBool>,
+        store: Arc<StoreRequests>,
     ) -> Result<http::Response<WasiBody>, Error> {
         let started = Instant::now();
         let (mut head, body) = request.into_parts();
         let target = self.check(&head.uri)?;
-        for (name, value) in &mut head.headers {
-            if let Some(filled) = self.fill(&target, name, value)? {
-                *value = filled;
-            }
+        if REFUSED_METHODS.iter().any(|refused| head.method.as_str().eq_ignore_ascii_case(refused)) {
+            return Err(Error::HttpRequestMethodInvalid);
         }
+        let place = store.open(&self.places).await.map_err(|_| Error::ConnectionLimitReached)?;
+        let carried = self.permissions.secrets.carried(|to| target.is_granted(to));
+        let (body, hash) = if carried.iter().any(|one| matches!(one.carry, Carry::Sigv4(_))) {
+            hashed(body, &store).await?
+        } else {
+            (body, None)
+        };
+        let written =
+            head.headers.get(http::header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let payload = Payload { length: body.size_hint().exact().or(written), hash };
+        let search = self.add_secrets(&carried, &mut head, &payload)?;
         let (method, path) = (head.method.clone(), head.uri.path().to_owned());
-        let size = body.size_hint();
-        let mut request = http::Request::from_parts(head, RequestBody { body, size, dead }.boxed_unsync());
+        let body = RequestBody { size: body.size_hint(), body, store, _place: place.clone() };
+        let mut request = http::Request::from_parts(head, body.boxed_unsync());
         let (connect, first_byte, between_bytes) =
             options.map_or((None, None, None), |o| (o.connect_timeout, o.first_byte_timeout, o.between_bytes_timeout));
         let mut connection = capture_connection(&mut request);
@@ -139,7 +157,20 @@ impl Sender {
             Ok(answer) => {
                 tracing::debug!(%provider, %method, host = %target.authority, %path, status = answer.status().as_u16(),
                     ms = started.elapsed().as_millis() as u64, "request");
-                Ok(answer.map(|body| ResponseBody::new(body, between_bytes).boxed_unsync()))
+                let encoded = answer.headers().get(CONTENT_ENCODING).is_some_and(|value| value != "identity");
+                if search.is_needed() && encoded {
+                    // The search would not see a secret in it.
+                    let why = "the answer is compressed, which the request did not allow";
+                    return Err(Error::InternalError(Some(why.to_owned())));
+                }
+                if search.headers(answer.headers()).is_err() {
+                    return Err(reflected(&self.permissions));
+                }
+                let refuse = {
+                    let permissions = self.permissions.clone();
+                    move || reflected(&permissions)
+                };
+                Ok(answer.map(|body| ResponseBody::new(body, between_bytes, search, place, refuse).boxed_unsync()))
             }
             Err(e) => {
                 let mapped = error_code(&e);
@@ -177,44 +208,49 @@ impl Sender {
         Err(Error::HttpRequestDenied)
     }
 
-    /// The header's value with its secrets filled in; `None` when it names no secret.
-    fn fill(
+    /// Adds secrets to a request, and returns what looks for them in the answer.
+    fn add_secrets(
         &self,
-        target: &Target,
-        name: &http::HeaderName,
-        value: &http::HeaderValue,
-    ) -> Result<Option<http::HeaderValue>, Error> {
-        let Ok(mut rest) = value.to_str() else { return Ok(None) };
-        if !rest.contains(OPEN) {
-            return Ok(None);
-        }
-        let mut filled = String::new();
-        while let Some((before, after)) = rest.split_once(OPEN) {
-            let Some((secret, after)) = after.split_once("}}") else { break };
-            let value = self.permissions.secrets.to_send(secret, |grant| target.is_granted(grant));
-            let value = value.filter(|value| !value.is_empty());
-            let value = value.ok_or_else(|| {
-                let (provider, secret) = (&self.permissions.provider, clean(secret, 64));
+        carried: &[Carried],
+        head: &mut http::request::Parts,
+        payload: &Payload,
+    ) -> Result<Search, Error> {
+        for one in carried {
+            credentials::add(head, payload, one).map_err(|why| {
+                let (provider, secret) = (&self.permissions.provider, &one.name);
                 if self.permissions.log_budget.take(provider) {
-                    tracing::warn!(%provider, %secret, "plugin asked for a secret that its provider does not have");
+                    tracing::warn!(%provider, %secret, %why, "a request cannot carry its secret, and was not sent");
                 }
                 Error::ConfigurationError
             })?;
-            filled.push_str(before);
-            filled.push_str(value.expose());
-            rest = after;
         }
-        filled.push_str(rest);
-        let mut value = http::HeaderValue::try_from(filled).map_err(|_| {
-            let provider = &self.permissions.provider;
-            if self.permissions.log_budget.take(provider) {
-                tracing::warn!(%provider, header = %name, "a secret holds characters that no header may hold");
-            }
-            Error::ConfigurationError
-        })?;
-        value.set_sensitive(true);
-        Ok(Some(value))
+        // A signing key is never in a request, so no answer can repeat it.
+        let sent = carried.iter().filter(|one| !matches!(one.carry, Carry::SharedKey(_) | Carry::Sigv4(_)));
+        Ok(Search::new(sent.map(|one| one.secret.expose())))
     }
+}
+
+/// A body and its hash. A body that is large, or whose length is not known, is not read, and has no hash.
+async fn hashed(body: WasiBody, store: &StoreRequests) -> Result<(WasiBody, Option<String>), Error> {
+    let Some(length) = body.size_hint().exact().filter(|length| *length <= HASHED_BYTES) else {
+        return Ok((body, None));
+    };
+    let body = body.collect().await?.to_bytes();
+    // The body of a Store that is gone ends early.
+    if body.len() as u64 != length || store.are_dead() {
+        return Err(Error::ConnectionTerminated);
+    }
+    let hash = aws::hash(&body);
+    Ok((Full::new(body).map_err(|never| match never {}).boxed_unsync(), Some(hash)))
+}
+
+/// The error for an answer that has a secret of its request.
+fn reflected(permissions: &Permissions) -> Error {
+    let provider = &permissions.provider;
+    if permissions.log_budget.take(provider) {
+        tracing::error!(%provider, "an answer had the secret that its request carried, and was kept from the plugin");
+    }
+    Error::InternalError(Some("the answer has the secret that the request carried".to_owned()))
 }
 
 /// Where a request goes.

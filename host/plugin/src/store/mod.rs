@@ -7,18 +7,21 @@ mod limits;
 pub(crate) mod meter;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use wasmtime::component::ResourceTable;
 use wasmtime::{Store, UpdateDeadline};
 
 use self::limits::StoreLimits;
-use self::meter::{Meter, TICK};
+use self::meter::Meter;
 use crate::imports::log::{LendsLog, LogView};
 use crate::imports::net::{LendsNet, Net, NetView};
+use crate::imports::progress::{LendsProgress, ProgressView};
 use crate::imports::secrets::{LendsSecrets, SecretsView};
+use crate::net::places::StoreRequests;
 use crate::net::sender::Sender;
 use crate::permissions::Permissions;
+use sandbox_broker_core::progress::Progress;
+use sandbox_broker_core::sandbox::Call;
 
 /// Bytes that a guest may hand over in one call. The largest honest call is a directory listing.
 const HOSTCALL_BYTES: usize = 4 << 20;
@@ -31,7 +34,18 @@ pub(crate) struct State {
     table: ResourceTable,
     net: Net,
     permissions: Arc<Permissions>,
+    /// Name of the user for whom the operation is.
+    user: Option<String>,
+    progress: Option<Progress>,
     limits: StoreLimits,
+    meter: Arc<Meter>,
+}
+
+impl State {
+    /// What measures the guest.
+    pub(crate) fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
 }
 
 impl LendsLog for State {
@@ -40,10 +54,16 @@ impl LendsLog for State {
     }
 }
 
+impl LendsProgress for State {
+    fn progress(&mut self) -> ProgressView<'_> {
+        ProgressView(self.progress.as_ref())
+    }
+}
+
 impl LendsSecrets for State {
     fn secrets(&mut self) -> SecretsView<'_> {
         let Permissions { provider, secrets, reveal, log_budget, .. } = &*self.permissions;
-        SecretsView { provider, secrets, reveal, log_budget }
+        SecretsView { provider, secrets, reveal, user: self.user.as_deref(), log_budget }
     }
 }
 
@@ -58,39 +78,45 @@ impl LendsNet for State {
 pub(crate) struct GuestStore {
     pub(crate) store: Store<State>,
     pub(crate) meter: Arc<Meter>,
-    dead: Arc<AtomicBool>,
+    requests: Arc<StoreRequests>,
 }
 
 impl Drop for GuestStore {
     fn drop(&mut self) {
-        self.dead.store(true, Ordering::SeqCst);
+        self.requests.end();
     }
 }
 
 impl GuestStore {
-    /// A Store with every limit set. Without a `sender`, no request leaves.
-    pub(crate) fn new(engine: &wasmtime::Engine, permissions: Arc<Permissions>, sender: Option<Arc<Sender>>) -> Self {
-        let meter = Arc::new(Meter::default());
-        let cpu = permissions.cpu;
+    /// A Store with every limit set, for the user of `call` and the person who waits for it. Without a `sender`, no request
+    /// leaves.
+    pub(crate) fn new(
+        engine: &wasmtime::Engine,
+        permissions: Arc<Permissions>,
+        sender: Option<Arc<Sender>>,
+        call: &Call,
+    ) -> Self {
+        let meter = Arc::new(Meter::new(permissions.clone()));
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
         let net = Net::new(sender);
-        let dead = net.dead();
-        let limits = StoreLimits { memory: permissions.memory, meter: meter.clone() };
-        let mut store = Store::new(engine, State { table, net, permissions, limits });
+        let requests = net.requests();
+        let limits = StoreLimits::new(permissions.clone(), meter.clone());
+        let Call { user, progress, .. } = call.clone();
+        let state = State { table, net, permissions, user, progress, limits, meter: meter.clone() };
+        let mut store = Store::new(engine, state);
         store.limiter(|state| &mut state.limits);
         store.set_hostcall_fuel(HOSTCALL_BYTES);
         store.set_max_component_handles(HANDLES);
         store.set_epoch_deadline(1);
         let ticking = meter.clone();
-        let allowed = u32::try_from(cpu.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX).max(1);
         store.epoch_deadline_callback(move |_| {
-            if ticking.tick(allowed) {
+            if ticking.tick() {
                 Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
             } else {
                 Ok(UpdateDeadline::Interrupt)
             }
         });
-        GuestStore { store, meter, dead }
+        GuestStore { store, meter, requests }
     }
 }

@@ -8,8 +8,8 @@ use std::sync::{Arc, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use sandbox_broker_core::lock::lock;
 use sandbox_broker_core::sandbox::{CHUNK_BYTES, Size};
+use sandbox_stdx::lock::lock;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -20,11 +20,11 @@ use super::shared::Shared;
 use crate::blueprint::SlowClient;
 use crate::id::new_id;
 use crate::input::mailbox::Input;
-use crate::input::progress::InputProgress;
 use crate::output::reader::Reader;
-use crate::policy::answers::Answered;
-use crate::policy::roster::{Admission, Leaving, Role, Roster};
 use crate::recorder::looks::Colors;
+use sandbox_broker_policy::answers::Answered;
+use sandbox_broker_policy::progress::InputProgress;
+use sandbox_broker_policy::roster::{Admission, Leaving, Role, Roster};
 
 /// A guest's name if nobody signs in.
 const SOMEBODY: &str = "somebody";

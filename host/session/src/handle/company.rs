@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::shared::Shared;
 use super::wishes::Wishes;
-use crate::policy::roster::{Presence, Role, SizeRule};
+use sandbox_broker_policy::roster::{Presence, Role, SizeRule};
 
 /// Time between two lists of who is there. Each list goes to every client. If
 /// two of 64 clients took control in turn, lists would flood all of them.

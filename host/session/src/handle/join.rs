@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sandbox_broker_core::sandbox::Size;
 
 use crate::invitation::Invitation;
-use crate::policy::roster::Role;
+use sandbox_broker_policy::roster::Role;
 
 /// Who comes to a session.
 #[derive(Clone, Debug, Default)]

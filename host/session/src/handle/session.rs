@@ -14,6 +14,7 @@ use super::workspace::Workspace;
 use crate::input::mailbox::Input;
 use crate::invitation::Invitation;
 use crate::ledger::Noted;
+use crate::live_sandbox::LiveSandbox;
 use crate::output::reader::Reader;
 use crate::recorder::tape::Tape;
 
@@ -90,7 +91,10 @@ impl Session {
     /// Work that was begun with it may go on for as long as the sandbox lives,
     /// and fails after that.
     pub fn workspace(&self) -> Option<Workspace> {
-        self.0.status().workspace.clone()
+        let status = self.0.status();
+        let newest = status.sandbox.as_ref().map(LiveSandbox::get);
+        let workspace = status.workspace.clone()?;
+        Some(Workspace { sandbox: newest.unwrap_or_else(|| workspace.sandbox.clone()), ..workspace })
     }
 
     /// Reads what the session tells, from the oldest output that is still

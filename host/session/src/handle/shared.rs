@@ -7,8 +7,8 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use sandbox_broker_core::lock::lock;
 use sandbox_broker_core::sandbox::{SandboxRef, Size};
+use sandbox_stdx::lock::lock;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -20,20 +20,21 @@ use crate::blueprint::{Blueprint, SlowClient};
 use crate::input::mailbox::{Input, MAILBOX};
 use crate::invitation::Invitation;
 use crate::ledger::Ledger;
-use crate::outcome::Outcome;
+use crate::live_sandbox::LiveSandbox;
 use crate::output::event::Durability;
 use crate::output::reader::ReaderSource;
-use crate::policy::answers::Answered;
-use crate::policy::machine::CLOSED;
-use crate::policy::roster::{Roster, SizeRule};
 use crate::recorder::looks::About;
 use crate::recorder::tape::Tape;
+use sandbox_broker_policy::answers::Answered;
+use sandbox_broker_policy::machine::CLOSED;
+use sandbox_broker_policy::outcome::Outcome;
+use sandbox_broker_policy::roster::{Roster, SizeRule};
 
 /// What the task tells about itself.
 #[derive(Debug)]
 pub(super) struct Status {
     pub(super) phase: Phase,
-    pub(super) sandbox: Option<SandboxRef>,
+    pub(super) sandbox: Option<LiveSandbox>,
     /// While the shell runs.
     pub(super) workspace: Option<Workspace>,
     pub(super) durability: Option<Durability>,
@@ -237,7 +238,7 @@ impl Shared {
         self.status().closed
     }
 
-    pub(crate) fn set_sandbox(&self, sandbox: SandboxRef) {
+    pub(crate) fn set_sandbox(&self, sandbox: LiveSandbox) {
         self.status().sandbox = Some(sandbox);
     }
 
@@ -249,7 +250,7 @@ impl Shared {
     ) {
         let mut status = self.status();
         status.phase = Phase::Running;
-        status.workspace = status.sandbox.clone().map(workspace);
+        status.workspace = status.sandbox.as_ref().map(LiveSandbox::get).map(workspace);
         status.durability = Some(if recorded.is_some() { Durability::Durable } else { Durability::BestEffort });
         (status.tape, status.about) = recorded.unzip();
     }
@@ -267,7 +268,7 @@ impl Shared {
             generation: self.generation,
             phase: status.phase,
             outcome: status.ended.as_ref().map(|(outcome, _)| outcome.clone()),
-            sandbox: status.sandbox.as_ref().map(|sandbox| sandbox.id.clone()),
+            sandbox: status.sandbox.as_ref().map(|sandbox| sandbox.get().id),
             age: self.opened.elapsed(),
             kept_for: alone.filter(|_| self.kept).map(|since| keep.saturating_sub(since.elapsed())),
             user: self.user.clone(),

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use sandbox_broker_core::sandbox::Size;
 
-use crate::outcome::Outcome;
 use crate::output::event::Durability;
-use crate::policy::roster::Presence;
 use crate::recorder::looks::About;
+use sandbox_broker_policy::outcome::Outcome;
+use sandbox_broker_policy::roster::Presence;
 
 /// Where a session is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

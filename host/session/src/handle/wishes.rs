@@ -6,8 +6,8 @@
 use sandbox_broker_core::sandbox::Size;
 use tokio::time::Instant;
 
-use crate::policy::roster::{Roster, SizeRule};
 use crate::recorder::looks::Colors;
+use sandbox_broker_policy::roster::{Roster, SizeRule};
 
 /// What clients wish of the session's task. Only the latest counts.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::input::progress::InputProgress;
+use sandbox_broker_policy::progress::InputProgress;
 
 /// Number of pieces of input whose senders wait to be told. Beyond it, a
 /// client's newest piece replaces its last one, so there are at most as many

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::input::progress::InputProgress;
+use sandbox_broker_policy::progress::InputProgress;
 
 /// Number of chunks of input that may wait for the session's task, each of at most
 /// [`CHUNK_BYTES`](sandbox_broker_core::sandbox::CHUNK_BYTES). When it is

@@ -3,9 +3,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `mailbox` | a chunk of input on its way to the session's task |
-//! | `progress` | how far one client's input has come |
 //! | `handing` | which clients wait to be told that input was handed on |
 
 pub(crate) mod handing;
 pub(crate) mod mailbox;
-pub(crate) mod progress;

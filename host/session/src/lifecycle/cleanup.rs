@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use sandbox_broker_core::abilities::Lease;
 use sandbox_broker_core::sandbox::{Call, Code, Error, Fault, Listed, Provider, Result, SandboxRef};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{error, info, warn};
@@ -64,7 +65,7 @@ pub(crate) async fn kill(provider: &dyn Provider, call: &Call, sandbox: &Sandbox
         sleep_until(next).await;
     };
     error!(sandbox = sandbox.id, fault = ?error.fault, code = ?error.code, attrs = ?error.attrs, %error, ?lease,
-        elapsed = ?began.elapsed(), "gave up ending the sandbox; its lease ends it at the latest");
+        elapsed = ?began.elapsed(), "gave up ending the sandbox; {} at the latest", last_end(provider));
 }
 
 /// Ends every sandbox that carries all `labels`. Looks several times, because a
@@ -108,7 +109,15 @@ pub(crate) async fn find_and_kill(
     }
     if let Some(error) = blind {
         error!(?labels, fault = ?error.fault, code = ?error.code, %error, ?lease,
-            "gave up looking for the sandbox of a create that failed; if there is one, its lease ends it");
+            "gave up looking for the sandbox of a create that failed; if there is one, {}", last_end(provider));
+    }
+}
+
+/// What ends a sandbox that the broker could not end.
+fn last_end(provider: &dyn Provider) -> &'static str {
+    match provider.abilities().lease {
+        Lease::None => "a later look for sandboxes that no session knows ends it",
+        Lease::Settable | Lease::Grows | Lease::Fixed => "its lease ends it",
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{debug, info};
 
-use sandbox_broker_core::sandbox::{Call, Command, Exit, Process, Provider, SandboxRef};
+use sandbox_broker_core::sandbox::{Call, Command, Exit, Process, Provider, SandboxRef, await_exit};
 
 /// The user that makes what a session's user may not make.
 const ROOT: &str = "root";
@@ -94,11 +94,10 @@ impl Directory<'_> {
             let (_, no_input) = mpsc::channel(1);
             let mut process = self.provider.run(self.call, self.sandbox, &command, no_input).await?;
             let said = all(&mut process).await;
-            let exit = process.done.await;
-            Ok::<_, sandbox_broker_core::sandbox::Error>((said, exit))
+            Ok::<_, sandbox_broker_core::sandbox::Error>((said, await_exit(&mut process.done).await?))
         });
         match done.await {
-            Ok(Ok((said, Ok(Ok(Exit::Code(0)))))) => String::from_utf8(said).ok(),
+            Ok(Ok((said, Exit::Code(0)))) => String::from_utf8(said).ok(),
             other => {
                 debug!(sandbox = self.sandbox.id, ?other, "could not check or make a directory");
                 None

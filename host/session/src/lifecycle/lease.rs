@@ -1,7 +1,7 @@
 //! Keeps a sandbox alive: renews its lease until it is told not to.
 //!
-//! Owns the schedule. Deliberately decides nothing about the session: it
-//! returns only when the provider says that the sandbox is gone.
+//! Owns the schedule, and that the newest reference to the sandbox is used. Deliberately decides nothing about the
+//! session: it returns only when the provider says that the sandbox is gone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
+use crate::ledger::Ledger;
+use crate::live_sandbox::LiveSandbox;
 use sandbox_broker_core::sandbox::{Call, Code, Error, Provider, SandboxRef};
 
 /// Renewals within one lease: two may fail before the sandbox is in danger.
@@ -24,16 +26,23 @@ const SHORTEST: Duration = Duration::from_secs(1);
 /// dropped. Returns the error by which the provider says that the sandbox is
 /// gone. Any other failure is logged and tried again, sooner if it may pass.
 /// Whether a sandbox with a late lease still lives is seen at its terminal.
-pub(crate) async fn keep(provider: Arc<dyn Provider>, call: Call, sandbox: SandboxRef, lease: Duration) -> Error {
+pub(crate) async fn keep(
+    provider: Arc<dyn Provider>,
+    call: Call,
+    live: LiveSandbox,
+    ledger: Arc<Ledger>,
+    lease: Duration,
+) -> Error {
     let period = (lease / RENEWALS).max(SHORTEST);
     let retry = (period / TRIES).max(SHORTEST);
     let mut renewed = Instant::now();
     let mut due = renewed + period;
     loop {
         sleep_until(due).await;
-        let asked = Instant::now();
+        let (asked, sandbox) = (Instant::now(), live.get());
         match provider.extend(&call, &sandbox, lease).await {
-            Ok(()) => {
+            Ok(newest) => {
+                renewed_as(newest, &live, &ledger).await;
                 debug!(sandbox = sandbox.id, elapsed = ?asked.elapsed(), "lease renewed");
                 renewed = asked;
                 due = asked + period;
@@ -54,4 +63,13 @@ pub(crate) async fn keep(provider: Arc<dyn Provider>, call: Call, sandbox: Sandb
             }
         }
     }
+}
+
+/// Uses this reference to the sandbox from now on, and writes its id down if it has changed.
+pub(crate) async fn renewed_as(newest: SandboxRef, live: &LiveSandbox, ledger: &Ledger) {
+    if newest.id != live.get().id {
+        let id = newest.id.clone();
+        ledger.note(|entry| entry.sandbox = Some(id)).await;
+    }
+    live.set(newest);
 }

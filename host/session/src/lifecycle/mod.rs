@@ -2,6 +2,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
+//! | `age` | when a session ends although it is in use |
 //! | `task` | the one task that owns a session and does what the machine says |
 //! | `opening` | from a sandbox to a shell: a new one, or an earlier broker's |
 //! | `directory` | makes the directory that a shell starts in |
@@ -10,6 +11,7 @@
 //! | `lease` | keeps the sandbox alive while the session lives |
 //! | `cleanup` | ends the sandbox for certain, found by label if need be |
 
+pub(crate) mod age;
 pub(crate) mod cleanup;
 mod directory;
 mod lease;

@@ -13,12 +13,13 @@ use tracing::warn;
 
 use super::directory::{Directory, Settled};
 use crate::failure::log_failure;
+use crate::live_sandbox::LiveSandbox;
 use crate::output::contents::KEPT;
 use crate::recorder::link::Recorded;
 use crate::recorder::tape::Tape;
 use crate::retry::retry_until;
-use crate::stage::{Stage, Step};
 use sandbox_broker_core::sandbox::{Call, Code, Command, PIPE_CHUNKS, Provider, Result, SandboxRef, Size, Terminal};
+use sandbox_broker_policy::stage::{Stage, Step};
 
 /// How long the start of the recorder is tried while the failure may pass. A
 /// person waits for it; a provider's hiccup is over by then.
@@ -46,7 +47,7 @@ pub(crate) struct Opened {
 pub(crate) struct Opening {
     pub(crate) provider: Arc<dyn Provider>,
     pub(crate) call: Call,
-    pub(crate) sandbox: SandboxRef,
+    pub(crate) sandbox: LiveSandbox,
     pub(crate) command: Command,
     pub(crate) size: Size,
     pub(crate) lease: Duration,
@@ -71,7 +72,8 @@ impl Opening {
             Err(error) if !error.code.is_transient() => error,
             done => return done,
         };
-        let directory = Directory { provider: &*self.provider, call: &self.call, sandbox: &self.sandbox };
+        let sandbox = self.sandbox.get();
+        let directory = Directory { provider: &*self.provider, call: &self.call, sandbox: &sandbox };
         let settled = match &self.command.cwd {
             Some(cwd) => directory.settle(cwd, self.command.user.as_deref()).await,
             None => None,
@@ -82,7 +84,7 @@ impl Opening {
                 let wanted = self.command.cwd.replace(home.clone()).unwrap_or_default();
                 let words =
                     format!("There is no {wanted} in this sandbox and none can be made; the shell starts in {home}");
-                warn!(sandbox = self.sandbox.id, wanted, home, "the shell starts in another directory");
+                warn!(sandbox = sandbox.id, wanted, home, "the shell starts in another directory");
                 note = Some(Stage::started(Step::Shell, words));
             }
             error = match self.attempt(recorder.as_ref()).await {
@@ -105,7 +107,7 @@ impl Opening {
             Some(recorder) => self.record(recorder, input).await?,
             None => {
                 let Opening { provider, call, sandbox, command, size, .. } = self;
-                ShellTerminal::Plain(provider.open(call, sandbox, command, *size, input).await?, Some(*size))
+                ShellTerminal::Plain(provider.open(call, &sandbox.get(), command, *size, input).await?, Some(*size))
             }
         };
         Ok(self.opened(shell, pipe, self.command.cwd.clone()))
@@ -138,7 +140,7 @@ impl Opening {
 
     pub(crate) async fn attach(&self, pty: &str) -> Result<Opened> {
         let (pipe, input) = mpsc::channel(PIPE_CHUNKS);
-        let terminal = self.provider.attach(&self.call, &self.sandbox, pty, input).await?;
+        let terminal = self.provider.attach(&self.call, &self.sandbox.get(), pty, input).await?;
         Ok(self.opened(ShellTerminal::Plain(terminal, None), pipe, self.found_cwd().await))
     }
 
@@ -150,7 +152,8 @@ impl Opening {
     /// configured one, or the user's home if that one is missing.
     async fn found_cwd(&self) -> Option<String> {
         let cwd = self.command.cwd.clone()?;
-        let directory = Directory { provider: &*self.provider, call: &self.call, sandbox: &self.sandbox };
+        let sandbox = self.sandbox.get();
+        let directory = Directory { provider: &*self.provider, call: &self.call, sandbox: &sandbox };
         Some(directory.home_instead_of(&cwd, self.command.user.as_deref()).await.unwrap_or(cwd))
     }
 }

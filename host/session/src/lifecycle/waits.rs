@@ -7,8 +7,10 @@ use std::future::pending;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::stage::Stage;
-use sandbox_broker_core::sandbox::{Code, Error, Exit, Fault, Result};
+use crate::reports::Reports;
+use sandbox_broker_core::progress::Report;
+use sandbox_broker_core::sandbox::{Exit, Result, await_exit};
+use sandbox_broker_policy::stage::Stage;
 
 /// Waits for the recorder to take more input.
 pub(crate) async fn next_taken(taken: Option<&mut watch::Receiver<u64>>) -> u64 {
@@ -28,6 +30,14 @@ pub(crate) async fn next_stage(news: Option<&mut mpsc::Receiver<Stage>>) -> Stag
     }
 }
 
+/// Waits for a report of the creation, while there is one.
+pub(crate) async fn next_report(reports: &mut Option<Reports>) -> Report {
+    match reports {
+        Some(reports) => reports.next().await,
+        None => pending().await,
+    }
+}
+
 /// Waits for room in the pipe to the shell; false when nobody reads it.
 pub(crate) async fn room_in(pipe: Option<&mpsc::Sender<Bytes>>) -> bool {
     match pipe {
@@ -39,8 +49,5 @@ pub(crate) async fn room_in(pipe: Option<&mpsc::Sender<Bytes>>) -> bool {
 /// Waits to be told how the shell ended.
 pub(crate) async fn exited(done: Option<&mut oneshot::Receiver<Result<Exit>>>) -> Result<Exit> {
     let Some(done) = done else { return pending().await };
-    done.await.unwrap_or_else(|_| {
-        let message = "the provider's plugin stopped without saying how the shell ended";
-        Err(Error::new(Fault::Plugin, Code::Internal, message))
-    })
+    await_exit(done).await
 }

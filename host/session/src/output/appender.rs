@@ -13,8 +13,8 @@ use super::contents::{Contents, MAX_CHUNKS, NEWS};
 use super::event::Readiness;
 use super::log::Log;
 use super::reader::ReaderSource;
-use crate::outcome::Outcome;
-use crate::stage::Stage;
+use sandbox_broker_policy::outcome::Outcome;
+use sandbox_broker_policy::stage::Stage;
 
 /// The writing end. There is one per session. If it is dropped before
 /// [`Appender::end`], the log ends with a failure of the broker, so that no

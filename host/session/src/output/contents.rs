@@ -11,8 +11,8 @@ use sandbox_broker_core::sandbox::Size;
 
 use super::event::{Event, Readiness};
 use super::sizes::Sizes;
-use crate::outcome::Outcome;
-use crate::stage::Stage;
+use sandbox_broker_policy::outcome::Outcome;
+use sandbox_broker_policy::stage::Stage;
 
 /// Bytes that the slowest reader may be behind before the shell waits. It is
 /// twice what one turn of a pipe brings, and a quarter of the 2 MiB that a

@@ -9,8 +9,8 @@ use bytes::Bytes;
 
 use sandbox_broker_core::sandbox::Size;
 
-use crate::outcome::Outcome;
-use crate::stage::Stage;
+use sandbox_broker_policy::outcome::Outcome;
+use sandbox_broker_policy::stage::Stage;
 
 /// What a reader is told. `Ready` comes before `Output`, that before `Ended`;
 /// each of `Ready` and `Ended` at most once. `Stage` may come at any time

@@ -4,7 +4,7 @@
 
 use std::sync::{Mutex, MutexGuard};
 
-use sandbox_broker_core::lock::lock;
+use sandbox_stdx::lock::lock;
 use tokio::sync::Notify;
 
 use super::contents::Contents;

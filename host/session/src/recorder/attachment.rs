@@ -55,7 +55,7 @@ impl Attachment {
     pub(super) async fn open(tape: &Tape, command: Command, begins: impl FnOnce(&wire::Hello) -> u64) -> Result<Self> {
         let began = Instant::now();
         let (stdin, input) = mpsc::channel(PIPE_CHUNKS);
-        let mut process = tape.provider.run(&tape.call, &tape.sandbox, &command, input).await?;
+        let mut process = tape.provider.run(&tape.call, &tape.sandbox.get(), &command, input).await?;
         let mut frames = Frames::default();
         let late = || Error::new(Fault::Provider, Code::DeadlineExceeded, "the recorder did not answer in time");
         let hello = timeout(HELLO_DEADLINE, greeted(&mut process, &mut frames)).await.map_err(|_| late())??;

@@ -4,8 +4,8 @@
 //! process was to do.
 
 use bytes::Bytes;
-use sandbox_broker_core::sandbox::{Code, Error, Exit, Fault, Process, Result};
-use sandbox_broker_core::words::clean;
+use sandbox_broker_core::sandbox::{Code, Error, Exit, Fault, Process, Result, await_exit};
+use sandbox_stdx::words::clean;
 use tokio::sync::mpsc;
 
 use super::said::WORDS;
@@ -36,11 +36,9 @@ fn complaint(stderr: &mut mpsc::Receiver<Bytes>) -> String {
 /// Waits for the end of a process whose output has ended. Returns an error
 /// unless it ended well.
 pub(super) async fn ended_well(process: &mut Process) -> Result<()> {
-    match (&mut process.done).await {
-        Ok(Ok(Exit::Code(0))) => Ok(()),
-        Ok(Ok(exit)) => Err(exit_error(&exit, &complaint(&mut process.stderr))),
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(no_exit_told()),
+    match await_exit(&mut process.done).await? {
+        Exit::Code(0) => Ok(()),
+        other => Err(exit_error(&other, &complaint(&mut process.stderr))),
     }
 }
 
@@ -61,9 +59,4 @@ pub(super) fn torn() -> Error {
         Code::Unavailable,
         "the connection to the recorder broke before its answer was complete",
     )
-}
-
-fn no_exit_told() -> Error {
-    let message = "the provider's plugin stopped without saying how the recorder ended";
-    Error::new(Fault::Plugin, Code::Unavailable, message)
 }

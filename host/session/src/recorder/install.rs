@@ -9,7 +9,7 @@
 
 use bytes::Bytes;
 use sandbox_broker_core::sandbox::{
-    CHUNK_BYTES, Code, Command, Error, Exit, Fault, Location, PIPE_CHUNKS, Result, Upload,
+    CHUNK_BYTES, Code, Command, Error, Exit, Fault, Location, PIPE_CHUNKS, Result, Upload, await_exit,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -48,10 +48,9 @@ impl Tape {
         let (_, no_input) = mpsc::channel(1);
         let argv = [SH, "-c", OPEN].map(str::to_owned).to_vec();
         let command = Command { argv, cwd: Some("/".to_owned()), user: root, ..Command::default() };
-        let process = self.provider.run(&self.call, &self.sandbox, &command, no_input).await?;
-        match process.done.await {
-            Ok(Ok(Exit::Code(0))) => Ok(()),
-            Ok(Err(error)) => Err(error),
+        let mut process = self.provider.run(&self.call, &self.sandbox.get(), &command, no_input).await?;
+        match await_exit(&mut process.done).await? {
+            Exit::Code(0) => Ok(()),
             _ => {
                 Err(Error::new(Fault::Provider, Code::FailedPrecondition, "the recorder could not be made executable"))
             }
@@ -74,7 +73,8 @@ impl Tape {
             }
             let _ = whole.send(Ok(()));
         };
-        let (written, ()) = tokio::join!(self.provider.write(&self.call, &self.sandbox, &at, upload), feed);
+        let sandbox = self.sandbox.get();
+        let (written, ()) = tokio::join!(self.provider.write(&self.call, &sandbox, &at, upload), feed);
         written.map(drop)
     }
 }

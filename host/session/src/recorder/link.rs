@@ -27,7 +27,7 @@ use super::tape::{PAUSE, Tape};
 use super::untaken::{UNTAKEN, Untaken};
 use crate::replaced::is_replaced;
 use crate::retry::{PATIENCE, reconnect};
-use crate::stage::Stage;
+use sandbox_broker_policy::stage::Stage;
 
 /// How often the recorder hears from us: a third of what it waits before it
 /// takes this broker for dead.

@@ -13,7 +13,7 @@ use sandbox_recorder::wire::{self, ToBroker};
 
 use sandbox_broker_core::sandbox::{Code, Error, Exit, Fault, Result, Size};
 use sandbox_broker_core::signal;
-use sandbox_broker_core::words::clean;
+use sandbox_stdx::words::clean;
 
 /// Bytes of the recorder's own words that are shown.
 pub(super) const WORDS: usize = 1024;

@@ -13,8 +13,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use sandbox_broker_core::lock::lock;
 use sandbox_broker_core::sandbox::{Result, Size};
+use sandbox_stdx::lock::lock;
 use tokio::sync::Semaphore;
 
 /// Largest size in bytes of one part of a picture.

@@ -6,11 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandbox_broker_core::sandbox::{Call, Command, Process, Provider, Result, SandboxRef};
+use sandbox_broker_core::sandbox::{Call, Command, Process, Provider, Result};
 use tokio::sync::mpsc;
 
 use super::command::argv;
 use super::screens::Screens;
+use crate::live_sandbox::LiveSandbox;
 
 pub use sandbox_recorder::wire::CAST_END;
 
@@ -22,7 +23,7 @@ pub(super) const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Dura
 pub struct Tape {
     pub(crate) provider: Arc<dyn Provider>,
     pub(crate) call: Call,
-    pub(crate) sandbox: SandboxRef,
+    pub(crate) sandbox: LiveSandbox,
     pub(crate) user: Option<String>,
     pub(crate) screens: Arc<Screens>,
 }
@@ -39,7 +40,7 @@ impl Tape {
         let argv = argv(arguments[0], arguments[1..].iter().map(|argument| (*argument).to_owned()));
         let (_, no_input) = mpsc::channel(1);
         let command = Command { argv, user: self.user.clone(), ..Command::default() };
-        self.provider.run(&self.call, &self.sandbox, &command, no_input).await
+        self.provider.run(&self.call, &self.sandbox.get(), &command, no_input).await
     }
 
     pub(super) fn attach(&self, from: [String; 2]) -> Command {

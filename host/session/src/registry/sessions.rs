@@ -29,9 +29,9 @@ use crate::output::appender::Appender;
 use crate::output::contents::KEPT;
 use crate::shutdown::SHUTDOWN_DEADLINE;
 use crate::storage;
-use sandbox_broker_core::lock::lock;
 use sandbox_broker_core::sandbox::{Call, SandboxRef, Size};
 use sandbox_broker_journal::{Entry, Record, State, Terminal};
+use sandbox_stdx::lock::lock;
 
 /// Largest number of sessions that are here only for clients that may come for
 /// their end. Together they hold some 64 MiB. Beyond it, the one that ended
@@ -203,7 +203,8 @@ impl Sessions {
         let blueprint = Arc::clone(blueprint);
         let clear = async move {
             let Blueprint { provider, broker_id, lease, journal, .. } = &*blueprint;
-            let (lease, call) = (*lease, Call { session: Some(id.to_string()), user: record.entry.user.clone() });
+            let (lease, call) =
+                (*lease, Call { session: Some(id.to_string()), user: record.entry.user.clone(), ..Call::default() });
             let Entry { sandbox, storage, .. } = record.entry.clone();
             let ledger = Arc::new(Ledger::of(Arc::clone(journal), record, lease));
             let done = match sandbox {

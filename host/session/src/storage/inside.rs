@@ -14,12 +14,13 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use crate::failure::log_failure;
+use crate::live_sandbox::LiveSandbox;
 
 use sandbox_broker_core::sandbox::{
-    self, CHUNK_BYTES, Call, Code, Control, Error, Exit, Fault, Process, Provider, Result, SandboxRef,
+    self, CHUNK_BYTES, Call, Code, Control, Error, Exit, Fault, Process, Provider, Result, await_exit,
 };
 use sandbox_broker_core::storage::{Command, FILE_BYTES, File, Step, Target};
-use sandbox_broker_core::words::misleads;
+use sandbox_stdx::words::misleads;
 
 /// The user that sets mounts up.
 const ROOT: &str = "root";
@@ -82,7 +83,7 @@ const NOT_EMPTY: i32 = 72;
 pub(super) struct Inside {
     pub(super) provider: Arc<dyn Provider>,
     pub(super) call: Call,
-    pub(super) sandbox: SandboxRef,
+    pub(super) sandbox: LiveSandbox,
 }
 
 impl Inside {
@@ -117,7 +118,7 @@ impl Inside {
             ..sandbox::Command::default()
         };
         let asked = async {
-            let process = self.provider.run(&self.call, &self.sandbox, &command, rest).await?;
+            let process = self.provider.run(&self.call, &self.sandbox.get(), &command, rest).await?;
             let Process { stdout, stderr, done, lifetime: _lifetime, .. } = process;
             let (exit, printed) = gather(stdout, stderr, done).await;
             Ok::<_, Error>((exit?, printed))
@@ -203,7 +204,7 @@ impl Inside {
             env: command.env.clone(),
             user: Some(command.user.clone().unwrap_or_else(|| ROOT.to_owned())),
         };
-        self.provider.run(&self.call, &self.sandbox, &command, rest).await
+        self.provider.run(&self.call, &self.sandbox.get(), &command, rest).await
     }
 
     /// Runs a process to its end or for `limit`; then it is killed.
@@ -312,7 +313,7 @@ impl Printed {
 async fn gather(
     mut stdout: mpsc::Receiver<Bytes>,
     mut stderr: mpsc::Receiver<Bytes>,
-    done: oneshot::Receiver<Result<Exit>>,
+    mut done: oneshot::Receiver<Result<Exit>>,
 ) -> (Result<Exit>, Printed) {
     let mut printed = Printed::default();
     loop {
@@ -322,12 +323,7 @@ async fn gather(
             else => break,
         }
     }
-    (done.await.unwrap_or_else(|_| Err(no_exit_told())), printed)
-}
-
-fn no_exit_told() -> Error {
-    let message = "the sandbox provider's plugin stopped without saying how a process ended";
-    Error::new(Fault::Plugin, Code::Internal, message)
+    (await_exit(&mut done).await, printed)
 }
 
 /// `sh` with its arguments, as root.

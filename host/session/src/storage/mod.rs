@@ -10,12 +10,14 @@
 //! |---|---|
 //! | `task` | the task, and the session's task's end of it |
 //! | `news` | the orders, and what the task tells |
+//! | `live_mount` | what was mounted last: its plan and its processes |
 //! | `mount` | one mount: planned, mounted, watched, renewed, mounted again, unmounted |
 //! | `renewal` | when a mount's credentials are renewed |
 //! | `record` | what the journal has of one mount |
 //! | `inside` | files and processes in the sandbox |
 
 mod inside;
+mod live_mount;
 mod mount;
 mod news;
 mod record;

@@ -13,23 +13,23 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use sandbox_broker_core::sandbox::{Call, Code, Error, Fault, Result};
-use sandbox_broker_core::storage::{self, Command, Grant, Mounter, Plan, Target};
+use sandbox_broker_core::storage::{self, Grant, Mounter, Plan, Target};
 use sandbox_broker_journal as journal;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tracing::{debug, error, info};
 
-use super::inside::{End, Inside, Supervised};
+use super::inside::{End, Inside};
+use super::live_mount::{LiveMount, ended, run_all};
 use super::news::Tell;
 use super::record::MountRecord;
 use super::renewal::{PAUSE, Renewal};
 use crate::failure::log_failure;
 use crate::ledger::Noted;
-use crate::outcome::during;
+use crate::reports::Reports;
 use crate::retry::Backoff;
-use crate::stage::{Stage, Step};
+use sandbox_broker_policy::outcome::during;
+use sandbox_broker_policy::stage::{Stage, Step};
 
 /// Directory of the sandbox in which each mount has a workspace, named by the
 /// mount's id. It is on the sandbox's disk, and not where people work.
@@ -59,10 +59,6 @@ const WATCH_PERIOD: Duration = Duration::from_secs(10);
 /// A mount is dead after this many failed checks in a row.
 const WATCH_FAILURES: u32 = 2;
 
-/// First and longest pause between two checks of a new mount. A mount takes
-/// some tenths of a second, and each check is a process.
-const VERIFY_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
-
 /// Tries to mount again before clients are told that it does not work.
 const TRIES: u32 = 3;
 
@@ -89,14 +85,6 @@ pub(super) struct SessionMount {
     backoff: Backoff,
 }
 
-#[derive(Debug)]
-struct LiveMount {
-    plan: Plan,
-    processes: Vec<Supervised>,
-    since: Instant,
-    renewal: Renewal,
-}
-
 impl SessionMount {
     /// A mount that is to be prepared, or that an earlier broker has mounted.
     pub(super) fn new(
@@ -111,7 +99,8 @@ impl SessionMount {
         let workspace = workspace(&id, begun);
         let target = Target { id, path, workspace, read_only, user, broker };
         // A damaged grant opens nothing, like an empty one.
-        let grant = grant.map(|grant| Grant(BASE64.decode(grant).unwrap_or_default().into()));
+        let kept = |text| Grant { kept: BASE64.decode(text).unwrap_or_default().into(), ..Grant::default() };
+        let grant = grant.map(kept);
         SessionMount {
             mounter,
             call,
@@ -145,15 +134,27 @@ impl SessionMount {
     }
 
     /// Prepares the storage. The error is worded for the outcome.
-    pub(super) async fn prepare(&mut self) -> Result<()> {
+    pub(super) async fn prepare(&mut self, tell: &Tell) -> Result<()> {
         // From here on the storage must be released, however this ends.
         self.grant = Some(Grant::default());
         let began = Instant::now();
-        match self.mounter.prepare(&self.call, &self.target).await {
+        let (call, mut reports) = Reports::of(&self.call);
+        let mut preparing = self.mounter.prepare(&call, &self.target);
+        let prepared = loop {
+            tokio::select! {
+                biased;
+                prepared = &mut preparing => break prepared,
+                report = reports.next() => {
+                    tell.stage(Stage::started(Step::Storage, format!("{}: {report}", self.title()))).await;
+                }
+            }
+        };
+        drop(preparing);
+        match prepared {
             Ok(grant) => {
                 info!(storage = self.mounter.name(), elapsed = ?began.elapsed(), "storage prepared");
                 // If the session is lost by now, the release finds that out.
-                let _ = self.record.note(|mount| mount.grant = Some(BASE64.encode(&grant.0))).await;
+                let _ = self.record.note_grant(&grant).await;
                 self.grant = Some(grant);
                 Ok(())
             }
@@ -242,7 +243,7 @@ impl SessionMount {
     /// Checks the mount and renews its credentials until it is dead.
     async fn watch(&mut self, inside: &Inside, tell: &Tell) -> Error {
         let name = self.name();
-        let SessionMount { mounter, call, target, grant, live, .. } = self;
+        let SessionMount { mounter, call, target, grant, live, record, .. } = self;
         let (Some(LiveMount { plan, processes, renewal, .. }), Some(grant)) = (live, grant) else {
             return pending().await;
         };
@@ -253,9 +254,15 @@ impl SessionMount {
             let work = async {
                 tokio::select! {
                     () = due(renewal.due) => Work::Renewed(timeout(RENEW_DEADLINE, async {
-                        let renewal = mounter.renew(call, target, grant).await?;
-                        act_all(inside, &renewal.steps).await?;
-                        Ok(renewal.renew_after)
+                        let storage::Renewal { steps, grant: new, renew_after } =
+                            mounter.renew(call, target, grant).await?;
+                        if new != *grant {
+                            // If the session is lost by now, the other broker renews.
+                            let _ = record.note_grant(&new).await;
+                            *grant = new;
+                        }
+                        act_all(inside, &steps).await?;
+                        Ok(renew_after)
                     }).await.unwrap_or_else(|_| Err(timed_out("renewing", RENEW_DEADLINE)))),
                     () = sleep_until(look) => Work::Looked(run_all(inside, &plan.watch).await),
                 }
@@ -401,43 +408,6 @@ impl SessionMount {
     }
 }
 
-impl LiveMount {
-    /// Carries out the steps of `mount` in order. The end of one of its
-    /// processes is an error.
-    async fn mount(&mut self, inside: &Inside) -> Result<()> {
-        for step in &self.plan.mount {
-            tokio::select! {
-                biased;
-                error = ended(&mut self.processes) => return Err(error),
-                done = async {
-                    match step {
-                        storage::Step::Supervise(command) => inside.supervise(command).await.map(Some),
-                        step => inside.act(step).await.map(|()| None),
-                    }
-                } => self.processes.extend(done?),
-            }
-        }
-        Ok(())
-    }
-
-    /// Repeats `verify` until it succeeds. `last` is the reason of the last
-    /// failure.
-    async fn verify(&mut self, inside: &Inside, last: &mut Option<Error>) -> Result<()> {
-        let proved = async {
-            let mut backoff = Backoff::new(VERIFY_PAUSE);
-            while let Err(error) = run_all(inside, &self.plan.verify).await {
-                *last = Some(error);
-                sleep(backoff.next()).await;
-            }
-        };
-        tokio::select! {
-            biased;
-            error = ended(&mut self.processes) => Err(error),
-            () = proved => Ok(()),
-        }
-    }
-}
-
 enum Work {
     Looked(Result<()>),
     /// Says when to renew next.
@@ -457,24 +427,6 @@ async fn act_all(inside: &Inside, steps: &[storage::Step]) -> Result<()> {
         inside.act(step).await?;
     }
     Ok(())
-}
-
-async fn run_all(inside: &Inside, commands: &[Command]) -> Result<()> {
-    for command in commands {
-        inside.run(command).await?;
-    }
-    Ok(())
-}
-
-/// Waits until one of a mount's processes ends. Returns its last words.
-async fn ended(processes: &mut [Supervised]) -> Error {
-    let mut ends: FuturesUnordered<_> = processes.iter_mut().map(Supervised::ended).collect();
-    while let Some(end) = ends.next().await {
-        if let End::Ended { error, .. } = end {
-            return error;
-        }
-    }
-    pending().await
 }
 
 async fn due(at: Option<Instant>) {

@@ -2,17 +2,18 @@
 //!
 //! Owns these words. Deliberately decides nothing.
 
-use sandbox_broker_core::sandbox::{Result, SandboxRef};
+use sandbox_broker_core::sandbox::Result;
 use tokio::sync::mpsc;
 
-use crate::stage::Stage;
+use crate::live_sandbox::LiveSandbox;
+use sandbox_broker_policy::stage::Stage;
 
 /// What to do next. Orders come in this order, each at most once, and any may
 /// be left out.
 #[derive(Debug)]
 pub(crate) enum StorageOrder {
     /// Mount everything and keep it mounted; only after `Prepared(Ok)`.
-    Mount(SandboxRef),
+    Mount(LiveSandbox),
     /// Save and unmount; only after `Mount`.
     Unmount,
     /// Release what was prepared. The last order.

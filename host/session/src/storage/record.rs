@@ -4,6 +4,9 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
+use sandbox_broker_core::storage::Grant;
 use sandbox_broker_journal as journal;
 
 use crate::ledger::{Ledger, Noted};
@@ -18,6 +21,11 @@ pub(super) struct MountRecord {
 impl MountRecord {
     pub(super) fn mount(&self) -> journal::Mount {
         self.ledger.entry().storage[self.index].clone()
+    }
+
+    /// Writes down what a later broker may know of a grant.
+    pub(super) async fn note_grant(&self, grant: &Grant) -> Noted {
+        self.note(|mount| mount.grant = Some(BASE64.encode(&grant.kept))).await
     }
 
     /// Writes a change down, before anything is done that relies on it.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
-use sandbox_broker_core::sandbox::{Call, Code, Error, Fault, Result, SandboxRef};
+use sandbox_broker_core::sandbox::{Call, Code, Error, Fault, Result};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
@@ -24,9 +24,10 @@ use crate::blueprint::{Blueprint, Mount};
 use crate::failure::log_failure;
 use crate::handle::wishes::Wishes;
 use crate::ledger::{Ledger, Noted};
-use crate::outcome::during;
+use crate::live_sandbox::LiveSandbox;
 use crate::shutdown::SHUTDOWN_DEADLINE;
-use crate::stage::{Stage, Step};
+use sandbox_broker_policy::outcome::during;
+use sandbox_broker_policy::stage::{Stage, Step};
 
 /// How long checking the storage may take, before anything is made.
 pub(crate) const PREPARE_DEADLINE: Duration = Duration::from_secs(15);
@@ -116,7 +117,7 @@ struct StorageTask {
 
 impl StorageTask {
     /// Returns after `Release`, or when nobody gives orders any more.
-    async fn run(mut self, mut orders: mpsc::Receiver<StorageOrder>, inside: impl FnOnce(SandboxRef) -> Inside) {
+    async fn run(mut self, mut orders: mpsc::Receiver<StorageOrder>, inside: impl FnOnce(LiveSandbox) -> Inside) {
         let mut order = until_ordered(&mut orders, self.prepare()).await;
         if let Some(StorageOrder::Mount(sandbox)) = order {
             let inside = inside(sandbox);
@@ -165,7 +166,7 @@ impl StorageTask {
         }
         let (began, titles) = (Instant::now(), self.titles());
         self.tell.stage(Stage::started(Step::Storage, format!("Checking {titles}..."))).await;
-        let preparing = try_join_all(self.mounts.iter_mut().map(SessionMount::prepare));
+        let preparing = try_join_all(self.mounts.iter_mut().map(|mount| mount.prepare(&self.tell)));
         let prepared = match timeout(PREPARE_DEADLINE, preparing).await {
             Ok(prepared) => prepared,
             Err(_) => {

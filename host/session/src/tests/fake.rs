@@ -12,6 +12,8 @@ use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::soon;
+use sandbox_broker_core::abilities::Abilities;
+use sandbox_broker_core::progress::Report;
 use sandbox_broker_core::sandbox::*;
 use sandbox_broker_core::storage::{self, Explanation, File, Grant, Mounter, Plan, Renewal, Step, Target};
 
@@ -101,6 +103,12 @@ struct Inner {
     /// Id and labels of each living sandbox.
     living: BTreeMap<String, BTreeMap<String, String>>,
     made: usize,
+    /// Leases that were renewed. Each renewal brings a new token.
+    extended: usize,
+    /// The token that each call brought with its sandbox.
+    tokens: Vec<(String, Bytes)>,
+    /// What the next create or prepare reports, and when, counted from the one before.
+    reports: VecDeque<(Duration, Report)>,
     /// Calls of this provider and of its mounter, and the programs that it ran.
     calls: Vec<(String, Instant)>,
     programs: HashMap<&'static str, VecDeque<(Duration, Exit, &'static str)>>,
@@ -115,6 +123,7 @@ struct Inner {
 #[derive(Debug)]
 pub(super) struct Fake {
     name: &'static str,
+    pub(super) abilities: Mutex<Abilities>,
     inner: Mutex<Inner>,
     shells: (mpsc::Sender<Shell>, tokio::sync::Mutex<mpsc::Receiver<Shell>>),
 }
@@ -128,7 +137,8 @@ impl std::fmt::Debug for Inner {
 impl Fake {
     pub(super) fn new(name: &'static str) -> Arc<Self> {
         let (tx, rx) = mpsc::channel(64);
-        Arc::new(Fake { name, inner: Mutex::default(), shells: (tx, tokio::sync::Mutex::new(rx)) })
+        let abilities = Mutex::new(Abilities::ALL);
+        Arc::new(Fake { name, abilities, inner: Mutex::default(), shells: (tx, tokio::sync::Mutex::new(rx)) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -138,6 +148,17 @@ impl Fake {
     /// Scripts the next unscripted `call`.
     pub(super) fn script(&self, call: &'static str, after: Duration, reply: Reply) {
         self.lock().scripts.entry(call).or_default().push_back((after, reply));
+    }
+
+    /// What the next create or prepare reports, each so long after the one before.
+    pub(super) fn reports(&self, reports: impl IntoIterator<Item = (Duration, &'static str, Option<u8>)>) {
+        let report = |(after, message, percent): (_, &str, _)| (after, Report { message: message.to_owned(), percent });
+        self.lock().reports = reports.into_iter().map(report).collect();
+    }
+
+    /// The token that each call of this name brought.
+    pub(super) fn tokens(&self, call: &str) -> Vec<Bytes> {
+        self.lock().tokens.iter().filter(|(name, _)| name == call).map(|(_, token)| token.clone()).collect()
     }
 
     /// Ids of the living sandboxes.
@@ -245,6 +266,13 @@ impl Fake {
             inner.sessions.push(call.session.clone());
             inner.scripts.get_mut(name).and_then(VecDeque::pop_front).unwrap_or((Duration::ZERO, Reply::Do))
         };
+        if let Some(progress) = &call.progress {
+            let reports = std::mem::take(&mut self.lock().reports);
+            for (after, report) in reports {
+                sleep(after).await;
+                progress.send_replace(report);
+            }
+        }
         if !after.is_zero() {
             sleep(after).await;
         }
@@ -275,6 +303,10 @@ impl Provider for Fake {
         Some("none: a fake")
     }
 
+    fn abilities(&self) -> Abilities {
+        *self.abilities.lock().unwrap()
+    }
+
     async fn create(&self, call: &Call, spec: &Spec) -> Result<SandboxRef> {
         self.play("create", call, |inner| {
             inner.made += 1;
@@ -294,9 +326,14 @@ impl Provider for Fake {
         .await
     }
 
-    async fn extend(&self, call: &Call, sandbox: &SandboxRef, _: Duration) -> Result<()> {
+    async fn extend(&self, call: &Call, sandbox: &SandboxRef, _: Duration) -> Result<SandboxRef> {
+        self.lock().tokens.push(("extend".to_owned(), sandbox.state.clone()));
         self.play("extend", call, |inner| match inner.living.contains_key(&sandbox.id) {
-            true => Ok(()),
+            true => {
+                inner.extended += 1;
+                let state = format!("token-{}", inner.extended);
+                Ok(SandboxRef { state: state.into(), ..sandbox.clone() })
+            }
             false => Err(error(Fault::Provider, Code::NotFound)),
         })
         .await
@@ -304,6 +341,7 @@ impl Provider for Fake {
 
     async fn kill(&self, call: &Call, sandbox: &SandboxRef) -> Result<()> {
         self.play("kill", call, |inner| {
+            inner.tokens.push(("kill".to_owned(), sandbox.state.clone()));
             inner.living.remove(&sandbox.id);
             Ok(())
         })
@@ -418,7 +456,7 @@ impl Provider for Fake {
         unreachable!("no session writes files")
     }
 
-    async fn list_dir(&self, _: &Call, _: &SandboxRef, _: &Location) -> Result<Vec<Entry>> {
+    async fn list_dir(&self, _: &Call, _: &SandboxRef, _: &Location, _: Option<String>) -> Result<Entries> {
         unreachable!("no session lists files")
     }
 
@@ -437,6 +475,14 @@ impl Provider for Fake {
     async fn rename(&self, _: &Call, _: &SandboxRef, _: &Location, _: &str) -> Result<Entry> {
         unreachable!("no session renames files")
     }
+
+    async fn pause(&self, _: &Call, _: &SandboxRef) -> Result<()> {
+        unreachable!("no session is put to sleep")
+    }
+
+    async fn route(&self, _: &Call, _: &SandboxRef, _: u16) -> Result<Route> {
+        unreachable!("no session asks for a port")
+    }
 }
 
 /// A mounter whose calls are in the diary and the scripts of its provider.
@@ -446,6 +492,9 @@ pub(super) struct FakeMounter {
     /// What `plan` answers, except for its paths.
     pub(super) plan: Mutex<Plan>,
     targets: Mutex<Vec<Target>>,
+    planned: Mutex<Vec<Grant>>,
+    /// What the next renewals get. The default is what `prepare` got.
+    pub(super) renewed: Mutex<VecDeque<Grant>>,
     released: Mutex<Vec<Grant>>,
 }
 
@@ -466,6 +515,8 @@ impl FakeMounter {
             fake: Arc::clone(fake),
             plan: Mutex::new(plan),
             targets: Mutex::default(),
+            planned: Mutex::default(),
+            renewed: Mutex::default(),
             released: Mutex::default(),
         })
     }
@@ -479,10 +530,20 @@ impl FakeMounter {
         self.targets.lock().unwrap().clone()
     }
 
+    /// Each grant that was planned with.
+    pub(super) fn planned(&self) -> Vec<Grant> {
+        self.planned.lock().unwrap().clone()
+    }
+
     /// Each grant that was released.
     pub(super) fn released(&self) -> Vec<Grant> {
         self.released.lock().unwrap().clone()
     }
+}
+
+/// A grant with a secret part.
+pub(super) fn grant(kept: &'static str) -> Grant {
+    Grant { kept: Bytes::from_static(kept.as_bytes()), sealed: Bytes::from_static(b"sealed-canary") }
 }
 
 fn command(name: &str) -> storage::Command {
@@ -520,11 +581,12 @@ impl Mounter for FakeMounter {
     }
 
     async fn prepare(&self, call: &Call, _: &Target) -> Result<Grant> {
-        self.fake.play("prepare", call, |_| Ok(Grant(Bytes::from_static(b"grant-canary")))).await
+        self.fake.play("prepare", call, |_| Ok(grant("grant-canary"))).await
     }
 
     async fn plan(&self, call: &Call, target: &Target, grant: &Grant) -> Result<Plan> {
-        assert_eq!(grant.0, "grant-canary");
+        assert!(grant.kept.starts_with(b"grant-canary"));
+        self.planned.lock().unwrap().push(grant.clone());
         self.targets.lock().unwrap().push(target.clone());
         let mut plan = self.plan.lock().unwrap().clone();
         plan.mount = vec![token(target), Step::Supervise(command(DAEMON))];
@@ -533,7 +595,8 @@ impl Mounter for FakeMounter {
 
     async fn renew(&self, call: &Call, target: &Target, _: &Grant) -> Result<Renewal> {
         let renew_after = self.plan.lock().unwrap().renew_after;
-        self.fake.play("renew", call, |_| Ok(Renewal { steps: vec![token(target)], renew_after })).await
+        let grant = self.renewed.lock().unwrap().pop_front().unwrap_or_else(|| grant("grant-canary"));
+        self.fake.play("renew", call, |_| Ok(Renewal { steps: vec![token(target)], grant, renew_after })).await
     }
 
     async fn release(&self, call: &Call, _: &Target, grant: &Grant) -> Result<()> {

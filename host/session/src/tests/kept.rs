@@ -9,6 +9,7 @@ use tokio::time::{Instant, advance, timeout};
 use super::fake::{Reply, Shell, error, unavailable};
 use super::*;
 use crate::Tape;
+use crate::live_sandbox::LiveSandbox;
 use crate::recorder::command::SH;
 use crate::{Asker, Denied, Leaving, Role, SlowClient, WINDOW};
 use sandbox_broker_core::sandbox::{CHUNK_BYTES, Call, Code, Exit, Fault, SandboxRef, Size};
@@ -32,7 +33,7 @@ async fn kept(bed: &Bed) -> (Client, Shell) {
 async fn clients_that_join_together_get_one_screen() {
     const TAKES: Duration = Duration::from_secs(1);
     let fake = Fake::new("fake");
-    let sandbox = SandboxRef { id: "s".to_owned(), state: Vec::new().into() };
+    let sandbox = LiveSandbox::new(SandboxRef { id: "s".to_owned(), state: Vec::new().into() });
     let tape = Tape { provider: fake.clone(), call: Call::default(), sandbox, user: None, screens: Default::default() };
     for _ in 0..10 {
         fake.program(SH, TAKES, Exit::Code(2), "no");

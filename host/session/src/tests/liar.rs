@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::fake::Fake;
 use super::*;
 use crate::Tape;
+use crate::live_sandbox::LiveSandbox;
 use crate::recorder::command::SH;
 use crate::{Asker, MAX_SCREEN, Piece};
 use sandbox_broker_core::sandbox::{Call, Code, Error, Exit, Fault, Result, SandboxRef};
@@ -15,7 +16,7 @@ use sandbox_broker_core::sandbox::{Call, Code, Error, Exit, Fault, Result, Sandb
 const SIZE: wire::Size = wire::Size { cols: 80, rows: 24 };
 
 fn tape(fake: &Arc<Fake>) -> Tape {
-    let sandbox = SandboxRef { id: "s".to_owned(), state: Bytes::new() };
+    let sandbox = LiveSandbox::new(SandboxRef { id: "s".to_owned(), state: Bytes::new() });
     Tape { provider: fake.clone(), call: Call::default(), sandbox, user: None, screens: Arc::default() }
 }
 

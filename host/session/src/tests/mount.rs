@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::fake::{DAEMON, Reply, UNMOUNT, error, unavailable};
+use super::fake::{DAEMON, Reply, UNMOUNT, error, grant, unavailable};
 use super::*;
 use crate::storage::{PREPARE_DEADLINE, SHUTDOWN_SHARE};
 use crate::{Phase, SHUTDOWN_DEADLINE};
@@ -71,7 +71,7 @@ async fn storage_is_prepared_before_the_sandbox_and_mounted_before_the_shell() {
     assert_eq!(told.news, [""; 0]);
     bed.all_saved_and_gone().await;
     assert!(client.workspace().is_none() && bed.sessions.get(client.id()).is_none());
-    assert_eq!(mounter.released(), [Grant(Bytes::from_static(b"grant-canary"))]);
+    assert_eq!(mounter.released(), [grant("grant-canary")]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! Sandboxes that no session knows: ended within a minute, and no other.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ async fn of_200_creates_with_20_lost_answers_no_orphan_is_left_after_a_minute() 
     for i in 0..200 {
         let session = format!("s-{i}");
         let labels = ours(&session).map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let spec = Spec { labels: labels.into(), env: BTreeMap::new(), ttl: LEASE };
+        let spec = Spec { labels: labels.into(), ttl: LEASE, ..Spec::default() };
         let lost = i % 10 == 3;
         // The orphan is made at another moment of the reaper's period each
         // time.

@@ -32,17 +32,19 @@ mod visit;
 mod way;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use self::key::DetachKey;
 use self::left::Left;
 use self::target::Target;
 use self::visit::Visit;
-use super::remote;
+use super::{remote, time};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
-    /// The session to come to: its id, or an address of a broker with
-    /// `?session=ID`, as the page gives to viewers. Without one, a new session.
+    /// The session to come to: its id, the first 8 digits of it or more, its
+    /// name, or an address of a broker with `?session=ID`, as the page gives to
+    /// viewers. Without one, a new session.
     #[arg(value_name = "SESSION|URL")]
     target: Option<String>,
 
@@ -65,7 +67,8 @@ pub(super) struct Options {
 /// Runs the command to its end.
 pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let Options { target, remote, view, take, detach_key } = options;
-    let (left, session) = match Target::of(target.as_deref(), &remote, view) {
+    let target = async { Target::of(target.as_deref(), &remote, view)?.found().await };
+    let (left, session) = match target.await {
         Ok(target) => {
             let guest = target.invitation.is_some();
             let (left, session) = Visit::new(target, take, detach_key)?.run().await;
@@ -75,12 +78,23 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         Err(error) => (Left::Failed(format!("{error:#}")), None),
     };
     match (&left, session) {
-        (Left::Detached | Left::Signalled(_), Some(session)) => {
-            tty::say(&format!("{left}; the session goes on for a while: broker attach {session}"));
+        (Left::Detached | Left::Signalled(_), Some((session, keep))) => {
+            tty::say(&format!("{left}; {}: broker attach {session}", goes_on(keep)));
         }
+        // As every command tells its errors.
+        (Left::Failed(words) | Left::Unknown(words), _) => tty::fail(words),
         _ => tty::say(&left.to_string()),
     }
     Ok(ExitCode::from(left.status()))
+}
+
+/// How long a session waits that nobody is at.
+fn goes_on(keep: Duration) -> String {
+    // At a broker that does not say it.
+    if keep.is_zero() {
+        return "the session goes on".to_owned();
+    }
+    format!("the session goes on for up to {}", time::in_words(keep.as_secs_f64()))
 }
 
 #[cfg(test)]
@@ -124,7 +138,8 @@ mod tests {
             );
         }
         assert_eq!(target(&[&*invited]).unwrap().invitation.as_deref(), Some("code"));
-        for wrong in ["0123", "http://a.example/?session=1", "http://a.example/?role=root", "ftp://a.example"] {
+        assert_eq!(target(&["a: name"]).unwrap().session.as_deref(), Some("a: name"));
+        for wrong in ["http://a.example/?session=1", "http://a.example/?role=root", "ftp://a.example"] {
             assert!(target(&[wrong]).is_err(), "{wrong}");
         }
     }

@@ -1,15 +1,16 @@
 //! Which session of which broker the command's arguments mean.
 //!
-//! Owns the reading of an id and of an address. Deliberately connects nowhere.
+//! Owns the reading of an id, a name and an address. Deliberately opens no terminal.
 
 use url::Url;
 
 use crate::cli::remote::{Broker, Remote};
+use crate::cli::which::{self, is_id};
 
 /// Where to go, and as whom.
 pub(super) struct Target {
     pub(super) broker: Broker,
-    /// The session to join; none for a new one.
+    /// The session to join, as the person calls it until it is [found](Target::found); none for a new one.
     pub(super) session: Option<String>,
     /// Watches and cannot type.
     pub(super) viewer: bool,
@@ -18,7 +19,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Reads the argument `target`: an id, an address, or none for a new session.
+    /// Reads the argument `target`: a session, an address, or none for a new session.
     ///
     /// # Errors
     /// When it is neither, or its members do not fit together.
@@ -26,12 +27,12 @@ impl Target {
         let Some(target) = target else {
             return Ok(Target { broker: remote.broker()?, session: None, viewer: view, invitation: None });
         };
-        if is_id(target) {
-            let session = Some(target.to_owned());
-            return Ok(Target { broker: remote.broker()?, session, viewer: view, invitation: None });
-        }
-        let Ok(url) = Url::parse(target) else {
-            anyhow::bail!("{target:?} is neither a session's id, 32 hexadecimal digits, nor an address");
+        let url = match Url::parse(target) {
+            Ok(url) if target.contains("://") => url,
+            _ => {
+                let session = Some(target.to_owned());
+                return Ok(Target { broker: remote.broker()?, session, viewer: view, invitation: None });
+            }
         };
         let member = |name: &str| url.query_pairs().find(|(member, _)| member == name).map(|(_, value)| value);
         let session = member("session").map(String::from);
@@ -47,9 +48,12 @@ impl Target {
         let viewer = viewer || invitation.is_some();
         Ok(Target { broker: Broker::at(target)?, session, viewer, invitation })
     }
-}
 
-/// Whether this is the id of a session: 32 hexadecimal digits.
-fn is_id(text: &str) -> bool {
-    text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit())
+    /// Asks the broker for the id of the session, if there is one.
+    pub(super) async fn found(mut self) -> anyhow::Result<Self> {
+        if let Some(session) = &self.session {
+            self.session = Some(which::session(&self.broker, session).await?);
+        }
+        Ok(self)
+    }
 }

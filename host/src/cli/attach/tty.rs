@@ -10,9 +10,9 @@ use anyhow::Context as _;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 use super::modes;
-use sandbox_broker_core::lock::lock;
 use sandbox_broker_core::sandbox::Size;
-use sandbox_broker_core::words::misleads;
+use sandbox_stdx::lock::lock;
+use sandbox_stdx::words::misleads;
 
 /// The terminal's mode before it became raw. Global, because a panic restores it
 /// as well.
@@ -84,6 +84,11 @@ pub(super) fn size() -> Option<Size> {
 /// Whether output is shown on a terminal.
 pub(super) fn shows() -> bool {
     stdout().is_terminal()
+}
+
+/// Prints why the program fails, in the form of every command.
+pub(super) fn fail(why: &str) {
+    eprintln!("broker: {}", why.replace(|c: char| c != '\n' && misleads(c), "?"));
 }
 
 /// Tells the person something about the connection on standard error.

@@ -69,14 +69,25 @@ impl From<Unwritable> for Over {
     }
 }
 
-/// What a person is told who may drive and does not.
+/// What is said to a client that may drive and does not.
 const WATCHES: &str = "another client has control, so keys go nowhere; Enter takes it";
+/// The same if standard input is no terminal: nobody can press Enter.
+const WAITS: &str = "another client has control, so the input waits; --take takes control";
+/// Why a visit ends that has no control and no way to get it.
+const NO_CONTROL: &str = "another client has control and standard input is at its end, so nothing can be typed; \
+                          --take takes control, --view watches";
+
+/// How long a visit that can never type waits, once it has the replay. An end of the session that is on its way comes
+/// sooner, and its exit status is what such a visit is for.
+const HOPELESS: Duration = Duration::from_secs(2);
 
 /// A visit and everything that survives its connections.
 pub(super) struct Visit {
     way: Way,
     /// It has to take control once it is there.
     take: bool,
+    /// It has asked for control and does not have it yet.
+    asked: bool,
     local: Local,
     screen: Screen,
     seen: Option<Seen>,
@@ -86,8 +97,12 @@ pub(super) struct Visit {
     blind_keys: usize,
     /// Only this terminal answers what programs ask a terminal.
     answers: bool,
+    /// The session's size at the output that came last.
+    size: Option<Cells>,
     /// The session's size about which the person was told that it does not fit.
     too_large: Option<Cells>,
+    /// How long the session lives on without a client.
+    keep: Duration,
     /// Output before this offset is replay.
     live: u64,
     /// Output before this offset is acknowledged.
@@ -110,13 +125,16 @@ impl Visit {
         Ok(Visit {
             way: Way::to(target)?,
             take,
+            asked: false,
             local: Local::listen(key)?,
             screen: Screen::start(),
             seen: None,
             drives: false,
             blind_keys: 0,
             answers: false,
+            size: None,
             too_large: None,
+            keep: Duration::ZERO,
             live: 0,
             acked: 0,
             sent: SentInput::default(),
@@ -127,8 +145,8 @@ impl Visit {
         })
     }
 
-    /// Runs the visit to its end. Also returns the session's id, if there was one.
-    pub(super) async fn run(mut self) -> (Left, Option<String>) {
+    /// Runs the visit to its end. Also returns the session's id, if there was one, and how long it lives on without a client.
+    pub(super) async fn run(mut self) -> (Left, Option<(String, Duration)>) {
         if self.way.broker.tells_token() {
             tty::say("the token crosses the network without encryption; use https");
         }
@@ -154,7 +172,7 @@ impl Visit {
                 }
             }
         };
-        let Visit { screen, mut local, seen, .. } = self;
+        let Visit { screen, mut local, seen, keep, .. } = self;
         let signalled = async { while !matches!(local.hear(false).await, Heard::Signal(_)) {} };
         tokio::select! {
             () = screen.finish() => {}
@@ -162,7 +180,7 @@ impl Visit {
             () = sleep(WRITE_WITHIN), if !matches!(left, Left::Exited { .. }) => {}
             () = signalled => {}
         }
-        (left, seen.map(|seen| seen.session))
+        (left, seen.map(|seen| (seen.session, keep)))
     }
 
     /// Tries until there is a socket.
@@ -206,10 +224,13 @@ impl Visit {
     async fn serve(&mut self, link: &mut Socket) -> Result<std::convert::Infallible, Over> {
         let mut running = false;
         let mut dead_at = Instant::now() + DEAD_AFTER;
+        let mut hopeless_since: Option<Instant> = None;
         let mut end = interval(END_EVERY);
         end.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let ends = running && self.drives && self.local.over && self.local.typed.is_empty();
+            let hopeless = running && self.is_hopeless();
+            hopeless_since = hopeless_since.filter(|_| hopeless).or(hopeless.then(Instant::now));
             tokio::select! {
                 received = link.next() => {
                     dead_at = Instant::now() + DEAD_AFTER;
@@ -222,12 +243,14 @@ impl Visit {
                             if missing > 0 {
                                 tty::say(&format!("{missing} bytes of output are missing"));
                             }
+                            self.tell_size();
                         }
                         Some(Received::Control(frame)) => running |= self.control(frame, running),
                         Some(Received::Closed(code, words)) => return Err(self.closed(code, words, running)),
                     }
                 }
-                heard = self.local.hear(running && self.drives) => match heard {
+                // Also without control: the end of the input has to be seen.
+                heard = self.local.hear(running && !self.way.viewer) => match heard {
                     Heard::Typed => {}
                     Heard::Detach => {
                         self.send_typed(link, running).await?;
@@ -250,6 +273,9 @@ impl Visit {
                 _ = end.tick(), if ends && self.sent.is_empty() && !self.local.is_tty => {
                     self.send(link, &[END_OF_INPUT]).await?;
                 }
+                () = sleep_until(hopeless_since.unwrap_or(dead_at) + HOPELESS), if hopeless => {
+                    return Err(Over::Left(Left::Failed(NO_CONTROL.to_owned())));
+                }
                 () = sleep_until(dead_at) => {
                     let why = format!("the broker has been silent for {} s", DEAD_AFTER.as_secs());
                     return Err(Over::Lost(why, None));
@@ -257,6 +283,12 @@ impl Visit {
             }
             self.send_typed(link, running).await?;
         }
+    }
+
+    /// Whether it has the replay and can never type: its input has ended, and another client has control.
+    fn is_hopeless(&self) -> bool {
+        let wants_control = !self.drives && !self.way.viewer && !self.asked && !self.take;
+        wants_control && self.local.over && !self.local.is_tty && self.screen.next() >= self.live
     }
 
     /// Sends as much of what was typed as may be under way.
@@ -267,9 +299,14 @@ impl Visit {
         // Enter alone confirms, not Enter at the end of a line that was typed blindly.
         let confirmed = !self.way.viewer && self.local.is_tty && &self.local.typed[..] == b"\r" && self.blind_keys == 0;
         if !self.drives && (confirmed || std::mem::take(&mut self.take)) {
+            self.asked = true;
             link.take_control().await?;
         }
         if !self.drives {
+            if !self.local.is_tty {
+                // It waits for control.
+                return Ok(());
+            }
             self.blind_keys = if confirmed { 0 } else { self.blind_keys + self.local.typed.len() };
             if self.local.typed.ends_with(b"\r") {
                 self.blind_keys = 0;
@@ -304,20 +341,21 @@ impl Visit {
                     tty::say(&message);
                 }
             }
-            ServerFrame::Ready { session, role, epoch, offset, live, input, answers, size, .. } => {
+            ServerFrame::Ready { session, role, epoch, offset, live, input, answers, keep_ms, size, .. } => {
                 self.ready(session, epoch, offset, input);
                 (self.live, self.drives, self.failures) = (live, role == "driver", 0);
-                self.take &= !self.drives;
+                (self.take, self.asked) = (self.take && !self.drives, false);
                 if !self.drives && !self.way.viewer && !self.take {
-                    tty::say(WATCHES);
+                    tty::say(self.watches());
                 }
                 self.answers = answers != "recorder";
+                self.keep = Duration::from_millis(keep_ms);
                 self.sized(size);
                 return true;
             }
             ServerFrame::Screen { offset, data, size } => {
-                self.sized(size);
                 self.screen.draw(offset, &data);
+                self.sized(size);
             }
             ServerFrame::Size { size, .. } => self.sized(Some(size)),
             ServerFrame::Gap { from, to, reason } => {
@@ -336,11 +374,20 @@ impl Visit {
         false
     }
 
-    /// Tells the person if the session's terminal does not fit into this one. Not
-    /// while this client drives: then it has asked for its own size.
+    /// Notes the size that the session's terminal has from here on.
     fn sized(&mut self, size: Option<Cells>) {
-        let own = tty::size().filter(|_| tty::shows() && !self.drives);
-        let (Some(size), Some(own)) = (size, own) else { return };
+        self.size = size.or(self.size);
+        self.tell_size();
+    }
+
+    /// Tells a person whose terminal is smaller than the session's. Sizes of the
+    /// past, in output that is replayed, matter to nobody. A client that drives
+    /// has asked for another size where it does not fit.
+    fn tell_size(&mut self) {
+        if self.screen.next() < self.live || self.drives || !tty::shows() {
+            return;
+        }
+        let (Some(size), Some(own)) = (self.size, tty::size()) else { return };
         let fits = size.cols <= own.cols && size.rows <= own.rows;
         if !fits && self.too_large != Some(size) {
             tty::say(&format!(
@@ -395,8 +442,14 @@ impl Visit {
         let drives = own.role == "driver";
         if drives != self.drives {
             self.drives = drives;
-            tty::say(if drives { "you type now" } else { WATCHES });
+            self.asked &= !drives;
+            tty::say(if drives { "you type now" } else { self.watches() });
         }
+    }
+
+    /// What a client is told that may drive and does not.
+    fn watches(&self) -> &'static str {
+        if self.local.is_tty { WATCHES } else { WAITS }
     }
 
     /// What a close means for the visit.

@@ -21,7 +21,7 @@ use serde_json::json;
 
 use self::finding::{Finding, Grade};
 use crate::broker::{Checked, Loader, Surroundings};
-use sandbox_broker_core::words::clean;
+use sandbox_stdx::words::clean;
 
 /// Bytes of what a finding says, at most.
 const WORDS: usize = 2048;

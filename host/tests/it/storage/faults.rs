@@ -42,8 +42,8 @@ async fn what_the_service_refuses_is_told_before_a_sandbox_is_made() {
     assert!(said.contains("does not accept the account key: set the secret account_key"), "{said}");
     assert!(!said.contains(wrong), "{said}");
 
-    let container = format!("container = \"{}\"", store.container);
-    let said = refused(&good.replace(&container, "container = \"absent\"")).await;
+    let container = format!("\"{}\"", store.container);
+    let said = refused(&good.replace(&container, "\"absent\"")).await;
     assert!(said.contains(&format!("account {ACCOUNT} has no container absent: create it")), "{said}");
 
     let (endpoint, nobody) = (store.azurite.endpoint(), format!("http://127.0.0.1:{}", free_port()));

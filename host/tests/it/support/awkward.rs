@@ -41,13 +41,23 @@ impl Awkward {
         F: Fn(String, Body) -> A + Clone + Send + Sync + 'static,
         A: Future<Output = Response> + Send + 'static,
     {
+        Self::start_seeing(move |seen, body| answer(seen.line, body)).await
+    }
+
+    /// The same with all of the request's head.
+    pub async fn start_seeing<F, A>(answer: F) -> Self
+    where
+        F: Fn(Seen, Body) -> A + Clone + Send + Sync + 'static,
+        A: Future<Output = Response> + Send + 'static,
+    {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let log = seen.clone();
         let app = Router::new().fallback(move |request: Request| {
             let (head, body) = request.into_parts();
             let line = format!("{} {}", head.method, head.uri.path_and_query().unwrap());
-            log.lock().unwrap().push(Seen { line: line.clone(), headers: head.headers });
-            answer(line, body)
+            let seen = Seen { line, headers: head.headers };
+            log.lock().unwrap().push(seen.clone());
+            answer(seen, body)
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

@@ -43,6 +43,13 @@ impl Broker {
         Self::start_of(command, tempfile::tempdir().unwrap(), config, "info").await
     }
 
+    /// Starts a broker that was given few open files, and may have more.
+    pub async fn start_with_open_files(files: u64, config: &str) -> Self {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("ulimit -S -n {files} && exec \"$0\" \"$@\"")).arg(program());
+        Self::start_of(command, tempfile::tempdir().unwrap(), config, "info").await
+    }
+
     /// Starts this program instead, which was installed elsewhere.
     pub async fn start_program(program: &Path, config: &str) -> Self {
         Self::start_of(Command::new(program), tempfile::tempdir().unwrap(), config, "info").await

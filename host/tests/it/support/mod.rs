@@ -20,7 +20,7 @@ use std::time::Duration;
 
 pub use broker::{Broker, NOBODY};
 pub use client::{Client, Closed, Frame};
-pub use sandboxd::Sandboxd;
+pub use sandboxd::{Sandboxd, api_key, bound_api_key};
 
 /// Bound on everything that a test waits for. Far above any measured time,
 /// so that only a real hang reaches it.

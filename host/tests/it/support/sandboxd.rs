@@ -1,7 +1,11 @@
 //! A sandbox server of the test's own.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+
+use sandbox_broker_config::{Binding, BoundSecret, Carry, EgressGrant};
+use sandbox_broker_plugin::Secrets;
 
 use super::{eventually, program};
 
@@ -122,10 +126,26 @@ impl Sandboxd {
     pub fn section_by(&self, url: &str, name: &str) -> String {
         let key = &self.key;
         format!(
-            "[providers.{name}]\nplugin = \"e2b\"\nallow = [\"{url}\"]\nsecrets = {{ api_key = \"{key}\" }}\n\
-             [providers.{name}.config]\napi_url = \"{url}\"\nsandbox_url = \"{url}\"\n"
+            "[providers.{name}]\nplugin = \"e2b\"\nallow = [\"{url}\"]\n{}\
+             [providers.{name}.config]\napi_url = \"{url}\"\nsandbox_url = \"{url}\"\n",
+            api_key(key, url)
         )
     }
+}
+
+/// The line of a section that binds a key to the control plane of the server at `url`.
+pub fn api_key(key: &str, url: &str) -> String {
+    format!(
+        "secrets.api_key = {{ value = \"{key}\", to = [\"{url}/sandboxes\", \"{url}/v2/sandboxes\"], \
+         carry = {{ header = \"x-api-key\" }} }}\n"
+    )
+}
+
+/// The same for a section without a file.
+pub fn bound_api_key(key: &str, url: &str) -> Secrets {
+    let to = ["sandboxes", "v2/sandboxes"].map(|path| EgressGrant::parse(&format!("{url}/{path}")).unwrap());
+    let binding = Binding { to: to.into(), carry: Some(Carry::Header("x-api-key".to_owned())), sas: None };
+    BTreeMap::from([("api_key".to_owned(), BoundSecret { value: key.to_owned().into(), binding })]).into()
 }
 
 impl Drop for Sandboxd {

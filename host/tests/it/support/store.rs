@@ -103,7 +103,8 @@ impl<A: std::borrow::Borrow<Azurite>> Store<A> {
              [sandbox]\nprovider = \"box\"\n{sandbox}\n{boxes}\
              [storage]\nenabled = true\nprovider = \"azure\"\npath = \"{FILES}\"\n\
              [providers.azure]\nplugin = \"azure-blobfuse\"\nallow = [\"{origin}\"]\n\
-             secrets = {{ account_key = \"{KEY}\" }}\n\
+             secrets.account_key = {{ value = \"{KEY}\", to = [\"{endpoint}\"], \
+             carry = {{ shared_key = \"{ACCOUNT}\" }}, sas = {{ containers = [\"{container}\"] }} }}\n\
              [providers.azure.config]\naccount = \"{ACCOUNT}\"\ncontainer = \"{container}\"\n\
              endpoint = \"{endpoint}\"\nblobfuse2 = \"{program}\"\n{settings}\n"
         )

@@ -1,25 +1,21 @@
 //! Tests over more than one module, and what all tests share: a broker that
-//! signs with the well-known key of emulators, targets, answers.
+//! makes tokens, targets, answers.
 
 mod conversations;
 mod plans;
 mod scripts;
 
 use std::cell::RefCell;
+use std::time::Duration;
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
 use sandbox_broker_sdk::mounter::{MountTarget, Response};
+use sandbox_broker_sdk::secrets::SasRequest;
 use sandbox_broker_sdk::{Code, Error};
-use sha2::Sha256;
 
 use crate::config::Config;
-use crate::container::Container;
+use crate::container::{Container, encode};
 use crate::host::Host;
-
-/// The account key that every emulator has and everybody knows.
-const DEVELOPMENT_KEY: &str =
-    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 pub(crate) const ID_A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 pub(crate) const ID_B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
@@ -29,7 +25,6 @@ pub(crate) const ID_C: &str = "cccccccccccccccccccccccccccccccc";
 #[derive(Debug, Default)]
 pub(crate) struct Fake {
     sas: Option<String>,
-    signed: RefCell<Vec<String>>,
     warned: RefCell<Vec<String>>,
 }
 
@@ -42,11 +37,6 @@ impl Fake {
         Self { sas: Some(sas.to_owned()), ..Self::default() }
     }
 
-    /// Every text that was signed.
-    pub(crate) fn signed(&self) -> Vec<String> {
-        self.signed.borrow().clone()
-    }
-
     /// Every warning.
     pub(crate) fn warned(&self) -> Vec<String> {
         self.warned.borrow().clone()
@@ -54,12 +44,12 @@ impl Fake {
 }
 
 impl Host for Fake {
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        self.signed.borrow_mut().push(String::from_utf8(message.to_vec()).expect("text"));
-        let key = base64_simd::STANDARD.decode_to_vec(DEVELOPMENT_KEY).expect("base64");
-        let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("any length");
-        mac.update(message);
-        Ok(mac.finalize().into_bytes().to_vec())
+    fn mint(&self, request: SasRequest) -> Result<String, Error> {
+        let SasRequest { container, permissions, life_ms, policy } = request;
+        assert_eq!(container, "files");
+        let expires = (now() + Duration::from_millis(life_ms)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let allows = policy.map_or(format!("sp={permissions}"), |policy| format!("si={policy}"));
+        Ok(format!("sv=1&se={}&sr=c&{allows}&sig=signature", encode(&expires)))
     }
 
     fn sas(&self) -> Result<String, Error> {

@@ -10,16 +10,17 @@ use crate::plan::{plan, renew};
 
 const SAS: &str = "sv=2022-11-02&sr=c&sp=rcwdl&se=2026-12-25T00%3A00%3A00Z&sig=top%2Bsecret";
 
+fn command(step: &Step) -> Option<&Command> {
+    match step {
+        Step::Run(command) | Step::Supervise(command) => Some(command),
+        Step::WriteFile(_) => None,
+    }
+}
+
 fn commands(plan: &MountPlan) -> Vec<&Command> {
-    let steps = [&plan.mount, &plan.verify, &plan.watch, &plan.unmount, &plan.clear];
-    steps
-        .into_iter()
-        .flatten()
-        .filter_map(|step| match step {
-            Step::Run(command) | Step::Supervise(command) => Some(command),
-            Step::WriteFile(_) => None,
-        })
-        .collect()
+    let checks = plan.verify.iter().chain(&plan.watch);
+    let last = plan.unmount.iter().chain(&plan.clear).filter_map(command);
+    plan.mount.iter().filter_map(command).chain(checks).chain(last).collect()
 }
 
 /// The token in the first file of these steps.
@@ -106,7 +107,7 @@ fn the_shortest_token_is_renewed_at_its_half() {
 }
 
 #[test]
-fn a_given_token_is_written_again_only_when_it_changed() {
+fn a_given_token_is_written_again_once_it_changed_until_it_surely_arrived() {
     let config = section(r#","credential":"sas""#);
     let host = Fake::with_sas(SAS);
     let plan = plan(&host, &config, &target(), now(), b"").expect("a plan");
@@ -116,11 +117,14 @@ fn a_given_token_is_written_again_only_when_it_changed() {
     let same = Grant::of_token(crate::sas::fnv(SAS)).to_bytes();
     let renewal = renew(&host, &config, &target(), now(), &same).expect("a renewal");
     assert!(renewal.steps.is_empty());
+    assert_eq!(renewal.grant.kept, same, "nothing new to remember");
     assert_eq!(renewal.renew_after_ms, Some(5 * 60 * 1000));
 
     let new = SAS.replace("top", "new");
     let renewal = renew(&Fake::with_sas(&new), &config, &target(), now(), &same).expect("a renewal");
     assert_eq!(token(&renewal.steps), new);
+    let again = renew(&Fake::with_sas(&new), &config, &target(), now(), &renewal.grant.kept).expect("a renewal");
+    assert_eq!(token(&again.steps), new, "the steps of the renewal before may have failed");
 }
 
 #[test]
@@ -144,7 +148,6 @@ fn what_was_not_prepared_can_be_shown_but_not_renewed() {
 #[test]
 fn a_plan_fits_the_contract() {
     let plan = plan(&Fake::new(), &section(""), &target(), now(), b"").expect("a plan");
-    assert!(plan.verify.iter().chain(&plan.watch).all(|step| matches!(step, Step::Run(_))));
     for command in commands(&plan) {
         assert!(command.timeout_ms > 0 && command.timeout_ms <= plan.unmount_timeout_ms);
     }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::wire::Failure;
+use sandboxd_init::wire::Failure;
 
 /// The largest number of live processes of one sandbox that were started through the API.
 pub(super) const MAX_PROCESSES: usize = 1024;

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::connect;
-use crate::wire::ExitStatus;
+use sandboxd_init::wire::ExitStatus;
 
 /// The output of a process that some bytes come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -23,7 +23,7 @@ use self::table::{ProcessSlot, ProcessTable};
 use crate::connect::stream::{self, EventStream, Producer};
 use crate::descriptor::register;
 use crate::link::{Link, Spawned};
-use crate::wire::{ProcessSignal, Spawn, SpawnIo};
+use sandboxd_init::wire::{ProcessSignal, Spawn, SpawnIo};
 
 /// Listeners that wait until a pump accepts them.
 const JOINS: usize = 16;

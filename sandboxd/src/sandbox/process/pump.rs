@@ -21,7 +21,7 @@ use super::event::{self, Channel};
 use super::table::ProcessTable;
 use crate::connect::stream::Producer;
 use crate::connect::{Code, ConnectError};
-use crate::wire::ExitStatus;
+use sandboxd_init::wire::ExitStatus;
 
 /// Bytes of output in one frame. A frame grows only while the kernel has more output ready.
 const CHUNK: usize = 32 * 1024;

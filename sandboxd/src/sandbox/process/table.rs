@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::error::{MAX_PROCESSES, ProcessError, Selector};
 use super::handle::Process;
-use crate::lock::lock;
+use sandbox_stdx::lock::lock;
 
 /// How long a client can still ask for the end of a process, as in E2B's daemon.
 const END_KEPT: Duration = Duration::from_secs(30);

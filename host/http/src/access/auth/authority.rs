@@ -22,7 +22,7 @@ use super::tables::{Attempts, SignIns, Tickets};
 use crate::access::source::RequestSource;
 use crate::app::Settings;
 use crate::paths::{TERMINAL, matched};
-use sandbox_broker_core::lock::lock;
+use sandbox_stdx::lock::lock;
 
 /// How often an open terminal counts as use of the sign-in that opened it.
 const USE_BY_TERMINAL: Duration = Duration::from_secs(60 * 60);

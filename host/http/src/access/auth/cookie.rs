@@ -12,7 +12,7 @@ use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderMap, StatusCode};
 use sha2::{Digest, Sha256};
 
-use sandbox_broker_core::hex::hex;
+use sandbox_stdx::hex::hex;
 
 /// Bytes of the digest that tells brokers apart. Nobody gains by a collision, so it
 /// only has to be unlikely.

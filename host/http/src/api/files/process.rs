@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::path::MAX_PATH;
-use sandbox_broker_core::sandbox::{self, Code, Command, Exit, Fault, Process};
+use sandbox_broker_core::sandbox::{self, Command, Exit, Process};
 use sandbox_broker_session::Workspace;
 
 /// Time for ending a process that did not answer.
@@ -44,8 +44,7 @@ pub(super) async fn run(workspace: &Workspace, argv: Vec<String>, within: Durati
 /// Reads both outputs and waits for the end.
 async fn outcome(process: &mut Process) -> Ran {
     let (printed, said) = tokio::join!(collect(&mut process.stdout), collect(&mut process.stderr));
-    let gone = |_| Err(sandbox::Error::new(Fault::Plugin, Code::Internal, "the plugin stopped without an answer"));
-    (printed, said, (&mut process.done).await.unwrap_or_else(gone))
+    (printed, said, sandbox::await_exit(&mut process.done).await)
 }
 
 /// Reads a short output to its end. What is above [`MAX_OUTPUT`] is thrown away.

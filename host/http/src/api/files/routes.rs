@@ -69,7 +69,7 @@ async fn list(
         return Err(Refusal::Forbidden { what: "look into", path: path.as_str().to_owned() });
     }
     let Workspace { provider, sandbox, call, .. } = &work.workspace;
-    let found = provider.list_dir(call, sandbox, &place.location(&work.workspace)).await?;
+    let found = provider.list_whole_dir(call, sandbox, &place.location(&work.workspace)).await?;
     let entries: Vec<_> = found
         .iter()
         .take(MAX_ENTRIES)

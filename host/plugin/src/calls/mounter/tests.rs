@@ -16,7 +16,12 @@ fn mounter(plugin: &Arc<Plugin>, name: &str, settings: serde_json::Value, live: 
         allow_private: false,
         secrets: Secrets::default(),
         reveal: Vec::new(),
-        limits: PluginLimits { memory: 64 << 20, cpu: Duration::from_secs(1), call_timeout: Duration::from_secs(30) },
+        limits: PluginLimits {
+            memory: 64 << 20,
+            total_memory: 4 << 30,
+            cpu: Duration::from_secs(1),
+            call_timeout: Duration::from_secs(30),
+        },
         isolation: None,
         per_user: true,
         socket: None,
@@ -49,7 +54,7 @@ async fn each_person_has_settings_of_their_own() {
     let mounter = mounter(&plugin, "one", settings, &LiveMounts::default());
     for user in ["ada", "bob"] {
         let call = Call { user: Some(user.to_owned()), ..Call::default() };
-        let given: serde_json::Value = serde_json::from_str(&mounter.caller.head(&call).1).unwrap();
+        let given: serde_json::Value = serde_json::from_str(&mounter.caller.head(&call, Duration::ZERO).1).unwrap();
         assert_eq!(given, serde_json::json!({ "container": format!("files-{user}"), "nested": [user, 1] }));
     }
 }
@@ -79,4 +84,29 @@ async fn a_mount_is_live_from_prepare_to_the_end_of_release_whatever_that_says()
     assert_eq!(seen("d").await, r#"[("broker", "ours"), ("live", "b")]"#);
     failing.release(&call, &target("b"), &Grant::default()).await.unwrap_err();
     assert_eq!(seen("e").await, r#"[("broker", "ours"), ("live", "")]"#);
+}
+
+#[tokio::test]
+async fn both_parts_of_a_grant_reach_the_plugin_and_a_renewal_brings_a_new_one() {
+    let engine = Engine::new(None).unwrap();
+    let path = plugins().join("guests/hostile-storage.wasm");
+    let plugin = engine.load(&path).await.expect("`cargo xtask plugins` makes it");
+    let (call, live, to) = (Call::default(), LiveMounts::default(), target("a"));
+    let storage = |settings| mounter(&plugin, "one", settings, &live);
+    let good = storage(serde_json::json!({}));
+    let grant = good.prepare(&call, &to).await.unwrap();
+    assert_eq!(grant.sealed, "sealed-canary");
+    let telling = storage(serde_json::json!({ "when": "plan", "harm": "grant-back" }));
+    let told = telling.plan(&call, &to, &grant).await.unwrap_err().message;
+    assert_eq!(told, r#"planned with "" and "sealed-canary""#);
+
+    let renewal = good.renew(&call, &to, &grant).await.unwrap();
+    assert_eq!(renewal.grant.kept, "+");
+
+    // The request is denied, which is an answer as well.
+    let asking = storage(serde_json::json!({ "when": "plan", "harm": "send", "url": "http://127.0.0.1:9/" }));
+    asking.plan(&call, &to, &grant).await.unwrap();
+    asking.renew(&call, &to, &grant).await.unwrap();
+    let nothing = asking.plan(&call, &to, &Grant::default()).await.unwrap_err().message;
+    assert!(nothing.contains("`plan` asked for a request although nothing was prepared"), "{nothing}");
 }

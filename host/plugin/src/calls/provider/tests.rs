@@ -12,8 +12,8 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::sync::{mpsc, oneshot};
 
 use super::*;
-use crate::Engine;
 use crate::net::sender::Sender;
+use crate::{Engine, Secrets};
 use sandbox_broker_config::{EgressGrant, PluginLimits};
 
 /// Uploads cut in the middle. Without the mark of a dead Store 32 to 39 of 40
@@ -95,9 +95,14 @@ async fn provider(url: &str, roots: rustls::RootCertStore) -> (Engine, Component
         config: serde_json::json!({ "api_url": url, "sandbox_url": url }),
         allow: vec![EgressGrant::parse(url).unwrap()],
         allow_private: false,
-        secrets: BTreeMap::from([("api_key".to_owned(), sandbox_broker_core::secret::Secret::new("key"))]).into(),
+        secrets: Secrets::default(),
         reveal: Vec::new(),
-        limits: PluginLimits { memory: 64 << 20, cpu: Duration::from_secs(1), call_timeout: DEADLINE },
+        limits: PluginLimits {
+            memory: 64 << 20,
+            total_memory: 4 << 30,
+            cpu: Duration::from_secs(1),
+            call_timeout: DEADLINE,
+        },
         isolation: None,
         per_user: false,
         socket: None,

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use sandbox_broker_core::sandbox::{Code, Error, Fault, SandboxRef, Size, Spec};
+use sandbox_broker_core::abilities::Lease;
+use sandbox_broker_core::sandbox::{Choices, Code, Error, Fault, SandboxRef, Size, Spec};
 use sandbox_broker_journal as journal;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info};
@@ -19,20 +20,27 @@ use crate::failure::log_failure;
 use crate::lifecycle::cleanup;
 use crate::lifecycle::opening::{Opening, ShellTerminal, find_sandbox};
 use crate::recorder::command::DIRECTORY;
+use crate::reports::Reports;
 
 /// How long a resize may take before the next one is tried.
 const RESIZE_DEADLINE: Duration = Duration::from_secs(10);
 
+/// Life of a sandbox whose lease cannot be moved, if sessions have no greatest age.
+const FIXED_LEASE: Duration = Duration::from_secs(24 * 3600);
+
 impl SessionTask {
-    pub(super) fn create(&self) -> BoxFuture<'static, CallResult> {
-        let (provider, call, ledger) = (self.provider(), self.call.clone(), Arc::clone(&self.ledger));
+    pub(super) fn create(&mut self) -> BoxFuture<'static, CallResult> {
+        let (provider, ledger) = (self.provider(), Arc::clone(&self.ledger));
+        let (call, reports) = Reports::of(&self.call);
+        self.reports = Some(reports);
         let mut labels = cleanup::labels(&self.blueprint.broker_id, &self.shared.id);
         labels.insert(LABEL_NONCE.to_owned(), ledger.entry().nonce);
-        let spec = Spec { labels, env: self.blueprint.sandbox_env.clone(), ttl: self.blueprint.lease };
+        let (env, lease) = (self.blueprint.sandbox_env.clone(), self.blueprint.lease);
+        let spec = Spec { labels, env, ttl: self.life(), choices: Choices::default() };
         async move {
             let began = Instant::now();
             if let Some(id) = ledger.entry().sandbox {
-                let found = find_sandbox(&*provider, &call, id, spec.ttl).await;
+                let found = find_sandbox(&*provider, &call, id, lease).await;
                 match &found {
                     Ok(sandbox) => info!(sandbox = sandbox.id, elapsed = ?began.elapsed(), "sandbox found again"),
                     Err(error) => log_failure("could not find the sandbox again", error),
@@ -57,6 +65,15 @@ impl SessionTask {
         .boxed()
     }
 
+    /// How long a new sandbox lives if nobody extends it. One whose lease cannot be moved must live as long as its session
+    /// may.
+    fn life(&self) -> Duration {
+        match self.blueprint.provider.abilities().lease {
+            Lease::Fixed => self.blueprint.max_age.unwrap_or(FIXED_LEASE),
+            Lease::Settable | Lease::Grows | Lease::None => self.blueprint.lease,
+        }
+    }
+
     pub(super) fn open(&self, sandbox: SandboxRef, size: Size) -> BoxFuture<'static, CallResult> {
         let (provider, call, ledger) = (self.provider(), self.call.clone(), Arc::clone(&self.ledger));
         let lease = self.blueprint.lease;
@@ -64,12 +81,13 @@ impl SessionTask {
         if let Some(first) = self.blueprint.mounts.first() {
             command.cwd = Some(first.path.clone());
         }
+        let sandbox = self.live(sandbox);
         let opening = Opening { provider, call, sandbox, command, size, lease };
         let recorder = self.blueprint.recorder.clone().filter(|_| self.shared.kept);
         async move {
             let began = Instant::now();
             let before = ledger.entry().terminal;
-            let id = opening.sandbox.id.clone();
+            let id = opening.sandbox.get().id;
             let opened = match &before {
                 Some(journal::Terminal::Recorded { .. }) => opening.resume().await,
                 Some(journal::Terminal::Plain { pty }) => opening.attach(pty).await,

@@ -14,10 +14,10 @@ use tracing::info;
 use super::parts::{CallResult, Left, SessionTask};
 use crate::handle::summary::Phase;
 use crate::lifecycle::lease;
-use crate::outcome::Outcome;
 use crate::output::event::Readiness;
-use crate::policy::machine::{Effect, MachineEvent};
 use crate::storage::{Storage, StorageOrder};
+use sandbox_broker_policy::machine::{Effect, MachineEvent};
+use sandbox_broker_policy::outcome::Outcome;
 
 /// Shortest time between two resizes. Each makes the program on the terminal
 /// draw everything again. If sizes come faster, the latest counts.
@@ -41,12 +41,15 @@ impl SessionTask {
                 self.lifecycle = Some(self.create());
             }
             Effect::KeepAlive(sandbox) => {
-                let keep = lease::keep(self.provider(), self.call.clone(), sandbox, self.blueprint.lease);
-                self.lease = Some(keep.map(CallResult::LeaseLost).boxed());
+                let (live, ledger) = (self.live(sandbox), Arc::clone(&self.ledger));
+                if self.blueprint.provider.abilities().lease.is_renewed() {
+                    let keep = lease::keep(self.provider(), self.call.clone(), live, ledger, self.blueprint.lease);
+                    self.lease = Some(keep.map(CallResult::LeaseLost).boxed());
+                }
             }
             Effect::Mount(sandbox) => {
                 self.shared.set_phase(Phase::Mounting);
-                self.order(StorageOrder::Mount(sandbox));
+                self.order(StorageOrder::Mount(self.live(sandbox)));
             }
             Effect::Unmount => {
                 self.shared.set_phase(Phase::Ending);

@@ -16,6 +16,7 @@ use super::parts::{CallResult, SessionTask};
 use crate::failure::log_failure;
 use crate::ledger::Noted;
 use crate::lifecycle::cleanup;
+use crate::lifecycle::lease::renewed_as;
 use crate::output::event::Durability;
 use sandbox_broker_core::sandbox::SandboxRef;
 use sandbox_broker_journal as journal;
@@ -47,7 +48,7 @@ impl SessionTask {
 
     pub(super) fn kill(&self, sandbox: SandboxRef) -> BoxFuture<'static, CallResult> {
         let (provider, call, lease) = (self.provider(), self.call.clone(), self.blueprint.lease);
-        let ledger = Arc::clone(&self.ledger);
+        let (ledger, live) = (Arc::clone(&self.ledger), self.live(sandbox));
         // The recorder's output goes with the sandbox.
         let settled = (self.shared.durability() == Some(Durability::Durable)).then(|| self.log.source().settled());
         let (mut wishes, patience) = (self.wishes.clone(), SLOW_READERS.min(lease / 2));
@@ -64,7 +65,7 @@ impl SessionTask {
                     _ = wishes.wait_for(|wishes| wishes.shutdown || wishes.kill) => {}
                 }
             }
-            cleanup::kill(&*provider, &call, &sandbox, lease).await;
+            cleanup::kill(&*provider, &call, &live.get(), lease).await;
             CallResult::Cleaned
         }
         .boxed()
@@ -72,13 +73,22 @@ impl SessionTask {
 
     pub(super) fn leave(&self, sandbox: Option<SandboxRef>) -> BoxFuture<'static, CallResult> {
         let (provider, call, lease) = (self.provider(), self.call.clone(), self.blueprint.lease);
+        let (ledger, live) = (Arc::clone(&self.ledger), sandbox.map(|sandbox| self.live(sandbox)));
         async move {
-            let Some(sandbox) = sandbox else {
+            let Some(live) = live else {
                 info!("left to the next broker; its sandbox was not found yet");
                 return CallResult::Cleaned;
             };
+            let sandbox = live.get();
+            if !provider.abilities().lease.is_renewed() {
+                info!(sandbox = sandbox.id, "left to the next broker; its lease cannot be renewed");
+                return CallResult::Cleaned;
+            }
             match timeout(LEAVE_DEADLINE, provider.extend(&call, &sandbox, lease)).await {
-                Ok(Ok(())) => info!(sandbox = sandbox.id, ?lease, "left to the next broker"),
+                Ok(Ok(newest)) => {
+                    renewed_as(newest, &live, &ledger).await;
+                    info!(sandbox = sandbox.id, ?lease, "left to the next broker");
+                }
                 Ok(Err(error)) => {
                     log_failure("left to the next broker; its lease could not be renewed once more", &error)
                 }

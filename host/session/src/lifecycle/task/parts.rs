@@ -19,14 +19,16 @@ use crate::handle::wishes::Wishes;
 use crate::input::handing::Handing;
 use crate::input::mailbox::Input;
 use crate::ledger::Ledger;
+use crate::lifecycle::age::{Age, Due};
 use crate::lifecycle::opening::Opened;
 use crate::lifecycle::terminal_output::{OutputChunk, TerminalOutput};
+use crate::live_sandbox::LiveSandbox;
 use crate::output::appender::Appender;
-use crate::policy::age::{Age, Due};
-use crate::policy::machine::{Effect, Machine, Terms};
 use crate::recorder::looks::Colors;
-use crate::stage::Stage;
+use crate::reports::Reports;
 use crate::storage::{Storage, StorageNews};
+use sandbox_broker_policy::machine::{Effect, Machine, Terms};
+use sandbox_broker_policy::stage::Stage;
 
 /// Drives one session from its first call to the end of its sandbox.
 pub(crate) struct SessionTask {
@@ -68,6 +70,10 @@ pub(crate) struct SessionTask {
     pub(super) left: Option<Left>,
     /// None if there is no greatest age.
     pub(super) age: Option<Age>,
+    /// The sandbox, once it is made.
+    pub(super) sandbox: Option<LiveSandbox>,
+    /// What the creation of the sandbox reports.
+    pub(super) reports: Option<Reports>,
     /// Never later than the machine's deadline.
     pub(super) timer: Option<Pin<Box<Sleep>>>,
 }
@@ -146,7 +152,8 @@ impl SessionTask {
         let (machine, first) = Machine::start(size, terms, Instant::now());
         // The age counts the time with an earlier broker too.
         let age = Age::new(blueprint.max_age, ledger.entry().created.elapsed().unwrap_or_default());
-        let call = Call { session: Some(shared.id.to_string()), user: shared.user.as_deref().map(str::to_owned) };
+        let user = shared.user.as_deref().map(str::to_owned);
+        let call = Call { session: Some(shared.id.to_string()), user, ..Call::default() };
         SessionTask {
             shared,
             blueprint,
@@ -170,9 +177,16 @@ impl SessionTask {
             handing: Handing::default(),
             handed: 0,
             left: None,
+            sandbox: None,
+            reports: None,
             age,
             timer: None,
         }
+    }
+
+    /// The sandbox, by its newest reference.
+    pub(super) fn live(&self, sandbox: SandboxRef) -> LiveSandbox {
+        self.sandbox.clone().unwrap_or_else(|| LiveSandbox::new(sandbox))
     }
 
     pub(super) fn provider(&self) -> Arc<dyn Provider> {

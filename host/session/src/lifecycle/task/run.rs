@@ -1,7 +1,7 @@
 //! The task's loop: waits for the next wakeup and handles it.
 //!
-//! Owns which of the things that can happen is handled next, and what the
-//! machine is told of it.
+//! Decides which event is handled next, and translates it for the policy's state
+//! machine.
 
 use std::future::pending;
 use std::pin::Pin;
@@ -15,17 +15,19 @@ use tracing::{info, warn};
 use super::parts::{CallResult, Left, SessionTask, Wakeup};
 use crate::failure::log_failure;
 use crate::input::mailbox::Input;
+use crate::lifecycle::age::{Age, Due};
 use crate::lifecycle::terminal_output::{OutputChunk, TerminalOutput};
-use crate::lifecycle::waits::{exited, next_stage, next_taken, room_in};
+use crate::lifecycle::waits::{exited, next_report, next_stage, next_taken, room_in};
+use crate::live_sandbox::LiveSandbox;
 use crate::output::appender::Appender;
-use crate::policy::age::{Age, Due};
-use crate::policy::machine::{Attendance, MachineEvent};
 use crate::replaced::is_replaced;
 use crate::storage::{Storage, StorageNews};
+use sandbox_broker_policy::machine::{Attendance, MachineEvent};
+use sandbox_broker_policy::stage::{Stage, Step};
 
 impl SessionTask {
-    /// Returns when the session is over and its sandbox is gone or given up. If
-    /// the session was left to another broker, returns to which one.
+    /// Returns once the session is over and its sandbox is gone or given up. The
+    /// result says to which broker the session was left, if it was.
     pub(crate) async fn run(mut self) -> Option<Left> {
         for effect in std::mem::take(&mut self.first) {
             self.apply(effect);
@@ -41,8 +43,10 @@ impl SessionTask {
         self.left
     }
 
-    /// Picks what happens next. Every arm is cancel-safe: what it would take
-    /// stays in its place when another arm wins.
+    /// Picks what happens next. Every arm is cancel-safe: when another arm
+    /// wins, nothing is lost from this one. When several are ready, one is picked
+    /// at random, so that a flood of output does not keep input waiting. The
+    /// policy's machine accepts events in any order.
     async fn next_wakeup(&mut self) -> Wakeup {
         let (output, done, taken, stages) = match &mut self.terminal {
             Some(live) => (live.output.as_mut(), live.done.as_mut(), live.taken.as_mut(), live.news.as_mut()),
@@ -57,6 +61,7 @@ impl SessionTask {
             result = call_result(&mut self.note) => Wakeup::Call(result),
             news = next_news(&mut self.storage) => Wakeup::Storage(news),
             stage = next_stage(stages) => Wakeup::Told(stage),
+            report = next_report(&mut self.reports) => Wakeup::Told(Stage::started(Step::Create, report.to_string())),
             Ok(()) = self.wishes.changed() => Wakeup::Wishes,
             Some(input) = self.inbox.recv(), if takes_input => Wakeup::Input(input),
             taken = next_taken(taken) => Wakeup::Taken(taken),
@@ -113,8 +118,8 @@ impl SessionTask {
             }
             Wakeup::Taken(count) => self.handing.handed(count),
             Wakeup::Pipe(true) => self.flush(),
-            // The shell takes no more input, and soon `done` says why. Until
-            // then input waits, because it must not be lost silently.
+            // The shell no longer takes input, and `done` will soon say why.
+            // Input is kept until then, so that it is not lost silently.
             Wakeup::Pipe(false) => self.pipe = None,
             Wakeup::Output(Some(chunk)) => self.output(chunk),
             Wakeup::Output(None) => {
@@ -151,8 +156,11 @@ impl SessionTask {
     fn handle_result(&mut self, result: CallResult) {
         match result {
             CallResult::Created(result) => {
+                self.reports = None;
                 if let Ok(sandbox) = &result {
-                    self.shared.set_sandbox(sandbox.clone());
+                    let live = LiveSandbox::new(sandbox.clone());
+                    self.sandbox = Some(live.clone());
+                    self.shared.set_sandbox(live);
                 }
                 self.step(MachineEvent::Created(result));
             }
@@ -193,7 +201,7 @@ impl SessionTask {
         self.step(MachineEvent::Replaced);
     }
 
-    /// Writes down who drives, if that has changed. The next broker waits for
+    /// Records the driver in the journal, if it has changed. The next broker waits for
     /// that client.
     fn note_driver(&mut self) {
         if self.note.is_some() || !self.shared.kept {
@@ -217,14 +225,14 @@ impl SessionTask {
         match (deadline, &mut self.timer) {
             (None, timer) => *timer = None,
             (Some(at), timer @ None) => *timer = Some(Box::pin(sleep_until(at))),
-            // A deadline that has moved later is checked when the timer fires.
+            // If the deadline moved later, the timer fires early and is set again.
             (Some(at), Some(timer)) if timer.is_elapsed() || at < timer.deadline() => timer.as_mut().reset(at),
             (Some(_), Some(_)) => {}
         }
     }
 }
 
-/// Waits for a call, if there is one, and forgets it when it has answered.
+/// Waits for the running call and clears it. Never returns if there is none.
 async fn call_result(call: &mut Option<BoxFuture<'static, CallResult>>) -> CallResult {
     let Some(running) = call else { return pending().await };
     let result = running.await;
@@ -240,7 +248,7 @@ async fn next_news(storage: &mut Option<Storage>) -> StorageNews {
     }
 }
 
-/// Waits for room in the log, then for output. None at the end of the output.
+/// Waits for room in the log, then for output. Returns none once the output has ended.
 async fn next_chunk(log: &Appender, output: Option<&mut TerminalOutput>) -> Option<OutputChunk> {
     let Some(output) = output else { return pending().await };
     log.room().await;

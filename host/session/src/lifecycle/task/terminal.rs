@@ -9,8 +9,8 @@ use super::parts::{LiveTerminal, SessionTask};
 use crate::handle::workspace::Workspace;
 use crate::lifecycle::opening::{Opened, ShellTerminal};
 use crate::lifecycle::terminal_output::{OutputChunk, TerminalOutput, append};
-use crate::policy::machine::MachineEvent;
 use crate::recorder::link::Recorded;
+use sandbox_broker_policy::machine::MachineEvent;
 
 impl SessionTask {
     pub(super) fn opened(&mut self, Opened { shell, input, cwd, note }: Opened) {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::MAX_OFFSET;
 use sandbox_broker_core::sandbox::Size;
-use sandbox_broker_core::words::clean;
+use sandbox_stdx::words::clean;
 
 /// Bytes of words for a person that a client keeps, at most.
 pub const MAX_WORDS: usize = 2048;

@@ -6,7 +6,8 @@ use std::future::pending;
 use std::hint::black_box;
 
 use sandbox_broker_sdk::mounter::{
-    self, Answer, Command, Exchange, Explanation, File, MountPlan, MountTarget, Renewal, Request, Step,
+    self, Answer, Command, Explanation, File, Grant, MountPlan, MountTarget, Planning, Preparing, Releasing, Renewal,
+    Renewing, Request, Step,
 };
 use sandbox_broker_sdk::{Call, Code, Error, manifest, secrets};
 use serde::Deserialize;
@@ -53,21 +54,31 @@ async fn harm(c: &Config, when: &str) -> Result<(), Error> {
                 black_box(&kept);
             }
         }
-        "foreign-hmac" => secrets::hmac_sha256("of_another", secrets::KeyForm::Text, b"x").map(drop),
+        "foreign-token" => {
+            let (container, permissions) = ("files".into(), "rl".into());
+            let token = secrets::SasRequest { container, permissions, life_ms: 60_000, policy: None };
+            secrets::azure_service_sas("of_another", &token).map(drop)
+        }
         "reveal" => secrets::reveal("own").map(drop),
         "forge" => Err(Error::new(Code::Internal, "\r\n\x1b[2Jforged line")),
         _ => Ok(()),
     }
 }
 
+/// The next step of a conversation.
+enum Turn {
+    Send(Request),
+    Done(Vec<u8>),
+}
+
 /// The next step of a conversation. What came back is told as an error, for a
 /// test to read.
-fn converse(c: &Config, when: &str, target: &MountTarget, answers: &[Answer]) -> Result<Exchange, Error> {
+fn converse(c: &Config, when: &str, target: &MountTarget, answers: &[Answer]) -> Result<Turn, Error> {
     let harm = if c.when == when { c.harm.as_str() } else { "" };
     let mut request = request(c);
     match (harm, answers) {
-        ("endless", _) => return Ok(Exchange::Send(request)),
-        ("grant", _) => return Ok(Exchange::Done(vec![0; 4097])),
+        ("endless", _) => return Ok(Turn::Send(request)),
+        ("grant", _) => return Ok(Turn::Done(vec![0; 4097])),
         ("target", _) => return Err(Error::new(Code::Internal, format!("{:?}", target.attrs))),
         ("tell", [.., Answer::Response(r)]) => {
             let headers: Vec<String> = r.headers.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -75,22 +86,20 @@ fn converse(c: &Config, when: &str, target: &MountTarget, answers: &[Answer]) ->
             return Err(Error::new(Code::Internal, format!("{status} with {bytes} bytes, {headers}")));
         }
         (_, [.., Answer::Failure(failure)]) => return Err(failure.clone()),
-        (_, [.., Answer::Response(_)]) => return Ok(Exchange::Done(b"grant".to_vec())),
-        (_, []) if c.url.is_empty() => return Ok(Exchange::Done(Vec::new())),
+        (_, [.., Answer::Response(_)]) => return Ok(Turn::Done(b"grant".to_vec())),
+        (_, []) if c.url.is_empty() => return Ok(Turn::Done(Vec::new())),
         ("method", _) => request.method = "TRACE".into(),
         ("body", _) => (request.method, request.body) = ("PUT".into(), vec![0; (64 << 10) + 1]),
-        ("foreign-header", _) => {
-            request.headers.push(("authorization".into(), secrets::placeholder("of_another")));
-        }
         ("own-header", _) => {
             request.method = "PUT".into();
-            request.headers.push(("authorization".into(), secrets::placeholder("own")));
+            request.headers.push(("authorization".into(), "of the plugin".into()));
+            request.headers.push(("x-other".into(), "{{secret:own}}".into()));
             request.headers.push(("host".into(), "elsewhere.example".into()));
             request.headers.push(("content-length".into(), "7".into()));
         }
         _ => {}
     }
-    Ok(Exchange::Send(request))
+    Ok(Turn::Send(request))
 }
 
 fn command(argv: &[&str]) -> Command {
@@ -111,9 +120,9 @@ fn plan(c: &Config, target: &MountTarget) -> Result<MountPlan, Error> {
             file(&format!("{}/config", target.workspace), b"{}".to_vec()),
             Step::Supervise(command(&["mount-it", &target.path])),
         ],
-        verify: vec![Step::Run(command(&["mountpoint", &target.path]))],
+        verify: vec![command(&["mountpoint", &target.path])],
         mount_timeout_ms: 15_000,
-        watch: vec![Step::Run(command(&["stat", &target.path]))],
+        watch: vec![command(&["stat", &target.path])],
         unmount: vec![Step::Run(command(&["umount", &target.path]))],
         unmount_timeout_ms: 15_000,
         clear: Vec::new(),
@@ -136,8 +145,8 @@ fn plan(c: &Config, target: &MountTarget) -> Result<MountPlan, Error> {
             odd.env = vec![("A=B".into(), "c".into())];
             plan.clear = vec![Step::Run(odd)];
         }
-        "verify" => plan.verify = plan.mount.clone(),
-        "watch" => plan.watch = vec![Step::Supervise(command(&["x"]))],
+        "verify" => plan.verify = vec![command(&[])],
+        "watch" => plan.watch = vec![command(&["x"]); 33],
         "times" => {
             (plan.mount_timeout_ms, plan.unmount_timeout_ms, plan.renew_after_ms) = (0, u64::MAX, Some(0));
             let mut slow = command(&["x"]);
@@ -176,6 +185,11 @@ impl manifest::Guest for Plugin {
     }
 }
 
+/// What it keeps, with a secret that must not outlive the broker.
+fn grant(kept: Vec<u8>) -> Grant {
+    Grant { kept, sealed: b"sealed-canary".to_vec() }
+}
+
 impl mounter::Guest for Plugin {
     async fn prepare(
         _: Call,
@@ -183,22 +197,54 @@ impl mounter::Guest for Plugin {
         target: MountTarget,
         _: u64,
         answers: Vec<Answer>,
-    ) -> Result<Exchange, Error> {
+    ) -> Result<Preparing, Error> {
         let c = config(&text);
         harm(&c, "prepare").await?;
-        converse(&c, "prepare", &target, &answers)
+        if c.when == "prepare" && c.harm == "sealed" {
+            return Ok(Preparing::Done(Grant { kept: Vec::new(), sealed: vec![0; (16 << 10) + 1] }));
+        }
+        Ok(match converse(&c, "prepare", &target, &answers)? {
+            Turn::Send(request) => Preparing::Send(request),
+            Turn::Done(kept) => Preparing::Done(grant(kept)),
+        })
     }
 
-    async fn plan(_: Call, text: String, target: MountTarget, _: u64, _: Vec<u8>) -> Result<MountPlan, Error> {
+    async fn plan(
+        _: Call,
+        text: String,
+        target: MountTarget,
+        _: u64,
+        grant: Grant,
+        answers: Vec<Answer>,
+    ) -> Result<Planning, Error> {
         let c = config(&text);
         harm(&c, "plan").await?;
-        plan(&c, &target)
+        match (c.harm.as_str(), &answers[..]) {
+            ("send", []) if c.when == "plan" => return Ok(Planning::Send(request(&c))),
+            ("grant-back", _) if c.when == "plan" => {
+                let [kept, sealed] = [grant.kept, grant.sealed].map(|part| String::from_utf8_lossy(&part).into_owned());
+                return Err(Error::new(Code::Internal, format!("planned with {kept:?} and {sealed:?}")));
+            }
+            _ => {}
+        }
+        plan(&c, &target).map(Planning::Done)
     }
 
-    async fn renew(_: Call, text: String, target: MountTarget, _: u64, _: Vec<u8>) -> Result<Renewal, Error> {
+    async fn renew(
+        _: Call,
+        text: String,
+        target: MountTarget,
+        _: u64,
+        before: Grant,
+        answers: Vec<Answer>,
+    ) -> Result<Renewing, Error> {
         let c = config(&text);
         harm(&c, "renew").await?;
-        Ok(Renewal { steps: plan(&c, &target)?.mount, renew_after_ms: None })
+        if answers.is_empty() && !c.url.is_empty() {
+            return Ok(Renewing::Send(request(&c)));
+        }
+        let kept = [&before.kept[..], b"+"].concat();
+        Ok(Renewing::Done(Renewal { steps: plan(&c, &target)?.mount, grant: grant(kept), renew_after_ms: None }))
     }
 
     async fn release(
@@ -206,16 +252,19 @@ impl mounter::Guest for Plugin {
         text: String,
         target: MountTarget,
         _: u64,
-        grant: Vec<u8>,
+        grant: Grant,
         answers: Vec<Answer>,
-    ) -> Result<Exchange, Error> {
+    ) -> Result<Releasing, Error> {
         let c = config(&text);
         harm(&c, "release").await?;
         if c.when == "release" && c.harm == "grant-back" {
-            let text = String::from_utf8_lossy(&grant).into_owned();
+            let text = String::from_utf8_lossy(&grant.kept).into_owned();
             return Err(Error::new(Code::Internal, format!("released {text:?}")));
         }
-        converse(&c, "release", &target, &answers)
+        Ok(match converse(&c, "release", &target, &answers)? {
+            Turn::Send(request) => Releasing::Send(request),
+            Turn::Done(_) => Releasing::Done,
+        })
     }
 }
 

@@ -1,13 +1,16 @@
 //! A sandbox provider without sandboxes: its terminals echo. What harm it
 //! does, and when, is told by its configuration.
 
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::hint::black_box;
+use std::rc::Rc;
 use std::time::Duration;
 
 use sandbox_broker_sdk::stream::{StreamReader, StreamResult, bytes, outcome};
 use sandbox_broker_sdk::{
-    Call, Code, Error, Exit, SandboxRef, exec, files, http, log, manifest, sandbox, secrets, terminal, time,
+    Call, Code, Error, Exit, SandboxRef, exec, files, http, lease, log, manifest, sandbox, secrets, terminal, time,
 };
 use serde::Deserialize;
 
@@ -25,6 +28,35 @@ struct Config {
     /// A text to look for in its own memory, last character first.
     #[serde(default)]
     reversed: String,
+    /// What it sends to `url`: its own words in headers, and a body.
+    #[serde(default)]
+    method: String,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    body: String,
+    /// Where else it goes, with what it was told at `url`.
+    #[serde(default)]
+    other: String,
+}
+
+/// A request as the settings word it.
+fn request(c: &Config, url: &str) -> http::Request {
+    let method = match c.method.as_str() {
+        "" => http::Method::Get,
+        "PUT" => http::Method::Put,
+        other => http::Method::Other(other.into()),
+    };
+    let request = http::Request::new(method, url);
+    let request = c.headers.iter().fold(request, |request, (name, value)| request.header(name, value));
+    if c.body.is_empty() { request } else { request.body("text/plain", c.body.clone().into()) }
+}
+
+/// All that an answer says.
+async fn all_of(answer: http::Response) -> Result<String, Error> {
+    let (status, headers) = (answer.status, answer.header("x-echo").unwrap_or_default().to_owned());
+    let body = answer.bytes(1 << 20).await?;
+    Ok(format!("{status} {headers} {}", String::from_utf8_lossy(&body)))
 }
 
 fn config(text: &str) -> Config {
@@ -66,26 +98,91 @@ async fn harm(c: &Config) -> Result<(), Error> {
             }
             Err(Error::new(Code::Internal, format!("holds {most} streams")))
         }
-        "flood-hmac" => {
+        "flood-secrets" => {
             for _ in 0..10_000 {
-                let _ = secrets::hmac_sha256("of_another", secrets::KeyForm::Text, b"x");
+                let _ = secrets::azure_service_sas("of_another", &token("files"));
             }
             Err(Error::new(Code::Internal, "asked often enough"))
+        }
+        // Gives way after every moment, so that it never uses much without giving way.
+        "nap" => loop {
+            let began = time::Instant::now();
+            while began.elapsed() < Duration::from_millis(5) {
+                black_box(());
+            }
+            let _ = time::timeout(Duration::from_nanos(1), pending::<()>()).await;
+        },
+        // The work is the host's, and each call gives way.
+        "calls" => loop {
+            let _ = http::Request::new(http::Method::Get, "http://not-granted.test").send().await;
+            log::write(log::Level::Debug, "called", &[]);
+        },
+        "tarpit" => {
+            // An instance may have 64.
+            let (refused, all, most) = (Rc::new(Cell::new(0)), 80, 64);
+            for _ in 0..all {
+                let (refused, url) = (refused.clone(), c.url.clone());
+                sandbox_broker_sdk::spawn(async move {
+                    let sent = http::Request::new(http::Method::Get, &url).send().await;
+                    let full = sent.is_err_and(|e| e.code == Code::ResourceExhausted);
+                    refused.set(refused.get() + u32::from(full));
+                });
+            }
+            // Those that find no place are told after a while; the others hang.
+            let told = async {
+                while refused.get() < all - most {
+                    let _ = time::timeout(Duration::from_millis(100), pending::<()>()).await;
+                }
+            };
+            let _ = time::timeout(Duration::from_secs(20), told).await;
+            Err(Error::new(Code::Internal, format!("{} of {all} refused", refused.get())))
         }
         "fetch" => {
             let answer = http::Request::new(http::Method::Get, &c.url).send().await?;
             Err(Error::new(Code::Internal, format!("answered {}", answer.status)))
         }
-        "foreign-header" => {
-            let request = http::Request::new(http::Method::Get, &c.url);
-            let answer = request.header("authorization", secrets::placeholder("of_another")).send().await?;
-            Err(Error::new(Code::Internal, format!("answered {}", answer.status)))
+        "send" => {
+            let said = all_of(request(c, &c.url).send().await?).await?;
+            Err(Error::new(Code::Internal, format!("answered {said}")))
         }
-        "foreign-hmac" => secrets::hmac_sha256("of_another", secrets::KeyForm::Text, b"x").map(drop),
+        // Goes where it is told to, with the same words.
+        "redirect" => {
+            let first = request(c, &c.url).send().await?;
+            let next = first.header("location").unwrap_or_default().to_owned();
+            let said = all_of(request(c, &next).send().await?).await?;
+            Err(Error::new(Code::Internal, format!("answered {} and {said}", first.status)))
+        }
+        // Puts what a server says into a header for another, as a plugin does with a token.
+        "inject" => {
+            let told = request(c, &c.url).send().await?.bytes(1 << 20).await?;
+            let token = String::from_utf8_lossy(&told).into_owned();
+            let said = all_of(request(c, &c.other).header("x-access-token", token).send().await?).await?;
+            Err(Error::new(Code::Internal, format!("answered {said}")))
+        }
+        "foreign-token" => secrets::azure_service_sas("of_another", &token("files")).map(drop),
+        "token" => {
+            let token = |request: secrets::SasRequest| match secrets::azure_service_sas("own", &request) {
+                Ok(_) => "made".to_owned(),
+                Err(e) => format!("{:?}", e.code),
+            };
+            let hour = 60 * 60 * 1000;
+            let said: Vec<String> = [
+                self::token("files"),
+                self::token("other"),
+                secrets::SasRequest { life_ms: hour + 1, ..self::token("files") },
+                secrets::SasRequest { life_ms: u64::MAX, ..self::token("files") },
+                secrets::SasRequest { permissions: "racwdxltmeop".into(), ..self::token("files") },
+                secrets::SasRequest { permissions: "r\n\n2030-01-01".into(), ..self::token("files") },
+                secrets::SasRequest { policy: Some("a\nb".into()), ..self::token("files") },
+            ]
+            .into_iter()
+            .map(token)
+            .collect();
+            Err(Error::new(Code::Internal, said.join(" ")))
+        }
         "reveal" => secrets::reveal("own").map(drop),
         "scan" => {
-            let request = http::Request::new(http::Method::Get, &c.url);
-            let answer = request.header("authorization", secrets::placeholder("own")).send().await?;
+            let answer = request(c, &c.url).send().await?;
             let hits = scan(c.reversed.as_bytes());
             Err(Error::new(Code::Internal, format!("answered {} and found {hits}", answer.status)))
         }
@@ -98,6 +195,11 @@ async fn harm(c: &Config) -> Result<(), Error> {
         }
         other => Err(Error::new(Code::InvalidArgument, format!("unknown harm `{other}`"))),
     }
+}
+
+/// An honest wish for a token.
+fn token(container: &str) -> secrets::SasRequest {
+    secrets::SasRequest { container: container.into(), permissions: "rl".into(), life_ms: 60_000, policy: None }
 }
 
 /// How often the text, given backwards, stands in this memory.
@@ -118,7 +220,7 @@ fn scan(_: &[u8]) -> usize {
 /// The schema of the settings, with room behind it: a test writes another one
 /// in its place. The room ends with a line end.
 static SCHEMA: [u8; 4096] = with_room(
-    br#"{"type":"object","additionalProperties":false,"properties":{"when":{"type":"string"},"harm":{"type":"string"},"url":{"type":"string"},"reversed":{"type":"string"}}}"#,
+    br#"{"type":"object","additionalProperties":false,"properties":{"when":{"type":"string"},"harm":{"type":"string"},"url":{"type":"string"},"reversed":{"type":"string"},"method":{"type":"string"},"headers":{"type":"object"},"body":{"type":"string"},"other":{"type":"string"}}}"#,
 );
 
 const fn with_room(schema: &[u8]) -> [u8; 4096] {
@@ -167,10 +269,6 @@ impl sandbox::Guest for Plugin {
         Ok(s)
     }
 
-    async fn extend(_: Call, _: String, _: SandboxRef, _: u64) -> Result<(), Error> {
-        Ok(())
-    }
-
     async fn kill(_: Call, text: String, _: SandboxRef) -> Result<(), Error> {
         let c = config(&text);
         if c.when == "kill" { harm(&c).await } else { Ok(()) }
@@ -178,6 +276,12 @@ impl sandbox::Guest for Plugin {
 
     async fn list(_: Call, _: String, _: Vec<(String, String)>, _: Option<String>) -> Result<sandbox::Page, Error> {
         Ok(sandbox::Page { sandboxes: Vec::new(), next: None })
+    }
+}
+
+impl lease::Guest for Plugin {
+    async fn extend(_: Call, _: String, s: SandboxRef, _: u64) -> Result<SandboxRef, Error> {
+        Ok(s)
     }
 }
 
@@ -230,7 +334,7 @@ impl terminal::Guest for Plugin {
                 }
             }
             drop(out);
-            let _ = end.write(Ok(Exit { code: Some(0), signal: None })).await;
+            let _ = end.write(Ok(Exit::Code(0))).await;
         });
         Ok(terminal::Attachment { pty: "1".into(), output, done, control: terminal::Control::new(Control) })
     }
@@ -294,7 +398,13 @@ impl files::Guest for Plugin {
         Err(unimplemented())
     }
 
-    async fn list(_: Call, _: String, _: SandboxRef, _: files::Location) -> Result<Vec<files::Entry>, Error> {
+    async fn list(
+        _: Call,
+        _: String,
+        _: SandboxRef,
+        _: files::Location,
+        _: Option<String>,
+    ) -> Result<files::Entries, Error> {
         Err(unimplemented())
     }
 
@@ -316,4 +426,4 @@ impl files::Guest for Plugin {
 }
 
 #[cfg(target_family = "wasm")]
-sandbox_broker_sdk::export_sandbox_provider!(Plugin);
+sandbox_broker_sdk::export_sandbox_provider!(Plugin: lease, terminal, files);

@@ -60,6 +60,8 @@ pub(crate) struct Daemon {
     pending: Pending,
     /// Draws the screen for those that ask.
     emulation: Emulation<(OwnedFd, Request)>,
+    /// Whether the broker's client answers programs, so that this does not.
+    silent: bool,
     /// A process that connected and has not sent its request, and when it connected.
     new_caller: Option<(OwnedFd, Instant)>,
     attachment: Option<Attachment>,
@@ -113,11 +115,17 @@ impl Daemon {
             last_output: None,
             pending: Pending::default(),
             emulation: Emulation::new(size),
+            silent: false,
             new_caller: None,
             attachment: None,
             detached_at: began,
             buffer: vec![0; MAX_DATA],
         }
+    }
+
+    /// Answers no program: the broker's client does.
+    pub(crate) fn be_silent(&mut self) {
+        self.silent = true;
     }
 
     /// Runs until nobody needs the recording. Fails only if the system cannot poll.
@@ -279,7 +287,7 @@ impl Daemon {
     fn run_emulator(&mut self) {
         self.emulation.run_turn(|(caller, request), emulator| draw(&caller, &request, emulator));
         let answers = self.emulation.emulator_mut().take_answers();
-        if !answers.is_empty() && self.terminal.is_some() && self.pending.push_answers(&answers) {
+        if !answers.is_empty() && !self.silent && self.terminal.is_some() && self.pending.push_answers(&answers) {
             self.write_terminal();
         }
     }

@@ -18,6 +18,7 @@
 //! | commands | `main`, `failure` | the command line, messages and exit statuses |
 //! | | `run` | makes a recording and starts its daemon |
 //! | | `read`, `screen`, `cast` | what they write |
+//! | | `files` | files of the sandbox, for providers that have none |
 //! | daemon | `daemon` | the poll loop, its deadlines, and who waits for whom |
 //! | | `requests` | how `attach` and `screen` hand their pipes to the daemon |
 //! | | `attachment` | the frames of one broker |
@@ -48,6 +49,7 @@ mod daemon;
 mod emulation;
 mod emulator;
 mod failure;
+mod files;
 mod history;
 mod marks;
 mod pending;
@@ -65,11 +67,15 @@ use ring::Ring;
 use run::Recording;
 
 const USAGE: &str = "\
-sandbox-recorder run    --dir DIR --cols N --rows N [--ring BYTES] [--patience MS] -- PROGRAM ARGS…
+sandbox-recorder run    --dir DIR --cols N --rows N [--ring BYTES] [--patience MS] [--silent] -- PROGRAM ARGS…
 sandbox-recorder attach --dir DIR (--since OFFSET | --tail BYTES) [--patience MS]
 sandbox-recorder read   --dir DIR --from OFFSET --to OFFSET
 sandbox-recorder screen --dir DIR
 sandbox-recorder cast   --dir DIR
+sandbox-recorder files  (stat | write | remove | make-dir) PATH
+sandbox-recorder files  list PATH AFTER
+sandbox-recorder files  read PATH OFFSET LENGTH
+sandbox-recorder files  rename FROM TO
 ";
 
 /// The size of the ring by default: minutes of a flood, or weeks of typing.
@@ -107,6 +113,7 @@ struct Arguments {
     rows: Option<u16>,
     ring: Option<u64>,
     patience: Option<u32>,
+    silent: bool,
     since: Option<u64>,
     tail: Option<u64>,
     from: Option<u64>,
@@ -124,6 +131,7 @@ impl Arguments {
                 Arg::Long("rows") => arguments.rows = Some(parser.value()?.parse()?),
                 Arg::Long("ring") => arguments.ring = Some(parser.value()?.parse()?),
                 Arg::Long("patience") => arguments.patience = Some(parser.value()?.parse()?),
+                Arg::Long("silent") => arguments.silent = true,
                 Arg::Long("since") => arguments.since = Some(parser.value()?.parse()?),
                 Arg::Long("tail") => arguments.tail = Some(parser.value()?.parse()?),
                 Arg::Long("from") => arguments.from = Some(parser.value()?.parse()?),
@@ -141,6 +149,10 @@ impl Arguments {
 
 fn command() -> Result<u8, Failure> {
     let arguments = Arguments::read(Parser::from_env())?;
+    if arguments.command.as_deref().is_some_and(|name| name == "files") {
+        files::run(&arguments.program).context(|| "writing the answer".to_owned())?;
+        return Ok(0);
+    }
     let missing = |what: &str| Failure::new(1, format!("{what}\n{USAGE}"));
     let dir = arguments.dir.clone().ok_or_else(|| missing("--dir is missing"))?;
     let patience = arguments.patience.map_or(PATIENCE, |ms| Duration::from_millis(ms.into()));
@@ -157,7 +169,8 @@ fn command() -> Result<u8, Failure> {
             if arguments.program.is_empty() {
                 return Err(missing("the program is missing"));
             }
-            let recording = Recording { dir, size, ring, program: arguments.program, patience };
+            let recording =
+                Recording { dir, size, ring, program: arguments.program, patience, silent: arguments.silent };
             let control = run::start(&recording)?;
             requests::wait(&control).context(|| format!("serving {}", recording.dir.display()))
         }

@@ -38,6 +38,8 @@ pub(crate) struct Recording {
     pub(crate) program: Vec<OsString>,
     /// The patience of the first attachment.
     pub(crate) patience: Duration,
+    /// The broker's client answers programs that ask the terminal something.
+    pub(crate) silent: bool,
 }
 
 /// What the daemon gets from the process that starts it.
@@ -188,6 +190,9 @@ fn assemble(parts: Parts, recording: &Recording) -> Result<Daemon, Failure> {
     rustix::process::chdir("/").map_err(io::Error::from).context(|| "leaving the folder".to_owned())?;
     let Parts { dir, ring, marks, listener, control } = parts;
     let mut daemon = Daemon::new(dir, listener, (ring, marks), (terminal, shell, recording.size), began);
+    if recording.silent {
+        daemon.be_silent();
+    }
     daemon.attach(control, request, Instant::now());
     Ok(daemon)
 }

@@ -4,11 +4,14 @@
 //! Owns their layout and their bounds. Does no I/O and does not know where bytes come from, so that both ends use the same
 //! code.
 //!
+//! The frames of the command `files`, which needs no terminal, are in [`files`].
+//!
 //! A frame is `type: u8`, `length: u32`, then `length` bytes of payload. Integers are big-endian. Offsets count the bytes of
 //! the terminal's output from its first one.
 
 mod decode;
 mod encode;
+pub mod files;
 mod kinds;
 
 pub use decode::{Decoder, Frame, Malformed};

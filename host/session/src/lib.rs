@@ -77,6 +77,7 @@ pub use recorder::piece::Piece;
 pub use recorder::playback::Playback;
 pub use recorder::screens::{Asker, Picture};
 pub use recorder::tape::{CAST_END, Tape};
+pub use recorder::trial::try_shell;
 pub use registry::reaper::reap;
 pub use registry::refused::Refused;
 pub use registry::sessions::Sessions;

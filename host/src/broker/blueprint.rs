@@ -17,7 +17,7 @@ use sandbox_broker_session::{Blueprint, Invitations, Mount, SizeRule, SlowClient
 #[derive(Clone)]
 pub(super) struct Base {
     pub(super) broker_id: String,
-    recorder: Option<Bytes>,
+    pub(super) recorder: Option<Bytes>,
     pub(super) journal: Arc<dyn Journal>,
     /// The same journal, for the sign-ins in it.
     pub(super) sign_ins: Arc<Sqlite>,

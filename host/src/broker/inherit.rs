@@ -87,7 +87,10 @@ pub(super) async fn claim_all(
             // Its sessions' own requests keep the server up.
             let needed = embedded_for(&checked.config, &entry.provider, surroundings, server.clone(), gatekeeper);
             let needed = needed.await?;
-            providers.insert(entry.provider.clone(), provider(checked, &entry.provider, needed.as_deref())?);
+            providers.insert(
+                entry.provider.clone(),
+                provider(checked, &entry.provider, needed.as_deref(), base.recorder.as_ref())?,
+            );
             server = server.or(needed);
         }
         let (mounts, same) = storage(&mut mounters, &record)?;

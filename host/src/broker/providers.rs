@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use sandboxd_gatekeeper::Gatekeeper;
 
 use super::loader::Checked;
@@ -15,6 +16,7 @@ use sandbox_broker_config::{
 };
 use sandbox_broker_core::sandbox::Provider;
 use sandbox_broker_core::storage::Mounter;
+use sandbox_broker_fallback::files::FilesByExec;
 use sandbox_broker_plugin::{ComponentMounter, ComponentProvider, LiveMounts, Plugin, Section};
 use sandbox_broker_session::Mount;
 
@@ -48,11 +50,12 @@ pub(super) async fn embedded_for(
     }
 }
 
-/// A provider of sandboxes, as configured.
+/// A provider of sandboxes, as configured. If its plugin has no files, they are reached by way of the recorder.
 pub(super) fn provider(
     checked: &Checked,
     name: &str,
     embedded: Option<&Embedded>,
+    recorder: Option<&Bytes>,
 ) -> anyhow::Result<Arc<dyn Provider>> {
     let (plugin, mut new) = section(checked, name);
     if let Some(Embedded { socket, key, .. }) = embedded {
@@ -72,7 +75,7 @@ pub(super) fn provider(
             new.config["template"] = FUSE_TEMPLATE.into();
         }
     }
-    Ok(Arc::new(ComponentProvider::new(plugin, new)?))
+    Ok(FilesByExec::over(Arc::new(ComponentProvider::new(plugin, new)?), recorder.cloned()))
 }
 
 /// The storage of new sessions.

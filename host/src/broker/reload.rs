@@ -109,7 +109,8 @@ impl Reloader {
         let (places, running) = (&self.loader.surroundings, self.embedded.borrow().clone());
         let embedded = embedded_for(&checked.config, selected, places, running, &self.gatekeeper);
         let embedded = embedded.await.map_err(failed)?;
-        let provider = provider(&checked, selected, embedded.as_deref()).map_err(failed)?;
+        let recorder = self.base.recorder.as_ref();
+        let provider = provider(&checked, selected, embedded.as_deref(), recorder).map_err(failed)?;
         let mounts = mounts(&checked, &self.live_mounts).map_err(failed)?;
         for warning in checked.warnings() {
             tracing::warn!("{warning}");

@@ -62,7 +62,7 @@ impl Broker {
         if embedded.is_none() {
             Embedded::beware(&loader.surroundings.state, &gatekeeper).await?;
         }
-        let provider = provider(&checked, selected, embedded.as_deref())?;
+        let provider = provider(&checked, selected, embedded.as_deref(), base.recorder.as_ref())?;
         let live_mounts = LiveMounts::default();
         let mounts = mounts(&checked, &live_mounts)?;
         // This comes before the claim: a broker whose address is in use must not take sessions from another one.

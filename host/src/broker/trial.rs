@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::bail;
+use bytes::Bytes;
 use sandboxd_gatekeeper::Gatekeeper;
 use sha2::{Digest as _, Sha256};
 
@@ -28,6 +29,8 @@ pub struct Trial {
     pub provider: Arc<dyn Provider>,
     /// Title and version of its plugin.
     pub plugin: String,
+    /// The recorder, if this broker has one.
+    pub recorder: Option<Bytes>,
     /// Whose processes and files they are.
     pub user: Option<String>,
     labels: BTreeMap<String, String>,
@@ -60,12 +63,14 @@ impl Trial {
         checked.secrets.values().for_each(Secrets::publish);
         let places = &loader.surroundings;
         let embedded = embedded_for(config, name, places, None, &Gatekeeper::default()).await?;
+        let recorder = places.recorder();
         let own = broker_id(&places.state)?;
         let broker = hex(&Sha256::digest(format!("trial of {own}"))[..8]);
         let description = &providers[name].0.description;
         let sandbox = &config.sandbox;
         Ok(Trial {
-            provider: provider(checked, name, embedded.as_deref())?,
+            provider: provider(checked, name, embedded.as_deref(), recorder.as_ref())?,
+            recorder,
             plugin: format!("{} {}", description.title, description.version),
             user: sandbox.user.clone(),
             labels: BTreeMap::from([

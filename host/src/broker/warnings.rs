@@ -7,7 +7,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 
 use super::loader::Checked;
 use sandbox_broker_config::{EgressGrant, HostPattern, Scheme};
-use sandbox_broker_core::abilities::{Abilities, Lease};
+use sandbox_broker_core::abilities::Lease;
 
 /// What the embedded server makes sandboxes with.
 const ISOLATES: &str = "bwrap";
@@ -28,17 +28,14 @@ impl Checked {
             ));
         }
         warnings.extend(self.unheeded_proxy());
-        warnings.extend(self.abilities());
+        warnings.extend(self.lease());
         warnings
     }
 
-    /// Warns of what the provider of new sessions cannot do.
-    fn abilities(&self) -> Vec<String> {
+    /// Warns if sandboxes of the provider of new sessions may outlive the broker.
+    fn lease(&self) -> Option<String> {
         let provider = &self.config.sandbox.provider;
-        let Some(Abilities { lease, terminal, files, .. }) = self.providers[provider].0.abilities() else {
-            return Vec::new();
-        };
-        let lease = match lease {
+        match self.providers[provider].0.abilities()?.lease {
             Lease::Settable | Lease::Grows => None,
             Lease::Fixed => Some(format!(
                 "sandboxes of the provider {provider} end at a time that is fixed when they are made, whoever uses them; and \
@@ -48,15 +45,7 @@ impl Checked {
                 "sandboxes of the provider {provider} have no lease: if this broker never comes back, they live until \
                  somebody ends them"
             )),
-        };
-        let terminal = (!terminal).then(|| {
-            let files = if files { "" } else { " and not `files`, by which the recorder gets into a sandbox" };
-            format!(
-                "the plugin of the provider {provider} does not export the interface `terminal`{files}: a session without \
-                 a recorder has no shell"
-            )
-        });
-        lease.into_iter().chain(terminal).collect()
+        }
     }
 
     /// Warns of a proxy that the environment names and the broker does not use for a provider in use. The broker judges the

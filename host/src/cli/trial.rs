@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::io::{Write as _, stderr};
 use std::process::ExitCode;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -16,9 +16,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
 use crate::broker::{Loader, Surroundings, Trial};
+use sandbox_broker_core::abilities::Abilities;
 use sandbox_broker_core::sandbox::{
     Call, Code, Command, Download, Error, Exit, Fault, Location, PIPE_CHUNKS, SandboxRef, Size, Terminal, Upload,
 };
+use sandbox_broker_session::try_shell;
 use sandbox_stdx::words::clean;
 
 /// Time for one thing to be seen: a prompt's echo, the end of a process.
@@ -120,6 +122,13 @@ impl Report {
         }
     }
 
+    /// Shows that a step needs an interface that the plugin does not export.
+    fn skip(&mut self, name: &str, interface: &str) {
+        let why = format!("the plugin does not export `{interface}`, and no recorder can take its place");
+        self.line(&format!("  {name:<8}        -     skipped: {why}"));
+        self.steps.push(json!({ "step": name, "ok": null, "skipped": why }));
+    }
+
     fn line(&self, line: &str) {
         if !self.json {
             // A closed output must not stop the cleaning up.
@@ -203,12 +212,21 @@ pub(super) async fn run(surroundings: Surroundings, options: Options) -> anyhow:
 async fn steps(report: &mut Report, trial: &Trial, made: &Mutex<Made>) {
     let Some(sandbox) = report.step("create", create(trial, made)).await else { return };
     report.step("labels", labels(trial, &sandbox)).await;
-    if let Some(mut shell) = report.step("shell", Shell::open(trial, &sandbox)).await {
+    // Without a way in, the recorder cannot take the place of what the plugin does not export.
+    let Abilities { terminal, files: own_files, stdin, .. } = trial.provider.abilities();
+    let takes_part = stdin && trial.recorder.is_some();
+    if !terminal && !takes_part {
+        report.skip("shell", "terminal");
+    } else if let Some(mut shell) = report.step("shell", Shell::open(trial, &sandbox)).await {
         report.step("echo", shell.answers("echo try-$((6*7))\n", "try-42")).await;
         report.step("resize", shell.resize()).await;
     }
     report.step("exec", exec(trial, &sandbox)).await;
-    report.step("files", files(trial, &sandbox)).await;
+    if !own_files && !takes_part {
+        report.skip("files", "files");
+    } else {
+        report.step("files", files(trial, &sandbox)).await;
+    }
     report.step("kill", kill(trial, &sandbox)).await;
 }
 
@@ -266,7 +284,12 @@ struct Shell {
 impl Shell {
     async fn open(trial: &Trial, sandbox: &SandboxRef) -> Result<Self, Failure> {
         let (input, typed) = mpsc::channel(PIPE_CHUNKS);
-        let terminal = trial.provider.open(&call(), sandbox, &trial.shell(), Size::DEFAULT, typed).await?;
+        let terminal = match &trial.recorder {
+            Some(recorder) if !trial.provider.abilities().terminal => {
+                try_shell(Arc::clone(&trial.provider), sandbox, recorder, &trial.shell(), typed).await?
+            }
+            _ => trial.provider.open(&call(), sandbox, &trial.shell(), Size::DEFAULT, typed).await?,
+        };
         Ok(Shell { terminal, input, output: String::new() })
     }
 
@@ -316,6 +339,7 @@ async fn exec(trial: &Trial, sandbox: &SandboxRef) -> Result<(), Failure> {
         user: trial.user.clone(),
         ..Command::default()
     };
+    let read = if trial.provider.abilities().stdin { "in" } else { "" };
     let (input, stdin) = mpsc::channel(PIPE_CHUNKS);
     let process = trial.provider.run(&call(), sandbox, &command, stdin).await?;
     let _ = input.send(Bytes::from_static(b"in")).await;
@@ -326,10 +350,10 @@ async fn exec(trial: &Trial, sandbox: &SandboxRef) -> Result<(), Failure> {
     let (out, err, exit) =
         ended.map_err(|_| wrong(format!("a process did not end within {} s", SEEN_WITHIN.as_secs()), remedy))?;
     let exit = exit.map_err(|_| wrong("nothing is known of the end of a process", remedy))??;
-    if (out.as_str(), err.trim_end(), &exit) == ("in", "err", &Exit::Code(3)) {
+    if (out.as_str(), err.trim_end(), &exit) == (read, "err", &Exit::Code(3)) {
         return Ok(());
     }
-    Err(wrong(format!("expected \"in\", \"err\" and exit status 3, found {out:?}, {err:?} and {exit}"), remedy))
+    Err(wrong(format!("expected {read:?}, \"err\" and exit status 3, found {out:?}, {err:?} and {exit}"), remedy))
 }
 
 async fn files(trial: &Trial, sandbox: &SandboxRef) -> Result<(), Failure> {

@@ -25,13 +25,13 @@ fn embedded(sandbox: &str) -> String {
 
 /// The end is kept for clients that were cut off no longer than this. Enough
 /// for those that come back.
-fn briefly(sandbox: &str) -> String {
+pub(crate) fn briefly(sandbox: &str) -> String {
     format!("keep_after_disconnect = \"10s\"\n{sandbox}")
 }
 
 /// Kills a broker again and again while its shell prints, with clients that
 /// come back to the next one.
-async fn kills(config: String, kills: u64, lines: u64) -> Broker {
+pub(crate) async fn kills(config: String, kills: u64, lines: u64) -> Broker {
     let mut broker = Broker::start_quiet(&config).await;
     let mut windows = vec![Window::open(&broker.url, Visit::default().client("driver")).await];
     let ready = windows[0].ready().await;

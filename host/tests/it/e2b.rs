@@ -42,6 +42,11 @@ pub(crate) async fn provider_at(url: &str, key: &str) -> ComponentProvider {
             (engine, plugin)
         })
         .await;
+    provider_of(loaded.clone(), url, key)
+}
+
+/// This plugin for the server at this URL, which takes this key.
+pub(crate) fn provider_of(plugin: Arc<Plugin>, url: &str, key: &str) -> ComponentProvider {
     let section = Section {
         name: "test".into(),
         config: json!({ "api_url": url, "sandbox_url": url, "request_timeout": 5 }),
@@ -59,7 +64,7 @@ pub(crate) async fn provider_at(url: &str, key: &str) -> ComponentProvider {
         per_user: false,
         socket: None,
     };
-    ComponentProvider::new(loaded.clone(), section).unwrap()
+    ComponentProvider::new(plugin, section).unwrap()
 }
 
 fn sandbox() -> SandboxRef {

@@ -15,9 +15,9 @@ const LOCAL: &str = "[server]\nlisten = \"127.0.0.1:0\"\n[sandbox]\nprovider = \
                      [providers.local]\nplugin = \"e2b\"\nembedded = \"sandboxd\"\n";
 
 /// A session, its terminal and its files.
-struct Desk {
-    broker: Broker,
-    terminal: Client,
+pub(crate) struct Desk {
+    pub(crate) broker: Broker,
+    pub(crate) terminal: Client,
     session: String,
     http: reqwest::Client,
 }
@@ -33,7 +33,7 @@ impl Desk {
         Self::on(&format!("{sandbox}{}", server.section_by(url, "box"))).await
     }
 
-    async fn on(config: &str) -> Self {
+    pub(crate) async fn on(config: &str) -> Self {
         let broker = Broker::start(config).await;
         let mut terminal = broker.connect().await;
         let session = terminal.ready().await["session"].as_str().unwrap().to_owned();
@@ -50,42 +50,42 @@ impl Desk {
         self.http.request(method, format!("{}{}", self.broker.url, self.path(route, path)))
     }
 
-    async fn ask(&self, method: Method, route: &str, path: &str) -> Response {
+    pub(crate) async fn ask(&self, method: Method, route: &str, path: &str) -> Response {
         self.request(method, route, path).send().await.unwrap()
     }
 
-    async fn get(&self, path: &str) -> Response {
+    pub(crate) async fn get(&self, path: &str) -> Response {
         self.ask(Method::GET, "/content", path).await
     }
 
-    async fn put(&self, path: &str, content: impl Into<reqwest::Body>) -> Response {
+    pub(crate) async fn put(&self, path: &str, content: impl Into<reqwest::Body>) -> Response {
         self.request(Method::PUT, "/content", path).body(content).send().await.unwrap()
     }
 
-    async fn names(&self, path: &str) -> Vec<String> {
+    pub(crate) async fn names(&self, path: &str) -> Vec<String> {
         let list: Value = self.ask(Method::GET, "", path).await.json().await.unwrap();
         let entries = list["entries"].as_array().unwrap_or_else(|| panic!("{list}"));
         entries.iter().map(|entry| entry["name"].as_str().unwrap().to_owned()).collect()
     }
 
-    async fn rename(&self, from: &str, to: &str) -> Response {
+    pub(crate) async fn rename(&self, from: &str, to: &str) -> Response {
         let url = format!("{}/api/sessions/{}/files/rename", self.broker.url, self.session);
         self.http.post(url).json(&json!({ "from": from, "to": to })).send().await.unwrap()
     }
 
     /// Runs a line in the terminal to its end.
-    async fn types(&mut self, line: &str) {
+    pub(crate) async fn types(&mut self, line: &str) {
         self.terminal.input(&format!("{line}; echo do\"\"ne\n")).await;
         self.terminal.expect("done\r\n").await;
     }
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Bytes that no compression and no repetition explains.
-fn noise(length: usize) -> Vec<u8> {
+pub(crate) fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = || {
         state ^= state << 13;

@@ -14,6 +14,7 @@ mod credentials;
 mod durable;
 mod e2b;
 mod ends;
+mod fallback;
 mod files;
 mod flood;
 mod hostile;

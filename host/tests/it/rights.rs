@@ -1,6 +1,7 @@
 //! Files on a server whose agent would work as root, as E2B's does: the plugin
 //! leaves the agent's own calls for files alone and acts by processes of the
-//! user, with the tools of GNU and of busybox.
+//! user, with the tools of GNU and of busybox. The broker does the same by way of
+//! its recorder where a plugin has no files at all, and keeps the same promises.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,13 +16,14 @@ use rustix::fs::{CWD, RenameFlags};
 use sandbox_broker_core::sandbox::{
     Call, Code, Command, EntryKind, Error, Exit, Location, Provider, SandboxRef, Spec, Upload,
 };
-use sandbox_broker_plugin::ComponentProvider;
+use sandbox_broker_fallback::files::FilesByExec;
+use sandbox_broker_plugin::Engine;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::e2b::provider_at;
-use crate::support::Sandboxd;
+use crate::e2b::{provider_at, provider_of};
 use crate::support::faults::{Fault, Faults};
+use crate::support::{Sandboxd, plugin, recorder};
 
 /// Longer than any test lasts.
 const ALWAYS: Duration = Duration::from_secs(3600);
@@ -32,7 +34,7 @@ const BUSYBOX: &str = "/home/user/busybox";
 /// A sandbox whose server does not say that its agent keeps to a user's rights,
 /// and where each of the agent's own calls for files fails.
 struct Rig {
-    provider: ComponentProvider,
+    provider: Arc<dyn Provider>,
     sandbox: SandboxRef,
     way: Faults,
     server: Sandboxd,
@@ -43,25 +45,53 @@ impl Rig {
         Self::on(Sandboxd::start().await, BTreeMap::new()).await
     }
 
+    /// One whose plugin has no files at all: they are reached by way of the recorder.
+    async fn bare() -> Self {
+        Self::bare_on(Sandboxd::start().await, BTreeMap::new()).await
+    }
+
     /// One whose tools are those of busybox alone.
     async fn of_busybox() -> Self {
-        let path = BTreeMap::from([("PATH".to_owned(), BUSYBOX.to_owned())]);
-        let made = Self::on(Sandboxd::start().await, path).await;
+        Self::on(Sandboxd::start().await, Self::path()).await.with_busybox().await
+    }
+
+    fn path() -> BTreeMap<String, String> {
+        BTreeMap::from([("PATH".to_owned(), BUSYBOX.to_owned())])
+    }
+
+    async fn with_busybox(self) -> Self {
         let install = format!("/usr/bin/busybox mkdir {BUSYBOX} && /usr/bin/busybox --install -s {BUSYBOX}");
-        made.runs(None, &install).await;
-        made.runs(
+        self.runs(None, &install).await;
+        self.runs(
             None,
             &format!("for tool in stat find dd mv; do [ \"$(command -v $tool)\" = {BUSYBOX}/$tool ]; done"),
         )
         .await;
-        made
+        self
     }
 
     async fn on(server: Sandboxd, env: BTreeMap<String, String>) -> Self {
+        Self::by(server, env, async |url, key| Arc::new(provider_at(url, key).await) as _).await
+    }
+
+    async fn bare_on(server: Sandboxd, env: BTreeMap<String, String>) -> Self {
+        Self::by(server, env, async |url, key| {
+            let bare = Engine::new(None).unwrap().load(&plugin("guests/e2b-bare")).await.unwrap();
+            let program = fs::read(recorder()).unwrap();
+            FilesByExec::over(Arc::new(provider_of(bare, url, key)), Some(program.into()))
+        })
+        .await
+    }
+
+    async fn by(
+        server: Sandboxd,
+        env: BTreeMap<String, String>,
+        provider: impl AsyncFnOnce(&str, &str) -> Arc<dyn Provider>,
+    ) -> Self {
         let way = Faults::start(&server.url).await;
         let of_agent = |path: &str| path == "/files" || path.starts_with("/filesystem.Filesystem/");
         way.begin(ALWAYS, move |_, path| of_agent(path).then_some(Fault::Refused(500)));
-        let provider = provider_at(&way.url, &server.key).await;
+        let provider = provider(&way.url, &server.key).await;
         let spec = Spec { env, ttl: Duration::from_secs(600), ..Spec::default() };
         let mut sandbox = provider.create(&Call::default(), &spec).await.unwrap();
         let mut state: Value = serde_json::from_slice(&sandbox.state).unwrap();
@@ -218,8 +248,23 @@ async fn every_operation_works_with_busybox() {
 }
 
 #[tokio::test]
+async fn every_operation_works_where_a_plugin_only_runs_processes() {
+    every_operation(Rig::bare().await).await;
+}
+
+/// The recorder is brought in by them too.
+#[tokio::test]
+async fn every_operation_works_where_a_plugin_only_runs_the_processes_of_busybox() {
+    every_operation(Rig::bare_on(Sandboxd::start().await, Rig::path()).await.with_busybox().await).await;
+}
+
+#[tokio::test]
 async fn a_large_file_streams_both_ways_and_is_replaced_at_once() {
-    let rig = Rig::new().await;
+    a_large_file(Rig::new().await).await;
+    a_large_file(Rig::bare().await).await;
+}
+
+async fn a_large_file(rig: Rig) {
     let bytes = content(64 << 20);
     assert_eq!(rig.puts("/home/user/large", bytes.clone()).await.unwrap(), 64 << 20);
     assert!(rig.gets("/home/user/large", 0, None).await.unwrap() == bytes);
@@ -243,7 +288,11 @@ async fn a_large_file_streams_both_ways_and_is_replaced_at_once() {
 
 #[tokio::test]
 async fn a_large_directory_is_listed_whole_with_names_that_are_no_text() {
-    let rig = Rig::new().await;
+    a_large_directory(Rig::new().await).await;
+    a_large_directory(Rig::bare().await).await;
+}
+
+async fn a_large_directory(rig: Rig) {
     rig.runs(
         None,
         "mkdir many; cd many; seq -f 'a file with a name of some length %05g' 5000 | tr '\\n' '\\0' | xargs -0 touch",

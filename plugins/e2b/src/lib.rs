@@ -43,5 +43,5 @@ pub mod urls;
 /// call brings all it needs.
 pub struct Plugin;
 
-#[cfg(target_family = "wasm")]
+#[cfg(all(target_family = "wasm", feature = "export"))]
 sandbox_broker_sdk::export_sandbox_provider!(Plugin: lease, terminal, files, pause, ports);

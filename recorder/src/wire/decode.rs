@@ -109,19 +109,20 @@ impl<'a> Frame<'a> for ToRecorder<'a> {
     }
 }
 
-struct Fields<'a> {
-    kind: u8,
-    rest: &'a [u8],
+/// What is not read yet of a payload.
+pub(super) struct Fields<'a> {
+    pub(super) kind: u8,
+    pub(super) rest: &'a [u8],
 }
 
 impl<'a> Fields<'a> {
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+    pub(super) fn take<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         let (field, rest) = self.rest.split_first_chunk().ok_or(Malformed::Payload { kind: self.kind })?;
         self.rest = rest;
         Ok(*field)
     }
 
-    fn u32(&mut self) -> Result<u32, Malformed> {
+    pub(super) fn u32(&mut self) -> Result<u32, Malformed> {
         self.take().map(u32::from_be_bytes)
     }
 
@@ -143,19 +144,19 @@ impl<'a> Fields<'a> {
     }
 
     /// The rest of the payload.
-    fn data(&mut self) -> Result<&'a [u8], Malformed> {
+    pub(super) fn data(&mut self) -> Result<&'a [u8], Malformed> {
         let data = std::mem::take(&mut self.rest);
         if data.len() > MAX_DATA { Err(Malformed::Payload { kind: self.kind }) } else { Ok(data) }
     }
 
     /// The rest of the payload as text of at most `most` bytes.
-    fn text(&mut self, most: usize) -> Result<&'a str, Malformed> {
+    pub(super) fn text(&mut self, most: usize) -> Result<&'a str, Malformed> {
         let data = self.data()?;
         let text = std::str::from_utf8(data).ok().filter(|_| data.len() <= most);
         text.ok_or(Malformed::Payload { kind: self.kind })
     }
 
-    fn end<T>(self, frame: T) -> Result<T, Malformed> {
+    pub(super) fn end<T>(self, frame: T) -> Result<T, Malformed> {
         if self.rest.is_empty() { Ok(frame) } else { Err(Malformed::Payload { kind: self.kind }) }
     }
 }

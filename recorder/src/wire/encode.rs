@@ -92,10 +92,11 @@ impl ToRecorder<'_> {
     }
 }
 
-struct Writer<'a>(&'a mut Vec<u8>);
+/// The payload of a frame.
+pub(super) struct Writer<'a>(&'a mut Vec<u8>);
 
 impl Writer<'_> {
-    fn put(&mut self, bytes: &[u8]) -> &mut Self {
+    pub(super) fn put(&mut self, bytes: &[u8]) -> &mut Self {
         self.0.extend_from_slice(bytes);
         self
     }
@@ -105,14 +106,16 @@ impl Writer<'_> {
     }
 }
 
-fn frame(out: &mut Vec<u8>, kind: u8, length: usize) -> Writer<'_> {
+/// Begins a frame.
+pub(super) fn frame(out: &mut Vec<u8>, kind: u8, length: usize) -> Writer<'_> {
     out.reserve(HEADER + length);
     out.push(kind);
     out.extend_from_slice(&(length as u32).to_be_bytes());
     Writer(out)
 }
 
-fn data(bytes: &[u8]) -> usize {
+/// The length of data.
+pub(super) fn data(bytes: &[u8]) -> usize {
     assert!(bytes.len() <= MAX_DATA, "a frame holds at most {MAX_DATA} bytes of data, not {}", bytes.len());
     bytes.len()
 }

@@ -1,4 +1,4 @@
-//! The numbers of the types of frames. Both directions share one range.
+//! The numbers of the types of frames. All directions share one range.
 
 pub(super) const HELLO: u8 = 0x01;
 pub(super) const OUTPUT: u8 = 0x02;
@@ -15,3 +15,9 @@ pub(super) const RESIZE: u8 = 0x12;
 pub(super) const ACK: u8 = 0x13;
 pub(super) const SIGNAL: u8 = 0x14;
 pub(super) const COLORS: u8 = 0x15;
+pub(super) const ENTRY: u8 = 0x21;
+pub(super) const CONTENT: u8 = 0x22;
+pub(super) const DONE: u8 = 0x23;
+pub(super) const FAILED: u8 = 0x24;
+pub(super) const WHOLE: u8 = 0x25;
+pub(super) const READY: u8 = 0x26;

@@ -18,7 +18,9 @@ use crate::output::contents::KEPT;
 use crate::recorder::link::Recorded;
 use crate::recorder::tape::Tape;
 use crate::retry::retry_until;
-use sandbox_broker_core::sandbox::{Call, Code, Command, PIPE_CHUNKS, Provider, Result, SandboxRef, Size, Terminal};
+use sandbox_broker_core::sandbox::{
+    Call, Code, Command, Error, Fault, PIPE_CHUNKS, Provider, Result, SandboxRef, Size, Terminal,
+};
 use sandbox_broker_policy::stage::{Stage, Step};
 
 /// How long the start of the recorder is tried while the failure may pass. A
@@ -51,6 +53,9 @@ pub(crate) struct Opening {
     pub(crate) command: Command,
     pub(crate) size: Size,
     pub(crate) lease: Duration,
+    /// The recorder answers what programs ask of the terminal. Clients of level
+    /// 0 answer by themselves.
+    pub(crate) answers: bool,
 }
 
 impl Opening {
@@ -65,9 +70,14 @@ impl Opening {
     }
 
     /// Starts a shell under the recorder, or on the provider's own terminal if
-    /// the recorder cannot run. Makes the shell's directory if it is missing.
+    /// the recorder cannot run and the provider has terminals. Makes the shell's directory if it is missing.
     /// If that is not possible, the shell starts in its user's home.
     pub(crate) async fn start(mut self, recorder: Option<Bytes>) -> Result<Opened> {
+        let plain = self.provider.abilities().terminal;
+        if recorder.is_none() && !plain {
+            let message = "this broker has no sandbox-recorder: install it";
+            return Err(self.no_terminal(Error::new(Fault::Operator, Code::Unimplemented, message)));
+        }
         let mut error = match self.attempt(recorder.as_ref()).await {
             Err(error) if !error.code.is_transient() => error,
             done => return done,
@@ -95,10 +105,24 @@ impl Opening {
         if recorder.is_none() {
             return Err(error);
         }
+        if !plain {
+            return Err(self.no_terminal(error));
+        }
         // A transient failure has returned above: a bad minute must not leave a
         // session without a recorder for its whole life.
         log_failure("the recorder cannot run in this sandbox; output that nobody reads is lost", &error);
         Ok(Opened { note, ..self.attempt(None).await? })
+    }
+
+    /// The error of a shell for which there is neither a recorder nor another
+    /// terminal.
+    fn no_terminal(&self, error: Error) -> Error {
+        let message = format!(
+            "{error}. The provider `{}` needs the recorder for each shell, because its plugin does not export the \
+             interface `terminal`",
+            self.provider.name()
+        );
+        Error { message, ..error }
     }
 
     async fn attempt(&self, recorder: Option<&Bytes>) -> Result<Opened> {
@@ -116,7 +140,7 @@ impl Opening {
     async fn record(&self, recorder: &Bytes, input: mpsc::Receiver<Bytes>) -> Result<ShellTerminal> {
         let tape = self.tape();
         let start = || async {
-            match tape.start(recorder, &self.command, self.size).await {
+            match tape.start(recorder, &self.command, self.size, !self.answers).await {
                 // An earlier try started it, but its answer was lost.
                 Err(error) if error.code == Code::AlreadyExists => tape.resume(KEPT).await,
                 started => started,

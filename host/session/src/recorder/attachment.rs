@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sandbox_broker_core::sandbox::{Code, Command, Error, Fault, PIPE_CHUNKS, Process, Result, Size};
+use sandbox_broker_fallback::install::install;
+use sandbox_broker_fallback::program::argv;
 use sandbox_recorder::wire;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
-use super::command::argv;
 use super::ended::why_ended;
 use super::said::{Frames, Said, garbled};
 use super::tape::Tape;
@@ -23,11 +24,14 @@ use super::tape::Tape;
 const HELLO_DEADLINE: Duration = Duration::from_secs(20);
 
 impl Tape {
-    /// Puts the recorder into the sandbox and starts the shell under it.
-    pub(crate) async fn start(&self, program: &Bytes, shell: &Command, size: Size) -> Result<Attachment> {
-        self.install(program).await?;
+    /// Puts the recorder into the sandbox and starts the shell under it. If it
+    /// is `silent`, it answers no program: the client's terminal does.
+    pub(crate) async fn start(&self, program: &Bytes, shell: &Command, size: Size, silent: bool) -> Result<Attachment> {
+        let sandbox = self.sandbox.get();
+        install(&*self.provider, &self.call, &sandbox, self.user.as_deref(), program).await?;
         let Size { cols, rows } = size;
         let mut argv = argv("run", ["--cols".to_owned(), cols.to_string(), "--rows".to_owned(), rows.to_string()]);
+        argv.extend(silent.then(|| "--silent".to_owned()));
         argv.push("--".to_owned());
         argv.extend(shell.argv.iter().cloned());
         Attachment::open(self, Command { argv, ..shell.clone() }, |_| 0).await

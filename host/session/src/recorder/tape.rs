@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sandbox_broker_core::sandbox::{Call, Command, Process, Provider, Result};
+use sandbox_broker_fallback::program::argv;
 use tokio::sync::mpsc;
 
-use super::command::argv;
 use super::screens::Screens;
 use crate::live_sandbox::LiveSandbox;
 

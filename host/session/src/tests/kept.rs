@@ -10,9 +10,9 @@ use super::fake::{Reply, Shell, error, unavailable};
 use super::*;
 use crate::Tape;
 use crate::live_sandbox::LiveSandbox;
-use crate::recorder::command::SH;
 use crate::{Asker, Denied, Leaving, Role, SlowClient, WINDOW};
 use sandbox_broker_core::sandbox::{CHUNK_BYTES, Call, Code, Exit, Fault, SandboxRef, Size};
+use sandbox_broker_fallback::program::SH;
 use sandbox_broker_journal::Journal;
 
 const MINUTE: Duration = Duration::from_secs(60);

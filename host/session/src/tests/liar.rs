@@ -9,9 +9,9 @@ use super::fake::Fake;
 use super::*;
 use crate::Tape;
 use crate::live_sandbox::LiveSandbox;
-use crate::recorder::command::SH;
 use crate::{Asker, MAX_SCREEN, Piece};
 use sandbox_broker_core::sandbox::{Call, Code, Error, Exit, Fault, Result, SandboxRef};
+use sandbox_broker_fallback::program::SH;
 
 const SIZE: wire::Size = wire::Size { cols: 80, rows: 24 };
 

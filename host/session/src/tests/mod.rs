@@ -5,6 +5,7 @@ mod contract;
 mod control;
 mod ends;
 mod fake;
+mod fallback;
 mod flow;
 mod handed;
 mod kept;

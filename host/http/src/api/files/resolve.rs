@@ -21,18 +21,54 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// NUL: `e` something is there, `d` a directory, `f` a regular file, `r`, `w`, `x`
 /// as in test(1), `a` the nearest directory above takes new entries.
 ///
-/// The output of `realpath` ends with a line feed that is not part of the path,
+/// It needs no more than `readlink -f`, which every system has: `realpath -m` is
+/// GNU's alone. What is missing at the end of a path is put behind what is there,
+/// and `..` in the target of a link that leads nowhere takes a name away.
+///
+/// The output of `readlink` ends with a line feed that is not part of the path,
 /// and a path may itself end with one. Hence the `x`.
 const SCRIPT: &str = r#"
+links=0
+leads() {
+  way=$1 tail= up=0 again=
+  while [ ! -e "$way" ]; do
+    if [ -L "$way" ]; then
+      links=$((links + 1))
+      [ $links -le 40 ] || return
+      to=$(readlink -- "$way" && echo x) || return
+      to=${to%?x}
+      case $to in
+        /*) way=$to ;;
+        *) way=${way%/*}/$to ;;
+      esac
+      continue
+    fi
+    last=${way##*/} way=${way%/*}
+    way=${way:-/}
+    case $last in
+      '' | .) ;;
+      ..) up=$((up + 1)) again=yes ;;
+      *) if [ $up -gt 0 ]; then up=$((up - 1)); else tail=/$last$tail; fi ;;
+    esac
+  done
+  while [ $up -gt 0 ]; do
+    way=$way/.. up=$((up - 1))
+  done
+  way=$(readlink -f -- "$way" && echo x) || return
+  way=${way%?x}
+  # The names behind a `..` may be there after all.
+  if [ "$again" ]; then leads "${way%/}$tail"; return; fi
+  printf '%s%sx' "${way%/}" "$tail"
+}
 while [ $# -gt 0 ]; do
   case $1 in
-    follow) real=$(realpath -m -- "$2" && echo x) || exit ;;
-    *) real=$(realpath -m -- "${2%/*}/" && echo x) || exit ;;
+    follow) real=$(leads "$2") || exit ;;
+    *) real=$(leads "${2%/*}/") || exit ;;
   esac
-  real=${real%?x}
+  real=${real%x}
   case $1 in
-    follow) ;;
-    *) real=${real%/}/${2##*/} ;;
+    follow) real=${real:-/} ;;
+    *) real=$real/${2##*/} ;;
   esac
   shift 2
   is=
@@ -163,7 +199,7 @@ async fn ask(workspace: &Workspace, argv: Vec<String>) -> Result<Vec<u8>, Refusa
         Exit::Code(0) if printed.len() < MAX_OUTPUT => Ok(printed),
         exit => {
             tracing::warn!(%exit, said = %String::from_utf8_lossy(&said), "a sandbox could not resolve a path");
-            let message = "the sandbox cannot resolve paths; its image needs `sh`, and `realpath` of GNU coreutils";
+            let message = "the sandbox cannot resolve paths; its image needs `sh` and `readlink`";
             Err(sandbox::Error::new(Fault::Operator, Code::Unimplemented, message).into())
         }
     }

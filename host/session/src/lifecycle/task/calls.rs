@@ -10,6 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sandbox_broker_core::abilities::Lease;
 use sandbox_broker_core::sandbox::{Choices, Code, Error, Fault, SandboxRef, Size, Spec};
+use sandbox_broker_fallback::program::DIRECTORY;
 use sandbox_broker_journal as journal;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info};
@@ -19,7 +20,6 @@ use crate::blueprint::LABEL_NONCE;
 use crate::failure::log_failure;
 use crate::lifecycle::cleanup;
 use crate::lifecycle::opening::{Opening, ShellTerminal, find_sandbox};
-use crate::recorder::command::DIRECTORY;
 use crate::reports::Reports;
 
 /// How long a resize may take before the next one is tried.
@@ -82,8 +82,10 @@ impl SessionTask {
             command.cwd = Some(first.path.clone());
         }
         let sandbox = self.live(sandbox);
-        let opening = Opening { provider, call, sandbox, command, size, lease };
-        let recorder = self.blueprint.recorder.clone().filter(|_| self.shared.kept);
+        let opening = Opening { provider, call, sandbox, command, size, lease, answers: self.shared.kept };
+        // Where the provider has no terminals, every shell has the recorder's.
+        let recorder = self.shared.kept || !self.blueprint.provider.abilities().terminal;
+        let recorder = self.blueprint.recorder.clone().filter(|_| recorder);
         async move {
             let began = Instant::now();
             let before = ledger.entry().terminal;

@@ -4,7 +4,7 @@
 //! leave out, all over the types of [`host`]. The `export_…!` macros below combine them, so a plugin exports exactly what
 //! it has.
 
-/// What a plugin calls: types, secrets, log, progress, clocks, HTTP.
+/// What a plugin calls: types, net, secrets, log, progress, clocks, HTTP.
 #[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::mem_forget)]
 pub mod host {
     wit_bindgen::generate!({
@@ -16,6 +16,8 @@ pub mod host {
                 import wasi:http/types@0.3.0;
                 import wasi:http/client@0.3.0;
                 import sandbox-broker:plugin/types@0.2.0;
+                import sandbox-broker:plugin/streams@0.2.0;
+                import sandbox-broker:plugin/net@0.2.0;
                 import sandbox-broker:plugin/secrets@0.2.0;
                 import sandbox-broker:plugin/log@0.2.0;
                 import sandbox-broker:plugin/progress@0.2.0;
@@ -55,7 +57,10 @@ pub mod provider {
             }
         ",
         path: "../wit",
-        with: { "sandbox-broker:plugin/types@0.2.0": crate::__bindings::host::sandbox_broker::plugin::types },
+        with: {
+            "sandbox-broker:plugin/types@0.2.0": crate::__bindings::host::sandbox_broker::plugin::types,
+            "sandbox-broker:plugin/streams@0.2.0": crate::__bindings::host::sandbox_broker::plugin::streams,
+        },
         runtime_path: "::sandbox_broker_sdk::wit_bindgen::rt",
         pub_export_macro: true,
         export_macro_name: "__export_provider",
@@ -93,7 +98,10 @@ pub mod terminal {
             }
         ",
         path: "../wit",
-        with: { "sandbox-broker:plugin/types@0.2.0": crate::__bindings::host::sandbox_broker::plugin::types },
+        with: {
+            "sandbox-broker:plugin/types@0.2.0": crate::__bindings::host::sandbox_broker::plugin::types,
+            "sandbox-broker:plugin/streams@0.2.0": crate::__bindings::host::sandbox_broker::plugin::streams,
+        },
         runtime_path: "::sandbox_broker_sdk::wit_bindgen::rt",
         pub_export_macro: true,
         export_macro_name: "__export_terminal",
@@ -112,7 +120,10 @@ pub mod files {
             }
         ",
         path: "../wit",
-        with: { "sandbox-broker:plugin/types@0.2.0": crate::__bindings::host::sandbox_broker::plugin::types },
+        with: {
+            "sandbox-broker:plugin/types@0.2.0": crate::__bindings::host::sandbox_broker::plugin::types,
+            "sandbox-broker:plugin/streams@0.2.0": crate::__bindings::host::sandbox_broker::plugin::streams,
+        },
         runtime_path: "::sandbox_broker_sdk::wit_bindgen::rt",
         pub_export_macro: true,
         export_macro_name: "__export_files",

@@ -15,6 +15,11 @@ impl Error {
         Self { code, message: message.into(), retry_after_ms: None, attrs: Vec::new() }
     }
 
+    /// The answer of `exit_of` in a plugin whose processes all tell how they end.
+    pub fn never_reported() -> Self {
+        Self::new(Code::Internal, "this plugin tells how a process ends, and was asked all the same")
+    }
+
     /// Adds a detail for the log.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl ToString) -> Self {

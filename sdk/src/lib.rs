@@ -11,7 +11,7 @@
 //! struct Plugin;
 //! impl manifest::Guest for Plugin { /* describe, config_schema, validate */ }
 //! impl sandbox::Guest for Plugin { /* create, connect, kill, list */ }
-//! impl exec::Guest for Plugin { /* run */ }
+//! impl exec::Guest for Plugin { /* run, exit_of, signal */ }
 //! // What else the provider can do:
 //! impl lease::Guest for Plugin { /* extend */ }
 //! impl files::Guest for Plugin { /* read, write, list, … */ }
@@ -39,6 +39,8 @@ pub mod time;
 
 pub use __bindings::about::exports::sandbox_broker::plugin::manifest;
 pub use __bindings::files::exports::sandbox_broker::plugin::files;
+pub use __bindings::host::sandbox_broker::plugin::net;
+pub use __bindings::host::sandbox_broker::plugin::streams::Ending;
 pub use __bindings::host::sandbox_broker::plugin::types::{Call, Code, Error, Exit, SandboxRef};
 pub use __bindings::host::wasi;
 pub use __bindings::lease::exports::sandbox_broker::plugin::lease;

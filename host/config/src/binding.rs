@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::egress::{EgressGrant, HostPattern};
+use super::egress::{EgressGrant, HostPattern, Scheme};
 use super::user::PLACEHOLDER;
 use sandbox_broker_core::secret::Secret;
 
@@ -83,9 +83,12 @@ impl SasBounds {
     }
 }
 
-/// Reads where a secret may go: a grant of one host, without a wildcard.
+/// Reads where a secret may go: a grant of one host, without a wildcard, to which requests go.
 pub(super) fn exact(text: &str) -> Option<EgressGrant> {
-    EgressGrant::parse(text).filter(|grant| !matches!(grant.host, HostPattern::Under(_)))
+    let carries = |grant: &EgressGrant| {
+        !matches!(grant.host, HostPattern::Under(_)) && !matches!(grant.scheme, Scheme::Tcp | Scheme::Tls)
+    };
+    EgressGrant::parse(text).filter(carries)
 }
 
 /// Headers about the connection, the body or the form of an answer. A secret in one of them would break requests, or the

@@ -3,27 +3,70 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use url::{Host, Url};
 
 use super::origin::is_plain;
 
-/// `http` or `https`.
+/// What is spoken at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
-    /// In the clear.
+    /// HTTP in the clear.
     Http,
-    /// Over TLS.
+    /// HTTP over TLS.
     Https,
+    /// WebSocket in the clear.
+    Ws,
+    /// WebSocket over TLS.
+    Wss,
+    /// Anything over TCP.
+    Tcp,
+    /// Anything over TLS.
+    Tls,
+    /// Anything over a Unix socket.
+    Unix,
 }
 
 impl Scheme {
+    const ALL: [Scheme; 7] =
+        [Scheme::Http, Scheme::Https, Scheme::Ws, Scheme::Wss, Scheme::Tcp, Scheme::Tls, Scheme::Unix];
+
     /// Its name in URLs.
     pub fn as_str(self) -> &'static str {
         match self {
             Scheme::Http => "http",
             Scheme::Https => "https",
+            Scheme::Ws => "ws",
+            Scheme::Wss => "wss",
+            Scheme::Tcp => "tcp",
+            Scheme::Tls => "tls",
+            Scheme::Unix => "unix",
         }
+    }
+
+    /// The scheme of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scheme| scheme.as_str() == name)
+    }
+
+    /// The port where a URL names none.
+    pub fn usual_port(self) -> Option<u16> {
+        match self {
+            Scheme::Http | Scheme::Ws => Some(80),
+            Scheme::Https | Scheme::Wss => Some(443),
+            Scheme::Tcp | Scheme::Tls | Scheme::Unix => None,
+        }
+    }
+
+    /// Whether the connection is encrypted.
+    pub fn is_encrypted(self) -> bool {
+        matches!(self, Scheme::Https | Scheme::Wss | Scheme::Tls)
+    }
+
+    /// Whether a grant of this scheme covers requests of the other. A WebSocket begins as a request.
+    fn serves(self, asked: Scheme) -> bool {
+        self == asked || matches!((self, asked), (Scheme::Http, Scheme::Ws) | (Scheme::Https, Scheme::Wss))
     }
 }
 
@@ -37,31 +80,41 @@ pub enum HostPattern {
     Under(String),
     /// This address. Writing out a private or loopback address grants it, whatever `allow_private` says.
     Address(IpAddr),
+    /// This Unix socket, at an absolute path. Requests reach it as the host `localhost`.
+    Socket(PathBuf),
 }
 
 /// One place where requests may go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EgressGrant {
-    /// Whether requests use TLS.
+    /// What is spoken there.
     pub scheme: Scheme,
     /// The hosts.
     pub host: HostPattern,
-    /// The port; the scheme's default unless written.
+    /// The port; the scheme's default unless written. 80 for a Unix socket, which is `http://localhost` to requests.
     pub port: u16,
     /// The path that is granted with everything below it; `None` for every path. Never ends in a slash.
     pub path: Option<String>,
 }
 
 impl EgressGrant {
-    /// Reads `scheme://host[:port][/path]`. A host may begin with `*.`; two more labels must then follow. `None` for anything
-    /// else: a user name, a query, a wildcard anywhere else.
+    /// Reads `scheme://host[:port][/path]`. A host may begin with `*.`; two more labels must then follow. `tcp` and `tls`
+    /// need a port and have no path. `unix:///path` names a socket. `None` for anything else: a user name, a query, a
+    /// wildcard anywhere else.
     pub fn parse(text: &str) -> Option<Self> {
+        let scheme = Scheme::named(text.split_once("://")?.0)?;
+        match scheme {
+            Scheme::Unix => return Self::socket(text),
+            // The parser knows the form of hosts in URLs of the web alone.
+            Scheme::Tcp | Scheme::Tls => {
+                let port = text.rsplit_once(':')?.1.parse().ok()?;
+                let web = format!("https://{}", text.split_once("://")?.1);
+                let grant = Self::parse(&web).filter(|grant| grant.path.is_none() && !web.ends_with('/'))?;
+                return Some(EgressGrant { scheme, port, ..grant });
+            }
+            Scheme::Http | Scheme::Https | Scheme::Ws | Scheme::Wss => {}
+        }
         let url = Url::parse(text).ok().filter(|_| is_plain(text))?;
-        let scheme = match url.scheme() {
-            "http" => Scheme::Http,
-            "https" => Scheme::Https,
-            _ => return None,
-        };
         let named = text.contains('@') || url.query().is_some() || url.fragment().is_some();
         // The parser resolves dots in a path. A grant must mean what it looks like, so such a path is refused.
         let written = text.split_once("://")?.1;
@@ -83,6 +136,17 @@ impl EgressGrant {
         Some(EgressGrant { scheme, host, port: url.port_or_known_default()?, path })
     }
 
+    /// Reads `unix:///path`.
+    fn socket(text: &str) -> Option<Self> {
+        let path = text.strip_prefix("unix://").filter(|path| path.starts_with('/') && path.len() > 1)?;
+        let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '%' | '?' | '#' | '\\' | '*');
+        if path.contains(odd) || path.ends_with('/') || !unambiguous(path) {
+            return None;
+        }
+        let host = HostPattern::Socket(PathBuf::from(path));
+        Some(EgressGrant { scheme: Scheme::Unix, host, port: 80, path: None })
+    }
+
     /// Whether one request can be covered by both. To be asked of grants without wildcards.
     pub(super) fn overlaps(&self, other: &EgressGrant) -> bool {
         let path = |grant: &EgressGrant| grant.path.clone().unwrap_or_default() + "/";
@@ -102,12 +166,16 @@ impl EgressGrant {
                 .and_then(|sub| sub.strip_suffix('.'))
                 .is_some_and(|sub| !sub.is_empty()),
             HostPattern::Address(address) => host.parse::<IpAddr>().is_ok_and(|host| host == *address),
+            HostPattern::Socket(_) => {
+                return matches!(scheme, "http" | "ws") && host == "localhost" && port == self.port;
+            }
         };
         let path_fits = self.path.as_deref().is_none_or(|granted| {
             let below = path.strip_prefix(granted).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
             below && unambiguous(path)
         });
-        scheme == self.scheme.as_str() && port == self.port && host_fits && path_fits
+        let scheme_fits = Scheme::named(scheme).is_some_and(|asked| self.scheme.serves(asked));
+        scheme_fits && port == self.port && host_fits && path_fits
     }
 }
 
@@ -119,12 +187,9 @@ impl fmt::Display for EgressGrant {
             HostPattern::Under(suffix) => write!(f, "*.{suffix}")?,
             HostPattern::Address(IpAddr::V4(address)) => write!(f, "{address}")?,
             HostPattern::Address(IpAddr::V6(address)) => write!(f, "[{address}]")?,
+            HostPattern::Socket(path) => return write!(f, "{}", path.display()),
         }
-        let usual = match self.scheme {
-            Scheme::Http => 80,
-            Scheme::Https => 443,
-        };
-        if self.port != usual {
+        if self.scheme.usual_port() != Some(self.port) {
             write!(f, ":{}", self.port)?;
         }
         f.write_str(self.path.as_deref().unwrap_or_default())
@@ -220,6 +285,35 @@ mod tests {
     }
 
     #[test]
+    fn a_grant_of_requests_covers_websockets_and_not_the_other_way_round() {
+        assert!(grant("https://a.example").covers("wss", "a.example", 443, "/"));
+        assert!(grant("http://127.0.0.1:3001").covers("ws", "127.0.0.1", 3001, "/"));
+        for (granted, asked) in [
+            ("wss://a.example", "https"),
+            ("https://a.example", "ws"),
+            ("https://a.example", "tls"),
+            ("tls://a.example:443", "https"),
+            ("tcp://a.example:443", "tls"),
+        ] {
+            assert!(!grant(granted).covers(asked, "a.example", 443, "/"), "{granted} {asked}");
+        }
+    }
+
+    #[test]
+    fn a_socket_is_localhost_to_requests_and_nothing_else() {
+        let g = grant("unix:///run/docker.sock");
+        assert!(g.covers("http", "localhost", 80, "/v1.41/info") && g.covers("ws", "localhost", 80, "/"));
+        for (scheme, host, port) in [
+            ("https", "localhost", 80),
+            ("http", "localhost", 8080),
+            ("http", "127.0.0.1", 80),
+            ("tcp", "localhost", 80),
+        ] {
+            assert!(!g.covers(scheme, host, port, "/"), "{scheme}://{host}:{port}");
+        }
+    }
+
+    #[test]
     fn what_could_surprise_is_no_grant() {
         for wrong in [
             "",
@@ -245,6 +339,16 @@ mod tests {
             "https:// a.example",
             "https://a.example:0x50",
             "https://a.example:70000",
+            "tcp://a.example",
+            "tcp://a.example:1/",
+            "tcp://a.example:1/x",
+            "tls://user@a.example:1",
+            "unix://run/docker.sock",
+            "unix:///",
+            "unix:///run/",
+            "unix:///run/../x",
+            "unix:///run/a b",
+            "unix:///run/%2e",
         ] {
             assert!(EgressGrant::parse(wrong).is_none(), "{wrong}");
         }
@@ -258,6 +362,11 @@ mod tests {
             "http://127.0.0.1:3001",
             "http://[::1]:3001",
             "https://a.example/v1",
+            "wss://a.example/v1",
+            "ws://127.0.0.1:9000",
+            "tcp://db.example:5432",
+            "tls://[::1]:443",
+            "unix:///run/docker.sock",
         ] {
             assert_eq!(grant(text).to_string(), text);
         }

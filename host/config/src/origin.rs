@@ -51,8 +51,9 @@ impl fmt::Display for Origin {
 /// Whether a person and the parser read the same URL. It has no white space, which the parser drops, no backslash, which it
 /// turns into a slash, and a lower-case scheme with both slashes, which it would add.
 pub(super) fn is_plain(url: &str) -> bool {
-    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-    rest.is_some_and(|rest| !rest.starts_with('/'))
+    let plain =
+        |(scheme, rest): (&str, &str)| !scheme.contains(|c: char| c.is_ascii_uppercase()) && !rest.starts_with('/');
+    url.split_once("://").is_some_and(plain)
         && !url.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\')
 }
 

@@ -70,10 +70,10 @@ formats! {
         Some("^https?://"), |t| Origin::parse(t).is_some();
     NETWORK, network_schema: "broker-network", "an IP address or a network such as \"192.0.2.7\" or \"10.0.0.0/8\"",
         Some("^[0-9A-Fa-f.:/]+$"), |t| network(t).is_some();
-    GRANT, grant_schema: "broker-grant", "an origin such as \"https://api.e2b.app\" or \"https://*.e2b.app\", perhaps with a path under which requests may go",
-        Some("^https?://"), |t| EgressGrant::parse(t).is_some();
+    GRANT, grant_schema: "broker-grant", "an origin such as \"https://api.e2b.app\" or \"https://*.e2b.app\", perhaps with a path under which requests may go, or \"unix:///run/docker.sock\"",
+        Some("^(https?|wss?|tcp|tls|unix)://"), |t| EgressGrant::parse(t).is_some();
     DESTINATION, destination_schema: "broker-destination", "an origin without a wildcard such as \"https://api.e2b.app\", perhaps with a path below which the secret may go",
-        Some("^https?://"), |t| binding::exact(t).is_some();
+        Some("^(https?|wss?|unix)://"), |t| binding::exact(t).is_some();
     SECRET, secret_schema: "broker-secret", "a table such as { value = \"${API_KEY:-}\", to = [\"https://api.example.com\"], carry = { header = \"x-api-key\" } }",
         None, |_| true;
     CARRY, carry_schema: "broker-carry", "\"bearer\", { header = NAME }, { basic = USER }, { shared_key = ACCOUNT } or { sigv4 = { key_id = ID, region = REGION, service = SERVICE } }",

@@ -9,7 +9,7 @@
 //!                               ▼
 //! port ──► calls ──► store, one for each operation ──► component
 //!                      ▲                                 │
-//! permissions, keyring ┘          imports/{secrets, log, progress, net} ──► net ──► the provider's servers
+//! permissions, keyring ┘    imports/{secrets, log, progress, http, net} ──► net ──► the provider's servers
 //! ```
 //!
 //! | part | what it owns |
@@ -21,6 +21,8 @@
 //! | `net` | what may leave the host, where to, and with which secrets |
 //! | `azure`, `aws` | signs requests with a key of Azure or of AWS, and makes tokens of Azure |
 //! | `permissions` | what the operator allows one section to do |
+//! | `streams`, `endings` | streams and futures on their way into a Store and out of it |
+//! | `lent` | what the host keeps of what it lent to a guest |
 //! | `totals` | how much memory and CPU time all instances of a section may use together |
 //! | `budget` | the arithmetic of a CPU budget, for one instance and for a section |
 //! | [`Keyring`] | the current values of secrets, across reloads |
@@ -33,12 +35,15 @@ mod bindings;
 mod budget;
 mod calls;
 mod convert;
+mod endings;
 mod imports;
 mod keyring;
+mod lent;
 mod load;
 mod net;
 mod permissions;
 mod store;
+mod streams;
 mod totals;
 
 pub use calls::caller::Section;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use hyper_util::client::proxy::matcher::Matcher;
 
 use super::loader::Checked;
-use sandbox_broker_config::{EgressGrant, HostPattern, Scheme};
+use sandbox_broker_config::{EgressGrant, HostPattern};
 use sandbox_broker_core::abilities::Lease;
 
 /// What the embedded server makes sandboxes with.
@@ -64,8 +64,9 @@ impl Checked {
                 HostPattern::Address(address) => address.to_string(),
                 HostPattern::Name(name) => name.clone(),
                 HostPattern::Under(suffix) => format!("x.{suffix}"),
+                HostPattern::Socket(_) => return false,
             };
-            let scheme = if grant.scheme == Scheme::Https { "https" } else { "http" };
+            let scheme = if grant.scheme.is_encrypted() { "https" } else { "http" };
             format!("{scheme}://{host}:{}/", grant.port).parse().is_ok_and(|uri| matcher.intercept(&uri).is_some())
         };
         let (of, grant) = grants.into_iter().find(|(_, grant)| proxied(grant))?;

@@ -8,6 +8,7 @@ mod attach;
 mod azurite;
 mod catching_up;
 mod cleanup;
+mod connections;
 mod contract;
 mod control;
 mod credentials;

@@ -1,8 +1,8 @@
 //! Processes without a terminal: the interface `exec`.
 
-use sandbox_broker_sdk::exec::{Command as Spec, Control, Guest, GuestControl, Process};
+use sandbox_broker_sdk::exec::{Command as Spec, Guest, Process};
 use sandbox_broker_sdk::stream::{self, StreamReader};
-use sandbox_broker_sdk::{Call, Error, SandboxRef, spawn};
+use sandbox_broker_sdk::{Call, Ending, Error, Exit, SandboxRef, spawn};
 
 use crate::Plugin;
 use crate::config::Config;
@@ -13,8 +13,6 @@ use crate::pty::program;
 use crate::session::{self, Outputs};
 
 impl Guest for Plugin {
-    type Control = session::Control;
-
     async fn run(
         _call: Call,
         config: String,
@@ -35,19 +33,27 @@ impl Guest for Plugin {
         let (out, stdout) = stream::bytes();
         let (err, stderr) = stream::bytes();
         let (ended, done) = stream::outcome();
-        let control = session::Control::new(envd.clone(), pid);
         let input = Input::new(envd.clone(), pid, Sink::Stdin, stdin);
         spawn(async move {
             let end = session::run(&envd, live, Outputs::new(out, Some(err)), input).await;
             // The host may have left.
             let _ = ended.write(end).await;
         });
-        Ok(Process { id: pid.to_string(), stdout, stderr, done, control: Control::new(control) })
+        Ok(Process { id: pid.to_string(), stdout, stderr, done: Ending::Told(done) })
     }
-}
 
-impl GuestControl for session::Control {
-    async fn signal(&self, name: String) -> Result<(), Error> {
-        Self::signal(self, &name).await
+    async fn exit_of(
+        _call: Call,
+        _config: String,
+        _sandbox: SandboxRef,
+        _id: String,
+        _report: String,
+    ) -> Result<Exit, Error> {
+        Err(Error::never_reported())
+    }
+
+    async fn signal(_call: Call, config: String, sandbox: SandboxRef, id: String, name: String) -> Result<(), Error> {
+        let envd = Envd::of(&Config::parse(&config)?, &sandbox)?;
+        session::signal(&envd, session::pid(&id)?, &name).await
     }
 }

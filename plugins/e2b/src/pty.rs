@@ -1,8 +1,8 @@
 //! Terminals: the interface `terminal`.
 
 use sandbox_broker_sdk::stream::{self, StreamReader};
-use sandbox_broker_sdk::terminal::{Attachment, Control, Guest, GuestControl, PtySpec};
-use sandbox_broker_sdk::{Call, Code, Error, SandboxRef, spawn};
+use sandbox_broker_sdk::terminal::{Attachment, Guest, PtySpec};
+use sandbox_broker_sdk::{Call, Code, Ending, Error, Exit, SandboxRef, spawn};
 
 use crate::Plugin;
 use crate::config::Config;
@@ -15,8 +15,6 @@ use crate::session::{self, Outputs};
 const TERMINAL: [(&str, &str); 3] = [("TERM", "xterm-256color"), ("LANG", "C.UTF-8"), ("LC_ALL", "C.UTF-8")];
 
 impl Guest for Plugin {
-    type Control = session::Control;
-
     async fn open(
         _call: Call,
         config: String,
@@ -43,9 +41,35 @@ impl Guest for Plugin {
         input: StreamReader<u8>,
     ) -> Result<Attachment, Error> {
         let envd = Envd::of(&Config::parse(&config)?, &sandbox)?;
-        let pid = pty.parse().map_err(|_| Error::new(Code::InvalidArgument, "the terminal's id is not one of E2B"))?;
-        let live = envd.reconnect(pid).await?;
+        let live = envd.reconnect(session::pid(&pty)?).await?;
         Ok(attachment(envd, live, input))
+    }
+
+    async fn resize(
+        _call: Call,
+        config: String,
+        sandbox: SandboxRef,
+        pty: String,
+        cols: u16,
+        rows: u16,
+    ) -> Result<(), Error> {
+        let envd = Envd::of(&Config::parse(&config)?, &sandbox)?;
+        session::resize(&envd, session::pid(&pty)?, cols, rows).await
+    }
+
+    async fn signal(_call: Call, config: String, sandbox: SandboxRef, pty: String, name: String) -> Result<(), Error> {
+        let envd = Envd::of(&Config::parse(&config)?, &sandbox)?;
+        session::signal(&envd, session::pid(&pty)?, &name).await
+    }
+
+    async fn exit_of(
+        _call: Call,
+        _config: String,
+        _sandbox: SandboxRef,
+        _pty: String,
+        _report: String,
+    ) -> Result<Exit, Error> {
+        Err(Error::never_reported())
     }
 }
 
@@ -61,22 +85,11 @@ fn attachment(envd: Envd, live: Live, input: StreamReader<u8>) -> Attachment {
     let pid = live.pid;
     let (out, output) = stream::bytes();
     let (ended, done) = stream::outcome();
-    let control = session::Control::new(envd.clone(), pid);
     let input = Input::new(envd.clone(), pid, Sink::Pty, input);
     spawn(async move {
         let end = session::run(&envd, live, Outputs::new(out, None), input).await;
         // The host may have left.
         let _ = ended.write(end).await;
     });
-    Attachment { pty: pid.to_string(), output, done, control: Control::new(control) }
-}
-
-impl GuestControl for session::Control {
-    async fn resize(&self, cols: u16, rows: u16) -> Result<(), Error> {
-        Self::resize(self, cols, rows).await
-    }
-
-    async fn signal(&self, name: String) -> Result<(), Error> {
-        Self::signal(self, &name).await
-    }
+    Attachment { pty: pid.to_string(), output, done: Ending::Told(done) }
 }

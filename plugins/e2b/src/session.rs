@@ -165,37 +165,26 @@ fn broken(what: &str, cause: &Error) -> Error {
     Error::new(Code::Unavailable, format!("the connection to the process broke; {what}")).with("cause", &cause.message)
 }
 
-/// Steers a process.
-pub struct Control {
-    envd: Envd,
-    pid: u32,
+/// The agent's id of a process, from the one that the host keeps.
+pub fn pid(id: &str) -> Result<u32, Error> {
+    id.parse().map_err(|_| Error::new(Code::InvalidArgument, "the process's id is not one of E2B"))
 }
 
-impl Control {
-    /// Steers the process `pid`.
-    pub fn new(envd: Envd, pid: u32) -> Self {
-        Self { envd, pid }
-    }
+/// Sets the size of a process's terminal.
+pub async fn resize(envd: &Envd, pid: u32, cols: u16, rows: u16) -> Result<(), Error> {
+    let about = About { pty: Some(Pty::new(cols, rows)), ..About::process(pid) };
+    envd.command("process.Process/Update", &about).await
+}
 
-    /// Sets the size of its terminal.
-    pub async fn resize(&self, cols: u16, rows: u16) -> Result<(), Error> {
-        let about = About { pty: Some(Pty::new(cols, rows)), ..About::process(self.pid) };
-        self.envd.command("process.Process/Update", &about).await
-    }
-
-    /// Sends a signal to the process itself, not to its group.
-    pub async fn signal(&self, name: &str) -> Result<(), Error> {
-        let signal = match name {
-            "SIGTERM" => "SIGNAL_SIGTERM",
-            "SIGKILL" => "SIGNAL_SIGKILL",
-            _ => {
-                return Err(Error::new(
-                    Code::Unimplemented,
-                    "E2B sends only SIGTERM and SIGKILL; type ctrl-c for SIGINT",
-                ));
-            }
-        };
-        let about = About { signal: Some(signal), ..About::process(self.pid) };
-        self.envd.command("process.Process/SendSignal", &about).await
-    }
+/// Sends a signal to a process itself, not to its group.
+pub async fn signal(envd: &Envd, pid: u32, name: &str) -> Result<(), Error> {
+    let signal = match name {
+        "SIGTERM" => "SIGNAL_SIGTERM",
+        "SIGKILL" => "SIGNAL_SIGKILL",
+        _ => {
+            return Err(Error::new(Code::Unimplemented, "E2B sends only SIGTERM and SIGKILL; type ctrl-c for SIGINT"));
+        }
+    };
+    let about = About { signal: Some(signal), ..About::process(pid) };
+    envd.command("process.Process/SendSignal", &about).await
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::findings::Rules;
 use crate::binding::BoundSecret;
 use crate::document::{Mark, SourceMap, join};
-use crate::egress::EgressGrant;
+use crate::egress::{EgressGrant, HostPattern};
 use crate::interpolate::Source;
 use crate::mistake::{Mistake, meant};
 use crate::raw;
@@ -79,6 +79,7 @@ impl Rules<'_> {
     pub(super) fn provider(&mut self, name: &str, provider: raw::Provider) -> Provider {
         let at = join("/providers", name);
         let allow: Vec<EgressGrant> = provider.allow.iter().filter_map(|text| EgressGrant::parse(text)).collect();
+        self.one_local_server(&at, &provider.allow);
         let (known, reveal) = (provider.secrets, provider.reveal);
         let secrets: BTreeMap<String, BoundSecret> = known
             .into_iter()
@@ -124,6 +125,27 @@ impl Rules<'_> {
             reveal,
             limits,
             config: Settings(provider.config),
+        }
+    }
+
+    /// `http://localhost` means one place.
+    fn one_local_server(&mut self, at: &str, allow: &[String]) {
+        let meant = |text: &String| {
+            let grant = EgressGrant::parse(text)?;
+            let socket = matches!(grant.host, HostPattern::Socket(_));
+            (socket || grant.covers("http", "localhost", 80, "/")).then_some(socket)
+        };
+        let meant: Vec<(usize, bool)> =
+            allow.iter().enumerate().filter_map(|(i, text)| Some((i, meant(text)?))).collect();
+        if let [_, (second, _), ..] = meant.as_slice()
+            && meant.iter().any(|(_, socket)| *socket)
+        {
+            let pointer = format!("{at}/allow/{second}");
+            let found = self.text(&pointer, &allow[*second]);
+            self.mistake(
+                &pointer,
+                format!("found {found}, expected one unix:// socket and no http://localhost beside it: requests to http://localhost go there"),
+            );
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::findings::Rules;
 use crate::binding::{self, Binding, BoundSecret, Carry, SasBounds, Sigv4};
 use crate::document::Mark;
-use crate::egress::{EgressGrant, HostPattern, Scheme};
+use crate::egress::{EgressGrant, HostPattern};
 use crate::interpolate::Source;
 use crate::raw;
 use crate::value;
@@ -104,16 +104,18 @@ impl Rules<'_> {
         let (host, local) = match &to.host {
             HostPattern::Address(address) => (address.to_string(), address.is_loopback()),
             HostPattern::Name(name) | HostPattern::Under(name) => (name.clone(), false),
+            HostPattern::Socket(_) => ("localhost".to_owned(), true),
         };
         let path = to.path.as_deref().unwrap_or("/");
-        let granted = allow.iter().any(|grant| grant.covers(to.scheme.as_str(), &host, to.port, path));
+        let granted = allow.iter().any(|grant| grant == &to || grant.covers(to.scheme.as_str(), &host, to.port, path));
         let section = at.rsplitn(3, '/').nth(2).unwrap_or_default();
         if !granted && !self.is_wrong(&format!("{section}/allow")) {
             let found = self.text(&pointer, text);
             self.mistake(&pointer, format!("found {found}, expected a place that this provider's allow covers"));
         }
-        if to.scheme == Scheme::Http && !local {
-            self.warning(&pointer, "the secret may go there over http, where others can read it");
+        if !to.scheme.is_encrypted() && !local {
+            let scheme = to.scheme.as_str();
+            self.warning(&pointer, format!("the secret may go there over {scheme}, where others can read it"));
         }
         Some(to)
     }

@@ -86,7 +86,7 @@ impl Rules<'_> {
                 let local = match &grant.host {
                     HostPattern::Address(address) => address.is_loopback(),
                     HostPattern::Name(name) => name == "localhost",
-                    HostPattern::Under(_) => false,
+                    HostPattern::Under(_) | HostPattern::Socket(_) => false,
                 };
                 if local && !boxes.host_services.contains(&grant.port) {
                     let (port, name) = (grant.port, &boxes.name);

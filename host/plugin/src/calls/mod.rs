@@ -5,11 +5,13 @@
 //! | `caller` | a call into the plugin of one section: its Store, its deadline, the words for a plugin that was stopped |
 //! | `provider` | which export serves which method of the sandbox port |
 //! | `mounter` | which export serves which method of the storage port |
-//! | `service` | what outlives a call: terminals, processes, downloads, uploads |
-//! | `streams` | pipes between Tokio's channels and the component model's streams |
+//! | `process` | terminals and processes, which outlive a call |
+//! | `transfer` | downloads and uploads, which outlive one too |
+//! | `service` | the task and the Store of what outlives a call |
 
 pub(crate) mod caller;
 pub(crate) mod mounter;
+mod process;
 pub(crate) mod provider;
 mod service;
-mod streams;
+mod transfer;

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::caller::{Caller, Section, ask};
-use super::service;
+use super::process::{self, Owner};
+use super::transfer;
 use crate::convert;
 use crate::load::error::LoadError;
 use crate::load::exports::SandboxPre;
@@ -28,7 +29,7 @@ use sandbox_broker_core::sandbox::{
 pub struct ComponentProvider {
     isolation: Option<String>,
     abilities: Abilities,
-    caller: Caller<SandboxPre>,
+    caller: Arc<Caller<SandboxPre>>,
 }
 
 impl ComponentProvider {
@@ -41,7 +42,11 @@ impl ComponentProvider {
         let (world, abilities) = plugin.sandbox()?;
         let world = world.clone();
         let isolation = section.isolation.take();
-        Ok(ComponentProvider { isolation, abilities, caller: Caller::new(plugin, world, section)? })
+        Ok(ComponentProvider { isolation, abilities, caller: Arc::new(Caller::new(plugin, world, section)?) })
+    }
+
+    fn owner<'a>(&'a self, call: &'a Call, sandbox: &'a SandboxRef) -> Owner<'a> {
+        Owner { caller: &self.caller, call, sandbox }
     }
 
     /// Fails unless the plugin exports an interface that a method needs.
@@ -115,7 +120,7 @@ impl Provider for ComponentProvider {
         self.needs(self.abilities.terminal, "terminal")?;
         let (s, spec) = (convert::to_sandbox_ref(sandbox), convert::to_pty_spec(command, size)?);
         let (head, config) = self.caller.head(call, self.caller.deadline());
-        service::terminal(&self.caller, call, "open", input, move |acc, guest, input| {
+        process::terminal(self.owner(call, sandbox), "open", input, move |acc, guest, input| {
             Box::pin(guest.terminal().call_open(acc, head, config, s, spec, input))
         })
         .await
@@ -135,7 +140,7 @@ impl Provider for ComponentProvider {
         }
         let (s, pty) = (convert::to_sandbox_ref(sandbox), pty.to_owned());
         let (head, config) = self.caller.head(call, self.caller.deadline());
-        service::terminal(&self.caller, call, "attach", input, move |acc, guest, input| {
+        process::terminal(self.owner(call, sandbox), "attach", input, move |acc, guest, input| {
             Box::pin(guest.terminal().call_attach(acc, head, config, s, pty, input))
         })
         .await
@@ -150,7 +155,7 @@ impl Provider for ComponentProvider {
     ) -> Result<Process> {
         let (s, command) = (convert::to_sandbox_ref(sandbox), convert::to_command(command)?);
         let (head, config) = self.caller.head(call, self.caller.deadline());
-        service::process(&self.caller, call, stdin, move |acc, guest, stdin| {
+        process::process(self.owner(call, sandbox), stdin, move |acc, guest, stdin| {
             Box::pin(guest.exec().call_run(acc, head, config, s, command, stdin))
         })
         .await
@@ -167,7 +172,7 @@ impl Provider for ComponentProvider {
         self.needs(self.abilities.files, "files")?;
         let (s, at) = (convert::to_sandbox_ref(sandbox), convert::to_location(at)?);
         let (head, config) = self.caller.head(call, self.caller.deadline());
-        service::download(&self.caller, call, move |acc, guest| {
+        transfer::download(&self.caller, call, move |acc, guest| {
             Box::pin(guest.files().call_read(acc, head, config, s, at, offset, length))
         })
         .await
@@ -176,8 +181,8 @@ impl Provider for ComponentProvider {
     async fn write(&self, call: &Call, sandbox: &SandboxRef, at: &Location, upload: Upload) -> Result<Entry> {
         self.needs(self.abilities.files, "files")?;
         let (s, at) = (convert::to_sandbox_ref(sandbox), convert::to_location(at)?);
-        let (head, config) = self.caller.head(call, service::WRITTEN_WITHIN);
-        service::upload(&self.caller, call, upload, move |acc, guest, size, data, complete| {
+        let (head, config) = self.caller.head(call, transfer::WRITTEN_WITHIN);
+        transfer::upload(&self.caller, call, upload, move |acc, guest, size, data, complete| {
             Box::pin(guest.files().call_write(acc, head, config, s, at, size, data, complete))
         })
         .await

@@ -9,8 +9,10 @@
 //! | `secrets` | `secrets` | which secrets a plugin may sign with or see |
 //! | `log` | `log` | how much a section's plugin may log, and that a line stays one line |
 //! | `progress` | `progress` | that a report stays one short line |
-//! | `net` | `wasi:http`, `wasi:clocks` | requests leave only through the section's sender |
+//! | `http` | `wasi:http`, `wasi:clocks` | requests leave only through the section's sender |
+//! | `net` | `net` | the same, and that bytes flow without the guest |
 
+pub(crate) mod http;
 pub(crate) mod log;
 pub(crate) mod net;
 pub(crate) mod progress;

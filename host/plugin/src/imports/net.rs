@@ -1,142 +1,304 @@
-//! The imports `wasi:http` and `wasi:clocks`: requests of a plugin, and the timers that they need.
+//! The import `net`: requests and connections whose bytes need no plugin.
 //!
-//! Owns what one Store keeps for its requests: the bounds on headers and uploads, and the mark that its Store is gone.
-//! Deliberately judges no request: the [`Sender`] does, and a Store without one sends nothing.
+//! Owns how a connection of the host becomes what a guest holds: streams that the host can take back, and a future for the
+//! end. Deliberately judges no request: the [`Sender`] does.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use wasmtime::component::{Linker, ResourceTable};
-use wasmtime_wasi::clocks::{WasiClocks, WasiClocksCtx, WasiClocksCtxView};
-use wasmtime_wasi::p3::bindings::clocks;
-use wasmtime_wasi_http::p3::bindings::http;
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks};
+use bytes::Bytes;
+use http::header::{SEC_WEBSOCKET_PROTOCOL, UPGRADE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Uri};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, StreamBody};
+use tokio::sync::mpsc;
+use wasmtime::component::{Access, FutureProducer, FutureReader, HasData, Linker, StreamReader};
+use wasmtime::{AsContextMut, Result, StoreContextMut};
+use wasmtime_wasi_http::Error;
 
+use crate::bindings::host::net::{self, Connection, Failure, Refusal, Request, Response};
+use crate::bindings::host::types as wit;
+use crate::convert::denial;
+use crate::endings;
+use crate::net::carry::{self, Carried, Framing, Messages};
+use crate::net::exchange::{failure, headers, place_of, written};
+use crate::net::opening::NotOpened;
 use crate::net::places::StoreRequests;
 use crate::net::sender::Sender;
+use crate::store::State;
+use crate::streams::{self, Inward};
 
-/// Bytes of one set of headers, as kept in memory.
-const HEADER_BYTES: usize = 64 << 10;
+/// Headers of a request, and the bytes of their names and values. The contract names both.
+const HEADERS: usize = 64;
+const HEADER_BYTES: usize = 16 << 10;
+/// Bytes of a URL. The contract names it.
+const URL_BYTES: usize = 8 << 10;
+/// Bytes of the body of a request that asks for another protocol. The contract names it.
+const BODY_BYTES: usize = 64 << 10;
 
-/// Chunk in which a guest's request body is taken, bytes.
-const UPLOAD_CHUNK: usize = 64 << 10;
+/// The sub-protocol of Kubernetes that has a message for the end of input.
+const ENDS_INPUT: &str = "v5.channel.k8s.io";
 
-/// What one Store keeps for its requests.
-pub(crate) struct Net {
-    http: WasiHttpCtx,
-    clocks: WasiClocksCtx,
-    hooks: RequestHooks,
+struct HasNet;
+
+impl HasData for HasNet {
+    type Data<'a> = &'a mut State;
 }
 
-impl Net {
-    /// Requests go through `sender`; without one, every request is denied.
-    pub(crate) fn new(sender: Option<Arc<Sender>>) -> Self {
-        let mut http = WasiHttpCtx::new();
-        http.set_field_size_limit(HEADER_BYTES);
-        let hooks = RequestHooks { sender, requests: Arc::default() };
-        Net { http, clocks: WasiClocksCtx::default(), hooks }
-    }
-
-    /// The Store's requests, which are to [end](StoreRequests::end) before it is dropped.
-    pub(crate) fn requests(&self) -> Arc<StoreRequests> {
-        Arc::clone(&self.hooks.requests)
-    }
+/// Adds `net` to what a guest may import.
+pub(crate) fn link(linker: &mut Linker<State>) -> Result<()> {
+    net::add_to_linker::<State, HasNet>(linker, |state| state)
 }
 
-/// What this capability sees of a Store.
-pub(crate) struct NetView<'a> {
-    /// The Store's requests.
-    pub(crate) net: &'a mut Net,
-    /// Where the Store keeps its resources.
-    pub(crate) table: &'a mut ResourceTable,
-}
-
-/// A Store whose guest may send requests.
-pub(crate) trait LendsNet: Send + 'static {
-    fn net(&mut self) -> NetView<'_>;
-}
-
-/// Adds `wasi:http` and `wasi:clocks` to what a guest may import.
-pub(crate) fn link<T: LendsNet>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
-    http::client::add_to_linker::<T, WasiHttp>(linker, http_of)?;
-    http::types::add_to_linker::<T, WasiHttp>(linker, http_of)?;
-    clocks::types::add_to_linker::<T, WasiClocks>(linker, clocks_of)?;
-    clocks::monotonic_clock::add_to_linker::<T, WasiClocks>(linker, clocks_of)?;
-    clocks::system_clock::add_to_linker::<T, WasiClocks>(linker, clocks_of)
-}
-
-fn http_of<T: LendsNet>(store: &mut T) -> WasiHttpCtxView<'_> {
-    let NetView { net, table } = store.net();
-    WasiHttpCtxView { ctx: &mut net.http, table, hooks: &mut net.hooks }
-}
-
-fn clocks_of<T: LendsNet>(store: &mut T) -> WasiClocksCtxView<'_> {
-    let NetView { net, table } = store.net();
-    WasiClocksCtxView { ctx: &mut net.clocks, table }
-}
-
-/// What drives a connection, in the words of `wasi:http`.
-type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
-
-/// What one Store's requests go through.
-struct RequestHooks {
+/// What a guest's call needs of its Store.
+struct Caller {
     sender: Option<Arc<Sender>>,
     requests: Arc<StoreRequests>,
 }
 
-impl WasiHttpHooks for RequestHooks {
-    fn set_host_header(&mut self) -> bool {
-        false // the client sets Host or :authority from the URL
+impl Caller {
+    fn of(store: &mut Access<'_, State, HasNet>) -> Self {
+        let (sender, requests) = store.get().sending();
+        Caller { sender, requests }
     }
 
-    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
-        UPLOAD_CHUNK
-    }
-
-    fn send_request(
-        &mut self,
-        request: ::http::Request<WasiBody>,
-        options: Option<RequestOptions>,
-        _: Io,
-    ) -> Box<dyn Future<Output = Result<(::http::Response<WasiBody>, Io), Error>> + Send> {
-        let (sender, requests) = (self.sender.clone(), self.requests.clone());
-        Box::new(async move {
-            // The first poll runs on the guest's stack, which never shrinks while the instance lives. Sending needs a
-            // deep stack, so it starts with the next poll, on the thread's own.
-            tokio::task::yield_now().await;
-            let sender = sender.ok_or(Error::HttpRequestDenied)?;
-            let answer = sender.send(request, options, requests).await?;
-            // The client's pool drives the connection itself.
-            Ok((answer, Box::new(async { Ok(()) }) as Io))
-        })
+    fn sender(&self) -> std::result::Result<&Sender, Error> {
+        self.sender.as_deref().ok_or(Error::HttpRequestDenied)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use http_body_util::BodyExt as _;
+/// A future for a guest: work of the host, and how its result enters the Store.
+struct Promise<T, R> {
+    work: Pin<Box<dyn Future<Output = T> + Send>>,
+    enter: fn(StoreContextMut<'_, State>, T) -> Result<R>,
+}
 
-    use super::*;
+impl<T: 'static, R: Send + 'static> FutureProducer<State> for Promise<T, R> {
+    type Item = R;
 
-    /// A Store that lends nothing else.
-    struct Alone {
-        net: Net,
-        table: ResourceTable,
-    }
-
-    impl LendsNet for Alone {
-        fn net(&mut self) -> NetView<'_> {
-            NetView { net: &mut self.net, table: &mut self.table }
+    fn poll_produce(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        store: StoreContextMut<'_, State>,
+        finish: bool,
+    ) -> Poll<Result<Option<R>>> {
+        match self.work.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready((self.enter)(store, done).map(Some)),
+            Poll::Pending if finish => Poll::Ready(Ok(None)),
+            Poll::Pending => Poll::Pending,
         }
     }
+}
 
-    #[tokio::test]
-    async fn it_links_without_the_other_capabilities_and_sends_nothing_without_a_sender() {
-        link(&mut Linker::<Alone>::new(&wasmtime::Engine::default())).unwrap();
-        let mut store = Alone { net: Net::new(None), table: ResourceTable::new() };
-        let body = http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync();
-        let request = ::http::Request::get("http://127.0.0.1").body(body).unwrap();
-        let sent = http_of(&mut store).hooks.send_request(request, None, Box::new(async { Ok(()) }));
-        assert!(matches!(Box::into_pin(sent).await, Err(Error::HttpRequestDenied)));
+type Opening = std::result::Result<(HeaderMap, Carried), Failure>;
+type Fetching = std::result::Result<(http::response::Parts, Carried), wit::Error>;
+type Promised<R> = FutureReader<std::result::Result<R, Failure>>;
+
+impl net::Host for &mut State {}
+
+impl net::HostWithStore<State> for HasNet {
+    fn fetch(
+        mut store: Access<'_, State, Self>,
+        request: Request,
+        body: Option<StreamReader<u8>>,
+    ) -> Result<FutureReader<std::result::Result<Response, wit::Error>>> {
+        let through = store.get().lent().through.clone();
+        let body = body.map(|body| streams::take(&mut store, body, &through)).transpose()?;
+        let caller = Caller::of(&mut store);
+        let work = Box::pin(async move {
+            rest().await;
+            let (head, place) = head(request)?;
+            let failed = |error: Error| failure(&error, &place);
+            let mut outgoing = http::Request::new(whole(body));
+            let at = outgoing.uri_mut();
+            *at = head.uri;
+            *outgoing.method_mut() = head.method;
+            *outgoing.headers_mut() = head.headers;
+            let sent = caller.sender().map_err(failed)?.send(outgoing, None, caller.requests.clone());
+            let (head, body) = sent.await.map_err(failed)?.into_parts();
+            Ok((head, carry::body(body)))
+        });
+        let enter = |mut store: StoreContextMut<'_, State>, fetched: Fetching| {
+            let (head, carried) = match fetched {
+                Ok(fetched) => fetched,
+                Err(error) => return Ok(Err(error)),
+            };
+            let body = StreamReader::new(&mut store, Inward::new(carried.first))?;
+            let ended = endings::lend(&mut store, carried.ended)?;
+            Ok(Ok(Response { status: head.status.as_u16(), headers: written(&head.headers), body, ended }))
+        };
+        FutureReader::new(&mut store, Promise { work, enter })
+    }
+
+    fn upgrade(
+        mut store: Access<'_, State, Self>,
+        request: Request,
+        body: Vec<u8>,
+        framing: net::Framing,
+        outgoing: StreamReader<u8>,
+    ) -> Result<Promised<Connection>> {
+        let outgoing = taken(&mut store, outgoing)?;
+        let caller = Caller::of(&mut store);
+        promise(store, async move {
+            let framing = match framing {
+                net::Framing::Raw => Framing::Raw,
+                net::Framing::Docker => Framing::Docker,
+                net::Framing::Kubernetes => return Err(refuse("the framing `kubernetes` is for `websocket`")),
+            };
+            if body.len() > BODY_BYTES {
+                return Err(refuse("the body of an upgrade has at most 64 KiB"));
+            }
+            let asked = request.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("upgrade"));
+            let protocol = asked.and_then(|(_, name)| HeaderValue::try_from(name).ok());
+            let Some(protocol) = protocol else { return Err(refuse("an upgrade needs the header `upgrade`")) };
+            let (mut head, place) = head(request).map_err(Failure::Failed)?;
+            head.headers.insert(UPGRADE, protocol);
+            let sender = caller.sender().map_err(|error| Failure::Failed(failure(&error, &place)))?;
+            let opened = sender.upgrade(head, body.into(), &caller.requests).await;
+            let opened = opened.map_err(|why| not_opened(why, &place))?;
+            Ok((opened.headers.clone(), carry::bytes(opened, framing, outgoing)))
+        })
+    }
+
+    fn websocket(
+        mut store: Access<'_, State, Self>,
+        request: Request,
+        protocols: Vec<String>,
+        framing: net::Framing,
+        outgoing: StreamReader<u8>,
+    ) -> Result<Promised<Connection>> {
+        let outgoing = taken(&mut store, outgoing)?;
+        let caller = Caller::of(&mut store);
+        promise(store, async move {
+            let (mut head, place) = head(request).map_err(Failure::Failed)?;
+            if !protocols.is_empty() {
+                let asked = HeaderValue::try_from(protocols.join(", "));
+                let asked = asked.map_err(|_| refuse("a sub-protocol has a bad name"))?;
+                head.headers.insert(SEC_WEBSOCKET_PROTOCOL, asked);
+            }
+            let sender = caller.sender().map_err(|error| Failure::Failed(failure(&error, &place)))?;
+            let opened = sender.websocket(head, &caller.requests).await;
+            let opened = opened.map_err(|why| not_opened(why, &place))?;
+            let chosen = opened.headers.get(SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.to_str().ok());
+            if chosen.is_some_and(|chosen| !protocols.iter().any(|asked| asked == chosen)) {
+                return Err(not_opened(NotOpened::Failed(Error::HttpUpgradeFailed), &place));
+            }
+            let messages = match framing {
+                net::Framing::Raw => Messages::Raw,
+                net::Framing::Kubernetes => Messages::Kubernetes { ends_input: chosen == Some(ENDS_INPUT) },
+                net::Framing::Docker => return Err(refuse("the framing `docker` is for `upgrade`")),
+            };
+            Ok((opened.headers.clone(), carry::messages(opened, messages, outgoing).await))
+        })
+    }
+
+    fn connect(
+        mut store: Access<'_, State, Self>,
+        url: String,
+        outgoing: StreamReader<u8>,
+    ) -> Result<FutureReader<std::result::Result<Connection, wit::Error>>> {
+        let outgoing = taken(&mut store, outgoing)?;
+        let caller = Caller::of(&mut store);
+        let work = Box::pin(async move {
+            rest().await;
+            let place = url.split_once("://").map_or(url.as_str(), |(_, place)| place).to_owned();
+            let failed = |error: Error| failure(&error, &place);
+            let sender = caller.sender().map_err(failed)?;
+            let opened = sender.connect(&url, &caller.requests).await.map_err(failed)?;
+            Ok((HeaderMap::new(), carry::bytes(opened, Framing::Raw, outgoing)))
+        });
+        let enter = |store: StoreContextMut<'_, State>,
+                     opened: std::result::Result<(HeaderMap, Carried), wit::Error>| {
+            opened.map(|opened| connection(store, opened)).map_or_else(|error| Ok(Err(error)), |made| made.map(Ok))
+        };
+        FutureReader::new(&mut store, Promise { work, enter })
+    }
+}
+
+/// The first poll of a promise runs on the guest's stack, which never shrinks while the instance lives. Sending needs a deep
+/// stack, so it starts with the next poll, on the thread's own.
+async fn rest() {
+    tokio::task::yield_now().await;
+}
+
+/// The guest's outgoing bytes, out of the Store where the host made them.
+fn taken(store: &mut Access<'_, State, HasNet>, outgoing: StreamReader<u8>) -> Result<mpsc::Receiver<Bytes>> {
+    let through = store.get().lent().through.clone();
+    streams::take(store, outgoing, &through)
+}
+
+/// Promises a connection.
+fn promise(
+    mut store: Access<'_, State, HasNet>,
+    opening: impl Future<Output = Opening> + Send + 'static,
+) -> Result<Promised<Connection>> {
+    let work = Box::pin(async move {
+        rest().await;
+        opening.await
+    });
+    let enter = |store: StoreContextMut<'_, State>, opened: Opening| {
+        opened.map(|opened| connection(store, opened)).map_or_else(|why| Ok(Err(why)), |made| made.map(Ok))
+    };
+    FutureReader::new(&mut store, Promise { work, enter })
+}
+
+/// A connection as the guest sees it.
+fn connection(mut store: impl AsContextMut<Data = State>, opened: (HeaderMap, Carried)) -> Result<Connection> {
+    let (headers, Carried { first, second, ended }) = opened;
+    Ok(Connection {
+        headers: written(&headers),
+        first: StreamReader::new(&mut store, Inward::new(first))?,
+        second: StreamReader::new(&mut store, Inward::new(second))?,
+        ended: endings::lend(&mut store, ended)?,
+    })
+}
+
+/// A request's head, and its place for messages.
+fn head(request: Request) -> std::result::Result<(Parts, String), wit::Error> {
+    let Request { method, url, headers: given } = request;
+    let bytes: usize = given.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if given.len() > HEADERS || bytes > HEADER_BYTES || url.len() > URL_BYTES {
+        let message = "a request has at most 64 headers, 16 KiB of them, and 8 KiB of URL";
+        return Err(denial(wit::Code::InvalidArgument, message));
+    }
+    let uri: Uri =
+        url.parse().map_err(|_| denial(wit::Code::InvalidArgument, "the url of a request cannot be read"))?;
+    let place = place_of(&uri);
+    let mut head = http::Request::new(()).into_parts().0;
+    head.method = Method::from_bytes(method.as_bytes())
+        .map_err(|_| denial(wit::Code::InvalidArgument, "the method of a request cannot be read"))?;
+    head.headers = headers(&given).ok_or_else(|| {
+        denial(wit::Code::InvalidArgument, format!("a header of the request to {place} cannot be sent"))
+    })?;
+    head.uri = uri;
+    Ok((head, place))
+}
+
+/// A body of what the host took from a guest.
+fn whole(body: Option<mpsc::Receiver<Bytes>>) -> UnsyncBoxBody<Bytes, Error> {
+    let Some(mut body) = body else {
+        return http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync();
+    };
+    let chunks = futures_util::stream::poll_fn(move |cx| {
+        body.poll_recv(cx).map(|chunk| chunk.map(|chunk| Ok::<_, Error>(http_body::Frame::data(chunk))))
+    });
+    StreamBody::new(chunks).boxed_unsync()
+}
+
+fn refuse(why: &str) -> Failure {
+    Failure::Failed(denial(wit::Code::InvalidArgument, why))
+}
+
+fn not_opened(why: NotOpened, place: &str) -> Failure {
+    match why {
+        NotOpened::Refused(refusal) => Failure::Refused(Refusal {
+            status: refusal.status.as_u16(),
+            headers: written(&refusal.headers),
+            body: refusal.body,
+        }),
+        NotOpened::Failed(error) => Failure::Failed(failure(&error, place)),
     }
 }

@@ -49,6 +49,7 @@ impl Linkers {
         imports::log::link(&mut storage)?;
         imports::progress::link(&mut storage)?;
         let mut sandbox = storage.clone();
+        imports::http::link(&mut sandbox)?;
         imports::net::link(&mut sandbox)?;
         Ok(Linkers { sandbox, storage })
     }

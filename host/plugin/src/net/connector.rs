@@ -23,7 +23,7 @@ use tokio_util::either::Either;
 
 use super::address::{is_global, is_metadata, is_private, plain_host};
 use super::connection::TolerantStream;
-use super::errors::{Prohibited, Unresolved};
+use super::errors::{NoSocket, Prohibited, Unresolved};
 use super::places::SectionPlaces;
 use sandbox_broker_config::{EgressGrant, HostPattern};
 
@@ -39,15 +39,26 @@ const PROBE_AFTER: Duration = Duration::from_secs(30);
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 const PROBES: u32 = 3;
 
+/// Why a connection cannot be made.
+pub(super) type Failed = Box<dyn StdError + Send + Sync>;
+
 /// Resolves, filters and dials. A literal address takes the same path as a name.
 #[derive(Clone)]
 pub(super) struct Connector {
     allow: Arc<[EgressGrant]>,
     allow_private: bool,
-    /// The Unix socket that requests to `http://localhost` go to, when the broker runs the provider itself.
-    socket: Option<PathBuf>,
+    /// The Unix socket that requests to `http://localhost` go to.
+    socket: Option<Socket>,
     places: SectionPlaces,
     lookup: LookUp,
+}
+
+/// A Unix socket in the place of `http://localhost`.
+#[derive(Clone)]
+struct Socket {
+    path: PathBuf,
+    /// The broker runs its server, and starts it again when it ends.
+    ours: bool,
 }
 
 /// Finds the addresses of a name and a port. It blocks for as long as the resolver takes.
@@ -61,14 +72,19 @@ impl Connector {
     pub(super) fn new(
         allow: Arc<[EgressGrant]>,
         allow_private: bool,
-        socket: Option<PathBuf>,
+        own: Option<PathBuf>,
         places: SectionPlaces,
     ) -> Self {
+        let granted = allow.iter().find_map(|grant| match &grant.host {
+            HostPattern::Socket(path) => Some(Socket { path: path.clone(), ours: false }),
+            _ => None,
+        });
+        let socket = own.map(|path| Socket { path, ours: true }).or(granted);
         Connector { allow, allow_private, socket, places, lookup: system }
     }
 
     /// The addresses of a name. Its place stays taken until the resolver has answered, even if nobody waits any more.
-    async fn resolve(&self, name: String, port: u16) -> Result<Vec<SocketAddr>, Box<dyn StdError + Send + Sync>> {
+    async fn resolve(&self, name: String, port: u16) -> Result<Vec<SocketAddr>, Failed> {
         let (places, lookup) = (self.places.lookup().await?, self.lookup);
         let found = tokio::task::spawn_blocking(move || {
             let found = lookup(&name, port);
@@ -78,29 +94,33 @@ impl Connector {
         Ok(found.await.ok().and_then(Result::ok).ok_or(Unresolved)?)
     }
 
-    /// Connects to the broker's own server. Waits while the server is being started again; [`CONNECT_TIMEOUT`] bounds
-    /// the wait.
-    async fn dial_own(socket: &Path) -> io::Result<UnixStream> {
-        loop {
-            match UnixStream::connect(socket).await {
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
-                    tokio::time::sleep(RESTART_LOOK).await;
-                }
-                done => return done,
+    /// Connects to a socket. Waits while the broker's own server is being started again; [`CONNECT_TIMEOUT`] bounds the
+    /// wait.
+    pub(super) async fn dial_socket(&self, path: &Path, ours: bool) -> Result<TolerantStream, Failed> {
+        let place = self.places.connection().await?;
+        let restarting = |error: &io::Error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused);
+        let stream = loop {
+            match UnixStream::connect(path).await {
+                Err(error) if ours && restarting(&error) => tokio::time::sleep(RESTART_LOOK).await,
+                done => break done.map_err(|error| NoSocket(path.display().to_string(), error))?,
             }
-        }
+        };
+        Ok(TolerantStream::new(Either::Right(stream), place))
     }
 
-    async fn dial(self, uri: Uri) -> Result<TokioIo<TolerantStream>, Box<dyn StdError + Send + Sync>> {
-        if let Some(socket) = &self.socket
+    async fn dial(self, uri: Uri) -> Result<TokioIo<TolerantStream>, Failed> {
+        if let Some(Socket { path, ours }) = &self.socket
             && uri.scheme_str() == Some("http")
             && uri.host() == Some("localhost")
             && matches!(uri.port_u16(), None | Some(80))
         {
-            let place = self.places.connection().await?;
-            let stream = Self::dial_own(socket).await?;
-            return Ok(TokioIo::new(TolerantStream::new(Either::Right(stream), place)));
+            return Ok(TokioIo::new(self.dial_socket(path, *ours).await?));
         }
+        Ok(TokioIo::new(self.dial_address(&uri).await?))
+    }
+
+    /// Connects to the host and port of a URL, never to a socket.
+    pub(super) async fn dial_address(&self, uri: &Uri) -> Result<TolerantStream, Failed> {
         let host = plain_host(uri.host().unwrap_or_default());
         let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
         let found: Vec<SocketAddr> = match host.parse::<IpAddr>() {
@@ -114,7 +134,7 @@ impl Connector {
         let written = |g: &EgressGrant| match &g.host {
             HostPattern::Address(ip) => host.parse() == Ok(*ip),
             HostPattern::Name(name) => name == "localhost" && host == "localhost",
-            HostPattern::Under(_) => false,
+            HostPattern::Under(_) | HostPattern::Socket(_) => false,
         };
         let named = self.allow.iter().any(written);
         let good: Vec<SocketAddr> = found
@@ -135,13 +155,13 @@ impl Connector {
         sockopt::set_tcp_keepidle(&stream, PROBE_AFTER)?;
         sockopt::set_tcp_keepintvl(&stream, PROBE_EVERY)?;
         sockopt::set_tcp_keepcnt(&stream, PROBES)?;
-        Ok(TokioIo::new(TolerantStream::new(Either::Left(stream), place)))
+        Ok(TolerantStream::new(Either::Left(stream), place))
     }
 }
 
 impl tower::Service<Uri> for Connector {
     type Response = TokioIo<TolerantStream>;
-    type Error = Box<dyn StdError + Send + Sync>;
+    type Error = Failed;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -159,7 +179,7 @@ pub(super) struct BoundedConnector(pub(super) HttpsConnector<Connector>);
 
 impl tower::Service<Uri> for BoundedConnector {
     type Response = MaybeHttpsStream<TokioIo<TolerantStream>>;
-    type Error = Box<dyn StdError + Send + Sync>;
+    type Error = Failed;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {

@@ -16,6 +16,11 @@ pub(super) struct Prohibited;
 #[error("the name cannot be resolved")]
 pub(super) struct Unresolved;
 
+/// Nobody serves a Unix socket, or the broker may not open it.
+#[derive(Debug, thiserror::Error)]
+#[error("the socket {0} cannot be opened: {1}")]
+pub(super) struct NoSocket(pub(super) String, #[source] pub(super) std::io::Error);
+
 /// No place became free in time.
 #[derive(Debug, thiserror::Error)]
 #[error("too much is open already")]
@@ -31,6 +36,9 @@ pub(super) fn error_code(error: &(dyn StdError + 'static)) -> Error {
         }
         if e.is::<Crowded>() {
             return Error::ConnectionLimitReached;
+        }
+        if let Some(e) = e.downcast_ref::<NoSocket>() {
+            return Error::InternalError(Some(e.to_string()));
         }
         if e.is::<Unresolved>() {
             return Error::DnsError { rcode: None, info_code: None };

@@ -56,9 +56,7 @@ pub(crate) async fn exchange(sender: &Sender, request: Request) -> Result<Answer
     let Ok(uri) = request.url.parse::<Uri>() else {
         return Ok(Answer::Failure(denial(wit::Code::InvalidArgument, "the url of a request cannot be read")));
     };
-    // The whole authority must not be shown, because it may hold a password.
-    let host = uri.host().unwrap_or_default();
-    let host = uri.port_u16().map_or(host.to_owned(), |port| format!("{host}:{port}"));
+    let host = place_of(&uri);
     let failed = |error: &Transport| Ok(Answer::Failure(failure(error, &host)));
     let Some(headers) = headers(&request.headers) else {
         return failed(&Transport::HttpRequestHeaderSize { field_name: None, field_size: None });
@@ -89,13 +87,23 @@ async fn receive(
             body.extend_from_slice(&data[..data.len().min(BODY_BYTES - body.len())]);
         }
     }
+    Ok(Response { status: head.status.as_u16(), headers: written(&head.headers), body })
+}
+
+/// Where a request goes, for messages. The whole authority must not be shown, because it may hold a password.
+pub(crate) fn place_of(uri: &Uri) -> String {
+    let host = uri.host().unwrap_or_default();
+    uri.port_u16().map_or(host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// The headers of an answer, for a guest.
+pub(crate) fn written(headers: &HeaderMap) -> Vec<(String, String)> {
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    let headers = head.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
-    Ok(Response { status: head.status.as_u16(), headers, body })
+    headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
 }
 
 /// The headers that a guest may set; `None` when one of them cannot be sent.
-fn headers(given: &[(String, String)]) -> Option<HeaderMap> {
+pub(crate) fn headers(given: &[(String, String)]) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
     for (name, value) in given {
         let name = HeaderName::try_from(name).ok()?;
@@ -107,7 +115,7 @@ fn headers(given: &[(String, String)]) -> Option<HeaderMap> {
 }
 
 /// The error for the plugin, from a failed request.
-fn failure(error: &Transport, host: &str) -> wit::Error {
+pub(crate) fn failure(error: &Transport, host: &str) -> wit::Error {
     use Transport as T;
     use wit::Code as C;
     let (code, message) = match error {

@@ -4,6 +4,8 @@
 //! that it goes only where the operator binds it. A service that repeats what it was sent, or a page of it that does, must
 //! not hand a key to the plugin all the same. Deliberately knows no header's name.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use bytes::{Bytes, BytesMut};
@@ -22,12 +24,16 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove
 #[derive(Debug)]
 pub(super) struct Reflected;
 
-/// Looks for secrets in one answer.
-#[derive(Debug, Default)]
+/// Looks for secrets in one answer, or in one stream of a connection.
+///
+/// The beginning of a secret is held back once it is as long as the shortest secret. What is shorter goes on at once: on a
+/// terminal it is a key that somebody has just pressed.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Search {
-    forms: Vec<Finder<'static>>,
-    /// The end of what came so far, when it may be the beginning of a secret. The guest has not seen it.
-    held: Bytes,
+    forms: Arc<[Finder<'static>]>,
+    /// The end of what came so far. The guest has seen the first `seen` bytes of it.
+    tail: Bytes,
+    seen: usize,
 }
 
 impl Search {
@@ -37,7 +43,7 @@ impl Search {
         forms.sort_unstable();
         forms.dedup();
         let forms = forms.iter().map(|form| Finder::new(form).into_owned()).collect();
-        Search { forms, held: Bytes::new() }
+        Search { forms, ..Search::default() }
     }
 
     /// Whether there is anything to look for.
@@ -55,35 +61,41 @@ impl Search {
         if self.forms.is_empty() {
             return Ok(piece);
         }
-        let mut all = if self.held.is_empty() {
+        let all = if self.tail.is_empty() {
             piece
         } else {
-            let mut all = BytesMut::with_capacity(self.held.len() + piece.len());
-            all.extend_from_slice(&self.held);
+            let mut all = BytesMut::with_capacity(self.tail.len() + piece.len());
+            all.extend_from_slice(&self.tail);
             all.extend_from_slice(&piece);
             all.freeze()
         };
         if self.found(&all) {
             return Err(Reflected);
         }
-        self.held = all.split_off(all.len() - self.begun(&all));
-        Ok(all)
+        let shown = (all.len() - self.begun(&all)).max(self.seen);
+        let news = all.slice(self.seen..shown);
+        let kept = shown.saturating_sub(LEAST - 1);
+        self.tail = Bytes::copy_from_slice(&all[kept..]);
+        self.seen = shown - kept;
+        Ok(news)
     }
 
-    /// What is left at the end of the body: no secret came of it.
+    /// What is left at the end: no secret came of it.
     pub(super) fn end(&mut self) -> Bytes {
-        std::mem::take(&mut self.held)
+        let held = self.tail.slice(self.seen..);
+        self.seen = self.tail.len();
+        held
     }
 
     fn found(&self, bytes: &[u8]) -> bool {
         self.forms.iter().any(|form| form.find(bytes).is_some())
     }
 
-    /// Bytes at the end that are the beginning of a form.
+    /// Bytes at the end that are the beginning of a form, [`LEAST`] at least.
     fn begun(&self, bytes: &[u8]) -> usize {
         let of = |form: &Finder<'_>| {
             let form = form.needle();
-            (1..form.len().min(bytes.len() + 1)).rev().find(|n| bytes.ends_with(&form[..*n]))
+            (LEAST..form.len().min(bytes.len() + 1)).rev().find(|n| bytes.ends_with(&form[..*n]))
         };
         self.forms.iter().filter_map(of).max().unwrap_or_default()
     }
@@ -173,6 +185,14 @@ mod tests {
         }
         let mut short = Search::new(["k1"].into_iter());
         assert_eq!(short.piece(Bytes::from_static(b"k1 k")).unwrap(), "k1 k", "by chance");
+    }
+
+    #[test]
+    fn a_key_that_begins_like_a_secret_is_shown_at_once() {
+        let mut search = Search::new([SECRET].into_iter());
+        for key in SECRET[..LEAST - 1].bytes() {
+            assert_eq!(search.piece(Bytes::copy_from_slice(&[key])).unwrap(), [key][..]);
+        }
     }
 
     #[test]

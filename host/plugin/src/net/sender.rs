@@ -31,6 +31,7 @@ use crate::keyring::Carried;
 use crate::permissions::Permissions;
 use sandbox_broker_config::{Carry, EgressGrant, Scheme};
 use sandbox_broker_core::certificate::distrust;
+use sandbox_stdx::words::clean;
 
 /// Idle connections kept per origin: a burst of calls reuses them.
 const IDLE_CONNECTIONS: usize = 32;
@@ -42,15 +43,22 @@ const HEAD_BYTES: usize = 64 << 10;
 /// Bytes of a body that is read before it is sent, because its hash is signed. What makes a credential has about 2 KiB.
 const HASHED_BYTES: u64 = 64 << 10;
 
+/// Bytes of a URL that a line of the log shows.
+const URL_BYTES: usize = 256;
+
 /// Methods that no plugin may use: the answer to the first two is the request, and the third asks for a tunnel.
-const REFUSED_METHODS: [&str; 3] = ["TRACE", "TRACK", "CONNECT"];
+pub(super) const REFUSED_METHODS: [&str; 3] = ["TRACE", "TRACK", "CONNECT"];
 
 /// Sends requests of one provider section.
 pub(crate) struct Sender {
     client: Client<BoundedConnector, WasiBody>,
-    allow: Arc<[EgressGrant]>,
-    places: SectionPlaces,
-    permissions: Arc<Permissions>,
+    /// Dials for connections of their own, which speak HTTP/1.1 at most.
+    pub(super) dialer: BoundedConnector,
+    /// Dials without TLS.
+    pub(super) connector: Connector,
+    pub(super) allow: Arc<[EgressGrant]>,
+    pub(super) places: SectionPlaces,
+    pub(super) permissions: Arc<Permissions>,
 }
 
 impl std::fmt::Debug for Sender {
@@ -73,7 +81,7 @@ impl Sender {
     ) -> std::io::Result<Self> {
         let tls = rustls::ClientConfig::builder();
         // The roots are read only when they are needed, because that takes longer than everything else at start.
-        let tls = if allow.iter().any(|g| g.scheme == Scheme::Https) {
+        let tls = if allow.iter().any(|g| g.scheme.is_encrypted()) {
             tls.with_native_roots()?.with_no_client_auth()
         } else {
             tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
@@ -92,19 +100,16 @@ impl Sender {
         let allow: Arc<[EgressGrant]> = allow.into();
         let places = SectionPlaces::new();
         let connector = Connector::new(allow.clone(), allow_private, socket, places.clone());
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_all_versions()
-            .wrap_connector(connector);
-        let connector = BoundedConnector(connector);
+        let builder = |tls| HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+        let dialer = BoundedConnector(builder(tls.clone()).enable_http1().wrap_connector(connector.clone()));
+        let pooled = BoundedConnector(builder(tls).enable_all_versions().wrap_connector(connector.clone()));
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .http1_max_buf_size(HEAD_BYTES)
-            .build(connector);
-        Sender { client, allow, places, permissions }
+            .build(pooled);
+        Sender { client, dialer, connector, allow, places, permissions }
     }
 
     /// Sends a request that a grant allows, with the secrets that are bound to its destination. Once the Store is gone, the
@@ -184,32 +189,34 @@ impl Sender {
     }
 
     /// The target of a URL, if a grant covers it.
-    fn check(&self, uri: &Uri) -> Result<Target, Error> {
+    pub(super) fn check(&self, uri: &Uri) -> Result<Target, Error> {
         let authority = uri.authority().ok_or(Error::HttpRequestUriInvalid)?;
         if authority.as_str().contains('@') {
             return Err(Error::HttpRequestUriInvalid);
         }
         let scheme = uri.scheme_str().ok_or(Error::HttpRequestUriInvalid)?;
-        let port = match (authority.port_u16(), scheme) {
-            (Some(port), _) => port,
-            (None, "https") => 443,
-            (None, _) => 80,
-        };
+        let usual = || Scheme::named(scheme).and_then(Scheme::usual_port);
+        let port = authority.port_u16().or_else(usual).ok_or(Error::HttpRequestUriInvalid)?;
         let (scheme, path) = (scheme.to_owned(), uri.path().to_owned());
         let target = Target { scheme, host: plain_host(authority.host()), port, path, authority: authority.clone() };
         if self.allow.iter().any(|grant| target.is_granted(grant)) {
             return Ok(target);
         }
         let Target { scheme, .. } = target;
-        if self.permissions.log_budget.take(&self.permissions.provider) {
-            tracing::warn!(provider = %self.permissions.provider, url = %format_args!("{scheme}://{}:{port}", authority.host()),
-                "plugin asked for a host that is not in `allow`");
+        Err(self.denied(&format!("{scheme}://{}:{port}", authority.host())))
+    }
+
+    /// The error for a place that no grant covers.
+    pub(super) fn denied(&self, url: &str) -> Error {
+        let provider = &self.permissions.provider;
+        if self.permissions.log_budget.take(provider) {
+            tracing::warn!(%provider, url = %clean(url, URL_BYTES), "plugin asked for a host that is not in `allow`");
         }
-        Err(Error::HttpRequestDenied)
+        Error::HttpRequestDenied
     }
 
     /// Adds secrets to a request, and returns what looks for them in the answer.
-    fn add_secrets(
+    pub(super) fn add_secrets(
         &self,
         carried: &[Carried],
         head: &mut http::request::Parts,
@@ -245,7 +252,7 @@ async fn hashed(body: WasiBody, store: &StoreRequests) -> Result<(WasiBody, Opti
 }
 
 /// The error for an answer that has a secret of its request.
-fn reflected(permissions: &Permissions) -> Error {
+pub(super) fn reflected(permissions: &Permissions) -> Error {
     let provider = &permissions.provider;
     if permissions.log_budget.take(provider) {
         tracing::error!(%provider, "an answer had the secret that its request carried, and was kept from the plugin");
@@ -254,8 +261,8 @@ fn reflected(permissions: &Permissions) -> Error {
 }
 
 /// Where a request goes.
-struct Target {
-    authority: Authority,
+pub(super) struct Target {
+    pub(super) authority: Authority,
     scheme: String,
     host: String,
     port: u16,
@@ -263,7 +270,7 @@ struct Target {
 }
 
 impl Target {
-    fn is_granted(&self, grant: &EgressGrant) -> bool {
+    pub(super) fn is_granted(&self, grant: &EgressGrant) -> bool {
         grant.covers(&self.scheme, &self.host, self.port, &self.path)
     }
 }

@@ -13,10 +13,11 @@ use wasmtime::{Store, UpdateDeadline};
 
 use self::limits::StoreLimits;
 use self::meter::Meter;
+use crate::imports::http::{Http, HttpView, LendsHttp};
 use crate::imports::log::{LendsLog, LogView};
-use crate::imports::net::{LendsNet, Net, NetView};
 use crate::imports::progress::{LendsProgress, ProgressView};
 use crate::imports::secrets::{LendsSecrets, SecretsView};
+use crate::lent::Lent;
 use crate::net::places::StoreRequests;
 use crate::net::sender::Sender;
 use crate::permissions::Permissions;
@@ -32,7 +33,8 @@ const HANDLES: usize = 1024;
 /// The data of one Store.
 pub(crate) struct State {
     table: ResourceTable,
-    net: Net,
+    http: Http,
+    lent: Lent,
     permissions: Arc<Permissions>,
     /// Name of the user for whom the operation is.
     user: Option<String>,
@@ -45,6 +47,16 @@ impl State {
     /// What measures the guest.
     pub(crate) fn meter(&self) -> &Arc<Meter> {
         &self.meter
+    }
+
+    /// What the guest has of the host.
+    pub(crate) fn lent(&mut self) -> &mut Lent {
+        &mut self.lent
+    }
+
+    /// What the Store's requests go through.
+    pub(crate) fn sending(&self) -> (Option<Arc<Sender>>, Arc<StoreRequests>) {
+        (self.http.sender(), self.http.requests())
     }
 }
 
@@ -67,9 +79,9 @@ impl LendsSecrets for State {
     }
 }
 
-impl LendsNet for State {
-    fn net(&mut self) -> NetView<'_> {
-        NetView { net: &mut self.net, table: &mut self.table }
+impl LendsHttp for State {
+    fn http(&mut self) -> HttpView<'_> {
+        HttpView { http: &mut self.http, table: &mut self.table }
     }
 }
 
@@ -99,11 +111,12 @@ impl GuestStore {
         let meter = Arc::new(Meter::new(permissions.clone()));
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
-        let net = Net::new(sender);
-        let requests = net.requests();
+        let http = Http::new(sender);
+        let requests = http.requests();
         let limits = StoreLimits::new(permissions.clone(), meter.clone());
         let Call { user, progress, .. } = call.clone();
-        let state = State { table, net, permissions, user, progress, limits, meter: meter.clone() };
+        let state =
+            State { table, http, lent: Lent::default(), permissions, user, progress, limits, meter: meter.clone() };
         let mut store = Store::new(engine, state);
         store.limiter(|state| &mut state.limits);
         store.set_hostcall_fuel(HOSTCALL_BYTES);

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use hyper_rustls::{ConfigBuilderExt as _, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use tokio::net::{TcpListener, lookup_host};
+use tokio::net::{TcpListener, TcpStream, UnixStream, lookup_host};
 use tokio::time::timeout;
 
 use super::finding::Finding;
@@ -86,10 +87,24 @@ async fn public(origin: &str) -> Finding {
     }
 }
 
+/// Whether somebody listens at a provider's socket.
+async fn socket(section: &str, path: &Path) -> Finding {
+    let place = format!("[providers.{section}] {}", path.display());
+    match UnixStream::connect(path).await {
+        Ok(_) => Finding::good("provider", format!("{place} answers")),
+        Err(error) => Finding::wrong(
+            "provider",
+            format!("{place}: {error}"),
+            "start the server of that socket, and let the broker's user open it",
+        ),
+    }
+}
+
 /// Whether a provider's address can be reached, and the time on its clock.
 async fn granted(section: &str, grant: &EgressGrant, private: bool) -> (Finding, Option<SystemTime>) {
-    let scheme = if grant.scheme == Scheme::Https { "https" } else { "http" };
+    let scheme = if grant.scheme.is_encrypted() { "https" } else { "http" };
     let host = match &grant.host {
+        HostPattern::Socket(path) => return (socket(section, path).await, None),
         HostPattern::Name(name) => name.clone(),
         HostPattern::Address(address) => SocketAddr::new(*address, 0).to_string().trim_end_matches(":0").to_owned(),
         HostPattern::Under(_) => {
@@ -119,6 +134,16 @@ async fn granted(section: &str, grant: &EgressGrant, private: bool) -> (Finding,
             let remedy = "if that is meant, set allow_private = true in that section";
             return (Finding::wrong("provider", found, remedy), None);
         }
+    }
+    if matches!(grant.scheme, Scheme::Tcp | Scheme::Tls) {
+        let finding = match timeout(ANSWER_WITHIN, TcpStream::connect(format!("{host}:{}", grant.port))).await {
+            Ok(Ok(_)) => Finding::good("provider", format!("{place} answers")),
+            Ok(Err(error)) => {
+                Finding::wrong("provider", format!("{place}: {error}"), "see the server and the firewall")
+            }
+            Err(_) => Finding::wrong("provider", format!("{place} does not answer"), "see the server and the firewall"),
+        };
+        return (finding, None);
     }
     match ask(&format!("{scheme}://{host}:{}/", grant.port)).await {
         Ok(answer) => (Finding::good("provider", format!("{place} answers")), answer.clock),

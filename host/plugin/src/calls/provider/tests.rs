@@ -110,7 +110,7 @@ async fn provider(url: &str, roots: rustls::RootCertStore) -> (Engine, Component
     let allow = section.allow.clone();
     let mut provider = ComponentProvider::new(plugin, section).unwrap();
     let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    let caller = &mut provider.caller;
+    let caller = Arc::get_mut(&mut provider.caller).unwrap();
     caller.sender = Arc::new(Sender::with_tls(allow, false, None, caller.permissions.clone(), tls));
     (engine, provider)
 }

@@ -5,7 +5,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use sandbox_broker_sdk::stream::{StreamReader, bytes, outcome};
-use sandbox_broker_sdk::{Call, Error, Exit, SandboxRef, exec, manifest, progress, sandbox, spawn, time};
+use sandbox_broker_sdk::{Call, Ending, Error, Exit, SandboxRef, exec, manifest, progress, sandbox, spawn, time};
 
 struct Plugin;
 
@@ -55,17 +55,7 @@ impl sandbox::Guest for Plugin {
     }
 }
 
-struct Control;
-
-impl exec::GuestControl for Control {
-    async fn signal(&self, _: String) -> Result<(), Error> {
-        Ok(())
-    }
-}
-
 impl exec::Guest for Plugin {
-    type Control = Control;
-
     /// Ends at once, as a sandbox without any program.
     async fn run(
         _: Call,
@@ -80,7 +70,15 @@ impl exec::Guest for Plugin {
             drop((out, err));
             let _ = end.write(Ok(Exit::Code(127))).await;
         });
-        Ok(exec::Process { id: "1".into(), stdout, stderr, done, control: exec::Control::new(Control) })
+        Ok(exec::Process { id: "1".into(), stdout, stderr, done: Ending::Told(done) })
+    }
+
+    async fn exit_of(_: Call, _: String, _: SandboxRef, _: String, _: String) -> Result<Exit, Error> {
+        Err(Error::never_reported())
+    }
+
+    async fn signal(_: Call, _: String, _: SandboxRef, _: String, _: String) -> Result<(), Error> {
+        Ok(())
     }
 }
 

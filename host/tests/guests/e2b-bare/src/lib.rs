@@ -6,7 +6,7 @@ use sandbox_broker_sdk::exec::Guest as _;
 use sandbox_broker_sdk::manifest::Guest as _;
 use sandbox_broker_sdk::sandbox::Guest as _;
 use sandbox_broker_sdk::stream::StreamReader;
-use sandbox_broker_sdk::{Call, Error, SandboxRef, exec, manifest, sandbox};
+use sandbox_broker_sdk::{Call, Error, Exit, SandboxRef, exec, manifest, sandbox};
 use serde_json::{Value, json};
 
 struct Bare;
@@ -52,8 +52,6 @@ impl sandbox::Guest for Bare {
 }
 
 impl exec::Guest for Bare {
-    type Control = <Plugin as exec::Guest>::Control;
-
     async fn run(
         call: Call,
         config: String,
@@ -62,6 +60,14 @@ impl exec::Guest for Bare {
         stdin: StreamReader<u8>,
     ) -> Result<exec::Process, Error> {
         Plugin::run(call, config, s, command, stdin).await
+    }
+
+    async fn exit_of(call: Call, config: String, s: SandboxRef, id: String, report: String) -> Result<Exit, Error> {
+        <Plugin as exec::Guest>::exit_of(call, config, s, id, report).await
+    }
+
+    async fn signal(call: Call, config: String, s: SandboxRef, id: String, name: String) -> Result<(), Error> {
+        <Plugin as exec::Guest>::signal(call, config, s, id, name).await
     }
 }
 

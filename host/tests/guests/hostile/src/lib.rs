@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use sandbox_broker_sdk::stream::{StreamReader, StreamResult, bytes, outcome};
 use sandbox_broker_sdk::{
-    Call, Code, Error, Exit, SandboxRef, exec, files, http, lease, log, manifest, sandbox, secrets, terminal, time,
+    Call, Code, Ending, Error, Exit, SandboxRef, exec, files, http, lease, log, manifest, sandbox, secrets, terminal,
+    time,
 };
 use serde::Deserialize;
 
@@ -285,27 +286,7 @@ impl lease::Guest for Plugin {
     }
 }
 
-struct Control;
-
-impl terminal::GuestControl for Control {
-    async fn resize(&self, _: u16, _: u16) -> Result<(), Error> {
-        Ok(())
-    }
-
-    async fn signal(&self, _: String) -> Result<(), Error> {
-        Ok(())
-    }
-}
-
-impl exec::GuestControl for Control {
-    async fn signal(&self, _: String) -> Result<(), Error> {
-        Ok(())
-    }
-}
-
 impl terminal::Guest for Plugin {
-    type Control = Control;
-
     async fn open(
         _: Call,
         text: String,
@@ -336,7 +317,7 @@ impl terminal::Guest for Plugin {
             drop(out);
             let _ = end.write(Ok(Exit::Code(0))).await;
         });
-        Ok(terminal::Attachment { pty: "1".into(), output, done, control: terminal::Control::new(Control) })
+        Ok(terminal::Attachment { pty: "1".into(), output, done: Ending::Told(done) })
     }
 
     async fn attach(
@@ -348,6 +329,18 @@ impl terminal::Guest for Plugin {
     ) -> Result<terminal::Attachment, Error> {
         Err(unimplemented())
     }
+
+    async fn resize(_: Call, _: String, _: SandboxRef, _: String, _: u16, _: u16) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn signal(_: Call, _: String, _: SandboxRef, _: String, _: String) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn exit_of(_: Call, _: String, _: SandboxRef, _: String, _: String) -> Result<Exit, Error> {
+        Err(Error::never_reported())
+    }
 }
 
 fn unimplemented() -> Error {
@@ -355,8 +348,6 @@ fn unimplemented() -> Error {
 }
 
 impl exec::Guest for Plugin {
-    type Control = Control;
-
     async fn run(
         _: Call,
         _: String,
@@ -365,6 +356,14 @@ impl exec::Guest for Plugin {
         _: StreamReader<u8>,
     ) -> Result<exec::Process, Error> {
         Err(unimplemented())
+    }
+
+    async fn exit_of(_: Call, _: String, _: SandboxRef, _: String, _: String) -> Result<Exit, Error> {
+        Err(Error::never_reported())
+    }
+
+    async fn signal(_: Call, _: String, _: SandboxRef, _: String, _: String) -> Result<(), Error> {
+        Ok(())
     }
 }
 

@@ -5,7 +5,10 @@
 //! most [`CHUNK_BYTES`] per poll, so that a guest never sizes the host's memory. They report to the
 //! [`Meter`](crate::store::meter::Meter) what went through. Deliberately does not know what the
 //! bytes mean.
+//!
+//! A stream that the host made and a guest hands back is [taken](take) out of the Store, and flows on without it.
 
+use std::any::{Any, TypeId};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -13,22 +16,45 @@ use bytes::{Buf, Bytes};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::PollSender;
 use wasmtime::component::{
-    Destination, FutureConsumer, FutureProducer, Lift, Source, StreamConsumer, StreamProducer, StreamResult,
+    Destination, FutureConsumer, FutureProducer, Lift, Source, StreamConsumer, StreamProducer, StreamReader,
+    StreamResult,
 };
-use wasmtime::{Result, StoreContextMut};
+use wasmtime::{AsContextMut, Result, StoreContextMut};
 
+use crate::lent::{Counted, Through};
 use crate::store::State;
-use sandbox_broker_core::sandbox::CHUNK_BYTES;
+use sandbox_broker_core::sandbox::{CHUNK_BYTES, PIPE_CHUNKS};
 
 /// Bytes on their way into a guest. The stream ends when the sender is gone.
-pub(super) struct Inward {
+///
+/// What the guest has not read is kept here and not in the engine's buffer, so that [`take`] loses nothing.
+pub(crate) struct Inward {
     rx: mpsc::Receiver<Bytes>,
     current: Bytes,
 }
 
 impl Inward {
-    pub(super) fn new(rx: mpsc::Receiver<Bytes>) -> Self {
+    pub(crate) fn new(rx: mpsc::Receiver<Bytes>) -> Self {
         Inward { rx, current: Bytes::new() }
+    }
+
+    /// The bytes that the guest has not read.
+    fn into_receiver(self) -> mpsc::Receiver<Bytes> {
+        let Inward { mut rx, current } = self;
+        if current.is_empty() {
+            return rx;
+        }
+        let (to, rest) = mpsc::channel(PIPE_CHUNKS);
+        tokio::spawn(async move {
+            let mut next = Some(current);
+            while let Some(chunk) = next {
+                if to.send(chunk).await.is_err() {
+                    return;
+                }
+                next = rx.recv().await;
+            }
+        });
+        rest
     }
 }
 
@@ -62,16 +88,33 @@ impl StreamProducer<State> for Inward {
         self.current.advance(n);
         Poll::Ready(Ok(StreamResult::Completed))
     }
+
+    fn try_into(me: Pin<Box<Self>>, ty: TypeId) -> std::result::Result<Box<dyn Any>, Pin<Box<Self>>> {
+        if ty == TypeId::of::<Self>() { Ok(Box::new(*Pin::into_inner(me))) } else { Err(me) }
+    }
+}
+
+/// Takes a stream from a guest. One that the host made is taken out of the Store, with what the guest has not read of it.
+/// Any other is read through the Store, which `through` then counts.
+pub(crate) fn take(
+    mut store: impl AsContextMut<Data = State>,
+    stream: StreamReader<u8>,
+    through: &Through,
+) -> Result<mpsc::Receiver<Bytes>> {
+    let stream = match stream.try_into::<Inward>(&mut store) {
+        Ok(ours) => return Ok(ours.into_receiver()),
+        Err(stream) => stream,
+    };
+    let (to, taken) = mpsc::channel(PIPE_CHUNKS);
+    stream.pipe(&mut store, Outward { to: PollSender::new(to), _counted: through.count() })?;
+    Ok(taken)
 }
 
 /// Bytes on their way out of a guest. The guest waits while the channel is full, and learns from a closed channel that
 /// nobody reads.
-pub(super) struct Outward(PollSender<Bytes>);
-
-impl Outward {
-    pub(super) fn new(tx: mpsc::Sender<Bytes>) -> Self {
-        Outward(PollSender::new(tx))
-    }
+struct Outward {
+    to: PollSender<Bytes>,
+    _counted: Counted,
 }
 
 impl StreamConsumer<State> for Outward {
@@ -84,7 +127,7 @@ impl StreamConsumer<State> for Outward {
         source: Source<'_, u8>,
         finish: bool,
     ) -> Poll<Result<StreamResult>> {
-        match self.0.poll_reserve(cx) {
+        match self.to.poll_reserve(cx) {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(_)) => return Poll::Ready(Ok(StreamResult::Dropped)),
             Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
@@ -96,13 +139,13 @@ impl StreamConsumer<State> for Outward {
         let n = offered.len().min(CHUNK_BYTES);
         if n == 0 {
             // A zero-length write asks whether there is room, and there is.
-            self.0.abort_send();
+            self.to.abort_send();
             return Poll::Ready(Ok(StreamResult::Completed));
         }
         let chunk = Bytes::copy_from_slice(&offered[..n]);
         direct.mark_read(n);
         meter.moved(n);
-        match self.0.send_item(chunk) {
+        match self.to.send_item(chunk) {
             Ok(()) => Poll::Ready(Ok(StreamResult::Completed)),
             Err(_) => Poll::Ready(Ok(StreamResult::Dropped)),
         }
@@ -110,10 +153,10 @@ impl StreamConsumer<State> for Outward {
 }
 
 /// Takes the one value of a guest's future.
-pub(super) struct OutwardValue<T>(Option<oneshot::Sender<T>>);
+pub(crate) struct OutwardValue<T>(Option<oneshot::Sender<T>>);
 
 impl<T> OutwardValue<T> {
-    pub(super) fn new(tx: oneshot::Sender<T>) -> Self {
+    pub(crate) fn new(tx: oneshot::Sender<T>) -> Self {
         OutwardValue(Some(tx))
     }
 }
@@ -139,13 +182,13 @@ impl<D, T: Lift + Send + 'static> FutureConsumer<D> for OutwardValue<T> {
 }
 
 /// Gives a guest the one value of a channel, or `otherwise` when its sender is gone.
-pub(super) struct InwardValue<T, F> {
+pub(crate) struct InwardValue<T, F> {
     rx: oneshot::Receiver<T>,
     otherwise: F,
 }
 
 impl<T, F> InwardValue<T, F> {
-    pub(super) fn new(rx: oneshot::Receiver<T>, otherwise: F) -> Self {
+    pub(crate) fn new(rx: oneshot::Receiver<T>, otherwise: F) -> Self {
         InwardValue { rx, otherwise }
     }
 }

@@ -30,7 +30,9 @@ pub(crate) async fn write(answers: &mut Answers, input: mpsc::Sender<Bytes>, upl
     let said = tokio::select! {
         said = answers.next() => said,
         fed = &mut feeding => match fed {
-            Ok(()) => within(WRITTEN_WITHIN, answers).await,
+            // The input stays open meanwhile. A provider may wait for what it has of an input that has ended for a
+            // shorter time than the sandbox needs to write it.
+            Ok(_open) => within(WRITTEN_WITHIN, answers).await,
             // What the sandbox says of it is better.
             Err(Stopped::NotTaken) => within(WORDS_WITHIN, answers).await,
             Err(Stopped::Source(error)) => {
@@ -61,8 +63,11 @@ enum Stopped {
     Source(Error),
 }
 
-/// Sends the bytes and, if the source says that these were all, their end. Then the input ends in any case.
-async fn feed(input: mpsc::Sender<Bytes>, upload: sandbox::Upload) -> std::result::Result<(), Stopped> {
+/// Sends the bytes and, if the source says that these were all, their end. Then the input is returned, and else it ends.
+async fn feed(
+    input: mpsc::Sender<Bytes>,
+    upload: sandbox::Upload,
+) -> std::result::Result<mpsc::Sender<Bytes>, Stopped> {
     let sandbox::Upload { mut data, complete, .. } = upload;
     let mut size = 0;
     while let Some(mut bytes) = data.recv().await {
@@ -73,7 +78,7 @@ async fn feed(input: mpsc::Sender<Bytes>, upload: sandbox::Upload) -> std::resul
         }
     }
     match complete.await {
-        Ok(Ok(())) => send(&input, Upload::Whole { size }).await,
+        Ok(Ok(())) => send(&input, Upload::Whole { size }).await.map(|()| input),
         Ok(Err(error)) => Err(Stopped::Source(error)),
         Err(_) => Err(Stopped::Source(Error::new(Fault::Caller, Code::Cancelled, "the upload was given up"))),
     }

@@ -261,6 +261,10 @@ async fn every_operation_works_where_a_plugin_only_runs_the_processes_of_busybox
 #[tokio::test]
 async fn a_large_file_streams_both_ways_and_is_replaced_at_once() {
     a_large_file(Rig::new().await).await;
+}
+
+#[tokio::test]
+async fn a_large_file_streams_both_ways_where_a_plugin_only_runs_processes() {
     a_large_file(Rig::bare().await).await;
 }
 
@@ -289,6 +293,10 @@ async fn a_large_file(rig: Rig) {
 #[tokio::test]
 async fn a_large_directory_is_listed_whole_with_names_that_are_no_text() {
     a_large_directory(Rig::new().await).await;
+}
+
+#[tokio::test]
+async fn a_large_directory_is_listed_whole_where_a_plugin_only_runs_processes() {
     a_large_directory(Rig::bare().await).await;
 }
 

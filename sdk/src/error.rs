@@ -79,10 +79,18 @@ impl Error {
             E::TlsCertificateError => (
                 Code::Unavailable,
                 format!(
-                    "the broker does not trust the certificate of {host}: its log says why; a CA of one's own is named in SSL_CERT_FILE"
+                    "the broker does not trust the certificate of {host}: its log says why; a CA of one's own is named by \
+                     `ca` in the section's `tls`"
                 ),
             ),
-            E::TlsProtocolError | E::TlsAlertReceived(_) => (
+            E::TlsAlertReceived(_) => (
+                Code::Unauthenticated,
+                format!(
+                    "{host} does not accept the broker's certificate, or asks for one: name it by `cert` and `key` in the \
+                     section's `tls`"
+                ),
+            ),
+            E::TlsProtocolError => (
                 Code::Unavailable,
                 format!("no secure connection to {host}: check its certificate and the url's scheme"),
             ),

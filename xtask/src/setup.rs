@@ -17,6 +17,7 @@ use crate::workspace::Workspace;
 
 pub(crate) mod blobfuse;
 pub(crate) mod debian;
+mod docker;
 pub(crate) mod python;
 mod stand_in;
 
@@ -175,6 +176,7 @@ pub(crate) fn install(ws: &Workspace) -> TestParts {
     }
     note(web::folder(ws).and_then(|web| web::packages(ws, &web)));
     note(azurite::install(ws).map(|script| vars.push(("AZURITE", script.into()))));
+    note(docker::install(ws).map(|folder| vars.push(("DOCKER_ENGINE", folder.into()))));
 
     let mut optional = Vec::new();
     match blobfuse::find() {

@@ -12,6 +12,7 @@ use crate::document::SourceMap;
 use crate::mistake::Mistake;
 use crate::rules::empty_secrets;
 use crate::types::{Auth, Embedded, Kind, Mount, PluginSource, Provider, Sandbox, Server, Use};
+use sandbox_broker_core::secret::Secret;
 
 /// A configuration that was checked. Never changes; a reload makes another.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub struct Config {
     /// Providers by name. [`Sandbox::provider`] and [`Mount::provider`] are keys of it.
     pub providers: BTreeMap<String, Provider>,
     pub(super) path: PathBuf,
+    /// The file's text. Files and variables are named in it and not filled in; a secret may stand there even so.
+    pub(super) text: Secret,
     pub(super) map: SourceMap,
     pub(super) files: Vec<PathBuf>,
     pub(super) warnings: Vec<Mistake>,

@@ -176,6 +176,11 @@ fn reference(inside: &str, nested: bool) -> Result<Piece<'_>, Error> {
 }
 
 fn read(path: &Path) -> Result<String, String> {
+    String::from_utf8(bounded(path, MAX_REFERENCED_BYTES)?).map_err(|_| "not UTF-8".into())
+}
+
+/// The content of a file of at most so many bytes, or why it cannot be had.
+pub(super) fn bounded(path: &Path, most: u64) -> Result<Vec<u8>, String> {
     let describe = |e: std::io::Error| e.kind().to_string();
     // This comes before the file is opened, because opening a FIFO would wait for its writer.
     if !path.metadata().map_err(describe)?.is_file() {
@@ -183,11 +188,11 @@ fn read(path: &Path) -> Result<String, String> {
     }
     let file = File::open(path).map_err(describe)?;
     let mut bytes = Vec::new();
-    file.take(MAX_REFERENCED_BYTES + 1).read_to_end(&mut bytes).map_err(describe)?;
-    if bytes.len() as u64 > MAX_REFERENCED_BYTES {
+    file.take(most + 1).read_to_end(&mut bytes).map_err(describe)?;
+    if bytes.len() as u64 > most {
         return Err("too large".into());
     }
-    String::from_utf8(bytes).map_err(|_| "not UTF-8".into())
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@
 //! | `raw`, `schema` | every key with its type and default, and the JSON Schema of that |
 //! | `value`, `origin`, `egress` | what the text of one value may be |
 //! | `binding` | what a secret may be used for |
+//! | `tls` | files with certificates and keys |
 //! | `check` | a value against a JSON Schema |
 //! | `rules/` | rules over several keys, and bounds |
 //! | `config`, `types` | the outcome, which the rest of the broker reads |
@@ -41,6 +42,7 @@ mod raw;
 mod rules;
 mod schema;
 mod settings;
+mod tls;
 mod types;
 mod user;
 mod value;
@@ -54,11 +56,12 @@ pub use config::Config;
 pub use egress::{EgressGrant, HostPattern, Scheme};
 pub use fingerprint::Fingerprint;
 pub use interpolate::{Environment, MAX_REFERENCED_BYTES};
-pub use load::{MAX_BYTES, load, parse};
+pub use load::{MAX_BYTES, again, load, parse};
 pub use mistake::{Mistake, Mistakes, Position};
 pub use origin::Origin;
 pub use schema::schema;
 pub use settings::trial;
+pub use tls::Tls;
 pub use types::{Auth, Embedded, Kind, Mount, PluginLimits, PluginSource, Provider, Sandbox, Server, Token, Use};
 pub use user::settings_of;
 pub use watch::Watcher;

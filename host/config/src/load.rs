@@ -17,6 +17,7 @@ use crate::mistake::{Mistake, Mistakes};
 use crate::rules::{self, Context, Outcome, Parts, TEXT_IN_FILE};
 use crate::types::PluginSource;
 use crate::{document, raw, schema};
+use sandbox_broker_core::secret::Secret;
 
 /// Bytes of a configuration, at most. The shipped one has about 5 KiB; a thousand providers would still fit.
 pub const MAX_BYTES: u64 = 1024 * 1024;
@@ -80,12 +81,32 @@ pub fn parse(path: &Path, text: &str, env: Environment<'_>) -> Result<Config, Mi
         PluginSource::Path(path) => Some(path.clone()),
         PluginSource::Builtin(_) => None,
     }));
+    let tls: Vec<_> = config.providers.values().map(|provider| &provider.tls).collect();
+    files.extend(tls.iter().flat_map(|tls| tls.files.iter().cloned()));
+    warnings.extend(tls.iter().filter_map(|tls| readable_by_others(tls.key.as_deref()?)));
     if !mistakes.is_empty() {
         mistakes.extend(missing.into_iter().map(|(_, mistake)| mistake));
         return Err(Mistakes::new(mistakes, files));
     }
     let Parts { server, auth, sandbox, storage, providers } = config;
-    Ok(Config { server, auth, sandbox, storage, providers, path: path.to_owned(), map, files, warnings, missing })
+    Ok(Config {
+        server,
+        auth,
+        sandbox,
+        storage,
+        providers,
+        path: path.to_owned(),
+        text: Secret::new(text),
+        map,
+        files,
+        warnings,
+        missing,
+    })
+}
+
+/// The same text once more, with what the files that it names hold by now.
+pub fn again(config: &Config, env: Environment<'_>) -> Result<Config, Mistakes> {
+    parse(&config.path, config.text.expose(), env)
 }
 
 fn name(path: &Path) -> Arc<str> {

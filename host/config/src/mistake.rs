@@ -66,7 +66,7 @@ impl fmt::Display for Mistake {
 
 /// Why a configuration is refused: every mistake in it, in the order of the
 /// file. Its `Display` is one line for each.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Mistakes {
     list: Vec<Mistake>,
     files: Vec<PathBuf>,
@@ -88,6 +88,13 @@ impl Mistakes {
     /// be read. A missing secret file is among them.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
+    }
+}
+
+/// Without the files: a path may come from a variable.
+impl fmt::Debug for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mistakes").field("list", &self.list).finish_non_exhaustive()
     }
 }
 

@@ -259,6 +259,9 @@ pub(super) struct Provider {
     /// Names of secrets that the plugin may see even so.
     #[schemars(schema_with = "secret_names_schema")]
     pub(super) reveal: Vec<String>,
+    /// Whom TLS trusts at this provider's servers, and what the broker shows
+    /// there.
+    pub(super) tls: Tls,
     /// What the plugin may use.
     pub(super) limits: Limits,
     /// The plugin's own settings, checked against the schema that it exports.
@@ -340,6 +343,23 @@ impl Default for Sas {
 #[serde(rename_all = "lowercase")]
 pub(super) enum Embedded {
     Sandboxd,
+}
+
+/// Whom TLS trusts at a provider's servers, and what the broker shows there.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Tls {
+    /// File in PEM with the CAs that are trusted there, instead of those that
+    /// the system trusts. Relative to this file.
+    #[schemars(schema_with = "file_schema")]
+    pub(super) ca: Option<String>,
+    /// File in PEM with the certificate that the broker shows there, and what
+    /// leads from it to the CA.
+    #[schemars(schema_with = "file_schema")]
+    pub(super) cert: Option<String>,
+    /// File in PEM with the private key of `cert`, without a passphrase.
+    #[schemars(schema_with = "file_schema")]
+    pub(super) key: Option<String>,
 }
 
 /// What a plugin may use.

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use super::binding::BoundSecret;
 use super::egress::EgressGrant;
 use super::origin::Origin;
+use super::tls::Tls;
 use sandbox_broker_core::secret::Secret;
 
 /// Where the broker listens and who may talk to it.
@@ -142,6 +143,8 @@ pub struct Provider {
     pub secrets: BTreeMap<String, BoundSecret>,
     /// Which of `secrets` the plugin may see.
     pub reveal: Vec<String>,
+    /// Whom TLS trusts at its servers, and what the broker shows there.
+    pub tls: Tls,
     /// What it may use.
     pub limits: PluginLimits,
     /// The plugin's settings, references filled in, not yet checked: see

@@ -104,6 +104,8 @@ formats! {
         Some("^[A-Za-z_][A-Za-z0-9_]*$"), is_variable;
     PATH, path_schema: "broker-path", "an absolute path such as \"/workspace\"",
         Some("^/"), |t| t.starts_with('/') && !t.contains('\0');
+    FILE, file_schema: "broker-file", "the path of a file such as \"/etc/broker/ca.pem\"",
+        Some("[\\s\\S]"), |t| !t.is_empty() && !t.contains('\0');
     MOUNT, mount_schema: "broker-mount", "an absolute path for the mount such as \"/workspace/files\", without . and .. and a / at its end, and in no system directory",
         Some("^/[^/]"), is_mount_path;
     SERVICE, service_schema: "broker-service", "a port, an address with a port such as \"127.0.0.1:10000\", or a URL",

@@ -28,7 +28,7 @@ fn words(why: &CertificateError) -> String {
     match why {
         CertificateError::UnknownIssuer => format!(
             "the server's certificate was signed by nobody whom this machine trusts; if that is a CA of your own, put its \
-             certificate into the system's store, or name its file in {ROOTS}"
+             certificate into the system's store, or name its file in {ROOTS}, or, for a provider, by `ca` in its section's `tls`"
         ),
         // The library's type for this error is not public.
         CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => format!(

@@ -135,6 +135,15 @@ impl Secrets {
         values.settings.clone_from(&self.settings);
     }
 
+    /// The same secrets, for the same accounts, with what their files hold by now. `None` if that is what they held.
+    pub fn renewed(&self, by_now: &BTreeMap<String, BoundSecret>) -> Option<Secrets> {
+        let mut renewed = self.clone();
+        let values = renewed.own.values_mut().filter_map(|value| Some((by_now.get(&value.name)?, value)));
+        let changed = values.filter(|(by_now, value)| by_now.value != value.secret);
+        let changed = changed.map(|(by_now, value)| value.secret = by_now.value.clone()).count();
+        (changed > 0).then_some(renewed)
+    }
+
     /// Adds a secret that no configuration has and no reload changes.
     pub fn insert(&mut self, name: &str, BoundSecret { value: secret, binding }: BoundSecret) {
         let (name, binding) = (name.to_owned(), Arc::new(binding));
@@ -255,6 +264,24 @@ mod tests {
         bed.reload("other", &[OLD], Some("k2"));
         bed.reload("other", &[OLD], Some("k3"));
         assert_eq!((old(&first), used(&first)), ("k3".into(), "k3".into()), "settings may change in between");
+    }
+
+    #[test]
+    fn a_renewed_key_reaches_what_is_open_and_what_begins() {
+        let bed = Bed::default();
+        let first = bed.reload("same", &[OLD], Some("k1"));
+        let by_now = |key: &str| {
+            let bound = BoundSecret { value: Secret::new(key), ..BoundSecret::default() };
+            BTreeMap::from([("key".to_owned(), bound)])
+        };
+        assert!(first.renewed(&by_now("k1")).is_none());
+        let renewed = first.renewed(&by_now("k2")).unwrap();
+        assert_eq!(old(&first), "k1", "it is not in force yet");
+        renewed.publish();
+        assert_eq!((old(&first), old(&renewed)), ("k2".into(), "k2".into()));
+        bed.reload("other", &[OLD], Some("k2"));
+        bed.reload("other", &[OLD], Some("k3"));
+        assert_eq!(old(&first), "k3", "it is still the same account");
     }
 
     #[test]

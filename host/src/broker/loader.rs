@@ -83,6 +83,11 @@ impl Loader {
         Err(Mistakes::new(mistakes, files))
     }
 
+    /// The same configuration, with what the files that it names hold by now.
+    pub(super) fn again(&self, config: &Config) -> Result<Config, Mistakes> {
+        config::again(config, &|name| std::env::var(name).ok())
+    }
+
     fn secrets(&self, config: &Config, providers: &Providers) -> BTreeMap<String, Secrets> {
         let of = |(name, (_, settings)): (&String, &(Arc<Plugin>, serde_json::Value))| {
             let section = &config.providers[name];

@@ -126,6 +126,7 @@ fn section(checked: &Checked, name: &str) -> (Arc<Plugin>, Section) {
         config: settings.clone(),
         allow: section.allow.clone(),
         allow_private: section.allow_private,
+        tls: section.tls.clone(),
         secrets: checked.secrets[name].clone(),
         reveal: section.reveal.clone(),
         limits: section.limits.clone(),

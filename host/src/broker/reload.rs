@@ -1,6 +1,7 @@
 //! Changes while the broker runs. Owns the swap: everything new is built and checked first, then put into force at once, and
 //! a mistake keeps what is in force. Deliberately knows no file's content.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ pub type Relog = Box<dyn Fn(&str) + Send + Sync>;
 pub(super) struct Reloader {
     pub(super) loader: Loader,
     pub(super) config: Config,
+    /// The secrets of the configuration in force, by provider.
+    pub(super) secrets: BTreeMap<String, Secrets>,
     pub(super) fingerprint: Fingerprint,
     pub(super) base: Base,
     /// The providers of this and earlier configurations. The earlier ones may still have sandboxes.
@@ -83,10 +86,29 @@ impl Reloader {
                         tracing::error!("the change is refused; the configuration before it stays in force");
                     }
                     told = news;
-                    refused.files
+                    // Keys and tokens go on rotating while somebody corrects the file.
+                    self.renew_secrets();
+                    let mut files = refused.files;
+                    files.extend(self.loader.files(&self.config));
+                    files.sort();
+                    files.dedup();
+                    files
                 }
             };
             watcher.set_paths(files);
+        }
+    }
+
+    /// Reads the secret files of the configuration in force again, and nothing else of it.
+    fn renew_secrets(&mut self) {
+        // A file that is missing for the moment is read when it is there again.
+        let Ok(by_now) = self.loader.again(&self.config) else { return };
+        for (provider, secrets) in &mut self.secrets {
+            if let Some(renewed) = secrets.renewed(&by_now.providers[provider].secrets) {
+                renewed.publish();
+                *secrets = renewed;
+                tracing::info!(%provider, "a secret has changed, and is live under the configuration in force");
+            }
         }
     }
 
@@ -134,6 +156,7 @@ impl Reloader {
             self.embedded.send_replace(embedded);
         }
         self.config = checked.config;
+        self.secrets = checked.secrets;
         self.fingerprint = fingerprint;
         tracing::info!("configuration: {}", self.config.summary());
         tracing::info!(generation, ms = started.elapsed().as_millis() as u64, "configuration is live");

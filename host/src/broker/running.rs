@@ -77,7 +77,7 @@ impl Broker {
         for warning in checked.warnings() {
             tracing::warn!("{warning}");
         }
-        let config = checked.config;
+        let (config, secrets) = (checked.config, checked.secrets);
 
         let generation = 1;
         let providers = watch::Sender::new(inherited.providers(&provider));
@@ -125,6 +125,7 @@ impl Broker {
         let reloader = Reloader {
             loader,
             config,
+            secrets,
             fingerprint,
             base,
             providers,

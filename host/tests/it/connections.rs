@@ -44,6 +44,7 @@ async fn relay(grant: &str, config: Value, secret: Option<&str>) -> Arc<Componen
         config,
         allow: vec![grant],
         allow_private: false,
+        tls: Default::default(),
         secrets: secrets.into(),
         reveal: Vec::new(),
         limits,

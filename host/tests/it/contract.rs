@@ -27,6 +27,7 @@ async fn provider(name: &str, config: serde_json::Value) -> ComponentProvider {
         config,
         allow: Vec::new(),
         allow_private: false,
+        tls: Default::default(),
         secrets: Default::default(),
         reveal: Vec::new(),
         limits: PluginLimits {

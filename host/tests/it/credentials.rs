@@ -155,3 +155,32 @@ async fn a_rotated_key_reaches_open_sessions_and_no_origin_that_was_taken_away()
     drop((clients, other, next));
     server.has(0).await;
 }
+
+/// A token may live for an hour, and somebody may correct the file for longer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_rotates_while_the_file_is_wrong() {
+    let server = Sandboxd::start().await;
+    let faults = Faults::start(&server.url).await;
+    faults.admit(&["k1", "k2", "k3"], &server.key);
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("box.key"), "k1").unwrap();
+    let good = config("box", &section(&faults.url, "box"));
+    let broker = Broker::start_in(directory, &good).await;
+    let mut client = broker.connect().await;
+    client.ready().await;
+    client.input(STREAM).await;
+    let readers = [Reader::new(client)];
+    for (key, wrong) in [("k2", good.replace("[sandbox]", "[sandbox")), ("k3", good.replace("[sandbox]", "[sandbx]"))] {
+        broker.edit(&wrong);
+        broker.logs(if key == "k2" { "broker.toml:3:" } else { "sandbx" }).await;
+        std::fs::write(broker.file("box.key"), key).unwrap();
+        renewed_twice(&faults, key, 1).await;
+        // What begins now has the key as well.
+        let next = [on(&broker, "box").await];
+        renewed_twice(&faults, key, 2).await;
+        all_stream(&next).await;
+        drop(next);
+        server.has(1).await;
+    }
+    all_stream(&readers).await;
+}

@@ -52,6 +52,7 @@ pub(crate) fn provider_of(plugin: Arc<Plugin>, url: &str, key: &str) -> Componen
         config: json!({ "api_url": url, "sandbox_url": url, "request_timeout": 5 }),
         allow: vec![EgressGrant::parse(url).unwrap()],
         allow_private: false,
+        tls: Default::default(),
         secrets: bound_api_key(key, url),
         reveal: vec![],
         limits: PluginLimits {

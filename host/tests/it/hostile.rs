@@ -82,6 +82,7 @@ async fn an_upload_that_the_plugin_does_not_take_ends_at_the_deadline_of_a_call(
         config: json!({ "when": "write", "harm": "hang" }),
         allow: Vec::new(),
         allow_private: false,
+        tls: Default::default(),
         secrets: Default::default(),
         reveal: Vec::new(),
         limits: PluginLimits {

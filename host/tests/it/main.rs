@@ -26,6 +26,7 @@ mod neighbours;
 mod operations;
 mod orphans;
 mod proved;
+mod providers;
 mod proxies;
 mod reload;
 mod rights;

@@ -89,6 +89,7 @@ async fn sessions(server: &Sandboxd, state: &Path) -> Sessions {
         config: json!({ "api_url": server.url, "sandbox_url": server.url }),
         allow: vec![Origin::parse(&server.url).unwrap()],
         allow_private: false,
+        tls: Default::default(),
         secrets: bound_api_key(&server.key, &server.url),
         reveal: vec![],
         limits: PluginLimits {

@@ -1,8 +1,11 @@
-//! Debian packages: installs them as root, otherwise names the one line to run.
+//! Debian packages: installs them as root, otherwise names the one line to run. Or unpacks them into a folder, where they
+//! are files and nothing of them runs.
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::command::find_program;
 use crate::workspace::Workspace;
@@ -70,6 +73,24 @@ pub(crate) fn install(ws: &Workspace, packages: &[&str]) -> Result<()> {
     }
     apt(UPDATE_DEADLINE).args(["update", "-qq"]).run()?;
     install()
+}
+
+/// Puts the files of packages, without those that they depend on, into `folder`.
+pub(crate) fn unpack(ws: &Workspace, packages: &[&str], folder: &Path) -> Result<()> {
+    let fetched = folder.join("packages");
+    fs::create_dir_all(&fetched).with_context(|| format!("making {}", fetched.display()))?;
+    let apt = || ws.cmd("apt-get").args(APT_OPTIONS).dir(&fetched).deadline(INSTALL_DEADLINE);
+    // Root fetches as itself: the user of apt may not write here.
+    let download = || apt().args(["-o=APT::Sandbox::User=root", "-qq", "download"]).args(packages).run();
+    if download().is_err() {
+        apt().args(["update", "-qq"]).deadline(UPDATE_DEADLINE).run()?;
+        download()?;
+    }
+    for entry in fs::read_dir(&fetched).context("looking for packages")? {
+        let package = entry.context("looking for packages")?.path();
+        ws.cmd("dpkg").arg("-x").arg(&package).arg(folder).run()?;
+    }
+    fs::remove_dir_all(&fetched).context("removing packages")
 }
 
 /// What a person runs to install them.

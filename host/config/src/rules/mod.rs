@@ -12,6 +12,7 @@
 //! | `storage` | `[storage]` |
 //! | `provider` | `[providers.NAME]`, and which providers are in use |
 //! | `secret` | `[providers.NAME.secrets.SECRET]` |
+//! | `tls` | `[providers.NAME.tls]` |
 
 mod findings;
 mod provider;
@@ -19,6 +20,7 @@ mod sandbox;
 mod secret;
 mod server;
 mod storage;
+mod tls;
 
 use std::collections::BTreeMap;
 

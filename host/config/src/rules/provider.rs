@@ -104,6 +104,7 @@ impl Rules<'_> {
         } else {
             PluginSource::Path(self.context.base.join(plugin))
         };
+        let tls = self.tls(&format!("{at}/tls"), &provider.tls);
         let limits = self.limits(&at, &provider.limits);
         let host_services: BTreeSet<u16> =
             provider.host_services.iter().filter_map(|text| value::service(text).flatten()).collect();
@@ -123,6 +124,7 @@ impl Rules<'_> {
             allow_private: provider.allow_private,
             secrets,
             reveal,
+            tls,
             limits,
             config: Settings(provider.config),
         }

@@ -7,14 +7,24 @@ mod properties;
 mod rules;
 mod secrets;
 mod shipped;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{Config, Mistakes, parse};
 
+/// Git keeps no mode, and a private key that others can read is warned of.
+fn keep_private() {
+    use std::os::unix::fs::PermissionsExt as _;
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    let key = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tests/data/key.pem");
+    ONCE.call_once(|| std::fs::set_permissions(key, std::fs::Permissions::from_mode(0o600)).unwrap());
+}
+
 /// Loads `text` as `broker.toml` with these variables.
 fn with(text: &str, variables: &[(&str, &str)]) -> Result<Config, Mistakes> {
+    keep_private();
     let variables: BTreeMap<&str, &str> = variables.iter().copied().collect();
     let config = parse(Path::new("broker.toml"), text, &|name| variables.get(name).map(|value| (*value).to_owned()))?;
     if config.missing().is_empty() {

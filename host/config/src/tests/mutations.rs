@@ -5,7 +5,8 @@ use super::documented::keys;
 use super::{mistakes, place, with};
 
 /// Every key once, one to a line. What must never be seen says "canary".
-pub(super) const FULL: &str = r#"[server]
+pub(super) const FULL: &str = concat!(
+    r#"[server]
 listen = "127.0.0.1:3000"
 frontend_url = "http://localhost:5174"
 public_url = "https://broker.example"
@@ -60,6 +61,17 @@ allow_private = false
 secrets = { api_key = { value = "canary-secret", to = ["https://api.e2b.app"], carry = { header = "x-api-key" } } }
 reveal = ["api_key"]
 
+[providers.cloud.tls]
+ca = ""#,
+    env!("CARGO_MANIFEST_DIR"),
+    r#"/src/tests/data/ca.pem"
+cert = ""#,
+    env!("CARGO_MANIFEST_DIR"),
+    r#"/src/tests/data/ca.pem"
+key = ""#,
+    env!("CARGO_MANIFEST_DIR"),
+    r#"/src/tests/data/key.pem"
+
 [providers.cloud.limits]
 memory = "64MiB"
 total_memory = "4GiB"
@@ -78,7 +90,8 @@ value = "${UNSET:-canary-key}"
 to = ["https://acct.blob.core.windows.net"]
 carry = { shared_key = "acct" }
 sas = { containers = ["files"], max_life = "2h" }
-"#;
+"#
+);
 
 const DURATION: &str = r#"a duration such as "30s", "5m" or "1h30m""#;
 const ORIGIN: &str = r#"an origin such as "https://example.com": http or https, a host, perhaps a port, nothing else"#;
@@ -91,6 +104,7 @@ const SHA256: &str = "64 hexadecimal digits, as `broker token` prints them";
 const PLUGIN: &str = r#"the name of a built-in plugin such as "e2b", or a path to a .wasm file"#;
 const SIZE: &str = r#"a size such as "64MiB""#;
 const PATH: &str = r#"an absolute path such as "/workspace""#;
+const FILE: &str = r#"the path of a file such as "/etc/broker/ca.pem""#;
 const MOUNT: &str = r#"an absolute path for the mount such as "/workspace/files", without . and .. and a / at its end, and in no system directory"#;
 const SECRET: &str =
     r#"a table such as { value = "${API_KEY:-}", to = ["https://api.example.com"], carry = { header = "x-api-key" } }"#;
@@ -142,6 +156,9 @@ const KEYS: &[(&str, &str, &str, &str)] = &[
     ("[providers.store.secrets.key]", "to", "providers.store.secrets.key.to", "a list"),
     ("[providers.store.secrets.key]", "carry", "providers.store.secrets.key.carry", CARRY),
     ("[providers.store.secrets.key]", "sas", "providers.store.secrets.key.sas", "a table"),
+    ("[providers.cloud.tls]", "ca", "providers.cloud.tls.ca", FILE),
+    ("[providers.cloud.tls]", "cert", "providers.cloud.tls.cert", FILE),
+    ("[providers.cloud.tls]", "key", "providers.cloud.tls.key", FILE),
     ("[providers.cloud.limits]", "memory", "providers.cloud.limits.memory", SIZE),
     ("[providers.cloud.limits]", "total_memory", "providers.cloud.limits.total_memory", SIZE),
     ("[providers.cloud.limits]", "cpu", "providers.cloud.limits.cpu", DURATION),
@@ -301,6 +318,11 @@ fn a_key_that_is_missing_is_refused_only_where_there_is_no_default() {
             // A secret goes only where requests may go.
             None if *key == "providers.cloud.allow" => {
                 assert!(only_mistake(&text).contains("providers.cloud.secrets.api_key.to[0]"))
+            }
+            // One of a pair.
+            None if key.ends_with(".tls.cert") || key.ends_with(".tls.key") => {
+                let expected = format!("+0:1: {key}: found nothing, expected the file with the ");
+                assert!(format!("broker.toml:{}", only_mistake(&text)).starts_with(&placed(section, &expected)));
             }
             None => assert_eq!(mistakes(&text, &[]), "", "{key} has a default"),
         }
@@ -638,7 +660,7 @@ const VALUES: &[(&str, &str, &str, &str)] = &[
         "[providers.cloud.limits]",
         "[providers.cloud.limit]",
         "limit]",
-        "providers.cloud.limit: found an unknown key, expected one of allow, allow_private, config, embedded, host_services, limits, plugin, reveal, secrets; did you mean limits?",
+        "providers.cloud.limit: found an unknown key, expected one of allow, allow_private, config, embedded, host_services, limits, plugin, reveal, secrets, tls; did you mean limits?",
     ),
     // Syntax.
     ("[server]", "[server", "\n", "not TOML: unclosed table, expected `]`"),

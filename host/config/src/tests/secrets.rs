@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::super::{Carry, Sigv4, load, parse};
 use super::mutations::{FULL, placed};
-use super::with;
+use super::{keep_private, with};
 
 /// Every text in FULL that is a value, as the bytes between its quotes.
 fn texts() -> Vec<(usize, usize)> {
@@ -124,6 +124,7 @@ fn a_good_configuration_shows_names_and_whether_they_are_set() {
 #[test]
 fn a_secret_as_text_in_the_file_is_warned_of_and_more_so_when_others_can_read_it() {
     use std::os::unix::fs::PermissionsExt as _;
+    keep_private();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("broker.toml");
     std::fs::write(&path, FULL).unwrap();
@@ -145,6 +146,7 @@ fn a_secret_as_text_in_the_file_is_warned_of_and_more_so_when_others_can_read_it
 #[test]
 fn a_secret_in_a_file_that_others_can_read_is_warned_of() {
     use std::os::unix::fs::PermissionsExt as _;
+    keep_private();
     let dir = tempfile::tempdir().unwrap();
     let (path, key) = (dir.path().join("broker.toml"), dir.path().join("key"));
     std::fs::write(&path, FULL.replace("canary-secret", "${file:key}")).unwrap();

@@ -23,7 +23,7 @@ use crate::permissions::Permissions;
 use crate::store::meter::Meter;
 use crate::store::{GuestStore, State};
 use crate::totals::Totals;
-use sandbox_broker_config::{PluginLimits, settings_of};
+use sandbox_broker_config::{PluginLimits, Tls, settings_of};
 use sandbox_broker_core::sandbox::{Call, Code, Error, Fault, Result};
 use sandbox_stdx::words::clean;
 
@@ -41,6 +41,8 @@ pub struct Section {
     pub allow: Vec<sandbox_broker_config::EgressGrant>,
     /// Whether granted names may lead to private addresses.
     pub allow_private: bool,
+    /// Whom TLS trusts, and what the host shows.
+    pub tls: Tls,
     /// Secrets that the host fills in.
     pub secrets: Secrets,
     /// Names of secrets that may be handed to the plugin.
@@ -153,7 +155,8 @@ impl<W: World> Caller<W> {
             totals: Totals::of(bytes(section.limits.total_memory)),
             ..Permissions::default()
         });
-        let sender = Sender::new(section.allow, section.allow_private, section.socket, permissions.clone());
+        let sender =
+            Sender::new(section.allow, section.allow_private, section.socket, &section.tls, permissions.clone());
         let sender = sender.map_err(LoadError::Certificates)?;
         Ok(Caller {
             name: section.name,

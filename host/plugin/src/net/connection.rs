@@ -111,7 +111,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use crate::net::sender::Sender;
-    use sandbox_broker_config::EgressGrant;
+    use sandbox_broker_config::{EgressGrant, Tls};
 
     /// On one thread the body goes on before the socket was looked at again,
     /// so that hyper writes first and reads afterwards.
@@ -119,7 +119,8 @@ mod tests {
     async fn a_refusal_of_what_was_not_read_arrives() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let sender = Sender::new(vec![EgressGrant::parse(&url).unwrap()], false, None, Arc::default()).unwrap();
+        let sender =
+            Sender::new(vec![EgressGrant::parse(&url).unwrap()], false, None, &Tls::default(), Arc::default()).unwrap();
         let (closed, go_on) = oneshot::channel();
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();

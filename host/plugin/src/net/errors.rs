@@ -6,6 +6,8 @@ use std::io::ErrorKind;
 use hyper_util::client::legacy;
 use wasmtime_wasi_http::Error;
 
+use super::trust::refusal;
+
 /// The address is not granted.
 #[derive(Debug, thiserror::Error)]
 #[error("the address is not allowed")]
@@ -50,10 +52,11 @@ pub(super) fn error_code(error: &(dyn StdError + 'static)) -> Error {
                 _ => Error::HttpProtocolError,
             };
         }
-        if e.is::<rustls::Error>() {
-            return match e.downcast_ref() {
-                Some(rustls::Error::InvalidCertificate(_)) => Error::TlsCertificateError,
-                _ => Error::TlsProtocolError,
+        if let Some(e) = e.downcast_ref::<rustls::Error>() {
+            return match (e, refusal(e)) {
+                (rustls::Error::InvalidCertificate(_), _) => Error::TlsCertificateError,
+                (_, Some((id, name))) => Error::TlsAlertReceived { alert_id: Some(id), alert_message: Some(name) },
+                (_, None) => Error::TlsProtocolError,
             };
         }
         if let Some(io) = e.downcast_ref::<std::io::Error>() {

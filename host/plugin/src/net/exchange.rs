@@ -140,10 +140,18 @@ pub(crate) fn failure(error: &Transport, host: &str) -> wit::Error {
         T::TlsCertificateError => (
             C::Unavailable,
             format!(
-                "the broker does not trust the certificate of {host}: its log says why; a CA of one's own is named in SSL_CERT_FILE"
+                "the broker does not trust the certificate of {host}: its log says why; a CA of one's own is named by \
+                 `ca` in the section's `tls`"
             ),
         ),
-        T::TlsProtocolError | T::TlsAlertReceived { .. } => {
+        T::TlsAlertReceived { .. } => (
+            C::Unauthenticated,
+            format!(
+                "{host} does not accept the broker's certificate, or asks for one: name it by `cert` and `key` in the \
+                 section's `tls`"
+            ),
+        ),
+        T::TlsProtocolError => {
             (C::Unavailable, format!("no secure connection to {host}: check its certificate and the url's scheme"))
         }
         T::ConnectionTimeout | T::ConnectionReadTimeout | T::ConnectionWriteTimeout | T::HttpResponseTimeout => {

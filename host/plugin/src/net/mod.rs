@@ -18,6 +18,7 @@
 //! | `exchange` | one request that the host sends for a storage plugin |
 //! | `places` | how much may be open at once |
 //! | `connector` | which address is dialled, and for how long |
+//! | `trust` | whom TLS trusts, and what it shows |
 //! | `connection` | a connection whose server may answer early |
 //! | `address` | the special ranges of addresses |
 //! | `body` | how bodies end |
@@ -36,3 +37,4 @@ pub(crate) mod opening;
 pub(crate) mod places;
 mod reflection;
 pub(crate) mod sender;
+mod trust;

@@ -13,7 +13,7 @@ use http::header::CONTENT_ENCODING;
 use http::uri::{Authority, Uri};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full};
-use hyper_rustls::{ConfigBuilderExt as _, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -26,10 +26,11 @@ use super::credentials::{self, Payload};
 use super::errors::error_code;
 use super::places::{SectionPlaces, StoreRequests};
 use super::reflection::Search;
+use super::trust;
 use crate::aws;
 use crate::keyring::Carried;
 use crate::permissions::Permissions;
-use sandbox_broker_config::{Carry, EgressGrant, Scheme};
+use sandbox_broker_config::{Carry, EgressGrant, Scheme, Tls};
 use sandbox_broker_core::certificate::distrust;
 use sandbox_stdx::words::clean;
 
@@ -68,7 +69,7 @@ impl std::fmt::Debug for Sender {
 }
 
 impl Sender {
-    /// A sender for these grants that trusts the certificates that the system trusts.
+    /// A sender for these grants that trusts whom `tls` names, or else whom the system trusts.
     ///
     /// # Errors
     /// When a grant needs TLS and the system's root certificates cannot be
@@ -77,15 +78,10 @@ impl Sender {
         allow: Vec<EgressGrant>,
         allow_private: bool,
         socket: Option<PathBuf>,
+        tls: &Tls,
         permissions: Arc<Permissions>,
     ) -> std::io::Result<Self> {
-        let tls = rustls::ClientConfig::builder();
-        // The roots are read only when they are needed, because that takes longer than everything else at start.
-        let tls = if allow.iter().any(|g| g.scheme.is_encrypted()) {
-            tls.with_native_roots()?.with_no_client_auth()
-        } else {
-            tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
-        };
+        let tls = trust::client(tls, allow.iter().any(|grant| grant.scheme.is_encrypted()))?;
         Ok(Self::with_tls(allow, allow_private, socket, permissions, tls))
     }
 

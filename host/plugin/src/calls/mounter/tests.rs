@@ -14,6 +14,7 @@ fn mounter(plugin: &Arc<Plugin>, name: &str, settings: serde_json::Value, live: 
         config: settings,
         allow: Vec::new(),
         allow_private: false,
+        tls: Default::default(),
         secrets: Secrets::default(),
         reveal: Vec::new(),
         limits: PluginLimits {

@@ -95,6 +95,7 @@ async fn provider(url: &str, roots: rustls::RootCertStore) -> (Engine, Component
         config: serde_json::json!({ "api_url": url, "sandbox_url": url }),
         allow: vec![EgressGrant::parse(url).unwrap()],
         allow_private: false,
+        tls: Default::default(),
         secrets: Secrets::default(),
         reveal: Vec::new(),
         limits: PluginLimits {

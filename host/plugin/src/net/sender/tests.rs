@@ -101,7 +101,8 @@ async fn requests_beyond_those_of_a_store_are_refused_until_one_has_ended() {
             open.push(stream);
         }
     });
-    let mut sender = Sender::new(vec![EgressGrant::parse(&url).unwrap()], false, None, Arc::default()).unwrap();
+    let mut sender =
+        Sender::new(vec![EgressGrant::parse(&url).unwrap()], false, None, &Tls::default(), Arc::default()).unwrap();
     sender.places.patience = SHORT;
     let (store, other) = (Arc::new(StoreRequests::default()), Arc::new(StoreRequests::default()));
     let get = async |store: &Arc<StoreRequests>| {

@@ -144,8 +144,12 @@ impl<W: World> Caller<W> {
     /// Calls into `plugin`, whose exports are those of `world`.
     ///
     /// # Errors
-    /// When the system's root certificates cannot be read.
+    /// When it needs more memory than the section allows, or the system's root certificates cannot be read.
     pub(super) fn new(plugin: Arc<Plugin>, world: W, section: Section) -> std::result::Result<Self, LoadError> {
+        let (least, memory) = (plugin.footprint.least(), section.limits.memory);
+        if least > memory {
+            return Err(LoadError::Memory { plugin: plugin.description.id.clone(), least, memory });
+        }
         let permissions = Arc::new(Permissions {
             provider: section.name.clone(),
             secrets: section.secrets,
@@ -187,7 +191,7 @@ impl<W: World> Caller<W> {
     /// An instance for this call.
     pub(super) async fn instance(&self, call: &Call) -> Result<Instance<W::Exports>> {
         let (permissions, sender) = (self.permissions.clone(), Some(self.sender.clone()));
-        let mut guest_store = GuestStore::new(&self.plugin.engine, permissions, sender, call);
+        let mut guest_store = GuestStore::new(&self.plugin.engine, self.plugin.footprint, permissions, sender, call);
         let meter = guest_store.meter.clone();
         let guest = meter.watch(pin!(self.world.instantiate(&mut guest_store.store))).await;
         match guest {

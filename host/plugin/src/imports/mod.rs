@@ -11,9 +11,11 @@
 //! | `progress` | `progress` | that a report stays one short line |
 //! | `http` | `wasi:http`, `wasi:clocks` | requests leave only through the section's sender |
 //! | `net` | `net` | the same, and that bytes flow without the guest |
+//! | `wasi` | none: `wasi:*@0.2`, which runtimes of languages ask for | that they grant nothing, and how much is printed |
 
 pub(crate) mod http;
 pub(crate) mod log;
 pub(crate) mod net;
 pub(crate) mod progress;
 pub(crate) mod secrets;
+pub(crate) mod wasi;

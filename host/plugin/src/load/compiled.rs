@@ -14,11 +14,16 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
 use super::error::LoadError;
+use super::footprint::Footprint;
+use super::native::Native;
 use super::work::{self, Work, WorkFailure};
 use sandbox_broker_core::disk;
 
 /// How the names of kept code end.
 const END: &str = "native";
+
+/// The form of the files: code behind its footprint.
+const FORM: u8 = 2;
 
 /// Files that are kept: the plugins in use and some earlier ones.
 const KEPT: usize = 16;
@@ -65,20 +70,20 @@ impl Compiled {
         engine: &wasmtime::Engine,
         digest: &str,
         bytes: &[u8],
-    ) -> Result<Component, WorkFailure> {
+    ) -> Result<Native, WorkFailure> {
         let file = self.directory.join(format!("{}.{END}", key(engine, digest)));
-        if let Some(component) = read(&file).and_then(|code| usable(engine, &code).ok()) {
-            return Ok(component);
+        if let Some(native) = read(&file).and_then(|code| usable(engine, &code).ok()) {
+            return Ok(native);
         }
         let code = work::run(Work::Compile, work::COMPILE, bytes).await?;
         let unusable =
             |e: wasmtime::Error| WorkFailure::Broken(format!("the code that it was compiled to is bad: {e:#}"));
-        let component = usable(engine, &code).map_err(unusable)?;
+        let native = usable(engine, &code).map_err(unusable)?;
         if let Err(error) = self.keep(&file, &code) {
             let error = disk::explain(&self.directory, &error);
             tracing::warn!(file = %file.display(), error, "a compiled plugin cannot be kept; the next start compiles it");
         }
-        Ok(component)
+        Ok(native)
     }
 
     fn keep(&self, file: &Path, code: &[u8]) -> io::Result<()> {
@@ -115,11 +120,11 @@ impl Compiled {
 }
 
 /// The name of the code that one engine makes from one file. It differs for another version of the engine, another
-/// processor and other settings.
+/// processor, other settings, and another form of the file.
 fn key(engine: &wasmtime::Engine, digest: &str) -> String {
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
-    format!("{digest}-{:016x}", hasher.finish())
+    format!("{digest}-{:016x}-{FORM}", hasher.finish())
 }
 
 /// The code in a file, if the file exists and is whole.
@@ -129,11 +134,13 @@ fn read(file: &Path) -> Option<Vec<u8>> {
     (Sha256::digest(&code)[..] == bytes[..]).then_some(code)
 }
 
-/// Turns code into a component. The engine refuses code that another version made.
-fn usable(engine: &wasmtime::Engine, code: &[u8]) -> wasmtime::Result<Component> {
+/// Turns code behind its footprint into a component. The engine refuses code that another version made.
+fn usable(engine: &wasmtime::Engine, code: &[u8]) -> wasmtime::Result<Native> {
+    let (footprint, code) = Footprint::split(code).ok_or_else(|| wasmtime::format_err!("it is cut off"))?;
     // SAFETY: the code was made by this very program in a process that it started, or it was read whole from a
     // directory that only this user may write.
-    unsafe { Component::deserialize(engine, code) }
+    let component = unsafe { Component::deserialize(engine, code)? };
+    Ok(Native { component, footprint })
 }
 
 #[cfg(test)]

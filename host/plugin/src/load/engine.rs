@@ -82,7 +82,7 @@ impl Engine {
             return Ok(plugin);
         }
         let invalid = |what: &str| LoadError::Invalid(format!("{}: {what}", path.display()));
-        let component = match &self.compiled {
+        let native = match &self.compiled {
             Some(compiled) => compiled.component(&self.engine, &digest, &bytes).await.map_err(|e| match e {
                 WorkFailure::Wrong(what) => invalid(&what),
                 WorkFailure::Broken(what) => invalid(&format!("it cannot be compiled: {what}")),
@@ -90,7 +90,7 @@ impl Engine {
             None => component(&self.engine, bytes).map_err(|what| invalid(&what))?,
         };
         let (engine, linkers, named) = (self.engine.clone(), self.linkers.clone(), path.to_owned());
-        let linked = tokio::task::spawn_blocking(move || link(&engine, &linkers, &named, &component));
+        let linked = tokio::task::spawn_blocking(move || link(&engine, &linkers, &named, &native));
         let linked = linked.await.map_err(|_| invalid("it breaks the broker's linker: a bug of the broker"))??;
         let plugin = Arc::new(Plugin::question(&self.engine, linked, digest).await?);
         tracing::info!(
@@ -183,8 +183,8 @@ mod tests {
             ("0.2.0", "it exports neither `sandbox` nor `mounter`"),
         ] {
             let bytes = exporting(&format!("sandbox-broker:plugin/manifest@{version}"));
-            let component = component(&engine.engine, bytes).unwrap();
-            let refused = link(&engine.engine, &engine.linkers, Path::new("x.wasm"), &component).err().unwrap();
+            let native = component(&engine.engine, bytes).unwrap();
+            let refused = link(&engine.engine, &engine.linkers, Path::new("x.wasm"), &native).err().unwrap();
             assert!(refused.to_string().contains(words), "{refused}");
         }
     }
@@ -199,7 +199,7 @@ mod tests {
             (&b"\0asm\x0d\0\x01\0"[..], "no interface of sandbox-broker:plugin"),
         ] {
             let error = match component(&engine.engine, bytes.to_vec()) {
-                Ok(component) => link(&engine.engine, &engine.linkers, path, &component).err().unwrap().to_string(),
+                Ok(native) => link(&engine.engine, &engine.linkers, path, &native).err().unwrap().to_string(),
                 Err(error) => error,
             };
             assert!(error.contains(words), "{error}");

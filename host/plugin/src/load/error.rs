@@ -43,6 +43,19 @@ pub enum LoadError {
         /// What is needed.
         wanted: Kind,
     },
+    /// It cannot start with the memory that its section allows.
+    #[error(
+        "the plugin `{plugin}` takes {} MiB before it does anything, more than `limits.memory`, {} MiB: raise it",
+        least.div_ceil(1 << 20), memory >> 20
+    )]
+    Memory {
+        /// The plugin's id.
+        plugin: String,
+        /// Bytes that it takes at least.
+        least: u64,
+        /// Bytes that it may take.
+        memory: u64,
+    },
     /// The system's root certificates cannot be read.
     #[error("cannot read the system's root certificates: {0}")]
     Certificates(std::io::Error),

@@ -9,6 +9,8 @@ use wasmtime::component::{Component, Linker};
 
 use super::error::LoadError;
 use super::exports::{About, CONTRACT, PACKAGE, SandboxPre};
+use super::footprint::Footprint;
+use super::native::Native;
 use crate::bindings::storage::StorageProviderPre;
 use crate::imports;
 use crate::store::State;
@@ -17,6 +19,7 @@ use sandbox_broker_config::Kind;
 /// A component with its imports linked and its exports found.
 pub(super) struct Linked {
     pub(super) about: About,
+    pub(super) footprint: Footprint,
     pub(super) provides: Provides,
 }
 
@@ -48,6 +51,7 @@ impl Linkers {
         imports::secrets::link(&mut storage)?;
         imports::log::link(&mut storage)?;
         imports::progress::link(&mut storage)?;
+        imports::wasi::link(&mut storage)?;
         let mut sandbox = storage.clone();
         imports::http::link(&mut sandbox)?;
         imports::net::link(&mut sandbox)?;
@@ -60,8 +64,9 @@ pub(super) fn link(
     engine: &wasmtime::Engine,
     linkers: &Linkers,
     path: &Path,
-    component: &Component,
+    native: &Native,
 ) -> Result<Linked, LoadError> {
+    let Native { component, footprint } = native;
     let invalid = |what: &str, e: String| LoadError::Invalid(format!("{}: {what}: {e}", path.display()));
     check_contract(engine, component).map_err(|e| invalid("wrong contract", e))?;
     let kind = kind(engine, component).map_err(|e| invalid("wrong contract", e))?;
@@ -76,6 +81,7 @@ pub(super) fn link(
     let lacks = |e: wasmtime::Error| invalid(&format!("it is no {} provider", kind.as_str()), format!("{e:#}"));
     Ok(Linked {
         about: About::new(pre.clone()).map_err(lacks)?,
+        footprint: *footprint,
         provides: match kind {
             Kind::Sandbox => Provides::Sandbox(SandboxPre::new(pre).map_err(lacks)?),
             Kind::Storage => Provides::Storage(StorageProviderPre::new(pre).map_err(lacks)?),
@@ -104,7 +110,10 @@ fn check_imports(engine: &wasmtime::Engine, component: &Component, kind: Kind) -
     let ty = component.component_type();
     let foreign: Vec<&str> = match kind {
         Kind::Sandbox => return Ok(()),
-        Kind::Storage => ty.imports(engine).map(|(name, _)| name).filter(|name| !name.starts_with(PACKAGE)).collect(),
+        Kind::Storage => {
+            let grants = |name: &&str| !name.starts_with(PACKAGE) && !imports::wasi::grants_nothing(name);
+            ty.imports(engine).map(|(name, _)| name).filter(grants).collect()
+        }
     };
     match foreign.as_slice() {
         [] => Ok(()),

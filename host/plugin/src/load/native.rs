@@ -1,10 +1,12 @@
 //! From a file's bytes to native code.
 //!
-//! Owns the engine's configuration and what counts as a component. Both the broker and the process that compiles for it
+//! Owns the engine's configuration, what counts as a component, and the form of a compiled one. Both the broker and the process that compiles for it
 //! use this file, so they agree on the configuration. Deliberately knows neither the contract nor where code is kept.
 
 use wasmtime::Config;
 use wasmtime::component::Component;
+
+use super::footprint::Footprint;
 
 /// How the engine of the broker and of the compiling process is set up.
 pub(super) fn config() -> Config {
@@ -34,13 +36,35 @@ fn encoded(bytes: Vec<u8>) -> Result<Vec<u8>, String> {
         .map_err(|e| format!("the core module has no usable component type: {e:#}"))
 }
 
-/// Compiles a plugin to native code for the engine of this program.
+/// A component that is compiled, and what each instance of it takes.
+pub(super) struct Native {
+    pub(super) component: Component,
+    pub(super) footprint: Footprint,
+}
+
+impl std::fmt::Debug for Native {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Native").field("footprint", &self.footprint).finish_non_exhaustive()
+    }
+}
+
+/// Compiles a plugin to native code for the engine of this program, behind its footprint.
 pub(super) fn precompile(bytes: Vec<u8>) -> Result<Vec<u8>, String> {
     let engine = wasmtime::Engine::new(&config()).map_err(|e| format!("cannot start the plugin engine: {e:#}"))?;
-    engine.precompile_component(&encoded(bytes)?).map_err(|e| format!("not a WebAssembly component: {e:#}"))
+    let bytes = encoded(bytes)?;
+    // What would be too much to run may be too much to compile.
+    let footprint = Footprint::of(&bytes)?;
+    let code = engine.precompile_component(&bytes).map_err(no_component)?;
+    Ok([&footprint.to_bytes()[..], &code].concat())
 }
 
 /// Compiles a component in this process, without bounds.
-pub(super) fn component(engine: &wasmtime::Engine, bytes: Vec<u8>) -> Result<Component, String> {
-    Component::new(engine, encoded(bytes)?).map_err(|e| format!("not a WebAssembly component: {e:#}"))
+pub(super) fn component(engine: &wasmtime::Engine, bytes: Vec<u8>) -> Result<Native, String> {
+    let bytes = encoded(bytes)?;
+    let footprint = Footprint::of(&bytes)?;
+    Ok(Native { component: Component::new(engine, &bytes).map_err(no_component)?, footprint })
+}
+
+fn no_component(error: wasmtime::Error) -> String {
+    format!("not a WebAssembly component: {error:#}")
 }

@@ -13,6 +13,7 @@ use wasmtime::component::Accessor;
 use super::abilities::Stated;
 use super::error::LoadError;
 use super::exports::{About, SandboxPre};
+use super::footprint::Footprint;
 use super::link::{Linked, Provides};
 use crate::bindings::guest::manifest;
 use crate::bindings::storage::StorageProviderPre;
@@ -79,6 +80,8 @@ pub struct Plugin {
     /// SHA-256 of the file, hexadecimal.
     pub digest: String,
     pub(crate) engine: wasmtime::Engine,
+    /// What each instance takes before it has run.
+    pub(crate) footprint: Footprint,
     about: About,
     provides: Found,
 }
@@ -106,8 +109,10 @@ impl Plugin {
         digest: String,
     ) -> Result<Plugin, LoadError> {
         let failed = |what| move |cause: String| LoadError::Manifest { what, cause };
-        let Linked { about, provides } = linked;
-        let text = ask(engine, &about, |m, acc| Box::pin(m.call_describe(acc))).await.map_err(failed("`describe`"))?;
+        let Linked { about, footprint, provides } = linked;
+        let text = ask(engine, footprint, &about, |m, acc| Box::pin(m.call_describe(acc)))
+            .await
+            .map_err(failed("`describe`"))?;
         if text.len() > DESCRIPTION_BYTES {
             return Err(failed("`describe`")("it is longer than 64 KiB".to_owned()));
         }
@@ -131,12 +136,12 @@ impl Plugin {
                 return Err(failed("`describe`")("only a plugin of kind `sandbox` has `abilities`".to_owned()));
             }
         };
-        let text = ask(engine, &about, |m, acc| Box::pin(m.call_config_schema(acc)))
+        let text = ask(engine, footprint, &about, |m, acc| Box::pin(m.call_config_schema(acc)))
             .await
             .map_err(failed("`config-schema`"))?;
         let schema =
             serde_json::from_str(&text).map_err(|e| failed("`config-schema`")(format!("its JSON is wrong: {e}")))?;
-        Ok(Plugin { description, schema, digest, engine: engine.clone(), about, provides })
+        Ok(Plugin { description, schema, digest, engine: engine.clone(), footprint, about, provides })
     }
 
     /// What it can do, if it provides sandboxes.
@@ -174,9 +179,10 @@ impl Plugin {
     /// When the plugin traps or does not answer.
     pub async fn validate(&self, config: &str) -> Result<Vec<(String, String)>, LoadError> {
         let config = config.to_owned();
-        let found = ask(&self.engine, &self.about, move |m, acc| Box::pin(m.call_validate(acc, config)))
-            .await
-            .map_err(|cause| LoadError::Manifest { what: "`validate`", cause })?;
+        let found =
+            ask(&self.engine, self.footprint, &self.about, move |m, acc| Box::pin(m.call_validate(acc, config)))
+                .await
+                .map_err(|cause| LoadError::Manifest { what: "`validate`", cause })?;
         Ok(found.into_iter().take(DIAGNOSTICS).map(|d| (d.pointer, clean(&d.message, MESSAGE_BYTES))).collect())
     }
 }
@@ -186,11 +192,12 @@ type Asked<'a, R> = Pin<Box<dyn Future<Output = wasmtime::Result<R>> + Send + 'a
 /// Calls one pure function in a fresh instance that is granted nothing.
 async fn ask<R: Send + 'static>(
     engine: &wasmtime::Engine,
+    footprint: Footprint,
     about: &About,
     f: impl for<'a> FnOnce(&'a manifest::Guest, &'a Accessor<State>) -> Asked<'a, R> + Send,
 ) -> Result<R, String> {
     let permissions = Arc::new(Permissions { memory: MANIFEST_MEMORY, cpu: MANIFEST_CPU, ..Permissions::default() });
-    let mut guest_store = GuestStore::new(engine, permissions, None, &Call::default());
+    let mut guest_store = GuestStore::new(engine, footprint, permissions, None, &Call::default());
     let meter = guest_store.meter.clone();
     let work = async {
         let guest = about.instantiate(&mut guest_store.store).await?;

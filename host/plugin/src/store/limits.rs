@@ -1,6 +1,7 @@
 //! What one Store may hold: memory, tables and core instances, each in total.
 //!
-//! Owns those bounds. Memory also counts to the [`Totals`](crate::totals::Totals) of the section. CPU time is the
+//! Owns that all bytes count: those of linear memories and tables, and those that the host keeps for the component's
+//! instances. How many of each a component may have is checked when it is loaded, and once more here. Memory also counts to the [`Totals`](crate::totals::Totals) of the section. CPU time is the
 //! [`Meter`]'s, handles and calls are bounded where the Store is made.
 
 use std::sync::Arc;
@@ -8,27 +9,29 @@ use std::sync::Arc;
 use wasmtime::ResourceLimiter;
 
 use super::meter::Meter;
+use crate::load::footprint::{INSTANCES, MEMORIES, TABLES};
 use crate::permissions::Permissions;
 
 /// Bytes of the host that one element of a table takes. They count as memory.
 const ELEMENT_BYTES: usize = size_of::<usize>();
-/// Core instances and tables of one Store.
-const CORE_ITEMS: usize = 64;
-/// Linear memories of one Store. Each reserves some GiB of address space, however small it is. A component has a few.
-const MEMORIES: usize = 16;
 
 /// The limits of one Store. What it held is given back to the section when it goes.
 pub(super) struct StoreLimits {
     permissions: Arc<Permissions>,
-    /// Bytes of all linear memories and tables together.
+    /// Bytes of the host for the component's instances, and of all linear memories and tables.
     held: usize,
+    /// Whether there is room for the component's instances.
+    room: bool,
     /// Learns that memory ran out.
     meter: Arc<Meter>,
 }
 
 impl StoreLimits {
-    pub(super) fn new(permissions: Arc<Permissions>, meter: Arc<Meter>) -> Self {
-        StoreLimits { permissions, held: 0, meter }
+    /// The limits of a Store for a component whose instances take `host` bytes of the host.
+    pub(super) fn new(permissions: Arc<Permissions>, meter: Arc<Meter>, host: usize) -> Self {
+        let mut limits = StoreLimits { permissions, held: 0, room: false, meter };
+        limits.room = limits.take(host);
+        limits
     }
 
     /// Takes this many bytes more for the Store, if they fit. A growth that then fails all the same is not given back: the
@@ -62,11 +65,11 @@ impl ResourceLimiter for StoreLimits {
     }
 
     fn instances(&self) -> usize {
-        CORE_ITEMS
+        if self.room { INSTANCES } else { 0 }
     }
 
     fn tables(&self) -> usize {
-        CORE_ITEMS
+        TABLES
     }
 
     fn memories(&self) -> usize {
@@ -79,6 +82,7 @@ mod tests {
     use wasmtime::{Engine, Instance, Memory, Module, Table};
 
     use super::*;
+    use crate::load::footprint::Footprint;
     use crate::store::GuestStore;
     use crate::totals::Totals;
     use sandbox_broker_core::sandbox::Call;
@@ -105,7 +109,7 @@ mod tests {
 
     impl Guest {
         async fn new(engine: &Engine, memories: u8, permissions: &Arc<Permissions>) -> Self {
-            let mut of = GuestStore::new(engine, Arc::clone(permissions), None, &Call::default());
+            let mut of = GuestStore::new(engine, Footprint::default(), Arc::clone(permissions), None, &Call::default());
             let instance = Instance::new_async(&mut of.store, &module(engine, memories), &[]).await.unwrap();
             let memory = |n| instance.get_memory(&mut of.store, &char::from(b'a' + n).to_string()).unwrap();
             let memories = (0..memories).map(memory).collect();
@@ -147,7 +151,8 @@ mod tests {
     #[tokio::test]
     async fn more_memories_than_a_component_has_are_refused() {
         let engine = engine();
-        let mut guest = GuestStore::new(&engine, section(4 * MIB, usize::MAX), None, &Call::default());
+        let mut guest =
+            GuestStore::new(&engine, Footprint::default(), section(4 * MIB, usize::MAX), None, &Call::default());
         let module = module(&engine, MEMORIES as u8 + 1);
         assert!(Instance::new_async(&mut guest.store, &module, &[]).await.is_err());
     }
@@ -183,5 +188,37 @@ mod tests {
         // More than a 32-bit memory can have: the engine refuses it by itself.
         assert!(guest.memories[0].grow_async(&mut guest.of.store, 1 << 32).await.is_err());
         assert_eq!(guest.fill().await, MIB);
+    }
+
+    /// A small file that asks for many instances of a module with much that the host keeps.
+    #[tokio::test]
+    async fn what_the_host_keeps_for_instances_counts_as_memory() {
+        let engine = engine();
+        let (globals, times) = (10_000_usize, 100);
+        let (mut module, mut global) = (wasm_encoder::Module::new(), wasm_encoder::GlobalSection::new());
+        let ty = wasm_encoder::GlobalType { val_type: wasm_encoder::ValType::I32, mutable: true, shared: false };
+        for _ in 0..globals {
+            global.global(ty, &wasm_encoder::ConstExpr::i32_const(0));
+        }
+        module.section(&global);
+        let mut instances = wasm_encoder::InstanceSection::new();
+        for _ in 0..times {
+            instances.instantiate::<[(&str, wasm_encoder::ModuleArg); 0], &str>(0, []);
+        }
+        let mut component = wasm_encoder::Component::new();
+        component.section(&wasm_encoder::ModuleSection(&module)).section(&instances);
+        let bytes = component.finish();
+        let footprint = Footprint::of(&bytes).unwrap();
+        assert!(footprint.host() > globals * times * 16);
+        let component = wasmtime::component::Component::new(&engine, &bytes).unwrap();
+        let linker = wasmtime::component::Linker::new(&engine);
+        let start = async |memory| {
+            let mut guest = GuestStore::new(&engine, footprint, section(memory, usize::MAX), None, &Call::default());
+            let started = linker.instantiate_async(&mut guest.store, &component).await.is_ok();
+            (started, guest.meter.reason())
+        };
+        let (started, why) = start(8 * MIB).await;
+        assert!(!started && why.as_ref().unwrap().contains("more memory than its limit of 8 MiB"), "{why:?}");
+        assert_eq!(start(64 * MIB).await, (true, None));
     }
 }

@@ -94,7 +94,10 @@ impl Meter {
         if is(section_out_of_memory) {
             Some("all its instances together would have more memory than `limits.total_memory`".to_owned())
         } else if is(out_of_memory) {
-            Some("it asked for more memory than its limit".to_owned())
+            let (most, provider) = (self.permissions.memory >> 20, &self.permissions.provider);
+            // Without a section, a plugin is asked about itself.
+            let key = if provider.is_empty() { "" } else { ", `limits.memory`" };
+            Some(format!("it asked for more memory than its limit of {most} MiB{key}"))
         } else if is(out_of_time) {
             Some(format!("it used {:?} of CPU without giving way", self.permissions.cpu))
         } else if is(over_budget) {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use wasmtime::component::ResourceTable;
 use wasmtime::{Store, UpdateDeadline};
+use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use self::limits::StoreLimits;
 use self::meter::Meter;
@@ -17,7 +18,9 @@ use crate::imports::http::{Http, HttpView, LendsHttp};
 use crate::imports::log::{LendsLog, LogView};
 use crate::imports::progress::{LendsProgress, ProgressView};
 use crate::imports::secrets::{LendsSecrets, SecretsView};
+use crate::imports::wasi::Wasi;
 use crate::lent::Lent;
+use crate::load::footprint::Footprint;
 use crate::net::places::StoreRequests;
 use crate::net::sender::Sender;
 use crate::permissions::Permissions;
@@ -35,6 +38,7 @@ pub(crate) struct State {
     table: ResourceTable,
     http: Http,
     lent: Lent,
+    wasi: Wasi,
     permissions: Arc<Permissions>,
     /// Name of the user for whom the operation is.
     user: Option<String>,
@@ -85,6 +89,12 @@ impl LendsHttp for State {
     }
 }
 
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: self.wasi.lend(&self.permissions), table: &mut self.table }
+    }
+}
+
 /// A Store that marks its requests as dead before it goes, so that an upload that is cut off never looks complete to
 /// the server.
 pub(crate) struct GuestStore {
@@ -100,10 +110,11 @@ impl Drop for GuestStore {
 }
 
 impl GuestStore {
-    /// A Store with every limit set, for the user of `call` and the person who waits for it. Without a `sender`, no request
-    /// leaves.
+    /// A Store for one instance of a component that takes `footprint`, with every limit set, for the user of `call` and the
+    /// person who waits for it. Without a `sender`, no request leaves.
     pub(crate) fn new(
         engine: &wasmtime::Engine,
+        footprint: Footprint,
         permissions: Arc<Permissions>,
         sender: Option<Arc<Sender>>,
         call: &Call,
@@ -113,10 +124,10 @@ impl GuestStore {
         table.set_max_capacity(HANDLES);
         let http = Http::new(sender);
         let requests = http.requests();
-        let limits = StoreLimits::new(permissions.clone(), meter.clone());
+        let limits = StoreLimits::new(permissions.clone(), meter.clone(), footprint.host());
         let Call { user, progress, .. } = call.clone();
-        let state =
-            State { table, http, lent: Lent::default(), permissions, user, progress, limits, meter: meter.clone() };
+        let (lent, wasi) = (Lent::default(), Wasi::default());
+        let state = State { table, http, lent, wasi, permissions, user, progress, limits, meter: meter.clone() };
         let mut store = Store::new(engine, state);
         store.limiter(|state| &mut state.limits);
         store.set_hostcall_fuel(HOSTCALL_BYTES);

@@ -1,4 +1,5 @@
-//! A container as a sandbox: what the engine is asked to make, and what a listing says. Pure.
+//! A container as a sandbox: what the engine is asked to make, and what it says of one. Pure, but for the one question
+//! that several interfaces ask.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::config::{Config, is_reference};
-use crate::engine::is_id;
+use crate::engine::{Engine, is_id};
+use crate::errors::Asked;
 
 /// The first process: it keeps the lease.
 const INIT: &str = include_str!("init.sh");
@@ -225,6 +227,11 @@ pub enum Life {
     Sleeps,
     /// It has ended, or has never begun.
     Ended,
+}
+
+/// Asks the engine about a container.
+pub async fn inspect(engine: &Engine<'_>, id: &str) -> Result<Inspected, Error> {
+    engine.get(&format!("/containers/{id}/json"), &[]).await?.json(Asked::Sandbox(id))
 }
 
 impl Inspected {

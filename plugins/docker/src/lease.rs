@@ -7,10 +7,10 @@ use sandbox_broker_sdk::{Call, Error, SandboxRef};
 
 use crate::Plugin;
 use crate::config::Config;
+use crate::container::inspect;
 use crate::engine::Engine;
 use crate::errors::Asked;
 use crate::reference::{DAY, id, lease, reference, seconds};
-use crate::sandbox::inspect;
 
 impl Guest for Plugin {
     async fn extend(_call: Call, config: String, sandbox: SandboxRef, ttl_ms: u64) -> Result<SandboxRef, Error> {

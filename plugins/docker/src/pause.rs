@@ -5,11 +5,10 @@ use sandbox_broker_sdk::{Call, Error, SandboxRef};
 
 use crate::Plugin;
 use crate::config::Config;
-use crate::container::Life;
+use crate::container::{Life, inspect};
 use crate::engine::Engine;
 use crate::errors::Asked;
 use crate::reference::id;
-use crate::sandbox::inspect;
 
 impl Guest for Plugin {
     async fn pause(_call: Call, config: String, sandbox: SandboxRef) -> Result<(), Error> {

@@ -8,10 +8,9 @@ use sandbox_broker_sdk::{Call, Code, Error, SandboxRef};
 
 use crate::Plugin;
 use crate::config::Config;
-use crate::container::Inspected;
+use crate::container::{Inspected, inspect};
 use crate::engine::Engine;
 use crate::reference::id;
-use crate::sandbox::inspect;
 
 impl Guest for Plugin {
     async fn find(_call: Call, config: String, sandbox: SandboxRef, port: u16) -> Result<Route, Error> {

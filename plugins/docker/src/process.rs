@@ -12,7 +12,7 @@ use sandbox_broker_sdk::{Code, Error, Exit, quote};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::container::pairs;
+use crate::container::{self, pairs};
 use crate::engine::{Answer, Engine, is_id};
 use crate::errors::{Asked, short};
 
@@ -279,7 +279,7 @@ pub async fn exit(engine: &Engine<'_>, sandbox: &str, id: &str) -> Result<Exit, 
             Ok(inspected) => inspected,
             // If the sandbox is gone, that says more.
             Err(error) => {
-                crate::sandbox::inspect(engine, sandbox).await?;
+                container::inspect(engine, sandbox).await?;
                 return Err(error);
             }
         };

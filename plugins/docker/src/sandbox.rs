@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::Plugin;
 use crate::config::{Config, Pull};
-use crate::container::{Create, Entry, Inspected, Life, PAGE, filter, page};
+use crate::container::{Create, Entry, Life, PAGE, filter, inspect, page};
 use crate::engine::{Answer, Engine, is_id};
 use crate::errors::{Asked, short};
 use crate::image;
@@ -95,11 +95,6 @@ impl Guest for Plugin {
 #[serde(rename_all = "PascalCase")]
 struct Made {
     id: String,
-}
-
-/// What the engine says of a container.
-pub async fn inspect(engine: &Engine<'_>, id: &str) -> Result<Inspected, Error> {
-    engine.get(&format!("/containers/{id}/json"), &[]).await?.json(Asked::Sandbox(id))
 }
 
 /// Ends a container with its processes, its disk and its volumes.

@@ -43,11 +43,10 @@ const DEBIAN: &[&str] = &[
 /// An image with nothing else.
 const BUSYBOX: &[&str] = &["busybox-static"];
 
-/// What `engine.sh` runs.
+/// What `engine.sh` runs, beside `ip`.
 const TOOLS: &[&Program] = &[
     &Program { any_of: &["openssl"], package: "openssl", needed_for: "tests with a Docker engine over TLS" },
     &Program { any_of: &["curl"], package: "curl", needed_for: "tests with a Docker engine" },
-    &super::IP,
 ];
 
 /// Puts it into `target/docker`: `root` has the programs, `busybox.tar` and `debian.tar` are root folders of images.

@@ -37,7 +37,8 @@ pub(crate) fn build(ws: &Workspace) -> Result<()> {
     if plugins.is_empty() {
         bail!("plugins/ holds no crate");
     }
-    let mut build = Build { ws, wasm: &wasm, args: vec!["--locked".to_owned()], out: ws.path(PLUGINS_DIR) };
+    let args = vec!["--locked".to_owned(), "--target-dir=target/wasm".to_owned()];
+    let mut build = Build { ws, wasm: &wasm, args, out: ws.path(PLUGINS_DIR) };
     build.args.extend(plugins.values().map(|name| format!("--package={name}")));
     let dirs: Vec<PathBuf> = plugins.into_keys().collect();
     failures.extend(build.build(&dirs));
@@ -50,6 +51,8 @@ pub(crate) fn build(ws: &Workspace) -> Result<()> {
             args: vec![
                 format!("--manifest-path={GUESTS}/Cargo.toml"),
                 "--workspace".to_owned(),
+                // A guest is built on a plugin with other features. Cargo gives both files of that plugin one name.
+                "--target-dir=target/wasm-guests".to_owned(),
                 // A workspace of its own does not see the root's profiles.
                 "--config=profile.plugin.inherits='release'".to_owned(),
             ],
@@ -118,12 +121,7 @@ impl Build<'_> {
         let cmd = self
             .wasm
             .cargo_build(self.ws)
-            .args([
-                "--profile=plugin",
-                "--target-dir=target/wasm",
-                "--keep-going",
-                "--message-format=json-render-diagnostics",
-            ])
+            .args(["--profile=plugin", "--keep-going", "--message-format=json-render-diagnostics"])
             .args(&self.args)
             .env("RUSTFLAGS", RUSTFLAGS)
             .env_remove("CARGO_ENCODED_RUSTFLAGS");

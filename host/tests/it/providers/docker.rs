@@ -244,7 +244,8 @@ async fn the_engines_own_terminal_passes_every_key() {
     client.input("stty size\n").await;
     client.expect("33 99\r\n").await;
     // By default the engine takes the connection away at these two.
-    client.input("stty raw -echo; head -c 4 | od -An -tx1; stty sane\n").await;
+    client.input("stty raw -echo; echo re''ady; head -c 4 | od -An -tx1; stty sane\n").await;
+    client.expect("ready").await;
     client.input("\u{10}").await;
     client.input("\u{11}ab").await;
     client.expect("10 11 61 62").await;

@@ -2,9 +2,6 @@
 //! provider that has neither terminals nor files nor leases that can be moved.
 
 use plugin_e2b::Plugin;
-use sandbox_broker_sdk::exec::Guest as _;
-use sandbox_broker_sdk::manifest::Guest as _;
-use sandbox_broker_sdk::sandbox::Guest as _;
 use sandbox_broker_sdk::stream::StreamReader;
 use sandbox_broker_sdk::{Call, Error, Exit, SandboxRef, exec, manifest, sandbox};
 use serde_json::{Value, json};

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::golden;
 use crate::plugins;
 use crate::recorder;
 use crate::report::Report;
@@ -31,7 +32,7 @@ pub(crate) fn ci(ws: &Workspace, only: Vec<String>) -> Result<()> {
         report.step("setup", &[], || parts.check(ws));
     }
     report.step("web", &[], || web::check_and_build(ws));
-    report.step("plugins", &[], || plugins::build(ws));
+    report.step("plugins", &[], || plugins::build(ws).and(golden::build(ws)));
     report.step("recorder", &[], || recorder::build(ws));
     report.step("clippy", &[], || {
         ws.cargo().args(["clippy", "--workspace", "--all-targets", "--locked"]).args(["--", "-D", "warnings"]).run()

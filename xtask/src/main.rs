@@ -13,6 +13,7 @@ mod azurite;
 mod bench;
 mod ci;
 mod command;
+mod golden;
 mod plugins;
 mod recorder;
 mod report;
@@ -108,7 +109,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Run { release, azure, args } => run::run(ws, release, azure, &args),
         Task::Test { filter, only, args } => test::test(ws, filter.as_deref(), only, &args),
         Task::Ci { only } => ci::ci(ws, only),
-        Task::Plugins => plugins::build(ws).and(recorder::build(ws)),
+        Task::Plugins => plugins::build(ws).and(golden::build(ws)).and(recorder::build(ws)),
         Task::Web => web::build(ws),
         Task::Setup => setup::setup(ws),
         Task::Tidy => tidy::tidy(ws),

@@ -15,6 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use crate::command::stop;
+use crate::golden;
 use crate::plugins;
 use crate::recorder;
 use crate::report::Report;
@@ -36,7 +37,7 @@ pub(crate) fn test(ws: &Workspace, filter: Option<&str>, only: Vec<String>, args
     let parts = setup::install(ws);
     let mut report = Report::new(only);
     report.step("setup", &[], || parts.check(ws));
-    report.step("plugins", &[], || plugins::build(ws));
+    report.step("plugins", &[], || plugins::build(ws).and(golden::build(ws)));
     report.step("recorder", &[], || recorder::build(ws));
     report.step("page", &[], || web::build(ws));
     report.step("rust", &[], || rust(ws, &parts, filter, args));

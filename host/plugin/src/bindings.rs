@@ -30,7 +30,6 @@ pub mod streams {
     use super::host::types::{Error, Exit};
 
     pub type Bytes = StreamReader<u8>;
-    pub type Whole = FutureReader<Result<(), Error>>;
     pub type Ended = FutureReader<Result<String, Error>>;
 
     #[derive(Debug, ComponentType, Lift, Lower)]

@@ -101,10 +101,26 @@ pub(crate) fn take(
     stream: StreamReader<u8>,
     through: &Through,
 ) -> Result<mpsc::Receiver<Bytes>> {
-    let stream = match stream.try_into::<Inward>(&mut store) {
-        Ok(ours) => return Ok(ours.into_receiver()),
-        Err(stream) => stream,
-    };
+    match take_out(&mut store, stream) {
+        Ok(taken) => Ok(taken),
+        Err(stream) => read_through(store, stream, through),
+    }
+}
+
+/// Takes a stream that the host made out of the Store. Gives back any other.
+pub(crate) fn take_out(
+    mut store: impl AsContextMut<Data = State>,
+    stream: StreamReader<u8>,
+) -> std::result::Result<mpsc::Receiver<Bytes>, StreamReader<u8>> {
+    stream.try_into::<Inward>(&mut store).map(Inward::into_receiver)
+}
+
+/// Reads a stream through the Store. When the Store goes, it looks as if the stream had ended.
+pub(crate) fn read_through(
+    mut store: impl AsContextMut<Data = State>,
+    stream: StreamReader<u8>,
+    through: &Through,
+) -> Result<mpsc::Receiver<Bytes>> {
     let (to, taken) = mpsc::channel(PIPE_CHUNKS);
     stream.pipe(&mut store, Outward { to: PollSender::new(to), _counted: through.count() })?;
     Ok(taken)

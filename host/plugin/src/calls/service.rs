@@ -77,7 +77,7 @@ where
     }
 }
 
-const STOPPED: &str = "the plugin was stopped while it started the service";
+const STOPPED: &str = "the plugin was stopped while it started the service: the broker's log says why";
 
 /// The error for a plugin that drops the future by which it must say how a service ended.
 pub(super) fn unsaid(caller: &Sandboxes, what: &str) -> Error {

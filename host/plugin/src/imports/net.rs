@@ -105,9 +105,18 @@ impl net::HostWithStore<State> for HasNet {
         request: Request,
         body: Option<StreamReader<u8>>,
     ) -> Result<FutureReader<std::result::Result<Response, wit::Error>>> {
-        let through = store.get().lent().through.clone();
-        let body = body.map(|body| streams::take(&mut store, body, &through)).transpose()?;
-        let caller = Caller::of(&mut store);
+        let mut caller = Caller::of(&mut store);
+        let body = match body.map(|body| streams::take_out(&mut store, body)) {
+            None => None,
+            Some(Ok(body)) => {
+                caller.requests = caller.requests.outliving_the_store();
+                Some(body)
+            }
+            Some(Err(body)) => {
+                let through = store.get().lent().through.clone();
+                Some(streams::read_through(&mut store, body, &through)?)
+            }
+        };
         let work = Box::pin(async move {
             rest().await;
             let (head, place) = head(request)?;

@@ -98,6 +98,11 @@ impl StoreRequests {
         self.dead.store(true, Ordering::SeqCst);
     }
 
+    /// The same places for a request whose body does not come from the Store, and is whole when it ends.
+    pub(crate) fn outliving_the_store(&self) -> Arc<Self> {
+        Arc::new(StoreRequests { open: self.open.clone(), dead: AtomicBool::new(false) })
+    }
+
     pub(super) fn are_dead(&self) -> bool {
         self.dead.load(Ordering::SeqCst)
     }

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use crate::support::{Broker, Sandboxd, api_key, plugin};
+use crate::support::{Broker, Sandboxd, api_key, plugin, program};
 
 /// A plugin that the tools of another language made; none where this machine cannot have them.
 fn built(name: &str) -> Option<PathBuf> {
@@ -23,6 +23,19 @@ fn config(path: &std::path::Path, server: &Sandboxd, settings: &str) -> String {
         "[server]\nlisten = \"127.0.0.1:0\"\n[sandbox]\nprovider = \"p\"\n\
          [providers.p]\nplugin = {path:?}\nallow = [{url:?}]\n{key}[providers.p.config]\n{settings}\n"
     )
+}
+
+/// A broker on this configuration. Compiling a plugin in Python takes tens of seconds on a busy machine, longer than the start of a
+/// broker may take in a test, so it is compiled before.
+async fn started(config: &str) -> Broker {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    std::fs::write(at("broker.toml"), config).unwrap();
+    let mut check = tokio::process::Command::new(program());
+    check.arg("--config").arg(at("broker.toml")).arg("--state-dir").arg(at("state")).arg("check");
+    let checked = check.output().await.unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    Broker::start_in(directory, config).await
 }
 
 /// A terminal: its size, input, a flood of output, its end, and the end of its sandbox.
@@ -45,14 +58,14 @@ async fn terminal(broker: Broker, server: Sandboxd) {
 async fn a_terminal_through_a_plugin_in_rust() {
     let server = Sandboxd::start().await;
     let settings = format!("api_url = {url:?}\nsandbox_url = {url:?}", url = server.url);
-    terminal(Broker::start(&config(&plugin("guests/e2b-bare"), &server, &settings)).await, server).await;
+    terminal(started(&config(&plugin("guests/e2b-bare"), &server, &settings)).await, server).await;
 }
 
 #[tokio::test]
 async fn a_terminal_through_a_plugin_in_python() {
     let Some(path) = built("golden-python") else { return };
     let server = Sandboxd::start().await;
-    let broker = Broker::start(&config(&path, &server, &format!("url = {:?}", server.url))).await;
+    let broker = started(&config(&path, &server, &format!("url = {:?}", server.url))).await;
     terminal(broker, server).await;
 }
 
@@ -60,6 +73,6 @@ async fn a_terminal_through_a_plugin_in_python() {
 async fn a_terminal_through_a_plugin_in_javascript() {
     let Some(path) = built("golden-javascript") else { return };
     let server = Sandboxd::start().await;
-    let broker = Broker::start(&config(&path, &server, &format!("url = {:?}", server.url))).await;
+    let broker = started(&config(&path, &server, &format!("url = {:?}", server.url))).await;
     terminal(broker, server).await;
 }

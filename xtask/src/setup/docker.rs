@@ -32,6 +32,7 @@ const DEBIAN: &[&str] = &[
     "sed",
     "libacl1",
     "libattr1",
+    "libc-bin",
     "libc6",
     "libgmp10",
     "libpcre2-8-0",

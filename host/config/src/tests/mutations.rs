@@ -96,7 +96,7 @@ sas = { containers = ["files"], max_life = "2h" }
 const DURATION: &str = r#"a duration such as "30s", "5m" or "1h30m""#;
 const ORIGIN: &str = r#"an origin such as "https://example.com": http or https, a host, perhaps a port, nothing else"#;
 const LISTEN: &str = r#"an IP address and a port such as "127.0.0.1:3000" or "[::1]:3000""#;
-const GRANT: &str = r#"an origin such as "https://api.e2b.app" or "https://*.e2b.app", perhaps with a path under which requests may go"#;
+const GRANT: &str = r#"an origin such as "https://api.e2b.app" or "https://*.e2b.app", perhaps with a path under which requests may go, or "unix:///run/docker.sock""#;
 const LOG: &str = r#"a level (error, warn, info, debug, trace) or directives such as "info,sandbox_broker=debug""#;
 const NAME: &str = "a name: lower case letters, digits, - and _, beginning with a letter or digit, at most 63";
 const SECRET_NAME: &str = "a name: letters, digits, - and _, at most 64";

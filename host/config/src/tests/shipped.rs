@@ -141,7 +141,7 @@ fn all_mistakes_in_the_environment_come_at_once() {
         ),
         (
             value_of("[sandbox]", "provider", "\"$"),
-            "sandbox.provider: found text (from $SANDBOX_PROVIDER), expected the name of a [providers.NAME] section: azure, e2b, local; did you mean e2b?",
+            "sandbox.provider: found text (from $SANDBOX_PROVIDER), expected the name of a [providers.NAME] section: azure, docker, e2b, local; did you mean e2b?",
         ),
         (
             value_of("[sandbox]", "timeout", "\"$"),

@@ -23,7 +23,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 ///
 /// It needs no more than `readlink -f`, which every system has: `realpath -m` is
 /// GNU's alone. What is missing at the end of a path is put behind what is there,
-/// and `..` in the target of a link that leads nowhere takes a name away.
+/// and `..` in the target of a link that leads nowhere takes a name away. A link that
+/// leads to itself is such a missing name, in the place where the link is.
 ///
 /// The output of `readlink` ends with a line feed that is not part of the path,
 /// and a path may itself end with one. Hence the `x`.
@@ -34,7 +35,12 @@ leads() {
   while [ ! -e "$way" ]; do
     if [ -L "$way" ]; then
       links=$((links + 1))
-      [ $links -le 40 ] || return
+      if [ $links -gt 40 ]; then
+        name=${way##*/} way=$(readlink -f -- "${way%/*}/" && echo x) || return
+        way=${way%?x}
+        printf '%s/%s%sx' "${way%/}" "$name" "$tail"
+        return
+      fi
       to=$(readlink -- "$way" && echo x) || return
       to=${to%?x}
       case $to in

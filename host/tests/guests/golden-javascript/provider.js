@@ -4,6 +4,7 @@
 // its process.
 import net from "sandbox-broker:plugin/net@0.2.0";
 
+const CHUNK = 64 << 10;
 const SIGNALS = { SIGTERM: "SIGNAL_SIGTERM", SIGKILL: "SIGNAL_SIGKILL" };
 
 const failure = (code, message) => ({ code, message, retryAfterMs: null, attrs: [] });
@@ -198,7 +199,10 @@ function exitOf(end) {
 async function feed(agent, pid, stdin) {
   const process = { pid };
   try {
-    for await (const part of stdin) await agent.call("SendInput", { process, input: { stdin: toBase64(part) } });
+    for (let part; (part = await stdin.read(CHUNK)).length > 0; ) {
+      await agent.call("SendInput", { process, input: { stdin: toBase64(part) } });
+    }
+    stdin.drop();
     await agent.call("CloseStdin", { process });
   } catch (error) {
     // The process has gone; its end says how.

@@ -17,6 +17,7 @@ use crate::workspace::Workspace;
 
 pub(crate) mod blobfuse;
 pub(crate) mod debian;
+mod kubernetes;
 pub(crate) mod python;
 mod stand_in;
 
@@ -177,6 +178,13 @@ pub(crate) fn install(ws: &Workspace) -> TestParts {
     note(azurite::install(ws).map(|script| vars.push(("AZURITE", script.into()))));
 
     let mut optional = Vec::new();
+    match kubernetes::impossible(ws) {
+        Some(why) => {
+            vars.push(("KUBERNETES_IMPOSSIBLE", why.clone().into()));
+            optional.push(why);
+        }
+        None => note(kubernetes::install(ws).map(|found| vars.extend(found))),
+    }
     match blobfuse::find() {
         Ok(program) => vars.push(("BLOBFUSE2", program.into())),
         Err(error) => {

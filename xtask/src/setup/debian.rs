@@ -1,10 +1,12 @@
 //! Debian packages: installs them as root, otherwise names the one line to run.
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
-use crate::command::find_program;
+use crate::command::{Cmd, find_program};
 use crate::workspace::Workspace;
 
 /// Chromium is 100 MB with what it needs.
@@ -61,8 +63,7 @@ pub(crate) fn install(ws: &Workspace, packages: &[&str]) -> Result<()> {
     if find_program(&["apt-get"]).is_none() || !rustix::process::geteuid().is_root() {
         bail!("to install, run `{}`", install_line(packages));
     }
-    let apt =
-        |deadline| ws.cmd("apt-get").args(APT_OPTIONS).env("DEBIAN_FRONTEND", "noninteractive").deadline(deadline);
+    let apt = |deadline| apt(ws, deadline);
     let install =
         || apt(INSTALL_DEADLINE).args(["install", "--yes", "--no-install-recommends", "-qq"]).args(packages).run();
     if install().is_ok() {
@@ -70,6 +71,25 @@ pub(crate) fn install(ws: &Workspace, packages: &[&str]) -> Result<()> {
     }
     apt(UPDATE_DEADLINE).args(["update", "-qq"]).run()?;
     install()
+}
+
+fn apt(ws: &Workspace, deadline: Duration) -> Cmd {
+    ws.cmd("apt-get").args(APT_OPTIONS).env("DEBIAN_FRONTEND", "noninteractive").deadline(deadline)
+}
+
+/// Unpacks the files of packages into a folder, without installing them or what they need.
+pub(crate) fn unpack(ws: &Workspace, packages: &[&str], into: &Path) -> Result<()> {
+    let fetched = into.join("fetched");
+    fs::create_dir_all(&fetched).with_context(|| format!("making {}", fetched.display()))?;
+    let fetch = || apt(ws, INSTALL_DEADLINE).arg("download").args(packages).dir(&fetched).run();
+    if fetch().is_err() {
+        apt(ws, UPDATE_DEADLINE).args(["update", "-qq"]).run()?;
+        fetch()?;
+    }
+    for entry in fs::read_dir(&fetched).context("listing what was fetched")? {
+        ws.cmd("dpkg").arg("-x").arg(entry?.path()).arg(into).run()?;
+    }
+    Ok(())
 }
 
 /// What a person runs to install them.

@@ -214,9 +214,9 @@ async fn a_sandbox_has_no_rights_and_no_token_of_the_cluster() {
     assert!(out.starts_with(expected), "{out}");
     // The variables of the API server's own service are the kubelet's to give.
     assert!(out[expected.len()..].trim().parse::<u32>().is_ok(), "{out}");
-    let refused =
-        provider.run(&call(), &sandbox, &Command { user: Some("root".into()), ..command(&["id"]) }, mpsc::channel(1).1);
-    assert!(refused.await.unwrap_err().message.contains("security.run_as_user"));
+    let as_root = Command { user: Some("root".into()), ..command(&["id"]) };
+    let refused = run(&provider, &sandbox, &as_root).await.err().unwrap();
+    assert!(refused.message.contains("security.run_as_user"), "{refused}");
 }
 
 /// A Pod that reaches its end takes its processes with it, and each is told why.

@@ -19,6 +19,7 @@ mod fallback;
 mod files;
 mod flood;
 mod hostile;
+mod kubernetes;
 mod late;
 mod level1;
 mod mount;

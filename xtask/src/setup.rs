@@ -5,6 +5,9 @@
 //! whose part is missing fails under CI and is skipped elsewhere.
 
 use std::ffi::OsString;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use anyhow::{Result, bail};
 
@@ -17,7 +20,9 @@ use crate::workspace::Workspace;
 
 pub(crate) mod blobfuse;
 pub(crate) mod debian;
+pub(crate) mod go;
 pub(crate) mod python;
+mod rclone;
 mod stand_in;
 
 use debian::Program;
@@ -89,6 +94,9 @@ const PROXIES: &[Program] = &[
     },
     Program { any_of: &["caddy"], package: "caddy", needed_for: "tests of the broker behind a proxy" },
 ];
+
+/// The service that tests of S3 storage use.
+const S3_SERVICE: &str = "xtask/s3/service";
 
 const SDK_JS: &str = "sandboxd/tests/sdk/js";
 
@@ -185,5 +193,18 @@ pub(crate) fn install(ws: &Workspace) -> TestParts {
         }
     }
 
+    note(rclone::install(ws).map(|program| vars.push(("RCLONE", program.into()))));
+    note(go::build(ws, S3_SERVICE, "the S3 service of tests").map(|program| vars.push(("S3_SERVICE", program.into()))));
+
     TestParts { vars, missing, optional }
+}
+
+/// Puts a program where sandboxes see it. By rename, because another test run may
+/// use the old one.
+fn put(place: &Path, program: &[u8]) -> std::io::Result<()> {
+    let new = place.with_extension(format!("new-{}", std::process::id()));
+    fs::create_dir_all(place.parent().unwrap_or(place))?;
+    fs::write(&new, program)?;
+    fs::set_permissions(&new, Permissions::from_mode(0o755))?;
+    fs::rename(&new, place)
 }

@@ -54,7 +54,11 @@ pub fn of_response(response: &Response, asked: Asked, bucket: &Bucket, now: Time
             format!("bucket {} is not in region {}: {right}; correct `region` and the secret's", bucket.name, bucket.region),
         );
     }
-    if let Some((kind, message)) = words(&code, asked, bucket) {
+    // Some services have one code for a wrong key and for missing rights.
+    let unknown = ["signature we calculated", "Access Key Id you provided"];
+    let wrong = code == "AccessDenied" && unknown.iter().any(|text| said.contains(text));
+    let named = if wrong { "SignatureDoesNotMatch" } else { &*code };
+    if let Some((kind, message)) = words(named, asked, bucket) {
         return error(kind, message);
     }
     let no_tokens = matches!(response.status, 405 | 501) || matches!(&*code, "InvalidAction" | "NotImplemented");

@@ -8,7 +8,7 @@
 //! | [`config`] | what is configured |
 //! | [`engine`], [`errors`] | requests to the engine, and what its answers mean |
 //! | [`container`], [`image`] | what is asked for: a container, an image |
-//! | [`reference`] | what the host keeps for us |
+//! | [`reference`](mod@reference) | what the host keeps for us |
 //! | `process` | processes in a container: start, end, signals |
 //! | `manifest`, `sandbox`, `lease`, `terminal`, `exec`, `pause`, `ports` | the exported interfaces |
 //!

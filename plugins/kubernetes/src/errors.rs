@@ -96,6 +96,14 @@ fn of_server(config: &Config, status: u16, said: &Status) -> (Code, String) {
             Code::PermissionDenied,
             format!("the broker's account lacks a right: give it the role in contrib/kubernetes/rbac.yaml: {words}"),
         ),
+        // The check of `create` for a connection that began as a GET names no right.
+        403 if words.ends_with("is forbidden:") => (
+            Code::PermissionDenied,
+            format!(
+                "the broker's account lacks a right, `get` or `create` on pods/exec: give it the role in \
+                 contrib/kubernetes/rbac.yaml: {words}"
+            ),
+        ),
         403 => (Code::FailedPrecondition, format!("the cluster does not admit the Pod: {words}")),
         404 if said.details.kind == "namespaces" => {
             (Code::FailedPrecondition, format!("there is no namespace {namespace}: make it, or name another one"))
@@ -148,6 +156,7 @@ mod tests {
         for (status, reason, message, kind, code, says) in [
             (401, "Unauthorized", "Unauthorized", "", Code::Unauthenticated, "`secrets.token`"),
             (403, "Forbidden", right, "pods", Code::PermissionDenied, "cannot create resource"),
+            (403, "Forbidden", "pods \"x\" is forbidden: ", "pods", Code::PermissionDenied, "pods/exec"),
             (403, "Forbidden", quota, "pods", Code::ResourceExhausted, "used: pods=1"),
             (403, "Forbidden", security, "pods", Code::FailedPrecondition, "tighten `security`"),
             (

@@ -211,7 +211,10 @@ func inside() {
 		for _, image := range images {
 			wait("ctr", "--namespace", "k8s.io", "images", "import", image)
 		}
-		listens("tcp", p.node()+":6443")
+		// Before it has written its roles, the other parts have no rights, and give up.
+		for ask := asker(p); ask("/readyz") == ""; {
+			time.Sleep(50 * time.Millisecond)
+		}
 		for _, part := range []string{"manager", "scheduler", "kubelet"} {
 			all.startPart(part)
 		}

@@ -35,6 +35,7 @@ type plan struct {
 	Parts string // folder of the programs
 	Run   string // folder of this cluster
 	Net   string // "10.N"
+	Admin string // the administrator's token
 }
 
 func (p plan) node() string { return p.Net + ".0.2" }
@@ -81,7 +82,7 @@ func outside(parts, run string) (err error) {
 	number, link := takeLink()
 	defer exec.Command("ip", "link", "delete", link).Run()
 	p := plan{Parts: parts, Run: run, Net: fmt.Sprintf("10.%d", number)}
-	admin := writeKeys(p)
+	p.Admin = writeKeys(p)
 	writeSettings(p)
 
 	groups := makeGroups()
@@ -116,7 +117,7 @@ func outside(parts, run string) (err error) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	ready := make(chan error, 1)
-	go func() { ready <- awaitReady(p, admin) }()
+	go func() { ready <- awaitReady(p) }()
 	for {
 		select {
 		case <-ended:
@@ -129,7 +130,7 @@ func outside(parts, run string) (err error) {
 				return fmt.Errorf("%w\n%s", why, logs(p))
 			}
 			said, _ := json.Marshal(map[string]string{
-				"address": "https://" + p.node() + ":6443", "token": admin, "run": run,
+				"address": "https://" + p.node() + ":6443", "token": p.Admin, "run": run,
 			})
 			fmt.Printf("ready %s\n", said)
 		}

@@ -13,22 +13,19 @@ import (
 	"time"
 )
 
-func awaitReady(p plan, token string) error {
+// Asks the API server as its administrator. The text has no spaces; it is empty for any answer but a good one.
+func asker(p plan) func(path string) string {
 	roots := x509.NewCertPool()
 	authority, err := os.ReadFile(p.file("ca.crt"))
-	if err != nil {
-		return err
-	}
+	fail(err, "reading the authority")
 	roots.AppendCertsFromPEM(authority)
 	client := &http.Client{
 		Timeout:   5 * time.Second,
-		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}},
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true},
 	}
-	defer client.CloseIdleConnections()
-	end := time.Now().Add(startDeadline)
-	ask := func(path string) string {
+	return func(path string) string {
 		request, _ := http.NewRequest("GET", "https://"+p.node()+":6443"+path, nil)
-		request.Header.Set("authorization", "Bearer "+token)
+		request.Header.Set("authorization", "Bearer "+p.Admin)
 		answer, err := client.Do(request)
 		if err != nil {
 			return ""
@@ -40,6 +37,10 @@ func awaitReady(p plan, token string) error {
 		}
 		return strings.NewReplacer(" ", "", "\n", "").Replace(string(text))
 	}
+}
+
+func awaitReady(p plan) error {
+	ask, end := asker(p), time.Now().Add(startDeadline)
 	for _, wanted := range []struct {
 		path string
 		is   func(string) bool

@@ -18,6 +18,7 @@ use crate::workspace::Workspace;
 pub(crate) mod blobfuse;
 pub(crate) mod debian;
 mod docker;
+mod kubernetes;
 pub(crate) mod python;
 mod stand_in;
 
@@ -177,6 +178,7 @@ pub(crate) fn install(ws: &Workspace) -> TestParts {
     note(web::folder(ws).and_then(|web| web::packages(ws, &web)));
     note(azurite::install(ws).map(|script| vars.push(("AZURITE", script.into()))));
     note(docker::install(ws).map(|folder| vars.push(("DOCKER_ENGINE", folder.into()))));
+    note(kubernetes::install(ws).map(|found| vars.extend(found)));
 
     let mut optional = Vec::new();
     match blobfuse::find() {

@@ -3,6 +3,7 @@
 //! A new provider needs a type that is a [`suite::Bed`], and `on_every_provider!` with a function that makes one.
 
 mod docker;
+mod kubernetes;
 mod local;
 mod suite;
 

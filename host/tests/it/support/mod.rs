@@ -5,6 +5,7 @@ pub mod awkward;
 pub mod azurite;
 mod broker;
 mod client;
+pub mod cluster;
 pub mod docker;
 pub mod faults;
 pub mod level1;

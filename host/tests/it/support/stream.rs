@@ -19,6 +19,27 @@ pub fn streams(lines: u64) -> String {
     )
 }
 
+/// A shell that prints the stream until a line is typed, and then ends with status 7. It takes bash, for the pace.
+pub const UNTIL_TOLD: &str = r#"shell = ["/bin/sh", "-c", "export LC_ALL=C; exec /bin/bash -c \"$0\"", "stty -opost -echo; i=0; until read -t 0.1 end; do seq -f %07.0f $i $((i + 49)); i=$((i + 50)); done; exit 7"]"#;
+
+/// Reads so many more lines of such a shell.
+pub async fn reads(window: &mut Window, lines: u64) {
+    let until = window.end.unwrap() + lines * LINE;
+    while window.end < Some(until) {
+        window.next().await.unwrap();
+    }
+}
+
+/// Ends such a shell, whose output this window has had from its beginning; returns how many bytes came, without a hole.
+pub async fn ends(mut window: Window) -> u64 {
+    window.input("end\n").await;
+    let exit = window.told("exit").await;
+    let all = window.output.len() as u64;
+    assert_eq!((exit["code"].as_u64(), exit["offset"].as_u64()), (Some(7), Some(all)), "{:?}", window.stretches);
+    check(0, &window.output);
+    all
+}
+
 /// Checks a stretch of the stream. Names the first byte that is wrong.
 pub fn check(from: u64, bytes: &[u8]) {
     let mut number = String::new();

@@ -5,6 +5,7 @@
 mod docker;
 mod kubernetes;
 mod local;
+mod moves;
 mod suite;
 
 /// All tests of the suite, on the provider that `$bed` starts: an async function that returns an `Option` of a

@@ -18,8 +18,11 @@ use crate::workspace::Workspace;
 pub(crate) mod blobfuse;
 pub(crate) mod debian;
 mod docker;
+mod go;
 mod kubernetes;
 pub(crate) mod python;
+mod rclone;
+mod seen;
 mod stand_in;
 
 use debian::Program;
@@ -91,6 +94,9 @@ const PROXIES: &[Program] = &[
     },
     Program { any_of: &["caddy"], package: "caddy", needed_for: "tests of the broker behind a proxy" },
 ];
+
+/// The service that tests of S3 storage use.
+const S3_SERVICE: &str = "xtask/s3/service";
 
 const SDK_JS: &str = "sandboxd/tests/sdk/js";
 
@@ -188,6 +194,9 @@ pub(crate) fn install(ws: &Workspace) -> TestParts {
             note(stand_in::install(ws).map(|program| vars.push(("BLOBFUSE2_STAND_IN", program.into()))));
         }
     }
+
+    note(rclone::install(ws).map(|program| vars.push(("RCLONE", program.into()))));
+    note(go::build(ws, S3_SERVICE, "the S3 service of tests").map(|program| vars.push(("S3_SERVICE", program.into()))));
 
     TestParts { vars, missing, optional }
 }

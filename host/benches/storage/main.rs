@@ -26,7 +26,7 @@ const SMALL: (usize, usize) = (200, 4096);
 
 #[tokio::main]
 async fn main() {
-    let Some(store) = Store::new().await else { return };
+    let Some(store) = Store::azure().await else { return };
     let broker = Broker::start_quiet(&store.config("", "")).await;
     let plain = Broker::start_quiet(&store.config("", "").replace("enabled = true", "enabled = false")).await;
 
@@ -132,7 +132,7 @@ async fn timed(shell: &mut Shell, script: &str) -> Duration {
 
 /// The same by requests, in the order of the rows; none for what has no like.
 async fn plain_requests(store: &Store) -> [Option<Duration>; 7] {
-    let (azurite, container, (count, size)) = (&store.azurite, &store.container, SMALL);
+    let (azurite, container, (count, size)) = (store.service.azurite(), &store.container, SMALL);
     let large = vec![7_u8; LARGE << 20];
     let began = Instant::now();
     azurite.upload(container, "api/large", large).await;

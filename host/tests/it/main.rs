@@ -5,7 +5,6 @@
 
 mod answers;
 mod attach;
-mod azurite;
 mod catching_up;
 mod cleanup;
 mod connections;
@@ -31,6 +30,7 @@ mod providers;
 mod proxies;
 mod reload;
 mod rights;
+mod services;
 mod sessions;
 mod soak;
 mod storage;

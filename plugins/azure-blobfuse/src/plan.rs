@@ -23,9 +23,11 @@ pub const SCRIPTS: [(&str, &str); 5] =
     [("mount", MOUNT), ("watch", WATCH), ("probe", PROBE), ("unmount", UNMOUNT), ("clear", CLEAR)];
 
 const MOUNT: &str = include_str!("mount.sh");
-const WATCH: &str = concat!(include_str!("within.sh"), include_str!("watch.sh"));
+const WATCH: &str =
+    concat!(include_str!("../../shell/within.sh"), include_str!("../../shell/look.sh"), include_str!("watch.sh"));
 const PROBE: &str = include_str!("probe.sh");
-const UNMOUNT: &str = concat!(include_str!("within.sh"), include_str!("unmount.sh"));
+const UNMOUNT: &str =
+    concat!(include_str!("../../shell/within.sh"), include_str!("../../shell/holders.sh"), include_str!("unmount.sh"));
 const CLEAR: &str = include_str!("clear.sh");
 
 /// Bounds `mount` and `verify`. blobfuse2 is there in half a second; one that

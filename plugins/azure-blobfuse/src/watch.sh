@@ -9,28 +9,11 @@ fail() {
     exit 1
 }
 
-# As the kernel writes it; the last line of several is what one sees.
-written=$(printf %s "$mount" | sed 's/\\/\\134/g; s/ /\\040/g; s/\t/\\011/g')
-found=
-while read -r _ _ _ _ point rest; do
-    if [ "$point" = "$written" ]; then
-        found=${rest#*- }
-    fi
-done </proc/self/mountinfo
-case $found in
+case $(mounted "$mount") in
 'fuse blobfuse2 '*) ;;
 '') fail 'not mounted' ;;
 *) fail 'something else is mounted' ;;
 esac
-
-look() {
-    case $(stat -c ok -- "$1" 2>&1) in
-    ok) return 0 ;;
-    *'No such file'*) return 3 ;;
-    *'endpoint is not connected'*) return 4 ;;
-    *) return 5 ;;
-    esac
-}
 
 # The program answers this by itself.
 within 50 look "$mount"

@@ -6,11 +6,11 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
 use super::debian;
+use super::go::command;
 use crate::command::Cmd;
 use crate::workspace::{Workspace, sha256_hex};
 
@@ -49,10 +49,6 @@ const PACKAGES: [(&str, &[(&str, &str)]); 6] = [
     ("mksh", &[("usr/lib/klibc/bin/mksh", "mksh")]),
 ];
 
-/// With nothing kept 8.5 minutes of processor time, and more on the clock of a machine that does other work. Go keeps what it
-/// compiled, so that another folder of this repository only links.
-const BUILD_DEADLINE: Duration = Duration::from_secs(3600);
-
 /// What this machine lacks, whatever is installed.
 fn lacks(ws: &Workspace) -> Option<&'static str> {
     let probe = |program: &str, args: &[&str]| ws.cmd(program).args(args).probe().is_some();
@@ -77,14 +73,12 @@ pub(crate) fn install(ws: &Workspace) -> Result<[(&'static str, OsString); 2]> {
         bail!("a Kubernetes of one node (tests of the provider kubernetes): {why}");
     }
     let starter = ws.path(TARGET).join("cluster");
-    go(ws).arg("-o").arg(&starter).arg("./cluster").deadline(BUILD_DEADLINE).run()?;
+    go(ws).arg("-o").arg(&starter).arg("./cluster").run()?;
     Ok([("KUBERNETES", starter.into()), ("KUBERNETES_PARTS", parts(ws)?.into())])
 }
 
 fn go(ws: &Workspace) -> Cmd {
-    // Whoever waits for tests has other work to do meanwhile.
-    let nice = ws.cmd("nice").args(["-n", "15", "go", "build", "-trimpath", "-buildvcs=false"]);
-    nice.env("CGO_ENABLED", "0").dir(&ws.path(FOLDER))
+    command(ws, FOLDER).env("CGO_ENABLED", "0")
 }
 
 /// The folder of the programs, made unless it is there.
@@ -118,7 +112,7 @@ fn parts(ws: &Workspace) -> Result<PathBuf> {
     }
     fs::remove_dir_all(&unpacked).context("removing what was unpacked")?;
     let build = go(ws).args(["-gcflags=all=-dwarf=false", &format!("-ldflags={flags}"), "-o"]);
-    build.arg(folder.join("parts")).arg("./parts").deadline(BUILD_DEADLINE).run()?;
+    build.arg(folder.join("parts")).arg("./parts").run()?;
     fs::write(&done, inputs).with_context(|| format!("writing {}", done.display()))?;
     Ok(folder)
 }

@@ -1,11 +1,11 @@
 //! The program that stands in for blobfuse2 in tests, put where sandboxes see it.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use super::seen::put;
 use crate::workspace::Workspace;
 
 const PROGRAM: &str = "host/tests/standin/blobfuse2";
@@ -24,13 +24,4 @@ pub(crate) fn install(ws: &Workspace) -> Result<PathBuf> {
         format!("{PLACE} (stands in for blobfuse2 in tests of storage): run `sudo install -D {PROGRAM} {PLACE}`")
     })?;
     Ok(place.to_owned())
-}
-
-/// By rename, because another test run may use the old one.
-fn put(place: &Path, program: &[u8]) -> std::io::Result<()> {
-    let new = place.with_extension(format!("new-{}", std::process::id()));
-    fs::create_dir_all(place.parent().unwrap_or(place))?;
-    fs::write(&new, program)?;
-    fs::set_permissions(&new, Permissions::from_mode(0o755))?;
-    fs::rename(&new, place)
 }

@@ -121,6 +121,39 @@ fn another_endpoint_is_granted_with_its_name() {
     assert_eq!(settings["endpoint"], endpoint);
 }
 
+/// Promise: the section of S3 needs nothing while it is not used, and its key goes to the token service alone.
+#[test]
+fn another_provider_of_storage_is_one_line_away() {
+    let moved = SHIPPED.replacen("provider  = \"azure\"", "provider  = \"s3\"", 1);
+    assert_ne!(moved, SHIPPED);
+    let variables = [
+        ("AZURE_STORAGE_ENABLED", "true"),
+        ("S3_REGION", "eu-west-1"),
+        ("S3_BUCKET", "files"),
+        ("S3_ACCESS_KEY_ID", "AKIAX"),
+        ("S3_SECRET_KEY", "key"),
+        ("S3_ROLE_ARN", "arn:aws:iam::1:role/r"),
+    ];
+    let config = with(&moved, &variables).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(config.storage[0].provider, "s3");
+    let s3 = &config.providers["s3"];
+    assert!(s3.allow.iter().any(|grant| grant.covers("https", "s3.eu-west-1.amazonaws.com", 443, "/files")));
+    let key = &s3.secrets["secret_key"].binding;
+    let goes = |host: &str| key.to.iter().any(|to| to.covers("https", host, 443, "/"));
+    assert!(goes("sts.eu-west-1.amazonaws.com") && !goes("s3.eu-west-1.amazonaws.com"));
+    let Some(Carry::Sigv4(by)) = &key.carry else { panic!("{:?}", key.carry) };
+    assert_eq!((&*by.key_id, &*by.region, &*by.service), ("AKIAX", "eu-west-1", "sts"));
+
+    let own = [
+        ("S3_ENDPOINT", "http://127.0.0.1:9000"),
+        ("S3_STS_ENDPOINT", "http://127.0.0.1:9000"),
+        ("S3_SECRET_KEY", "key"),
+        ("AZURE_STORAGE_ENABLED", "true"),
+    ];
+    let config = with(&moved, &own).unwrap_or_else(|e| panic!("{e}"));
+    assert!(config.providers["s3"].allow.iter().all(|grant| grant.covers("http", "127.0.0.1", 9000, "/files")));
+}
+
 #[test]
 fn all_mistakes_in_the_environment_come_at_once() {
     let variables = [
@@ -141,7 +174,7 @@ fn all_mistakes_in_the_environment_come_at_once() {
         ),
         (
             value_of("[sandbox]", "provider", "\"$"),
-            "sandbox.provider: found text (from $SANDBOX_PROVIDER), expected the name of a [providers.NAME] section: azure, docker, e2b, local; did you mean e2b?",
+            "sandbox.provider: found text (from $SANDBOX_PROVIDER), expected the name of a [providers.NAME] section: azure, docker, e2b, local, s3; did you mean e2b?",
         ),
         (
             value_of("[sandbox]", "timeout", "\"$"),

@@ -1,14 +1,15 @@
-//! Each thing that can go wrong is told in words that name what to do, holds
+//! With Azure: each thing that can go wrong is told in words that name what to do, holds
 //! nobody up, and loses nothing that was closed.
 
 use std::time::Instant;
 
 use super::{FILES, NO_HANG, Shell, Store, released};
 use crate::support::azurite::{ACCOUNT, KEY};
+use crate::support::service::Kind;
 use crate::support::{Broker, Frame, eventually};
 
 /// A session that must not begin; what it says.
-async fn refused(config: &str) -> String {
+pub(super) async fn refused(config: &str) -> String {
     let broker = Broker::start(config).await;
     let began = Instant::now();
     let mut client = broker.connect().await;
@@ -28,13 +29,13 @@ async fn refused(config: &str) -> String {
 }
 
 /// A port of the loopback on which nothing listens.
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 #[tokio::test]
 async fn what_the_service_refuses_is_told_before_a_sandbox_is_made() {
-    let Some(store) = Store::new().await else { return };
+    let Some(store) = Store::azure().await else { return };
     let good = store.config("", "");
 
     let wrong = "d3JvbmcgY2FuYXJ5IGtleQ==";
@@ -46,7 +47,7 @@ async fn what_the_service_refuses_is_told_before_a_sandbox_is_made() {
     let said = refused(&good.replace(&container, "\"absent\"")).await;
     assert!(said.contains(&format!("account {ACCOUNT} has no container absent: create it")), "{said}");
 
-    let (endpoint, nobody) = (store.azurite.endpoint(), format!("http://127.0.0.1:{}", free_port()));
+    let (endpoint, nobody) = (store.service.endpoint(), format!("http://127.0.0.1:{}", free_port()));
     let origin = endpoint.strip_suffix(&format!("/{ACCOUNT}")).unwrap();
     let said = refused(&good.replace(origin, &nobody)).await;
     assert!(said.contains(&format!("nobody serves {nobody}")), "{said}");
@@ -56,7 +57,7 @@ async fn what_the_service_refuses_is_told_before_a_sandbox_is_made() {
 
 #[tokio::test]
 async fn what_a_sandbox_lacks_is_told() {
-    let Some(store) = Store::new().await else { return };
+    let Some(store) = Store::azure().await else { return };
     let good = store.config("", "");
 
     let said = refused(&good.replace("template = \"fuse\"", "template = \"base\"")).await;
@@ -70,7 +71,7 @@ async fn what_a_sandbox_lacks_is_told() {
 
 #[tokio::test]
 async fn a_program_that_is_killed_is_told_and_mounted_again() {
-    let Some(store) = Store::new().await else { return };
+    let Some(store) = Store::azure().await else { return };
     let broker = store.broker().await;
     let mut shell = Shell::open(&broker).await;
     shell.ok(&format!("cd /; printf closed | dd of={FILES}/closed conv=fsync status=none")).await;
@@ -92,11 +93,11 @@ async fn a_program_that_is_killed_is_told_and_mounted_again() {
 
 #[tokio::test]
 async fn a_service_that_goes_away_fails_programs_and_loses_nothing_when_it_is_back() {
-    let Some(mut store) = Store::alone().await else { return };
+    let Some(mut store) = Store::alone(Kind::Azure).await else { return };
     let broker = store.broker().await;
     let mut shell = Shell::open(&broker).await;
     shell.ok(&format!("printf before | dd of={FILES}/before conv=fsync status=none")).await;
-    store.azurite.stop().await;
+    store.service.stop().await;
     let began = Instant::now();
     let (status, said) = shell.run(&format!("printf during > /tmp/during; cp /tmp/during {FILES}/during")).await;
     assert!(status != 0 && said.contains("error"), "the program is told: {said}");
@@ -106,7 +107,7 @@ async fn a_service_that_goes_away_fails_programs_and_loses_nothing_when_it_is_ba
     let (status, said) = shell.run(&format!("ls {FILES}")).await;
     assert!(status != 0, "a program is told: {said}");
     assert!(began.elapsed() < NO_HANG, "{:?}", began.elapsed());
-    store.azurite.resume().await;
+    store.service.resume().await;
     let retry = format!("until printf after | dd of={FILES}/after conv=fsync status=none; do sleep 0.5; done");
     shell.ok(&retry).await;
     let (closed, client) = shell.exit().await;
@@ -118,12 +119,12 @@ async fn a_service_that_goes_away_fails_programs_and_loses_nothing_when_it_is_ba
 
 #[tokio::test]
 async fn a_container_that_is_deleted_is_told_and_what_is_not_saved_too() {
-    let Some(store) = Store::new().await else { return };
+    let Some(store) = Store::azure().await else { return };
     let broker = store.broker().await;
     let mut shell = Shell::open(&broker).await;
     shell.ok(&format!("cd /; printf before | dd of={FILES}/before conv=fsync status=none")).await;
     shell.ticks().await;
-    store.azurite.delete_container(&store.container).await;
+    store.service.azurite().delete_container(&store.container).await;
     let began = Instant::now();
     let (status, said) = shell.run(&format!("printf lost > /tmp/lost; cp /tmp/lost {FILES}/lost")).await;
     assert!(status != 0, "the program is told: {said}");
@@ -142,7 +143,7 @@ async fn a_container_that_is_deleted_is_told_and_what_is_not_saved_too() {
 
 #[tokio::test]
 async fn a_full_disk_is_told_to_the_program_and_loses_nothing_that_was_closed() {
-    let Some(store) = Store::new().await else { return };
+    let Some(store) = Store::azure().await else { return };
     let broker = store.broker().await;
     let mut shell = Shell::open(&broker).await;
     shell.ok(&format!("printf before | dd of={FILES}/before conv=fsync status=none")).await;

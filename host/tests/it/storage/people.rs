@@ -10,11 +10,11 @@ const PEOPLE: [&str; 2] = ["ada", "bob"];
 
 #[tokio::test]
 async fn each_person_has_a_container_of_their_own() {
-    let Some(store) = Store::new().await else { return };
+    let Some(store) = Store::azure().await else { return };
     let of = |user: &str| format!("{}-{user}", store.container);
     let mut config = store.config("", "").replace(&format!("{:?}", store.container), &format!("{:?}", of("{user}")));
     for user in PEOPLE {
-        store.azurite().make_container(&of(user)).await;
+        store.service().make(&of(user)).await;
         let hash: String = Sha256::digest(user).iter().map(|b| format!("{b:02x}")).collect();
         config += &format!("[[auth.tokens]]\nname = \"{user}\"\nsha256 = \"{hash}\"\n");
     }
@@ -24,7 +24,7 @@ async fn each_person_has_a_container_of_their_own() {
         window.ready().await;
         window.input(&format!("echo of-{user} > {user}s; echo it has $(ls) and no more\n")).await;
         window.expect(&format!("it has {user}s and no more\r\n")).await;
-        let own = async || store.azurite().read(&of(user), &format!("{user}s")).await;
+        let own = async || store.service().read(&of(user), &format!("{user}s")).await;
         let stored = eventually("the file in its container", own).await;
         assert_eq!(String::from_utf8(stored).unwrap(), format!("of-{user}\n"));
     }

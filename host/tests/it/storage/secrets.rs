@@ -101,7 +101,7 @@ async fn the_account_key_is_in_no_sandbox_no_log_and_no_state() {
     if !rustix::process::geteuid().is_root() {
         return println!("skipped: only root reads the memory of a sandbox's processes");
     }
-    let Some(store) = Store::new().await else { return };
+    let Some(store) = Store::azure().await else { return };
     let broker = store.broker().await;
     let mut shell = Shell::open(&broker).await;
     shell

@@ -21,7 +21,7 @@ fn writes(seconds: u32) -> String {
 }
 
 async fn outlives(seconds: u32, renewals: usize) {
-    let Some(store) = Store::new().await else { return };
+    let Some(store) = Store::azure().await else { return };
     let broker = Broker::start(&store.config("", SHORT)).await;
     let mut shell = Shell::open(&broker).await;
     let first = store.mount().await.token();
@@ -36,7 +36,7 @@ async fn outlives(seconds: u32, renewals: usize) {
     shell.exit().await;
     released(&broker, 1).await;
     let wrote: usize = last.split([' ', ',']).nth(1).unwrap().parse().unwrap();
-    let blobs = store.azurite.list(&store.container).await;
+    let blobs = store.service.list(&store.container).await;
     assert_eq!(blobs.iter().filter(|blob| !blob.directory).count(), wrote);
 }
 
@@ -53,7 +53,7 @@ async fn a_session_writes_for_five_minutes_with_tokens_of_one() {
 
 #[tokio::test]
 async fn a_token_that_could_not_be_renewed_is_told_and_replaced() {
-    let Some(store) = Store::new().await else { return };
+    let Some(store) = Store::azure().await else { return };
     let broker = Broker::start(&store.config("", SHORT)).await;
     let mut shell = Shell::open(&broker).await;
     shell.ok(&format!("cd /; printf before | dd of={FILES}/before conv=fsync status=none")).await;

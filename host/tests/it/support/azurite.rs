@@ -10,10 +10,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use reqwest::{Method, Response};
-use sha2::{Digest as _, Sha256};
+use sha2::Sha256;
 use url::Url;
 
 use super::eventually;
+use super::service::{Blob, between, unescaped};
 
 /// The account that every Azurite has, with its well-known key.
 pub const ACCOUNT: &str = "devstoreaccount1";
@@ -28,15 +29,6 @@ pub struct Azurite {
     directory: tempfile::TempDir,
     port: u16,
     child: Option<Child>,
-}
-
-/// A blob of a listing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Blob {
-    pub name: String,
-    pub size: u64,
-    /// It stands for a directory, as mounts mark them.
-    pub directory: bool,
 }
 
 impl Azurite {
@@ -138,13 +130,6 @@ impl Azurite {
         }
     }
 
-    /// SHA-256 of what a blob holds, in hexadecimal digits as `sha256sum` prints
-    /// it; none if there is no such blob.
-    pub async fn sha256(&self, container: &str, blob: &str) -> Option<String> {
-        let content = self.read(container, blob).await?;
-        Some(Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect())
-    }
-
     pub async fn upload(&self, container: &str, blob: &str, content: impl Into<Vec<u8>>) {
         self.call(Method::PUT, &[container, blob], &[], Some(content.into())).await;
     }
@@ -214,22 +199,4 @@ impl Drop for Azurite {
             let _ = child.wait();
         }
     }
-}
-
-/// What stands in each element of a name; enough for the flat answers here.
-fn between<'a>(xml: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
-    let (open, close) = (format!("<{name}>"), format!("</{name}>"));
-    let mut rest = xml;
-    std::iter::from_fn(move || {
-        let (_, inside) = rest.split_once(&open)?;
-        let (inside, after) = inside.split_once(&close)?;
-        rest = after;
-        Some(inside)
-    })
-}
-
-fn unescaped(text: &str) -> String {
-    [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&apos;", "'"), ("&#xD;", "\r"), ("&amp;", "&")]
-        .iter()
-        .fold(text.to_owned(), |text, (escape, character)| text.replace(escape, character))
 }

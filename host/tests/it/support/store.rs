@@ -1,10 +1,11 @@
-//! A container of a real blob service mounted in the sandboxes of a real
-//! server, and the terminal of a session that has it.
+//! A container of a real service mounted in the sandboxes of a real server, and
+//! the terminal of a session that has it.
 //!
-//! The program that mounts is blobfuse2 where it is installed, and otherwise
-//! what stands in for it in `tests/standin`; the first line that is printed
-//! says which.
+//! For Azure the program that mounts is blobfuse2 where it is installed, and
+//! otherwise what stands in for it in `tests/standin`; the first line that is
+//! printed says which.
 
+use std::borrow::Borrow;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,7 +14,9 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-use super::azurite::{ACCOUNT, Azurite, KEY};
+use super::azurite::{ACCOUNT, KEY};
+use super::s3::{KEY_ID, REGION, SECRET_KEY};
+use super::service::{Kind, Service};
 use super::{Broker, Client, Closed, Frame, Sandboxd};
 
 /// Where the storage is mounted.
@@ -24,90 +27,136 @@ const WORKSPACES: &str = "var/lib/sandbox-broker";
 
 /// The program that mounts; none, with words, where it cannot run. Under CI
 /// that fails.
-fn blobfuse2() -> Option<String> {
-    static SAID: Once = Once::new();
-    let found = [("BLOBFUSE2", ""), ("BLOBFUSE2_STAND_IN", ", which stands in for blobfuse2")];
-    let found = found.into_iter().find_map(|(name, what)| Some((std::env::var(name).ok()?, what)));
-    let missing = if !std::path::Path::new("/dev/fuse").exists() {
-        "/dev/fuse"
-    } else if found.is_none() {
-        "BLOBFUSE2 and BLOBFUSE2_STAND_IN"
-    } else {
-        let (program, what) = found?;
-        SAID.call_once(|| println!("storage is mounted by {program}{what}"));
-        return Some(program);
+fn mounter(kind: Kind) -> Option<String> {
+    static SAID: [Once; 2] = [Once::new(), Once::new()];
+    let (names, said): (&[(&str, &str)], _) = match kind {
+        Kind::Azure => (&[("BLOBFUSE2", ""), ("BLOBFUSE2_STAND_IN", ", which stands in for blobfuse2")], &SAID[0]),
+        Kind::S3 => (&[("RCLONE", "")], &SAID[1]),
+    };
+    let found = names.iter().find_map(|(name, what)| Some((std::env::var(name).ok()?, what)));
+    let missing = match (std::path::Path::new("/dev/fuse").exists(), found) {
+        (true, Some((program, what))) => {
+            said.call_once(|| println!("{kind:?} storage is mounted by {program}{what}"));
+            return Some(program);
+        }
+        (true, None) => names.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" and "),
+        (false, _) => "/dev/fuse".to_owned(),
     };
     assert!(std::env::var_os("CI").is_none(), "{missing} is missing: run `cargo xtask test`");
     println!("skipped: {missing} is missing: run `cargo xtask test`");
     None
 }
 
-/// A service for all tests that run at the moment; ends with the last of them.
-async fn service() -> Option<Arc<Azurite>> {
-    static RUNNING: Mutex<Weak<Azurite>> = Mutex::const_new(Weak::new());
-    let mut running = RUNNING.lock().await;
-    if let Some(azurite) = running.upgrade() {
-        return Some(azurite);
+/// A service of a kind for all tests that run at the moment; ends with the last
+/// of them.
+async fn shared(kind: Kind) -> Option<Arc<Service>> {
+    static RUNNING: [Mutex<Weak<Service>>; 2] = [Mutex::const_new(Weak::new()), Mutex::const_new(Weak::new())];
+    let mut running = RUNNING[kind as usize].lock().await;
+    if let Some(service) = running.upgrade() {
+        return Some(service);
     }
-    let azurite = Arc::new(Azurite::start().await?);
-    *running = Arc::downgrade(&azurite);
-    Some(azurite)
+    let service = Arc::new(Service::start(kind).await?);
+    *running = Arc::downgrade(&service);
+    Some(service)
 }
 
 /// A container of a service, a server of sandboxes that can mount, and what
 /// names both in `broker.toml`.
-pub struct Store<A = Arc<Azurite>> {
-    pub azurite: A,
+pub struct Store<A = Arc<Service>> {
+    pub service: A,
     pub server: Sandboxd,
     pub container: String,
     pub program: String,
 }
 
 impl Store {
-    pub async fn new() -> Option<Self> {
-        let program = blobfuse2()?;
+    pub async fn new(kind: Kind) -> Option<Self> {
+        let program = mounter(kind)?;
+        Some(Store::of(program, shared(kind).await?).await)
+    }
+
+    pub async fn azure() -> Option<Self> {
+        Self::new(Kind::Azure).await
+    }
+
+    pub async fn s3() -> Option<Self> {
+        Self::new(Kind::S3).await
+    }
+}
+
+impl Store<Service> {
+    /// With a service of its own, for a test that stops it.
+    pub async fn alone(kind: Kind) -> Option<Self> {
+        let program = mounter(kind)?;
+        Some(Store::of(program, Service::start(kind).await?).await)
+    }
+
+    /// With a service of its own that the test has started.
+    pub async fn alone_with(kind: Kind, service: impl AsyncFnOnce() -> Option<Service>) -> Option<Self> {
+        let program = mounter(kind)?;
         Some(Store::of(program, service().await?).await)
     }
 }
 
-impl Store<Azurite> {
-    /// With a service of its own, for a test that stops it.
-    pub async fn alone() -> Option<Self> {
-        let program = blobfuse2()?;
-        Some(Store::of(program, Azurite::start().await?).await)
-    }
-}
-
-impl<A: std::borrow::Borrow<Azurite>> Store<A> {
-    pub async fn of(program: String, azurite: A) -> Self {
+impl<A: Borrow<Service>> Store<A> {
+    pub async fn of(program: String, service: A) -> Self {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let container = format!("container-{}", MADE.fetch_add(1, Ordering::Relaxed));
-        azurite.borrow().make_container(&container).await;
-        let port = azurite.borrow().port().to_string();
+        service.borrow().make(&container).await;
+        let port = service.borrow().port().to_string();
         let server = Sandboxd::start_with(&["--forward-port", &port]).await;
-        Store { azurite, server, container, program }
+        Store { service, server, container, program }
     }
 
-    pub fn azurite(&self) -> &Azurite {
-        self.azurite.borrow()
+    pub fn service(&self) -> &Service {
+        self.service.borrow()
+    }
+
+    pub fn kind(&self) -> Kind {
+        match self.service() {
+            Service::Azure(_) => Kind::Azure,
+            Service::S3(_) => Kind::S3,
+        }
     }
 
     /// A whole configuration: `sandbox` are lines of its section, `settings` of
     /// the storage's.
     pub fn config(&self, sandbox: &str, settings: &str) -> String {
         let boxes = self.server.section("box") + "template = \"fuse\"\n";
-        let (endpoint, container, program) = (self.azurite().endpoint(), &self.container, &self.program);
-        let origin = endpoint.strip_suffix(&format!("/{ACCOUNT}")).unwrap();
+        let provider = match self.kind() {
+            Kind::Azure => "azure",
+            Kind::S3 => "s3",
+        };
         format!(
             "[server]\nlisten = \"127.0.0.1:0\"\n\
              [sandbox]\nprovider = \"box\"\n{sandbox}\n{boxes}\
-             [storage]\nenabled = true\nprovider = \"azure\"\npath = \"{FILES}\"\n\
-             [providers.azure]\nplugin = \"azure-blobfuse\"\nallow = [\"{origin}\"]\n\
-             secrets.account_key = {{ value = \"{KEY}\", to = [\"{endpoint}\"], \
-             carry = {{ shared_key = \"{ACCOUNT}\" }}, sas = {{ containers = [\"{container}\"] }} }}\n\
-             [providers.azure.config]\naccount = \"{ACCOUNT}\"\ncontainer = \"{container}\"\n\
-             endpoint = \"{endpoint}\"\nblobfuse2 = \"{program}\"\n{settings}\n"
+             [storage]\nenabled = true\nprovider = \"{provider}\"\npath = \"{FILES}\"\n{}{settings}\n",
+            self.section()
         )
+    }
+
+    /// The section of the storage, to which settings can be added.
+    pub fn section(&self) -> String {
+        let (endpoint, container, program) = (self.service().endpoint(), &self.container, &self.program);
+        match self.kind() {
+            Kind::Azure => {
+                let origin = endpoint.strip_suffix(&format!("/{ACCOUNT}")).unwrap();
+                format!(
+                    "[providers.azure]\nplugin = \"azure-blobfuse\"\nallow = [\"{origin}\"]\n\
+                     secrets.account_key = {{ value = \"{KEY}\", to = [\"{endpoint}\"], \
+                     carry = {{ shared_key = \"{ACCOUNT}\" }}, sas = {{ containers = [\"{container}\"] }} }}\n\
+                     [providers.azure.config]\naccount = \"{ACCOUNT}\"\ncontainer = \"{container}\"\n\
+                     endpoint = \"{endpoint}\"\nblobfuse2 = \"{program}\"\n"
+                )
+            }
+            Kind::S3 => format!(
+                "[providers.s3]\nplugin = \"s3\"\nallow = [\"{endpoint}\"]\n\
+                 secrets.secret_key = {{ value = \"{SECRET_KEY}\", to = [\"{endpoint}\"], \
+                 carry = {{ sigv4 = {{ key_id = \"{KEY_ID}\", region = \"{REGION}\", service = \"sts\" }} }} }}\n\
+                 [providers.s3.config]\nbucket = \"{container}\"\nregion = \"{REGION}\"\n\
+                 endpoint = \"{endpoint}\"\nrclone = \"{program}\"\n"
+            ),
+        }
     }
 
     pub async fn broker(&self) -> Broker {
@@ -116,12 +165,13 @@ impl<A: std::borrow::Borrow<Azurite>> Store<A> {
 
     /// What a blob holds, as text.
     pub async fn text(&self, blob: &str) -> Option<String> {
-        Some(String::from_utf8(self.azurite().read(&self.container, blob).await?).unwrap())
+        Some(String::from_utf8(self.service().read(&self.container, blob).await?).unwrap())
     }
 
-    /// The status with which the service answers a list by `token`.
+    /// The status with which Azure answers a list by `token`.
     pub async fn status_by(&self, token: &str) -> u16 {
-        let url = format!("{}/{}?restype=container&comp=list&{token}", self.azurite().endpoint(), self.container);
+        let url =
+            format!("{}/{}?restype=container&comp=list&{token}", self.service().azurite().endpoint(), self.container);
         reqwest::get(url).await.unwrap().status().as_u16()
     }
 
@@ -149,22 +199,33 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// The token that the sandbox has at this moment.
+    /// The token for Azure that the sandbox has at this moment.
     pub fn token(&self) -> String {
         let config: serde_json::Value =
             serde_json::from_slice(&std::fs::read(self.workspace.join("config.yaml")).unwrap()).unwrap();
         config["azstorage"]["sas"].as_str().unwrap().to_owned()
     }
 
+    /// The credentials for S3 that the sandbox has at this moment.
+    pub fn key(&self) -> super::s3::Key {
+        let text = std::fs::read_to_string(self.workspace.join("credentials")).unwrap();
+        let part = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix("='")?.strip_suffix('\''));
+            line.unwrap().to_owned()
+        };
+        super::s3::Key { id: part("id"), secret: part("secret"), token: part("token") }
+    }
+
     /// The program that serves it, by its number on the host.
     pub fn pid(&self) -> u32 {
-        let mark = format!("--config-file={}/config.yaml", self.inside);
+        let marks = ["--config-file=", "--config="].map(|flag| format!("{flag}{}/", self.inside));
         let serves = |pid: &u32| {
             let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            line.split(|byte| *byte == 0).any(|word| word == mark.as_bytes())
+            let mut words = line.split(|byte| *byte == 0);
+            words.any(|word| marks.iter().any(|mark| word.starts_with(mark.as_bytes())))
         };
         let serving: Vec<u32> = processes().filter(serves).collect();
-        assert_eq!(serving.len(), 1, "{mark}");
+        assert_eq!(serving.len(), 1, "{marks:?}");
         serving[0]
     }
 
@@ -200,8 +261,8 @@ impl Shell {
     pub async fn open(broker: &Broker) -> Self {
         let mut client = broker.connect().await;
         client.ready().await;
-        let mounted = format!("Azure Blob Storage mounted at {FILES}");
-        let is = |frame: &Frame| matches!(frame, Frame::Status(told) if told.starts_with(&mounted));
+        let mounted = format!(" mounted at {FILES}");
+        let is = |frame: &Frame| matches!(frame, Frame::Status(told) if told.contains(&mounted));
         assert!(client.said.iter().any(is), "{:?}", client.said);
         // A shell that draws nothing, so that what it sends is what scripts print.
         client.input("stty -echo -onlcr; exec env PS1= PS2= bash --norc --noediting +m\n").await;

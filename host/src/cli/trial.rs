@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
 use crate::broker::{Loader, Surroundings, Trial};
-use sandbox_broker_core::abilities::Abilities;
+use sandbox_broker_core::abilities::{Abilities, Lease};
 use sandbox_broker_core::sandbox::{
     Call, Code, Command, Download, Error, Exit, Fault, Location, PIPE_CHUNKS, SandboxRef, Size, Terminal, Upload,
 };
@@ -420,7 +420,10 @@ async fn kill(trial: &Trial, sandbox: &SandboxRef) -> Result<(), Failure> {
 
 /// Ends whatever is left of this trial.
 async fn clean_up(trial: &Trial, made: Made) -> Result<(), Failure> {
-    let lease = trial.spec().ttl;
+    let left = match trial.provider.abilities().lease {
+        Lease::None => "what is left lives until somebody ends it at the provider".to_owned(),
+        _ => format!("what is left ends by itself within {:?}", trial.spec().ttl),
+    };
     let clean = async {
         if let Made::This(sandbox) = &made {
             return Ok(trial.provider.kill(&call(), sandbox).await?);
@@ -439,5 +442,5 @@ async fn clean_up(trial: &Trial, made: Made) -> Result<(), Failure> {
     let cleaned = timeout(CLEAN_WITHIN, clean).await;
     cleaned
         .unwrap_or_else(|_| Err(wrong(format!("not done within {} s", CLEAN_WITHIN.as_secs()), "")))
-        .map_err(|failure| Failure { remedy: format!("what is left ends by itself within {lease:?}"), ..failure })
+        .map_err(|failure| Failure { remedy: left, ..failure })
 }

@@ -16,7 +16,7 @@ use tokio::sync::{OnceCell, mpsc};
 use super::on_every_provider;
 use super::suite::{self, Bed};
 use crate::support::cluster::{Cluster, Namespace, pod};
-use crate::support::{Broker, DEADLINE, eventually, plugin};
+use crate::support::{Broker, DEADLINE, eventually, plugin, program};
 
 mod faults;
 mod node;
@@ -218,6 +218,27 @@ async fn sandboxes_are_found_by_their_labels_and_other_pods_are_left_alone() {
     assert_eq!(namespace.only().await, "theirs");
     let gone = provider.connect(&call(), &known, Duration::from_secs(60)).await.unwrap_err();
     assert_eq!(gone.code, Code::NotFound, "{gone}");
+}
+
+/// `broker try` on a cluster that serves, and on one that is away, whose sandboxes nothing would end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trial_proves_every_step_and_claims_no_lease() {
+    let Some(namespace) = Namespace::new().await else { return };
+    let directory = namespace.directory.path().to_owned();
+    let proved = async |config: String| {
+        std::fs::write(directory.join("broker.toml"), config).unwrap();
+        let mut command = std::process::Command::new(program());
+        command.arg("--config").arg(directory.join("broker.toml")).arg("--state-dir").arg(directory.join("state"));
+        command.args(["try", "box"]).env_remove("RUST_LOG");
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let config = suite::config(&namespace, "shell = [\"/bin/sh\"]\n");
+    let (code, told) = proved(config.clone()).await;
+    assert!(code == Some(0) && !told.contains("failed"), "{told}");
+    namespace.has(0).await;
+    let (code, told) = proved(config.replace(&namespace.cluster.address, "https://127.0.0.1:1")).await;
+    assert!(code == Some(1) && told.contains("lives until somebody ends it"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,6 +19,8 @@ wasmtime::component::bindgen!({
         "sandbox-broker:plugin/net.upgrade": store | trappable,
         "sandbox-broker:plugin/net.websocket": store | trappable,
         "sandbox-broker:plugin/net.connect": store | trappable,
+        "sandbox-broker:plugin/net.rpc": store | trappable,
+        "sandbox-broker:plugin/net.feed": store | trappable,
     },
     exports: { default: async | store },
 });

@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use wasmtime::component::{FutureProducer, FutureReader};
 use wasmtime::{AsContextMut, Result, StoreContextMut};
 
 use crate::bindings::host::types as wit;
 use crate::convert;
 use crate::lent::{Slot, Through};
-use crate::net::carry::Ending;
+use crate::net::carry::{self, Broken, Ending};
 use crate::store::State;
 use crate::streams::OutwardValue;
 use sandbox_stdx::lock::lock;
@@ -36,8 +37,8 @@ impl<D> FutureProducer<D> for Telling {
     ) -> Poll<Result<Option<Ended>>> {
         let mut slot = lock(&self.0);
         // A future that was taken back is closed, and nobody asks it any more.
-        let Some(ending) = slot.as_mut() else { return Poll::Ready(Ok(None)) };
-        match Pin::new(ending).poll(cx) {
+        let Some(ended) = slot.as_mut() else { return Poll::Ready(Ok(None)) };
+        match Pin::new(&mut ended.ending).poll(cx) {
             Poll::Ready(ending) => Poll::Ready(Ok(Some(told(ending)))),
             Poll::Pending if finish => Poll::Ready(Ok(None)),
             Poll::Pending => Poll::Pending,
@@ -49,17 +50,15 @@ impl<D> FutureProducer<D> for Telling {
 fn told(ending: std::result::Result<Ending, oneshot::error::RecvError>) -> Ended {
     match ending {
         Ok(Ok(report)) => Ok(report),
+        Ok(Err(Broken::Told(error))) => Err(error),
         Ok(Err(broken)) => Err(convert::denial(wit::Code::Unavailable, broken.to_string())),
         Err(_) => Err(convert::denial(wit::Code::Cancelled, "the connection was given up")),
     }
 }
 
 /// Lends the end of a connection to a guest.
-pub(crate) fn lend(
-    mut store: impl AsContextMut<Data = State>,
-    ending: oneshot::Receiver<Ending>,
-) -> Result<FutureReader<Ended>> {
-    let slot = Arc::new(Mutex::new(Some(ending)));
+pub(crate) fn lend(mut store: impl AsContextMut<Data = State>, ended: carry::Ended) -> Result<FutureReader<Ended>> {
+    let slot = Arc::new(Mutex::new(Some(ended)));
     let future = FutureReader::new(&mut store, Telling(slot.clone()))?.try_into_future_any(&mut store)?;
     store.as_context_mut().data_mut().lent().note(future.clone(), &slot);
     FutureReader::try_from_future_any(future)
@@ -69,24 +68,26 @@ pub(crate) fn lend(
 pub(crate) type Awaited = Pin<Box<dyn Future<Output = Option<Ended>> + Send>>;
 
 /// Takes the end of a connection from a guest: out of the Store, if the host lent it, or else through the Store. None is told
-/// when the guest dropped its side.
+/// when the guest dropped its side. What is returned beside it ends the connection, if it is the host's.
 pub(crate) fn take(
     mut store: impl AsContextMut<Data = State>,
     future: FutureReader<Ended>,
     through: &Through,
-) -> Result<Awaited> {
+) -> Result<(Awaited, CancellationToken)> {
     let mut future = future.try_into_future_any(&mut store)?;
     let slot = store.as_context_mut().data_mut().lent().find(&future);
     if let Some(ours) = slot.and_then(|slot| lock(&slot).take()) {
         future.close(&mut store)?;
-        return Ok(Box::pin(async move { Some(told(ours.await)) }));
+        let carry::Ended { ending, cut } = ours;
+        return Ok((Box::pin(async move { Some(told(ending.await)) }), cut));
     }
     let (to, taken) = oneshot::channel();
     let future = FutureReader::try_from_future_any(future)?;
     let counted = through.count();
     future.pipe(&mut store, OutwardValue::new(to))?;
-    Ok(Box::pin(async move {
+    let awaited = Box::pin(async move {
         let _counted = counted;
         taken.await.ok()
-    }))
+    });
+    Ok((awaited, CancellationToken::new()))
 }

@@ -5,13 +5,13 @@
 
 use std::sync::{Arc, Mutex, Weak};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use wasmtime::component::FutureAny;
 
-use crate::net::carry::Ending;
+use crate::net::carry;
 
 /// How a connection of the host ends, until somebody takes it.
-pub(crate) type Slot = Mutex<Option<oneshot::Receiver<Ending>>>;
+pub(crate) type Slot = Mutex<Option<carry::Ended>>;
 
 /// What one Store's guest has of the host.
 #[derive(Default)]

@@ -9,7 +9,7 @@
 //!                               ▼
 //! port ──► calls ──► store, one for each operation ──► component
 //!                      ▲                                 │
-//! permissions, keyring ┘    imports/{secrets, log, progress, http, net} ──► net ──► the provider's servers
+//! permissions, secrets ┘    imports/{secrets, log, progress, http, net} ──► net ──► the provider's servers
 //! ```
 //!
 //! | part | what it owns |
@@ -19,25 +19,20 @@
 //! | `store` | one Store with every limit set |
 //! | `imports` | what a component may call, one file each; each can be linked and tested on its own |
 //! | `net` | what may leave the host, where to, and with which secrets |
-//! | `azure`, `aws` | signs requests with a key of Azure or of AWS, and makes tokens of Azure |
 //! | `permissions` | what the operator allows one section to do |
 //! | `streams`, `endings` | streams and futures on their way into a Store and out of it |
 //! | `lent` | what the host keeps of what it lent to a guest |
 //! | `totals` | how much memory and CPU time all instances of a section may use together |
 //! | `budget` | the arithmetic of a CPU budget, for one instance and for a section |
-//! | [`Keyring`] | the current values of secrets, across reloads |
 //! | `convert` | converts between the contract's and the ports' types, with bounds on what a component returns |
 //! | `bindings` | generated code |
 
-mod aws;
-mod azure;
 mod bindings;
 mod budget;
 mod calls;
 mod convert;
 mod endings;
 mod imports;
-mod keyring;
 mod lent;
 mod load;
 mod net;
@@ -49,7 +44,6 @@ mod totals;
 pub use calls::caller::Section;
 pub use calls::mounter::{ComponentMounter, LiveMounts};
 pub use calls::provider::ComponentProvider;
-pub use keyring::{Keyring, Secrets};
 pub use load::engine::Engine;
 pub use load::error::LoadError;
 pub use load::plugin::{Description, Plugin};

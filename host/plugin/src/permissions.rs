@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::imports::log::LogBudget;
-use crate::keyring::Secrets;
 use crate::totals::Totals;
+use sandbox_broker_secrets::Secrets;
 
 /// What the operator lets one section's plugin do.
 #[derive(Debug, Default)]

@@ -11,7 +11,8 @@ use futures_util::future::join_all;
 use super::home;
 use super::surroundings::Surroundings;
 use sandbox_broker_config::{self as config, Config, Mistake, Mistakes, PluginSource};
-use sandbox_broker_plugin::{Engine, Keyring, Plugin, Secrets};
+use sandbox_broker_plugin::{Engine, Plugin};
+use sandbox_broker_secrets::{Keyring, Secrets};
 
 /// For each provider: its plugin, and its settings as the plugin wants them.
 pub(super) type Providers = BTreeMap<String, (Arc<Plugin>, serde_json::Value)>;

@@ -19,7 +19,8 @@ use crate::embedded::Embedded;
 use sandbox_broker_config::{Config, Fingerprint, Mistakes, Watcher};
 use sandbox_broker_core::sandbox::Provider;
 use sandbox_broker_http::{ConfigStatus, Settings};
-use sandbox_broker_plugin::{LiveMounts, Secrets};
+use sandbox_broker_plugin::LiveMounts;
+use sandbox_broker_secrets::Secrets;
 use sandbox_broker_session::{Blueprint, Sessions};
 
 /// Changes what is logged, by directives of the configuration.

@@ -23,7 +23,8 @@ use crate::embedded::Embedded;
 use crate::heap;
 use sandbox_broker_config::{Fingerprint, Watcher};
 use sandbox_broker_http::{self as http, App, ConfigStatus};
-use sandbox_broker_plugin::{LiveMounts, Secrets};
+use sandbox_broker_plugin::LiveMounts;
+use sandbox_broker_secrets::Secrets;
 use sandbox_broker_session::Sessions;
 use sandbox_broker_terminal as terminal;
 

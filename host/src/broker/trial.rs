@@ -18,7 +18,7 @@ use super::providers::{embedded_for, provider};
 use crate::embedded::Embedded;
 use sandbox_broker_config::Kind;
 use sandbox_broker_core::sandbox::{Command, Provider, Spec};
-use sandbox_broker_plugin::Secrets;
+use sandbox_broker_secrets::Secrets;
 use sandbox_broker_session::{LABEL_BROKER, LABEL_SESSION, new_id};
 use sandbox_stdx::hex::hex;
 

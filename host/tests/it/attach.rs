@@ -115,8 +115,10 @@ async fn a_viewer_sees_and_cannot_type() {
     let invitation = shown["invitation"].as_str().unwrap();
     let link = format!("{}/?session={session}&role=viewer&invitation={invitation}", broker.url);
     let mut linked = Tty::start((200, 50), &["attach", &link], &[]);
-    for tty in [&viewer, &linked] {
+    for tty in [&mut viewer, &mut linked] {
         tty.says("watching session").await;
+        // The screen that a guest gets comes after that. One of a moment in the middle of the output below would hold part of it.
+        tty.expect("$ ").await;
     }
     viewer.press("echo vie\"\"wer\r");
     linked.press("echo vie\"\"wer\r");

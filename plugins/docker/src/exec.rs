@@ -38,8 +38,9 @@ impl Guest for Plugin {
         config: String,
         sandbox: SandboxRef,
         process: String,
-        _report: String,
+        report: Result<String, Error>,
     ) -> Result<Exit, Error> {
+        report?;
         let config = Config::parse(&config)?;
         process::exit(&Engine::new(&config), id(&sandbox)?, &process).await
     }

@@ -70,8 +70,9 @@ impl Guest for Plugin {
         config: String,
         sandbox: SandboxRef,
         pty: String,
-        _report: String,
+        report: Result<String, Error>,
     ) -> Result<Exit, Error> {
+        report?;
         let config = Config::parse(&config)?;
         process::exit(&Engine::new(&config), id(&sandbox)?, &pty).await
     }

@@ -1,22 +1,22 @@
 //! The agent (envd) in one sandbox: where it is, how it wants to be spoken to.
 //!
-//! Owns headers, calls and the reading of event streams; knows no terminal
+//! Owns headers and calls, and how a process is started and fed; knows no terminal
 //! and no file.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sandbox_broker_sdk::http::{BodyReader, Method, Request, Response};
-use sandbox_broker_sdk::time::{Elapsed, Idle};
-use sandbox_broker_sdk::{Code, Error, SandboxRef};
+use sandbox_broker_sdk::http::{Method, Request, Response};
+use sandbox_broker_sdk::net::{self, Connection, Failure, Refusal};
+use sandbox_broker_sdk::time::{self, Elapsed};
+use sandbox_broker_sdk::{Code, Error, SandboxRef, log};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::USER_AGENT;
 use crate::config::Config;
-use crate::envelope;
 use crate::errors::{self, Answer};
-use crate::process::{Batch, Start};
+use crate::process::{self, About, ENDED, STARTED, Sink, Start};
 use crate::state::{State, Version};
 use crate::urls;
 
@@ -24,14 +24,23 @@ use crate::urls;
 /// drop a silent stream after minutes; people notice a dead one after seconds.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
-/// Silence after which a stream counts as dead: two and a half keepalives.
-const DEAD: Duration = Duration::from_millis(37_500);
+/// Silence after which a stream counts as dead, milliseconds: two and a half keepalives.
+const DEAD_MS: u32 = 37_500;
+
+/// Silence after which a request with input ends, milliseconds: an open one costs both ends a connection
+/// of its own, a new one costs the next byte at most a connection's setup. Longer
+/// than the ten seconds between two signs of life that the host writes to a
+/// program of its own, which would else begin one each time.
+const PAUSE_MS: u32 = 15_000;
 
 /// Longest answer of a call, in bytes: a directory of some ten thousand names.
 const MAX_ANSWER: usize = 8 << 20;
 
 /// Longest error body, in bytes.
 const MAX_ERROR: usize = 64 << 10;
+
+/// The first agent that can close a standard input.
+const CLOSE_STDIN: Version = Version(0, 5, 2);
 
 /// The first agent with a default user of its own.
 const DEFAULT_USER: Version = Version(0, 4, 0);
@@ -135,63 +144,87 @@ impl Envd {
         self.unary::<serde::de::IgnoredAny>(method, As::Any, body).await.map(drop)
     }
 
-    /// A call whose request is a stream; its answer comes at the stream's end.
-    pub fn upstream(&self, method: &str) -> Request {
-        self.call(method, As::Any).header("content-type", "application/connect+json")
-    }
-
-    /// The request of a call whose answer is a stream of events. It carries no
-    /// `Connect-Timeout-Ms`: on `Start` that is a timer which kills the process.
-    /// Nor a deadline of its own: [`Envd::begin`] has one.
-    fn downstream(&self, method: &str, who: As<'_>, message: &impl Serialize) -> Request {
-        let mut request = self.call(method, who);
-        request.timeout = None;
-        request
-            .header("keepalive-ping-interval", KEEPALIVE.as_secs().to_string())
-            .body("application/connect+json", envelope::json(message))
+    /// A call whose answer is a stream of events. It carries no `Connect-Timeout-Ms`: on `Start` that is a timer which
+    /// kills the process.
+    fn stream(&self, method: &str, who: As<'_>, message: &impl Serialize, terminal: bool) -> net::RpcCall {
+        let request = self.call(method, who).header("keepalive-ping-interval", KEEPALIVE.as_secs().to_string());
+        net::RpcCall {
+            url: request.url,
+            headers: request.headers,
+            message: serde_json::to_string(message).expect("messages are structs with text keys"),
+            opens: STARTED.to_owned(),
+            first: if terminal { "event.data.pty" } else { "event.data.stdout" }.to_owned(),
+            second: (!terminal).then(|| "event.data.stderr".to_owned()),
+            closes: ENDED.to_owned(),
+            silence_ms: DEAD_MS,
+        }
     }
 
     /// Starts a process and waits until it runs.
     pub async fn start(&self, start: &Start<'_>, user: Option<&str>) -> Result<Live, Error> {
-        let request = self.downstream("process.Process/Start", As::User(user), start);
-        self.begin(request).await
+        let who = As::User(user);
+        self.begin(self.stream("process.Process/Start", who, start, start.pty.is_some())).await
     }
 
     /// Comes back to a process; output begins with what it prints from now on.
     pub async fn reconnect(&self, pid: u32) -> Result<Live, Error> {
-        let about = crate::process::About::process(pid);
-        let request = self.downstream("process.Process/Connect", As::Any, &about);
-        self.begin(request).await
+        self.begin(self.stream("process.Process/Connect", As::Any, &About::process(pid), true)).await
     }
 
-    async fn begin(&self, request: Request) -> Result<Live, Error> {
-        // One timer for the beginning and for what follows: to cancel one blocks the guest, and the second stack
-        // that this takes stays for the life of the instance.
-        let mut idle = Idle::new(self.timeout);
-        let begin = async {
-            let answer = request.send().await?;
-            if answer.status != 200 {
-                return Err(self.refused(answer).await);
-            }
-            let mut frames = Frames { body: answer.into_reader(), buf: Vec::new() };
-            let mut batch = Batch::default();
-            loop {
-                if let Some(pid) = batch.started {
-                    return Ok((pid, frames, batch));
-                }
-                if let Some(end) = batch.end.take() {
-                    return Err(end.unwrap_or_else(|| broke("the process was never started")));
-                }
-                if !frames.more(&mut batch).await? {
-                    return Err(broke("the sandbox's agent hung up before the process ran"));
-                }
-            }
+    async fn begin(&self, call: net::RpcCall) -> Result<Live, Error> {
+        let late = |Elapsed| {
+            Error::new(Code::DeadlineExceeded, format!("sandbox {} did not start the process in time", self.id))
         };
-        let (pid, frames, batch) = idle.guard(Box::pin(begin)).await.unwrap_or_else(|Elapsed| {
-            Err(Error::new(Code::DeadlineExceeded, format!("sandbox {} did not start the process in time", self.id)))
-        })?;
-        idle.limit(DEAD);
-        Ok(Live { pid, events: Events { frames, idle }, batch })
+        let begun = time::timeout(self.timeout, async { net::rpc(&call).await }).await.map_err(late)?;
+        match begun {
+            Ok((message, connection)) => {
+                let pid = process::started(&message)
+                    .map_err(|_| Error::new(Code::Internal, "the sandbox's agent started a process with nonsense"))?;
+                Ok(Live { pid, connection })
+            }
+            Err(Failure::Refused(Refusal { status: 200, body, .. })) => {
+                Err(errors::of_end_frame(&body).unwrap_or_else(|| broke("the process was never started")))
+            }
+            Err(Failure::Refused(Refusal { status, headers, body })) => {
+                let retry_after = headers.iter().find(|(name, _)| name == "retry-after").map(|(_, wait)| wait.as_str());
+                let host = urls::authority(&call.url);
+                Err(errors::of_sandbox(&Answer { host, status, retry_after, body: &body }, &self.id))
+            }
+            Err(Failure::Failed(error)) => Err(error),
+        }
+    }
+
+    /// How input gets into a process.
+    pub fn input(&self, pid: u32, sink: Sink) -> net::RpcInput {
+        let stream = self.call("process.Process/StreamInput", As::Any);
+        let url = |method: &str| self.call(method, As::Any).url;
+        let process = |members: &str| format!(r#"{{"process":{{"pid":{pid}}}{members}}}"#);
+        let end = match sink {
+            Sink::Pty => None,
+            Sink::Stdin if self.version < CLOSE_STDIN => {
+                log::warn("this sandbox's agent is too old to close a process's input", &[("sandbox", &self.id)]);
+                None
+            }
+            Sink::Stdin => Some((url("process.Process/CloseStdin"), process(""))),
+        };
+        let member = sink.member();
+        net::RpcInput {
+            headers: stream.headers,
+            url: stream.url,
+            // Agents crash on data before it.
+            begin: format!(r#"{{"start":{}}}"#, process("")),
+            around: (format!(r#"{{"data":{{"input":{{"{member}":""#), "\"}}}".to_owned()),
+            single: Some((
+                url("process.Process/SendInput"),
+                format!(r#"{{"process":{{"pid":{pid}}},"input":{{"{member}":""#),
+                "\"}}".to_owned(),
+            )),
+            end,
+            size: sink.size(),
+            pause_ms: PAUSE_MS,
+            timeout_ms: u32::try_from(self.timeout.as_millis()).unwrap_or(u32::MAX),
+            over: sink.over().iter().map(|&code| code.to_owned()).collect(),
+        }
     }
 
     /// What a failed answer means.
@@ -205,55 +238,12 @@ impl Envd {
     }
 }
 
-/// A process and the stream of what it says.
+/// A process and the connection to it.
 pub struct Live {
     /// Its id.
     pub pid: u32,
-    /// What comes.
-    pub events: Events,
-    /// What has come already.
-    pub batch: Batch,
-}
-
-/// A stream of events.
-pub struct Events {
-    frames: Frames,
-    idle: Idle,
-}
-
-/// What an answer's body holds.
-struct Frames {
-    body: BodyReader,
-    /// Part of a frame.
-    buf: Vec<u8>,
-}
-
-impl Frames {
-    /// As [`Events::more`], without an end to the wait.
-    async fn more(&mut self, batch: &mut Batch) -> Result<bool, Error> {
-        let more = self.body.chunk(&mut self.buf).await?;
-        let used = batch
-            .take(&self.buf)
-            .map_err(|e| Error::new(Code::Internal, format!("the sandbox's agent broke the protocol: {e}")))?;
-        self.buf.drain(..used);
-        Ok(more)
-    }
-}
-
-impl Events {
-    /// Waits for more and takes all that has come into `batch`. `false` when
-    /// nothing follows; whether that was the end is for the batch to say.
-    /// Dropping the future may lose events.
-    pub async fn more(&mut self, batch: &mut Batch) -> Result<bool, Error> {
-        let more = self.idle.guard(self.frames.more(batch)).await;
-        more.map_err(|Elapsed| Error::new(Code::Unavailable, "the sandbox has shown no sign of life for too long"))?
-    }
-
-    /// Reads what is left of an ended stream, so that its connection can serve
-    /// again.
-    pub async fn drain(self) {
-        self.frames.body.drain().await;
-    }
+    /// What it says. Nothing goes to it.
+    pub connection: Connection,
 }
 
 /// A connection that ended where it should not have.
@@ -271,7 +261,7 @@ pub fn environment<'a>(defaults: &[(&'a str, &'a str)], env: &'a [(String, Strin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::{About, Command, Pty};
+    use crate::process::{Command, Pty};
 
     fn envd(config: &str, state: &str) -> Envd {
         let config = Config::parse(config).expect("fits");
@@ -287,17 +277,32 @@ mod tests {
     #[test]
     fn a_process_is_started_without_a_timer_that_kills_it() {
         let envd = envd("{}", r#"{"v":1,"t":"tok","e":"0.6.13"}"#);
-        let request = envd.downstream("process.Process/Start", As::User(None), &start());
-        assert_eq!(request.url, "https://sandbox.e2b.app/process.Process/Start");
-        assert_eq!(request.header_value("connect-timeout-ms"), None);
-        assert_eq!(request.header_value("keepalive-ping-interval"), Some("15"));
-        assert_eq!(request.header_value("connect-protocol-version"), Some("1"));
-        assert_eq!(request.header_value("content-type"), Some("application/connect+json"));
-        assert_eq!(request.header_value("e2b-sandbox-id"), Some("iabc"));
-        assert_eq!(request.header_value("e2b-sandbox-port"), Some("49983"));
-        assert_eq!(request.header_value("x-access-token"), Some("tok"));
-        assert_eq!(request.header_value("authorization"), None);
-        assert!(DEAD > 2 * KEEPALIVE);
+        let call = envd.stream("process.Process/Start", As::User(None), &start(), true);
+        let header = |name| call.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
+        assert_eq!(call.url, "https://sandbox.e2b.app/process.Process/Start");
+        assert_eq!(header("connect-timeout-ms"), None);
+        assert_eq!(header("keepalive-ping-interval"), Some("15"));
+        assert_eq!(header("e2b-sandbox-id"), Some("iabc"));
+        assert_eq!(header("e2b-sandbox-port"), Some("49983"));
+        assert_eq!(header("x-access-token"), Some("tok"));
+        assert_eq!(header("authorization"), None);
+        assert!(u64::from(DEAD_MS) > 2 * KEEPALIVE.as_secs() * 1000);
+    }
+
+    #[test]
+    fn input_is_spelled_as_the_agent_reads_it() {
+        let new = envd("{}", r#"{"v":1,"e":"0.6.13"}"#);
+        let typed = new.input(42, Sink::Pty);
+        assert_eq!(typed.begin, r#"{"start":{"process":{"pid":42}}}"#);
+        let (before, behind) = typed.around;
+        assert_eq!(format!("{before}bHMK{behind}"), r#"{"data":{"input":{"pty":"bHMK"}}}"#);
+        let (_, before, behind) = typed.single.expect("a call for one message");
+        assert_eq!(format!("{before}bHMK{behind}"), r#"{"process":{"pid":42},"input":{"pty":"bHMK"}}"#);
+        assert!(typed.end.is_none(), "a terminal stays open");
+        let piped = new.input(7, Sink::Stdin);
+        assert_eq!(piped.end.expect("a call for the end").1, r#"{"process":{"pid":7}}"#);
+        let (_, before, behind) = piped.single.expect("a call for one message");
+        assert_eq!(format!("{before}{behind}"), r#"{"process":{"pid":7},"input":{"stdin":""}}"#);
     }
 
     #[test]
@@ -334,9 +339,8 @@ mod tests {
 
     #[test]
     fn a_process_is_found_by_its_id() {
-        let request = envd("{}", r#"{"v":1}"#).downstream("process.Process/Connect", As::Any, &About::process(42));
-        let body = request.body.expect("a body");
-        assert_eq!(&body[5..], br#"{"process":{"pid":42}}"#);
+        let call = envd("{}", r#"{"v":1}"#).stream("process.Process/Connect", As::Any, &About::process(42), true);
+        assert_eq!(call.message, r#"{"process":{"pid":42}}"#);
     }
 
     #[test]

@@ -1,16 +1,16 @@
 //! Processes without a terminal: the interface `exec`.
 
 use sandbox_broker_sdk::exec::{Command as Spec, Guest, Process};
-use sandbox_broker_sdk::stream::{self, StreamReader};
-use sandbox_broker_sdk::{Call, Ending, Error, Exit, SandboxRef, spawn};
+use sandbox_broker_sdk::net;
+use sandbox_broker_sdk::stream::StreamReader;
+use sandbox_broker_sdk::{Call, Ending, Error, Exit, SandboxRef};
 
 use crate::Plugin;
 use crate::config::Config;
-use crate::envd::{Envd, environment};
-use crate::input::Input;
+use crate::envd::{Envd, Live, environment};
 use crate::process::{Command, Sink, Start};
 use crate::pty::program;
-use crate::session::{self, Outputs};
+use crate::session;
 
 impl Guest for Plugin {
     async fn run(
@@ -28,28 +28,21 @@ impl Guest for Plugin {
             stdin: Some(true),
         };
         let live = envd.start(&start, command.user.as_deref()).await?;
-
-        let pid = live.pid;
-        let (out, stdout) = stream::bytes();
-        let (err, stderr) = stream::bytes();
-        let (ended, done) = stream::outcome();
-        let input = Input::new(envd.clone(), pid, Sink::Stdin, stdin);
-        spawn(async move {
-            let end = session::run(&envd, live, Outputs::new(out, Some(err)), input).await;
-            // The host may have left.
-            let _ = ended.write(end).await;
-        });
-        Ok(Process { id: pid.to_string(), stdout, stderr, done: Ending::Told(done) })
+        let Live { pid, connection } = live;
+        let ended = net::feed(&envd.input(pid, Sink::Stdin), stdin, connection.ended);
+        let (stdout, stderr) = (connection.first, connection.second);
+        Ok(Process { id: pid.to_string(), stdout, stderr, done: Ending::Reported(ended) })
     }
 
     async fn exit_of(
         _call: Call,
-        _config: String,
-        _sandbox: SandboxRef,
-        _id: String,
-        _report: String,
+        config: String,
+        sandbox: SandboxRef,
+        id: String,
+        report: Result<String, Error>,
     ) -> Result<Exit, Error> {
-        Err(Error::never_reported())
+        let envd = Envd::of(&Config::parse(&config)?, &sandbox)?;
+        session::exit_of(&envd, session::pid(&id)?, report).await
     }
 
     async fn signal(_call: Call, config: String, sandbox: SandboxRef, id: String, name: String) -> Result<(), Error> {

@@ -8,8 +8,8 @@
 //! |---|---|
 //! | [`config`], [`state`], [`urls`] | what is configured, what the host keeps for us, where things are |
 //! | [`api`], [`retry`] | the control plane and when a request is repeated |
-//! | [`envd`], [`envelope`], [`process`] | the agent: calls, frames, messages |
-//! | [`session`], [`input`] | a live process: output, end, input |
+//! | [`envd`], [`process`] | the agent: calls and messages |
+//! | [`session`] | how a process ended |
 //! | `script`, `rights` | files by short processes of the acting user |
 //! | `manifest`, `sandbox`, `lease`, `pty`, `exec`, `files`, `pause`, `ports` | the exported interfaces |
 
@@ -19,11 +19,9 @@
 pub mod api;
 pub mod config;
 pub mod envd;
-pub mod envelope;
 pub mod errors;
 mod exec;
 mod files;
-pub mod input;
 mod lease;
 mod manifest;
 mod part;

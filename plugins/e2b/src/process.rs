@@ -1,16 +1,12 @@
-//! Messages of `process.Process` as JSON: what is asked and what comes back.
-//! Pure.
+//! Messages of `process.Process` as JSON: what is asked, and how a process begins and ends. The host takes the bytes out
+//! of the messages between. Pure.
 //!
 //! proto3 JSON leaves out zeros, so every member of an answer may be absent.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use sandbox_broker_sdk::{Error, Exit};
+use sandbox_broker_sdk::Exit;
 use serde::{Deserialize, Serialize};
-
-use crate::envelope::{self, Frame, FrameError};
-use crate::errors;
 
 /// What to start.
 #[derive(Debug, Serialize)]
@@ -92,166 +88,66 @@ pub enum Sink {
 }
 
 impl Sink {
-    fn member(self) -> &'static [u8] {
+    /// The member of a message that has the bytes.
+    pub fn member(self) -> &'static str {
         match self {
-            Self::Pty => br#"{"input":{"pty":""#,
-            Self::Stdin => br#"{"input":{"stdin":""#,
+            Self::Pty => "pty",
+            Self::Stdin => "stdin",
         }
     }
 
-    /// First frame of `StreamInput`. Agents crash on data before it.
-    pub fn stream_start(pid: u32) -> Vec<u8> {
-        #[derive(Serialize)]
-        struct Open {
-            start: About,
+    /// Most bytes of a message: what a terminal takes at once, or what a pipe holds.
+    pub fn size(self) -> u32 {
+        match self {
+            Self::Pty => 16 << 10,
+            Self::Stdin => 64 << 10,
         }
-        envelope::json(&Open { start: About::process(pid) })
     }
 
-    /// A frame of `StreamInput` with data, appended to `out`.
-    pub fn stream_data(self, data: &[u8], out: &mut Vec<u8>) {
-        envelope::message(out, |out| {
-            out.extend_from_slice(br#"{"data":"#);
-            out.extend_from_slice(self.member());
-            base64_simd::STANDARD.encode_append(data, out);
-            out.extend_from_slice(br#""}}}"#);
-        });
-    }
-
-    /// The body of one `SendInput`.
-    pub fn single(self, pid: u32, data: &[u8]) -> Vec<u8> {
-        let mut out = Vec::new();
-        out.extend_from_slice(format!(r#"{{"process":{{"pid":{pid}}},"#).as_bytes());
-        out.extend_from_slice(&self.member()[1..]);
-        base64_simd::STANDARD.encode_append(data, &mut out);
-        out.extend_from_slice(br#""}}"#);
-        out
+    /// Codes by which an agent says that the process takes no more. A program may close its standard input
+    /// whenever it likes; agents tell that as a failed write.
+    pub fn over(self) -> &'static [&'static str] {
+        match self {
+            Self::Pty => &["not_found"],
+            Self::Stdin => &["not_found", "internal", "unknown", "invalid_argument", "failed_precondition"],
+        }
     }
 }
 
-/// What a process said since the last look.
-#[derive(Debug, Default)]
-pub struct Batch {
-    /// Its id, when it has just started.
-    pub started: Option<u32>,
-    /// Output of its terminal or standard output.
-    pub stdout: Vec<u8>,
-    /// Standard error.
-    pub stderr: Vec<u8>,
-    /// How it ended.
-    pub exit: Option<Exit>,
-    /// Whether an event came that only a living process has.
-    pub alive: bool,
-    /// The stream's end frame came, with its error.
-    pub end: Option<Option<Error>>,
+/// The member of the message that says that a process has started.
+pub const STARTED: &str = "event.start";
+
+/// The member of the message that says that it has ended.
+pub const ENDED: &str = "event.end";
+
+/// The id in the message that says that a process has started.
+pub fn started(message: &str) -> serde_json::Result<u32> {
+    serde_json::from_str::<Message>(message).map(|m| m.event.and_then(|event| event.start).unwrap_or_default().pid)
 }
 
-/// What breaks the stream of events.
-#[derive(Debug, thiserror::Error)]
-pub enum EventError {
-    /// The frames are unfit.
-    #[error(transparent)]
-    Frame(#[from] FrameError),
-    /// A message is not one of the protocol.
-    #[error("an event is unfit: {0}")]
-    Json(#[from] serde_json::Error),
-    /// Data is not base64.
-    #[error("an event holds data that is not base64")]
-    Base64,
-}
-
-const PTY: &[u8] = br#"{"event":{"data":{"pty":""#;
-const STDOUT: &[u8] = br#"{"event":{"data":{"stdout":""#;
-const STDERR: &[u8] = br#"{"event":{"data":{"stderr":""#;
-const CLOSE: &[u8] = br#""}}}"#;
-
-impl Batch {
-    /// Takes all whole frames of `buf`; returns how many bytes they were.
-    pub fn take(&mut self, buf: &[u8]) -> Result<usize, EventError> {
-        let mut at = 0;
-        while self.end.is_none() {
-            let Some((frame, used)) = envelope::next(&buf[at..])? else {
-                break;
-            };
-            match frame {
-                Frame::Message(message) => self.event(message)?,
-                Frame::End(payload) => self.end = Some(errors::of_end_frame(payload)),
-            }
-            at += used;
-        }
-        Ok(at)
-    }
-
-    fn event(&mut self, message: &[u8]) -> Result<(), EventError> {
-        // The usual spelling is decoded in place. A quote or an escape inside
-        // is not base64, so no scan for the string's end is needed.
-        for (open, err) in [(PTY, false), (STDOUT, false), (STDERR, true)] {
-            let data = message.strip_prefix(open).and_then(|rest| rest.strip_suffix(CLOSE));
-            if let Some(data) = data {
-                let out = if err { &mut self.stderr } else { &mut self.stdout };
-                let before = out.len();
-                if base64_simd::STANDARD.decode_append(data, out).is_ok() {
-                    self.alive = true;
-                    return Ok(());
-                }
-                out.truncate(before);
-            }
-        }
-        self.spelled_otherwise(message)
-    }
-
-    fn spelled_otherwise(&mut self, message: &[u8]) -> Result<(), EventError> {
-        let Message { event } = serde_json::from_slice(message)?;
-        let Some(event) = event else { return Ok(()) };
-        if let Some(start) = event.start {
-            self.started = Some(start.pid);
-        } else if let Some(end) = event.end {
-            self.exit = Some(end.into());
-        } else {
-            self.alive = true;
-        }
-        if let Some(data) = event.data {
-            for (text, out) in [(data.pty.or(data.stdout), &mut self.stdout), (data.stderr, &mut self.stderr)] {
-                if let Some(text) = text {
-                    let data = base64_simd::forgiving_decode_to_vec(text.as_bytes());
-                    out.extend(data.map_err(|_| EventError::Base64)?);
-                }
-            }
-        }
-        Ok(())
-    }
+/// How a process ended, if the message says so.
+pub fn ended(message: &str) -> serde_json::Result<Option<Exit>> {
+    serde_json::from_str::<Message>(message).map(|m| m.event.and_then(|event| event.end).map(Exit::from))
 }
 
 #[derive(Deserialize)]
-struct Message<'a> {
-    #[serde(borrow, default)]
-    event: Option<Event<'a>>,
+struct Message {
+    #[serde(default)]
+    event: Option<Event>,
 }
 
 #[derive(Deserialize)]
-struct Event<'a> {
+struct Event {
     #[serde(default)]
     start: Option<Started>,
-    #[serde(borrow, default)]
-    data: Option<Data<'a>>,
     #[serde(default)]
     end: Option<Ended>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Started {
     #[serde(default)]
     pid: u32,
-}
-
-#[derive(Deserialize)]
-struct Data<'a> {
-    #[serde(borrow, default)]
-    stdout: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    stderr: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    pty: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -287,16 +183,6 @@ impl From<Ended> for Exit {
 mod tests {
     use super::*;
 
-    fn batch(messages: &[&str]) -> Batch {
-        let mut wire = Vec::new();
-        for m in messages {
-            envelope::message(&mut wire, |out| out.extend_from_slice(m.as_bytes()));
-        }
-        let mut batch = Batch::default();
-        assert_eq!(batch.take(&wire).expect("well formed"), wire.len());
-        batch
-    }
-
     /// An exit's code and signal.
     fn parts(exit: Exit) -> (Option<u8>, Option<String>) {
         match exit {
@@ -307,7 +193,7 @@ mod tests {
     }
 
     fn exit(end: &str) -> (Option<u8>, Option<String>) {
-        parts(batch(&[&format!(r#"{{"event":{{"end":{end}}}}}"#)]).exit.expect("an end"))
+        parts(ended(&format!(r#"{{"event":{{"end":{end}}}}}"#)).expect("a message").expect("an end"))
     }
 
     #[test]
@@ -326,50 +212,14 @@ mod tests {
     }
 
     #[test]
-    fn input_is_spelled_as_the_agent_reads_it() {
-        let mut frame = Vec::new();
-        Sink::Pty.stream_data(b"ls\n", &mut frame);
-        assert_eq!(&frame[5..], br#"{"data":{"input":{"pty":"bHMK"}}}"#);
-        assert_eq!(frame[4] as usize, frame.len() - 5);
-        assert_eq!(&Sink::stream_start(42)[5..], br#"{"start":{"process":{"pid":42}}}"#);
-        assert_eq!(Sink::Pty.single(42, b"ls\n"), br#"{"process":{"pid":42},"input":{"pty":"bHMK"}}"#);
-        assert_eq!(Sink::Stdin.single(7, b""), br#"{"process":{"pid":7},"input":{"stdin":""}}"#);
-    }
-
-    #[test]
-    fn recorded_events_are_understood() {
-        let b = batch(&[
-            r#"{"event":{"start":{"pid":42}}}"#,
-            r#"{"event":{"data":{"pty":"aGkK"}}}"#,
-            r#"{"event":{"keepalive":{}}}"#,
-            r#"{"event":{"end":{"exited":true,"status":"exit status 0"}}}"#,
-        ]);
-        assert_eq!((b.started, b.stdout.as_slice()), (Some(42), &b"hi\n"[..]));
-        let exit = b.exit.expect("an end");
-        assert_eq!(parts(exit), (Some(0), None));
-    }
-
-    #[test]
-    fn other_spellings_of_json_mean_the_same() {
-        let b = batch(&[
-            r#"{ "event" : { "data" : { "pty" : "aGk" } } }"#,
-            r#"{"event":{"data":{"pty":"\u0061GkK"},"later":[1]}}"#,
-            r#"{"event":{"data":{"stderr":"ZQ=="}}}"#,
-            r#"{"event":{"data":{"stdout":"bw=="}}}"#,
-            r#"{"event":{"data":{}}}"#,
-            "{}",
-        ]);
-        assert_eq!((b.stdout.as_slice(), b.stderr.as_slice()), (&b"hihi\no"[..], &b"e"[..]));
-        assert!(b.alive && b.exit.is_none());
-    }
-
-    #[test]
-    fn a_forged_string_is_no_output() {
-        // Prefix and suffix fit, the middle leaves the string.
-        let forged = r#"{"event":{"data":{"pty":"aGk="},"x":{"y":{"z":""}}}"#;
-        let mut wire = Vec::new();
-        envelope::message(&mut wire, |out| out.extend_from_slice(forged.as_bytes()));
-        assert!(Batch::default().take(&wire).is_err());
+    fn a_process_begins_and_ends_by_messages() {
+        assert_eq!(started(r#"{"event":{"start":{"pid":42}}}"#).expect("a message"), 42);
+        let end = r#"{"event":{"end":{"exited":true,"status":"exit status 0"}}}"#;
+        assert_eq!(parts(ended(end).expect("a message").expect("an end")), (Some(0), None));
+        for other in [r#"{"error":{"code":"internal"}}"#, r#"{"event":{"keepalive":{}}}"#, "{}"] {
+            assert!(ended(other).expect("a message").is_none(), "{other}");
+        }
+        assert!(ended("").is_err());
     }
 
     #[test]
@@ -382,14 +232,5 @@ mod tests {
             (None, Some("segmentation fault (core dumped)".into()))
         );
         assert_eq!(exit("{}"), (None, None));
-    }
-
-    #[test]
-    fn the_end_frame_stops_reading() {
-        let mut b = Batch::default();
-        let wire = b"\x02\0\0\0\x02{}\0\0\0\0\x02{}";
-        assert_eq!(b.take(wire).expect("well formed"), 7);
-        assert!(matches!(b.end, Some(None)));
-        assert_eq!(b.take(&wire[7..]).expect("well formed"), 0);
     }
 }

@@ -1,15 +1,15 @@
 //! Terminals: the interface `terminal`.
 
-use sandbox_broker_sdk::stream::{self, StreamReader};
+use sandbox_broker_sdk::net;
+use sandbox_broker_sdk::stream::StreamReader;
 use sandbox_broker_sdk::terminal::{Attachment, Guest, PtySpec};
-use sandbox_broker_sdk::{Call, Code, Ending, Error, Exit, SandboxRef, spawn};
+use sandbox_broker_sdk::{Call, Code, Ending, Error, Exit, SandboxRef};
 
 use crate::Plugin;
 use crate::config::Config;
 use crate::envd::{Envd, Live, environment};
-use crate::input::Input;
 use crate::process::{Command, Pty, Sink, Start};
-use crate::session::{self, Outputs};
+use crate::session;
 
 /// What programs on a terminal need to know, as official clients set it.
 const TERMINAL: [(&str, &str); 3] = [("TERM", "xterm-256color"), ("LANG", "C.UTF-8"), ("LC_ALL", "C.UTF-8")];
@@ -30,7 +30,7 @@ impl Guest for Plugin {
             stdin: None,
         };
         let live = envd.start(&start, spec.user.as_deref()).await?;
-        Ok(attachment(envd, live, input))
+        Ok(attachment(&envd, live, input))
     }
 
     async fn attach(
@@ -42,7 +42,7 @@ impl Guest for Plugin {
     ) -> Result<Attachment, Error> {
         let envd = Envd::of(&Config::parse(&config)?, &sandbox)?;
         let live = envd.reconnect(session::pid(&pty)?).await?;
-        Ok(attachment(envd, live, input))
+        Ok(attachment(&envd, live, input))
     }
 
     async fn resize(
@@ -64,12 +64,13 @@ impl Guest for Plugin {
 
     async fn exit_of(
         _call: Call,
-        _config: String,
-        _sandbox: SandboxRef,
-        _pty: String,
-        _report: String,
+        config: String,
+        sandbox: SandboxRef,
+        pty: String,
+        report: Result<String, Error>,
     ) -> Result<Exit, Error> {
-        Err(Error::never_reported())
+        let envd = Envd::of(&Config::parse(&config)?, &sandbox)?;
+        session::exit_of(&envd, session::pid(&pty)?, report).await
     }
 }
 
@@ -81,15 +82,8 @@ pub fn program(command: &[String]) -> Result<(&str, &[String]), Error> {
     }
 }
 
-fn attachment(envd: Envd, live: Live, input: StreamReader<u8>) -> Attachment {
-    let pid = live.pid;
-    let (out, output) = stream::bytes();
-    let (ended, done) = stream::outcome();
-    let input = Input::new(envd.clone(), pid, Sink::Pty, input);
-    spawn(async move {
-        let end = session::run(&envd, live, Outputs::new(out, None), input).await;
-        // The host may have left.
-        let _ = ended.write(end).await;
-    });
-    Attachment { pty: pid.to_string(), output, done: Ending::Told(done) }
+fn attachment(envd: &Envd, live: Live, input: StreamReader<u8>) -> Attachment {
+    let Live { pid, connection } = live;
+    let ended = net::feed(&envd.input(pid, Sink::Pty), input, connection.ended);
+    Attachment { pty: pid.to_string(), output: connection.first, done: Ending::Reported(ended) }
 }

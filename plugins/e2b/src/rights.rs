@@ -10,21 +10,19 @@
 //! number, and a write there gives him the file. Needs of a template
 //! `sh`, and `stat`, `find`, `dd`, `mv` and the like of GNU or busybox.
 
+use std::future::pending;
 use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use sandbox_broker_sdk::files::{Entry, Kind, Location};
-use sandbox_broker_sdk::stream::{self, FutureReader, StreamReader, StreamWriter};
+use sandbox_broker_sdk::stream::{self, Chunks, FutureReader, StreamReader, StreamWriter};
 use sandbox_broker_sdk::{Code, Error, quote, spawn, time};
 
 use crate::api::unix_ms;
 use crate::envd::{Envd, broke};
-use crate::input::Input;
 use crate::part::{Part, Reading};
-use crate::process::Sink;
 use crate::script::{self, Script};
-use crate::session::GRACE;
 
 /// What a listing prints, at most: some fifty thousand names of usual length.
 const MAX_LISTING: usize = 8 << 20;
@@ -35,6 +33,9 @@ const MAX_LINE: usize = 4 << 10;
 /// Unit of an offset: what is read and thrown away before a part of a file is
 /// less than this.
 const BLOCK: u64 = 64 << 10;
+
+/// Bytes that are passed on at once.
+const PIECE: usize = 64 << 10;
 
 /// Time for taking an unfinished upload away.
 const CLEAN: Duration = Duration::from_secs(5);
@@ -116,7 +117,7 @@ pub async fn read(envd: &Envd, at: &Location, offset: u64, length: Option<u64>) 
     let skip = (offset / BLOCK).to_string();
     let count = length.map(|length| part.skip.saturating_add(length).div_ceil(BLOCK).to_string());
     let args = [bare(&at.path), &skip, count.as_deref().unwrap_or_default()];
-    let mut script = Script::start(envd, at.user.as_deref(), READ, &args, false).await?;
+    let mut script = Script::start(envd, at.user.as_deref(), READ, &args, None).await?;
     let opened = time::timeout(envd.timeout, opened(&mut script, &at.path)).await.unwrap_or_else(|_| {
         Err(Error::new(Code::DeadlineExceeded, format!("{} could not be opened in time", quote(&at.path))))
     });
@@ -209,8 +210,8 @@ async fn upload(
     data: StreamReader<u8>,
     complete: FutureReader<Result<(), Error>>,
 ) -> Result<u64, Error> {
-    let mut script = Script::start(envd, at.user.as_deref(), TAKE, &[part], true).await?;
-    let mut input = Input::new(envd.clone(), script.pid, Sink::Stdin, data);
+    let (mut to, input) = stream::bytes();
+    let mut script = Script::start(envd, at.user.as_deref(), TAKE, &[part], Some(input)).await?;
     let taken = {
         let end = pin!(async {
             let mut printed = Vec::new();
@@ -222,28 +223,23 @@ async fn upload(
         // The end of its input ends the process, so that comes after the source
         // has said that this was all.
         let feed = pin!(async {
-            let size = input.carry().await?;
-            let whole = complete.await;
-            if whole.is_ok() {
-                input.close().await?;
+            let mut source = Chunks::new(data, PIECE);
+            let mut size = 0;
+            while let Some(bytes) = source.next().await {
+                size += bytes.len() as u64;
+                if !to.write_all(bytes).await.is_empty() {
+                    // A process that takes no more says why.
+                    return pending().await;
+                }
             }
-            Ok::<_, Error>(whole.map(|()| size))
+            complete.await?;
+            drop(to);
+            Ok(size)
         });
         match select(end, feed).await {
-            // It may end before the answer to what ended it has come. Whether it
-            // had everything is told by the size of what it wrote.
-            Either::Left((Ok(()), feed)) => match time::timeout(envd.timeout, feed).await {
-                Ok(fed) => fed.flatten(),
-                Err(_) => Err(broke("the sandbox took only a part of the file")),
-            },
-            Either::Left((Err(e), _)) | Either::Right((Ok(Err(e)), _)) => Err(e),
-            Either::Right((Ok(Ok(size)), end)) => end.await.map(|()| size),
-            // A process that ends takes the way of its input with it; then it
-            // says why.
-            Either::Right((Err(lost), end)) => match time::timeout(GRACE, end).await {
-                Ok(Err(e)) => Err(e),
-                _ => Err(lost),
-            },
+            Either::Left((Ok(()), _)) => Err(broke("the sandbox took only a part of the file")),
+            Either::Left((Err(e), _)) | Either::Right((Err(e), _)) => Err(e),
+            Either::Right((Ok(size), end)) => end.await.map(|()| size),
         }
     };
     if taken.is_err() {

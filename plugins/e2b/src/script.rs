@@ -3,12 +3,19 @@
 //! Owns its life: started, read to its end, killed when nobody wants it any
 //! more. Knows no file.
 
+use std::pin::pin;
 use std::time::Duration;
 
-use sandbox_broker_sdk::{Code, Error, Exit, quote, time};
+use futures_util::future::{Either, select};
+use sandbox_broker_sdk::stream::{Chunks, FutureReader, StreamReader};
+use sandbox_broker_sdk::{Code, Error, Exit, net, quote, time};
 
-use crate::envd::{Envd, Events, Live, broke};
-use crate::process::{About, Batch, Command, Start};
+use crate::envd::{Envd, Live};
+use crate::process::{About, Command, Sink, Start};
+use crate::session;
+
+/// Bytes that are read at once.
+const PIECE: usize = 64 << 10;
 
 /// Bytes of a script's own complaint that are kept.
 const MAX_WORDS: usize = 4 << 10;
@@ -24,68 +31,94 @@ pub struct Script {
     /// Its process.
     pub pid: u32,
     envd: Envd,
-    /// None once it has ended.
-    events: Option<Events>,
-    batch: Batch,
+    stdout: Chunks,
+    stderr: Chunks,
+    /// None once it was heard.
+    ended: Option<FutureReader<Result<String, Error>>>,
+    /// It is not known to have ended.
+    lives: bool,
     words: Vec<u8>,
 }
 
 impl Script {
-    /// Starts `script` as this user with `args` as its `$1` and so on; with
-    /// `stdin` somebody writes its input, else it has none.
+    /// Starts `script` as this user with `args` as its `$1` and so on, and `stdin` as its input if there is one.
     pub async fn start(
         envd: &Envd,
         user: Option<&str>,
         script: &str,
         args: &[&str],
-        stdin: bool,
+        stdin: Option<StreamReader<u8>>,
     ) -> Result<Self, Error> {
         let argv: Vec<String> = ["-c", script, "sh"].iter().chain(args).map(|&arg| arg.to_owned()).collect();
         let process = Command { cmd: "/bin/sh", args: &argv, envs: ENVIRONMENT.into(), cwd: Some("/") };
-        let Live { pid, events, batch } = envd.start(&Start { process, pty: None, stdin: Some(stdin) }, user).await?;
-        Ok(Self { pid, envd: envd.clone(), events: Some(events), batch, words: Vec::new() })
+        let start = Start { process, pty: None, stdin: Some(stdin.is_some()) };
+        let Live { pid, connection } = envd.start(&start, user).await?;
+        let ended = match stdin {
+            Some(stdin) => net::feed(&envd.input(pid, Sink::Stdin), stdin, connection.ended),
+            None => connection.ended,
+        };
+        Ok(Self {
+            pid,
+            envd: envd.clone(),
+            stdout: Chunks::new(connection.first, PIECE),
+            stderr: Chunks::new(connection.second, MAX_WORDS),
+            ended: Some(ended),
+            lives: true,
+            words: Vec::new(),
+        })
     }
 
     /// Waits until it prints more, and appends that to `out`. `false` when it
     /// has ended well; an error when it failed, in its own words, or when the
     /// connection to it broke.
     pub async fn print(&mut self, out: &mut Vec<u8>) -> Result<bool, Error> {
-        while let Some(events) = &mut self.events {
-            let room = MAX_WORDS.saturating_sub(self.words.len());
-            self.words.extend(self.batch.stderr.drain(..).take(room));
-            if !self.batch.stdout.is_empty() {
-                out.append(&mut self.batch.stdout);
-                return Ok(true);
-            }
-            if let Some(exit) = self.batch.exit.take() {
-                if let Some(events) = self.events.take() {
-                    events.drain().await;
+        let Some(ended) = self.ended.take() else { return Ok(false) };
+        loop {
+            let next = match select(pin!(self.stdout.next()), pin!(self.stderr.next())).await {
+                Either::Left((piece, _)) => Some(piece),
+                Either::Right((None, stdout)) => Some(stdout.await),
+                Either::Right((Some(words), _)) => {
+                    keep(&mut self.words, &words);
+                    None
                 }
-                return if matches!(exit, Exit::Code(0)) { Ok(false) } else { Err(failure(&exit, &self.words)) };
-            }
-            if let Some(end) = self.batch.end.take() {
-                return Err(end.unwrap_or_else(|| broke("the stream of a process ended before it did")));
-            }
-            if !events.more(&mut self.batch).await? && self.batch.exit.is_none() && self.batch.stdout.is_empty() {
-                return Err(broke("the stream of a process ended without an end frame"));
+            };
+            match next {
+                Some(Some(piece)) => {
+                    out.extend_from_slice(&piece);
+                    self.ended = Some(ended);
+                    return Ok(true);
+                }
+                Some(None) => break,
+                None => {}
             }
         }
-        Ok(false)
+        while let Some(words) = self.stderr.next().await {
+            keep(&mut self.words, &words);
+        }
+        let exit = session::exit(ended.await)?;
+        self.lives = false;
+        if matches!(exit, Exit::Code(0)) { Ok(false) } else { Err(failure(&exit, &self.words)) }
     }
 
     /// Ends it, for nobody reads or feeds it any more. A failure is of no
     /// interest: what failed before that is.
     pub async fn kill(self) {
-        if self.events.is_some() {
+        if self.lives {
             let about = About { signal: Some("SIGNAL_SIGKILL"), ..About::process(self.pid) };
             let _ = time::timeout(KILL, self.envd.command("process.Process/SendSignal", &about)).await;
         }
     }
 }
 
+/// Keeps the first of a script's words.
+fn keep(kept: &mut Vec<u8>, words: &[u8]) {
+    let room = MAX_WORDS.saturating_sub(kept.len()).min(words.len());
+    kept.extend_from_slice(&words[..room]);
+}
+
 /// Runs a script to its end and returns what it printed, at most `most` bytes.
 pub async fn run(envd: &Envd, user: Option<&str>, script: &str, args: &[&str], most: usize) -> Result<Vec<u8>, Error> {
-    let mut script = Script::start(envd, user, script, args, false).await?;
+    let mut script = Script::start(envd, user, script, args, None).await?;
     let mut printed = Vec::new();
     let whole = async {
         while script.print(&mut printed).await? {

@@ -1,22 +1,17 @@
-//! A live process: its output to the host, its input beside it, and how it
-//! ended, also when the connection did first.
+//! How a process ended, also when the connection to it did first; its size and its signals. Knows no byte of it: the host
+//! carries them.
 
 use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use sandbox_broker_sdk::stream::StreamWriter;
+use sandbox_broker_sdk::stream::Chunks;
 use sandbox_broker_sdk::time::{self, Instant};
 use sandbox_broker_sdk::{Code, Error, Exit, log};
 
-use crate::envd::{Envd, Events, Live, broke};
+use crate::envd::{Envd, Live, broke};
 use crate::errors;
-use crate::input::Input;
-use crate::process::{About, Pty};
-
-/// How long a process's end may still come after its input has failed: both
-/// fail together when a process dies, in either order.
-pub const GRACE: Duration = Duration::from_secs(2);
+use crate::process::{self, About, Pty};
 
 /// Agents remember how a process ended for 30 s; asking stops before that.
 const REMEMBERED: Duration = Duration::from_secs(25);
@@ -25,83 +20,31 @@ const REMEMBERED: Duration = Duration::from_secs(25);
 /// lives.
 const LIVES: Duration = Duration::from_secs(1);
 
-/// Where output goes. A stream that the host no longer reads is skipped, so
-/// that the process's end is still seen.
-pub struct Outputs {
-    stdout: Option<StreamWriter<u8>>,
-    stderr: Option<StreamWriter<u8>>,
-}
-
-/// How the stream of events ended.
-enum Ended {
-    /// With the process.
-    Exit(Exit, Events),
-    /// Before it.
-    Broken(Error),
-}
-
-impl Outputs {
-    /// Standard output, or a terminal's; standard error where it is apart.
-    pub fn new(stdout: StreamWriter<u8>, stderr: Option<StreamWriter<u8>>) -> Self {
-        Self { stdout: Some(stdout), stderr }
+/// What the host's report about a connection says of the process.
+pub fn exit(report: Result<String, Error>) -> Result<Exit, Error> {
+    let report = report?;
+    if report.is_empty() {
+        return Err(broke("the stream of the process ended before it did"));
+    }
+    match process::ended(&report) {
+        Ok(Some(exit)) => Ok(exit),
+        Ok(None) => Err(errors::of_end_frame(report.as_bytes())
+            .unwrap_or_else(|| broke("the stream of the process ended before it did"))),
+        Err(_) => Err(Error::new(Code::Internal, "the sandbox's agent ended a stream with nonsense")),
     }
 }
 
-/// Writes all of `bytes` and leaves the emptied buffer.
-async fn flush(to: &mut Option<StreamWriter<u8>>, bytes: &mut Vec<u8>) {
-    if let (Some(writer), false) = (to.as_mut(), bytes.is_empty()) {
-        *bytes = writer.write_all(std::mem::take(bytes)).await;
-        if !bytes.is_empty() {
-            *to = None;
-        }
-    }
-    bytes.clear();
-}
-
-/// Carries output to the end. All that came before a break is handed on.
-async fn output(live: Live, mut to: Outputs) -> Ended {
-    let Live { mut events, mut batch, .. } = live;
-    let mut more = Ok(true);
-    loop {
-        flush(&mut to.stdout, &mut batch.stdout).await;
-        flush(&mut to.stderr, &mut batch.stderr).await;
-        if let Some(exit) = batch.exit.take() {
-            return Ended::Exit(exit, events);
-        }
-        if let Some(end) = batch.end.take() {
-            return Ended::Broken(end.unwrap_or_else(|| broke("its stream ended before it did")));
-        }
-        match more {
-            Ok(true) => more = events.more(&mut batch).await,
-            Ok(false) => return Ended::Broken(broke("its stream ended without an end frame")),
-            Err(e) => return Ended::Broken(e),
-        }
+/// The same, and asks the agent where the connection broke.
+pub async fn exit_of(envd: &Envd, pid: u32, report: Result<String, Error>) -> Result<Exit, Error> {
+    match exit(report) {
+        Err(cause) if !is_lost_input(&cause) => after_break(envd, pid, &cause).await,
+        known => known,
     }
 }
 
-/// Carries a process's output and input until it ends or the connection to it
-/// does. The streams are closed when this returns.
-pub async fn run(envd: &Envd, live: Live, to: Outputs, input: Input) -> Result<Exit, Error> {
-    let pid = live.pid;
-    let ended = {
-        let output = pin!(output(live, to));
-        match select(output, pin!(input.run())).await {
-            Either::Left((ended, _)) => ended,
-            Either::Right((Ok(()), output)) => output.await,
-            Either::Right((Err(lost), output)) => match time::timeout(GRACE, output).await {
-                Ok(ended) => ended,
-                Err(_) => return Err(lost),
-            },
-        }
-    };
-    match ended {
-        Ended::Exit(exit, events) => {
-            // The host may stop us as soon as it knows.
-            events.drain().await;
-            Ok(exit)
-        }
-        Ended::Broken(cause) => Box::pin(after_break(envd, pid, &cause)).await,
-    }
+/// Whether the host says that input may be lost. The process lives then.
+fn is_lost_input(error: &Error) -> bool {
+    error.attrs.iter().any(|(name, what)| name == "input" && what == "lost")
 }
 
 /// Finds out whether a process has ended whose stream broke. It has: how, as
@@ -144,21 +87,17 @@ async fn after_break(envd: &Envd, pid: u32, cause: &Error) -> Result<Exit, Error
 
 /// The end of a process that was come back to, if it has ended.
 async fn end_of(live: Live) -> Option<Exit> {
-    let Live { mut events, mut batch, .. } = live;
+    let mut output = Chunks::new(live.connection.first, 1);
+    let ended = async { live.connection.ended.await };
     let look = async {
-        loop {
-            if batch.exit.is_some() {
-                return batch.exit.take();
-            }
-            let over = batch.alive || batch.end.is_some();
-            if over || !matches!(events.more(&mut batch).await, Ok(true)) {
-                return batch.exit.take();
-            }
+        match select(pin!(output.next()), pin!(ended)).await {
+            // It prints, so it lives.
+            Either::Left((Some(_), _)) => None,
+            Either::Left((None, ended)) => exit(ended.await).ok(),
+            Either::Right((report, _)) => exit(report).ok(),
         }
     };
-    let exit = time::timeout(LIVES, look).await.ok().flatten();
-    events.drain().await;
-    exit
+    time::timeout(LIVES, look).await.ok().flatten()
 }
 
 fn broken(what: &str, cause: &Error) -> Error {
@@ -187,4 +126,22 @@ pub async fn signal(envd: &Envd, pid: u32, name: &str) -> Result<(), Error> {
     };
     let about = About { signal: Some(signal), ..About::process(pid) };
     envd.command("process.Process/SendSignal", &about).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_tells_an_end_or_why_there_is_none() {
+        let said = |report: &str| exit(Ok(report.to_owned())).map_err(|e| e.code);
+        let end = r#"{"event":{"end":{"exitCode":3,"exited":true,"status":"exit status 3"}}}"#;
+        assert!(matches!(said(end), Ok(Exit::Code(3))));
+        assert_eq!(said("").expect_err("no end"), Code::Unavailable);
+        assert_eq!(said("{}").expect_err("no end"), Code::Unavailable);
+        assert_eq!(said(r#"{"error":{"code":"canceled"}}"#).expect_err("a failure"), Code::Cancelled);
+        assert_eq!(said("nonsense").expect_err("nonsense"), Code::Internal);
+        assert!(is_lost_input(&Error::new(Code::Unavailable, "x").with("input", "lost")));
+        assert!(!is_lost_input(&Error::new(Code::Unavailable, "x")));
+    }
 }

@@ -67,6 +67,11 @@ pub fn metadata_filter(labels: &[(String, String)]) -> String {
     pairs.join("&")
 }
 
+/// Whom a URL names.
+pub fn authority(url: &str) -> &str {
+    url.split_once("://").map_or(url, |(_, rest)| rest.split('/').next().unwrap_or_default())
+}
+
 /// Whether an id may become part of a URL and of a host name. E2B's own are
 /// `[a-z0-9]+`, perhaps with an old `-client` behind; others are looser.
 pub fn is_id(id: &str) -> bool {

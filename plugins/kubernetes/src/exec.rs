@@ -50,9 +50,9 @@ impl Guest for Plugin {
         config: String,
         sandbox: SandboxRef,
         _id: String,
-        report: String,
+        report: Result<String, Error>,
     ) -> Result<Exit, Error> {
-        let exit = process::exit(&report)?;
+        let exit = process::exit(&report?)?;
         if !matches!(exit, Exit::Code(KILLED)) {
             return Ok(exit);
         }

@@ -14,7 +14,6 @@ use wasmtime::component::Accessor;
 use crate::bindings::host::types as wit;
 use crate::bindings::storage::{StorageProvider, StorageProviderPre};
 use crate::convert;
-use crate::keyring::Secrets;
 use crate::load::error::LoadError;
 use crate::load::exports::{SandboxExports, SandboxPre};
 use crate::load::plugin::Plugin;
@@ -25,6 +24,7 @@ use crate::store::{GuestStore, State};
 use crate::totals::Totals;
 use sandbox_broker_config::{PluginLimits, Tls, settings_of};
 use sandbox_broker_core::sandbox::{Call, Code, Error, Fault, Result};
+use sandbox_broker_secrets::Secrets;
 use sandbox_stdx::words::clean;
 
 /// Bytes of a guest's trap, with the functions that led to it, that are logged.

@@ -142,7 +142,7 @@ impl End {
     ) -> wasmtime::Result<Self> {
         Ok(match ending {
             Ending::Told(told) => End::Told(outcome(&mut access, told)?),
-            Ending::Reported(ended) => End::Reported(endings::take(&mut access, ended, through)?),
+            Ending::Reported(ended) => End::Reported(endings::take(&mut access, ended, through)?.0),
         })
     }
 
@@ -196,11 +196,7 @@ fn asking(
                 Reached::Exit(exit) => return Ok(exit),
                 Reached::Connection(id, ended) => (id, ended),
             };
-            let report = match ended.await {
-                None => return Err(unsaid(&caller, "run")),
-                Some(Err(e)) => return Err(convert::error(e)),
-                Some(Ok(report)) => report,
-            };
+            let Some(report) = ended.await else { return Err(unsaid(&caller, "run")) };
             let (call, s) = (&call, convert::to_sandbox_ref(&sandbox));
             let exit = match kind {
                 Kind::Terminal => ask!(caller, call, "exit-of", terminal.call_exit_of(s, id, report)).await?,

@@ -17,5 +17,7 @@ pub(crate) mod http;
 pub(crate) mod log;
 pub(crate) mod net;
 pub(crate) mod progress;
+mod request;
+mod rpc;
 pub(crate) mod secrets;
 pub(crate) mod wasi;

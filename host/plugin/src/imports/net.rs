@@ -10,32 +10,27 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{SEC_WEBSOCKET_PROTOCOL, UPGRADE};
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Uri};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, StreamBody};
-use tokio::sync::mpsc;
+use http::{HeaderMap, HeaderValue};
+use tokio::sync::{mpsc, oneshot};
 use wasmtime::component::{Access, FutureProducer, FutureReader, HasData, Linker, StreamReader};
 use wasmtime::{AsContextMut, Result, StoreContextMut};
-use wasmtime_wasi_http::Error;
+use wasmtime_wasi_http::{Error, WasiBody};
 
-use crate::bindings::host::net::{self, Connection, Failure, Refusal, Request, Response};
+use super::request::{head, refuse};
+use super::rpc;
+use crate::bindings::host::net::{self, Connection, Failure, Refusal, Request, Response, RpcCall, RpcInput};
 use crate::bindings::host::types as wit;
-use crate::convert::denial;
 use crate::endings;
-use crate::net::carry::{self, Carried, Framing, Messages};
-use crate::net::exchange::{failure, headers, place_of, written};
+use crate::net::body::{of_bytes, of_channel};
+use crate::net::carry::{self, Broken, Carried, Framing, Messages};
+use crate::net::exchange::{failure, written};
 use crate::net::opening::NotOpened;
 use crate::net::places::StoreRequests;
+use crate::net::rpc::{Asking, Open, call as open, feed};
 use crate::net::sender::Sender;
 use crate::store::State;
 use crate::streams::{self, Inward};
 
-/// Headers of a request, and the bytes of their names and values. The contract names both.
-const HEADERS: usize = 64;
-const HEADER_BYTES: usize = 16 << 10;
-/// Bytes of a URL. The contract names it.
-const URL_BYTES: usize = 8 << 10;
 /// Bytes of the body of a request that asks for another protocol. The contract names it.
 const BODY_BYTES: usize = 64 << 10;
 
@@ -63,6 +58,12 @@ impl Caller {
     fn of(store: &mut Access<'_, State, HasNet>) -> Self {
         let (sender, requests) = store.get().sending();
         Caller { sender, requests }
+    }
+
+    /// A way of requests that outlives the Store: what they carry does not come from it.
+    fn asking(self) -> std::result::Result<Asking, Error> {
+        let sender = self.sender.ok_or(Error::HttpRequestDenied)?;
+        Ok(Asking { sender, requests: self.requests.outliving_the_store() })
     }
 
     fn sender(&self) -> std::result::Result<&Sender, Error> {
@@ -204,6 +205,50 @@ impl net::HostWithStore<State> for HasNet {
         })
     }
 
+    fn rpc(
+        mut store: Access<'_, State, Self>,
+        request: RpcCall,
+    ) -> Result<FutureReader<std::result::Result<(String, Connection), Failure>>> {
+        let caller = Caller::of(&mut store);
+        let work = Box::pin(async move {
+            rest().await;
+            let (call, place) = rpc::call(request).map_err(Failure::Failed)?;
+            let asking = caller.asking().map_err(|error| Failure::Failed(failure(&error, &place)))?;
+            open(&asking, call).await.map_err(|why| not_opened(why, &place))
+        });
+        let enter = |store: StoreContextMut<'_, State>, called: std::result::Result<Open, Failure>| {
+            let Open { headers, message, carried } = match called {
+                Ok(open) => open,
+                Err(why) => return Ok(Err(why)),
+            };
+            Ok(Ok((message, connection(store, (headers, carried))?)))
+        };
+        FutureReader::new(&mut store, Promise { work, enter })
+    }
+
+    fn feed(
+        mut store: Access<'_, State, Self>,
+        input: RpcInput,
+        outgoing: StreamReader<u8>,
+        ended: FutureReader<endings::Ended>,
+    ) -> Result<FutureReader<endings::Ended>> {
+        let outgoing = taken(&mut store, outgoing)?;
+        let through = store.get().lent().through.clone();
+        let (ended, cut) = endings::take(&mut store, ended, &through)?;
+        let place = input.url.clone();
+        let asking = Caller::of(&mut store).asking().map_err(|error| failure(&error, &place));
+        let ending = match (rpc::plan(input), asking) {
+            (Ok(plan), Ok(asking)) => feed(asking, plan, outgoing, ended, cut.clone()),
+            (Err(error), _) | (_, Err(error)) => {
+                cut.cancel();
+                let (to, ending) = oneshot::channel();
+                let _ = to.send(Err(Broken::Told(error)));
+                ending
+            }
+        };
+        endings::lend(store, carry::Ended { ending, cut })
+    }
+
     fn connect(
         mut store: Access<'_, State, Self>,
         url: String,
@@ -265,40 +310,9 @@ fn connection(mut store: impl AsContextMut<Data = State>, opened: (HeaderMap, Ca
     })
 }
 
-/// A request's head, and its place for messages.
-fn head(request: Request) -> std::result::Result<(Parts, String), wit::Error> {
-    let Request { method, url, headers: given } = request;
-    let bytes: usize = given.iter().map(|(name, value)| name.len() + value.len()).sum();
-    if given.len() > HEADERS || bytes > HEADER_BYTES || url.len() > URL_BYTES {
-        let message = "a request has at most 64 headers, 16 KiB of them, and 8 KiB of URL";
-        return Err(denial(wit::Code::InvalidArgument, message));
-    }
-    let uri: Uri =
-        url.parse().map_err(|_| denial(wit::Code::InvalidArgument, "the url of a request cannot be read"))?;
-    let place = place_of(&uri);
-    let mut head = http::Request::new(()).into_parts().0;
-    head.method = Method::from_bytes(method.as_bytes())
-        .map_err(|_| denial(wit::Code::InvalidArgument, "the method of a request cannot be read"))?;
-    head.headers = headers(&given).ok_or_else(|| {
-        denial(wit::Code::InvalidArgument, format!("a header of the request to {place} cannot be sent"))
-    })?;
-    head.uri = uri;
-    Ok((head, place))
-}
-
 /// A body of what the host took from a guest.
-fn whole(body: Option<mpsc::Receiver<Bytes>>) -> UnsyncBoxBody<Bytes, Error> {
-    let Some(mut body) = body else {
-        return http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync();
-    };
-    let chunks = futures_util::stream::poll_fn(move |cx| {
-        body.poll_recv(cx).map(|chunk| chunk.map(|chunk| Ok::<_, Error>(http_body::Frame::data(chunk))))
-    });
-    StreamBody::new(chunks).boxed_unsync()
-}
-
-fn refuse(why: &str) -> Failure {
-    Failure::Failed(denial(wit::Code::InvalidArgument, why))
+fn whole(body: Option<mpsc::Receiver<Bytes>>) -> WasiBody {
+    body.map_or_else(|| of_bytes(Bytes::new()), of_channel)
 }
 
 fn not_opened(why: NotOpened, place: &str) -> Failure {

@@ -9,13 +9,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use wasmtime::component::{HasData, Linker};
 
-use crate::azure::ServiceSas;
 use crate::bindings::host::{secrets, types};
 use crate::convert::denial;
 use crate::imports::log::LogBudget;
-use crate::keyring::Secrets;
 use sandbox_broker_config::{Carry, Scheme};
 use sandbox_broker_core::secret::Secret;
+use sandbox_broker_secrets::{Secrets, ServiceSas};
 use sandbox_stdx::words::clean;
 
 /// Bytes of a secret's name that a message shows.

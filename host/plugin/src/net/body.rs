@@ -19,7 +19,7 @@ use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::errors::error_code;
 use super::places::{Place, StoreRequests};
-use super::reflection::{Reflected, Search};
+use sandbox_broker_secrets::{Reflected, Search};
 
 /// Frames of a response body between the connection and the guest.
 const BODY_FRAMES: usize = 32;
@@ -51,6 +51,19 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         self.size
     }
+}
+
+/// A body of these bytes.
+pub(crate) fn of_bytes(bytes: Bytes) -> WasiBody {
+    http_body_util::Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A body of what comes from a channel.
+pub(crate) fn of_channel(mut chunks: mpsc::Receiver<Bytes>) -> WasiBody {
+    let frames = futures_util::stream::poll_fn(move |cx| {
+        chunks.poll_recv(cx).map(|chunk| chunk.map(|chunk| Ok::<_, Error>(Frame::data(chunk))))
+    });
+    http_body_util::StreamBody::new(frames).boxed_unsync()
 }
 
 type Received = Result<Frame<Bytes>, Error>;

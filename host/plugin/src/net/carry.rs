@@ -9,6 +9,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::ready;
+use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -18,11 +19,13 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_util::sync::CancellationToken;
 
-use super::docker::Frames;
 use super::opening::{Opened, Stream};
-use super::reflection::{Reflected, Search};
-use sandbox_broker_core::sandbox::PIPE_CHUNKS;
+use crate::bindings::host::types as wit;
+use sandbox_broker_codec::docker::Frames;
+use sandbox_broker_core::sandbox::{CHUNK_BYTES, PIPE_CHUNKS};
+use sandbox_broker_secrets::{Reflected, Search};
 use sandbox_stdx::words::clean;
 
 /// Bytes of one read. The room is on the stack, so a silent connection holds none.
@@ -65,6 +68,15 @@ pub(crate) enum Broken {
     /// Bytes that are not of the framing.
     #[error("the server sent what is not {0}")]
     Unframed(&'static str),
+    /// Bytes that break the rules of the protocol, for this reason.
+    #[error("the server broke the protocol: {0}")]
+    Malformed(String),
+    /// Nothing came for so long.
+    #[error("the server has shown no sign of life for {} s", .0.as_secs())]
+    Silent(Duration),
+    /// For this reason, in the words for a guest.
+    #[error("{}", .0.message)]
+    Told(wit::Error),
     /// A secret came back.
     #[error("the server repeated the secret that the request carried")]
     Reflected,
@@ -98,7 +110,15 @@ pub(crate) enum Messages {
 pub(crate) struct Carried {
     pub(crate) first: mpsc::Receiver<Bytes>,
     pub(crate) second: mpsc::Receiver<Bytes>,
-    pub(crate) ended: oneshot::Receiver<Ending>,
+    pub(crate) ended: Ended,
+}
+
+/// The end of a connection.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) ending: oneshot::Receiver<Ending>,
+    /// Ends it at once, and its outputs with it.
+    pub(crate) cut: CancellationToken,
 }
 
 /// One output of a connection.
@@ -126,7 +146,7 @@ impl Output {
 }
 
 /// Both outputs of a connection; `second` is missing where the framing has one.
-struct Outputs {
+pub(super) struct Outputs {
     first: Output,
     second: Option<Output>,
 }
@@ -140,7 +160,17 @@ impl Outputs {
         }
     }
 
-    async fn end(&mut self) {
+    /// Sends bytes of any number.
+    pub(super) async fn send_all(&mut self, second: bool, bytes: Vec<u8>) -> Result<(), Reflected> {
+        let mut rest = Bytes::from(bytes);
+        while !rest.is_empty() {
+            let chunk = rest.split_to(rest.len().min(CHUNK_BYTES));
+            self.send(second, chunk).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn end(&mut self) {
         self.first.end().await;
         if let Some(second) = &mut self.second {
             second.end().await;
@@ -149,13 +179,15 @@ impl Outputs {
 }
 
 /// Runs `work` in a task until it ends or nobody holds anything of the connection.
-fn spawn<F>(has_second: bool, search: Search, work: impl FnOnce(Outputs) -> F) -> Carried
+pub(super) fn spawn<F>(has_second: bool, search: Search, work: impl FnOnce(Outputs) -> F) -> Carried
 where
     F: Future<Output = Ending> + Send + 'static,
 {
     let (to_first, first) = mpsc::channel(PIPE_CHUNKS);
     let (to_second, second) = mpsc::channel(PIPE_CHUNKS);
-    let (mut end, ended) = oneshot::channel();
+    let (mut end, ending) = oneshot::channel();
+    let cut = CancellationToken::new();
+    let ended = Ended { ending, cut: cut.clone() };
     let to_second = has_second.then_some(to_second);
     let looked_at = [Some(to_first.clone()), to_second.clone()];
     let second_output = to_second.map(|to| Output { to, search: search.clone() });
@@ -170,6 +202,7 @@ where
         let ending = tokio::select! {
             ending = working => ending,
             () = abandoned => return,
+            () = cut.cancelled_owned() => return,
         };
         let _ = end.send(ending);
     });

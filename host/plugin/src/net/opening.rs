@@ -22,13 +22,11 @@ use tower::Service as _;
 use wasmtime_wasi_http::Error;
 
 use super::connector::CONNECT_TIMEOUT;
-use super::credentials::Payload;
 use super::errors::error_code;
 use super::places::{Place, StoreRequests};
-use super::reflection::Search;
 use super::sender::{REFUSED_METHODS, Sender, reflected};
-use crate::aws;
 use sandbox_broker_config::{HostPattern, Scheme};
+use sandbox_broker_secrets::{Payload, Search};
 
 /// Bytes of the body of a refusal that are kept. The contract names it.
 const REFUSAL_BYTES: usize = 64 << 10;
@@ -84,7 +82,7 @@ impl Sender {
         }
         let place = store.open(&self.places).await.map_err(|_| Error::ConnectionLimitReached)?;
         let carried = self.permissions.secrets.carried(|to| target.is_granted(to));
-        let payload = Payload { length: Some(body.len() as u64), hash: Some(aws::hash(&body)) };
+        let payload = Payload { length: Some(body.len() as u64), hash: Some(sandbox_broker_secrets::hash(&body)) };
         let search = self.add_secrets(&carried, &mut head, &payload)?;
         let dialled = requested(&head.uri)?;
         let (method, path) = (head.method.clone(), head.uri.path().to_owned());
@@ -116,7 +114,7 @@ impl Sender {
     }
 
     /// Reads an answer that opens nothing.
-    async fn refusal(&self, answer: http::Response<hyper::body::Incoming>, mut search: Search) -> NotOpened {
+    pub(super) async fn refusal(&self, answer: http::Response<hyper::body::Incoming>, mut search: Search) -> NotOpened {
         let (head, mut incoming) = answer.into_parts();
         let mut body = Vec::new();
         while body.len() < REFUSAL_BYTES

@@ -22,16 +22,13 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 use super::address::plain_host;
 use super::body::{RequestBody, ResponseBody, within};
 use super::connector::{BoundedConnector, Connector};
-use super::credentials::{self, Payload};
 use super::errors::error_code;
-use super::places::{SectionPlaces, StoreRequests};
-use super::reflection::Search;
+use super::places::{Place, SectionPlaces, StoreRequests};
 use super::trust;
-use crate::aws;
-use crate::keyring::Carried;
 use crate::permissions::Permissions;
 use sandbox_broker_config::{Carry, EgressGrant, Scheme, Tls};
 use sandbox_broker_core::certificate::distrust;
+use sandbox_broker_secrets::{Carried, Payload, Search};
 use sandbox_stdx::words::clean;
 
 /// Idle connections kept per origin: a burst of calls reuses them.
@@ -108,17 +105,31 @@ impl Sender {
         Sender { client, dialer, connector, allow, places, permissions }
     }
 
-    /// Sends a request that a grant allows, with the secrets that are bound to its destination. Once the Store is gone, the
-    /// request's body fails instead of ending.
-    ///
-    /// # Errors
-    /// As a guest of `wasi:http` would see them.
+    /// As [`Sender::ask`], with an answer for a guest.
     pub(crate) async fn send(
         &self,
         request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
         store: Arc<StoreRequests>,
     ) -> Result<http::Response<WasiBody>, Error> {
+        let silence = options.as_ref().and_then(|options| options.between_bytes_timeout);
+        let Answered { head, body, search, place } = self.ask(request, options, store).await?;
+        let permissions = self.permissions.clone();
+        let body = ResponseBody::new(body, silence, search, place, move || reflected(&permissions));
+        Ok(http::Response::from_parts(head, body.boxed_unsync()))
+    }
+
+    /// Sends a request that a grant allows, with the secrets that are bound to its destination. Once the Store is gone, the
+    /// request's body fails instead of ending.
+    ///
+    /// # Errors
+    /// As a guest of `wasi:http` would see them.
+    pub(super) async fn ask(
+        &self,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        store: Arc<StoreRequests>,
+    ) -> Result<Answered, Error> {
         let started = Instant::now();
         let (mut head, body) = request.into_parts();
         let target = self.check(&head.uri)?;
@@ -139,8 +150,7 @@ impl Sender {
         let (method, path) = (head.method.clone(), head.uri.path().to_owned());
         let body = RequestBody { size: body.size_hint(), body, store, _place: place.clone() };
         let mut request = http::Request::from_parts(head, body.boxed_unsync());
-        let (connect, first_byte, between_bytes) =
-            options.map_or((None, None, None), |o| (o.connect_timeout, o.first_byte_timeout, o.between_bytes_timeout));
+        let (connect, first_byte) = options.map_or((None, None), |o| (o.connect_timeout, o.first_byte_timeout));
         let mut connection = capture_connection(&mut request);
         let late = async {
             let Some(limit) = connect else { return pending().await };
@@ -167,11 +177,8 @@ impl Sender {
                 if search.headers(answer.headers()).is_err() {
                     return Err(reflected(&self.permissions));
                 }
-                let refuse = {
-                    let permissions = self.permissions.clone();
-                    move || reflected(&permissions)
-                };
-                Ok(answer.map(|body| ResponseBody::new(body, between_bytes, search, place, refuse).boxed_unsync()))
+                let (head, body) = answer.into_parts();
+                Ok(Answered { head, body, search, place })
             }
             Err(e) => {
                 let mapped = error_code(&e);
@@ -219,7 +226,7 @@ impl Sender {
         payload: &Payload,
     ) -> Result<Search, Error> {
         for one in carried {
-            credentials::add(head, payload, one).map_err(|why| {
+            sandbox_broker_secrets::add(head, payload, one).map_err(|why| {
                 let (provider, secret) = (&self.permissions.provider, &one.name);
                 if self.permissions.log_budget.take(provider) {
                     tracing::warn!(%provider, %secret, %why, "a request cannot carry its secret, and was not sent");
@@ -233,6 +240,17 @@ impl Sender {
     }
 }
 
+/// An answer, as it comes.
+pub(super) struct Answered {
+    pub(super) head: http::response::Parts,
+    /// Not searched yet.
+    pub(super) body: hyper::body::Incoming,
+    /// Looks for the secrets that the request carried.
+    pub(super) search: Search,
+    /// Kept as long as the body.
+    pub(super) place: Arc<[Place; 2]>,
+}
+
 /// A body and its hash. A body that is large, or whose length is not known, is not read, and has no hash.
 async fn hashed(body: WasiBody, store: &StoreRequests) -> Result<(WasiBody, Option<String>), Error> {
     let Some(length) = body.size_hint().exact().filter(|length| *length <= HASHED_BYTES) else {
@@ -243,7 +261,7 @@ async fn hashed(body: WasiBody, store: &StoreRequests) -> Result<(WasiBody, Opti
     if body.len() as u64 != length || store.are_dead() {
         return Err(Error::ConnectionTerminated);
     }
-    let hash = aws::hash(&body);
+    let hash = sandbox_broker_secrets::hash(&body);
     Ok((Full::new(body).map_err(|never| match never {}).boxed_unsync(), Some(hash)))
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use sandbox_broker_config::{Binding, BoundSecret, Carry, EgressGrant};
-use sandbox_broker_plugin::Secrets;
+use sandbox_broker_secrets::Secrets;
 
 use super::{eventually, program};
 

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
-use crate::{Engine, Secrets};
+use crate::Engine;
 use sandbox_broker_config::PluginLimits;
+use sandbox_broker_secrets::Secrets;
 
 fn mounter(plugin: &Arc<Plugin>, name: &str, settings: serde_json::Value, live: &LiveMounts) -> ComponentMounter {
     let section = Section {

@@ -12,9 +12,10 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::sync::{mpsc, oneshot};
 
 use super::*;
+use crate::Engine;
 use crate::net::sender::Sender;
-use crate::{Engine, Secrets};
 use sandbox_broker_config::{EgressGrant, PluginLimits};
+use sandbox_broker_secrets::Secrets;
 
 /// Uploads cut in the middle. Without the mark of a dead Store 32 to 39 of 40
 /// looked complete.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::super::connector::CONNECT_TIMEOUT;
 use super::super::places::REQUESTS;
 use super::*;
-use crate::keyring::Secrets;
 use sandbox_broker_config::{Binding, BoundSecret, Carry};
+use sandbox_broker_secrets::Secrets;
 
 /// A server that listens and then says only this.
 async fn says(words: &'static str) -> String {

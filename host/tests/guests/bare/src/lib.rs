@@ -73,7 +73,7 @@ impl exec::Guest for Plugin {
         Ok(exec::Process { id: "1".into(), stdout, stderr, done: Ending::Told(done) })
     }
 
-    async fn exit_of(_: Call, _: String, _: SandboxRef, _: String, _: String) -> Result<Exit, Error> {
+    async fn exit_of(_: Call, _: String, _: SandboxRef, _: String, _: Result<String, Error>) -> Result<Exit, Error> {
         Err(Error::never_reported())
     }
 

@@ -59,7 +59,13 @@ impl exec::Guest for Bare {
         Plugin::run(call, config, s, command, stdin).await
     }
 
-    async fn exit_of(call: Call, config: String, s: SandboxRef, id: String, report: String) -> Result<Exit, Error> {
+    async fn exit_of(
+        call: Call,
+        config: String,
+        s: SandboxRef,
+        id: String,
+        report: Result<String, Error>,
+    ) -> Result<Exit, Error> {
         <Plugin as exec::Guest>::exit_of(call, config, s, id, report).await
     }
 

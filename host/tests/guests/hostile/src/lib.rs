@@ -338,7 +338,7 @@ impl terminal::Guest for Plugin {
         Ok(())
     }
 
-    async fn exit_of(_: Call, _: String, _: SandboxRef, _: String, _: String) -> Result<Exit, Error> {
+    async fn exit_of(_: Call, _: String, _: SandboxRef, _: String, _: Result<String, Error>) -> Result<Exit, Error> {
         Err(Error::never_reported())
     }
 }
@@ -358,7 +358,7 @@ impl exec::Guest for Plugin {
         Err(unimplemented())
     }
 
-    async fn exit_of(_: Call, _: String, _: SandboxRef, _: String, _: String) -> Result<Exit, Error> {
+    async fn exit_of(_: Call, _: String, _: SandboxRef, _: String, _: Result<String, Error>) -> Result<Exit, Error> {
         Err(Error::never_reported())
     }
 

@@ -134,7 +134,14 @@ impl exec::Guest for Plugin {
     }
 
     /// The report is JSON of Kubernetes, or nothing.
-    async fn exit_of(_: Call, _: String, _: SandboxRef, _: String, report: String) -> Result<Exit, Error> {
+    async fn exit_of(
+        _: Call,
+        _: String,
+        _: SandboxRef,
+        _: String,
+        report: Result<String, Error>,
+    ) -> Result<Exit, Error> {
+        let report = report?;
         if report.is_empty() {
             return Ok(Exit::Code(7));
         }

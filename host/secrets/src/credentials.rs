@@ -16,15 +16,15 @@ use crate::{aws, azure};
 
 /// What is known of a request's body before it is sent.
 #[derive(Debug, Default)]
-pub(super) struct Payload {
+pub struct Payload {
     /// Bytes.
-    pub(super) length: Option<u64>,
+    pub length: Option<u64>,
     /// Its [`hash`](aws::hash).
-    pub(super) hash: Option<String>,
+    pub hash: Option<String>,
 }
 
 /// Adds a secret to a request. The error says why it cannot be added, and holds nothing of the secret.
-pub(super) fn add(head: &mut Parts, payload: &Payload, carried: &Carried) -> Result<(), String> {
+pub fn add(head: &mut Parts, payload: &Payload, carried: &Carried) -> Result<(), String> {
     let secret = &carried.secret;
     if secret.is_empty() {
         return Err("it is empty".to_owned());

@@ -40,7 +40,7 @@ pub(crate) enum Refusal {
 }
 
 /// The hash of a body, for [`sign`].
-pub(crate) fn hash(body: &[u8]) -> String {
+pub fn hash(body: &[u8]) -> String {
     hex(&Sha256::digest(body))
 }
 

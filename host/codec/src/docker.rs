@@ -10,7 +10,7 @@ const HEAD: usize = 8;
 
 /// Takes the heads off, across chunks.
 #[derive(Debug, Default)]
-pub(super) struct Frames {
+pub struct Frames {
     /// A head of which not all has come.
     head: BytesMut,
     /// Bytes of the current frame that are still to come.
@@ -21,7 +21,7 @@ pub(super) struct Frames {
 
 impl Frames {
     /// The next piece of a frame in `chunk`, and whether it is of standard error. None when `chunk` is used up.
-    pub(super) fn next(&mut self, chunk: &mut Bytes) -> Result<Option<(bool, Bytes)>, &'static str> {
+    pub fn next(&mut self, chunk: &mut Bytes) -> Result<Option<(bool, Bytes)>, &'static str> {
         while self.left == 0 && !chunk.is_empty() {
             let taken = (HEAD - self.head.len()).min(chunk.len());
             self.head.extend_from_slice(&chunk.split_to(taken));
@@ -47,7 +47,7 @@ impl Frames {
     }
 
     /// Whether the last frame is not whole.
-    pub(super) fn is_cut_off(&self) -> bool {
+    pub fn is_cut_off(&self) -> bool {
         self.left > 0 || !self.head.is_empty()
     }
 }

@@ -53,13 +53,13 @@ struct Value {
 
 /// A secret for one request.
 #[derive(Debug)]
-pub(crate) struct Carried {
+pub struct Carried {
     /// Its name, for messages.
-    pub(crate) name: String,
+    pub name: String,
     /// How the request carries it.
-    pub(crate) carry: Carry,
+    pub carry: Carry,
     /// The newest value that may go there in this way.
-    pub(crate) secret: Secret,
+    pub secret: Secret,
 }
 
 /// The secrets of one section at one generation. `Debug` shows their names.
@@ -152,7 +152,7 @@ impl Secrets {
     }
 
     /// The secrets that a request carries. `covers` says whether a binding covers its destination.
-    pub(crate) fn carried(&self, covers: impl Fn(&EgressGrant) -> bool) -> Vec<Carried> {
+    pub fn carried(&self, covers: impl Fn(&EgressGrant) -> bool) -> Vec<Carried> {
         let goes = |binding: &Binding| binding.to.iter().any(&covers);
         let carried = |own: &Value| {
             let carry = own.binding.carry.clone().filter(|_| goes(&own.binding))?;
@@ -164,7 +164,7 @@ impl Secrets {
 
     /// The key from which to make a token, with its binding. `admit` says whether bounds allow that token. `None` when the
     /// section has no such secret or its bounds do not allow it.
-    pub(crate) fn to_derive(&self, name: &str, admit: impl Fn(&SasBounds) -> bool) -> Option<(Secret, &Binding)> {
+    pub fn to_derive(&self, name: &str, admit: impl Fn(&SasBounds) -> bool) -> Option<(Secret, &Binding)> {
         let admits = |binding: &Binding| binding.sas.as_ref().is_some_and(&admit);
         let own = self.own.get(name).filter(|own| admits(&own.binding))?;
         let secret = self.newest(own, |kept| {
@@ -177,7 +177,7 @@ impl Secrets {
 
     /// The value to hand to the plugin, which may send it to any place that the section is granted. `None` when the section
     /// has no such secret.
-    pub(crate) fn to_reveal(&self, name: &str) -> Option<Secret> {
+    pub fn to_reveal(&self, name: &str) -> Option<Secret> {
         let own = self.own.get(name)?;
         Some(self.newest(own, |kept| {
             kept.binding.carry == own.binding.carry && self.allow.iter().all(|own| kept.allow.contains(own))
@@ -185,7 +185,7 @@ impl Secrets {
     }
 
     /// Whether the section has a secret of this name.
-    pub(crate) fn has(&self, name: &str) -> bool {
+    pub fn has(&self, name: &str) -> bool {
         self.own.contains_key(name)
     }
 

@@ -22,14 +22,14 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove
 
 /// A secret stands in the answer.
 #[derive(Debug)]
-pub(super) struct Reflected;
+pub struct Reflected;
 
 /// Looks for secrets in one answer, or in one stream of a connection.
 ///
 /// The beginning of a secret is held back once it is as long as the shortest secret. What is shorter goes on at once: on a
 /// terminal it is a key that somebody has just pressed.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Search {
+pub struct Search {
     forms: Arc<[Finder<'static>]>,
     /// The end of what came so far. The guest has seen the first `seen` bytes of it.
     tail: Bytes,
@@ -38,7 +38,7 @@ pub(super) struct Search {
 
 impl Search {
     /// Looks for these.
-    pub(super) fn new<'a>(secrets: impl Iterator<Item = &'a str>) -> Self {
+    pub fn new<'a>(secrets: impl Iterator<Item = &'a str>) -> Self {
         let mut forms: Vec<Vec<u8>> = secrets.filter(|secret| secret.len() >= LEAST).flat_map(forms).collect();
         forms.sort_unstable();
         forms.dedup();
@@ -47,17 +47,17 @@ impl Search {
     }
 
     /// Whether there is anything to look for.
-    pub(super) fn is_needed(&self) -> bool {
+    pub fn is_needed(&self) -> bool {
         !self.forms.is_empty()
     }
 
     /// Looks at headers or trailers.
-    pub(super) fn headers(&self, headers: &HeaderMap) -> Result<(), Reflected> {
+    pub fn headers(&self, headers: &HeaderMap) -> Result<(), Reflected> {
         if headers.values().any(|value| self.found(value.as_bytes())) { Err(Reflected) } else { Ok(()) }
     }
 
     /// Looks at the next piece of the body, and returns what the guest may see.
-    pub(super) fn piece(&mut self, piece: Bytes) -> Result<Bytes, Reflected> {
+    pub fn piece(&mut self, piece: Bytes) -> Result<Bytes, Reflected> {
         if self.forms.is_empty() {
             return Ok(piece);
         }
@@ -81,7 +81,7 @@ impl Search {
     }
 
     /// What is left at the end: no secret came of it.
-    pub(super) fn end(&mut self) -> Bytes {
+    pub fn end(&mut self) -> Bytes {
         let held = self.tail.slice(self.seen..);
         self.seen = self.tail.len();
         held

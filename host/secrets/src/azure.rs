@@ -52,7 +52,7 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove
 
 /// Why nothing was signed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Refusal {
+pub enum Refusal {
     #[error("the key is not valid base64")]
     Key,
     #[error("a method that the service does not have")]
@@ -147,19 +147,19 @@ fn pairs(query: &str) -> impl Iterator<Item = (String, String)> {
 
 /// A token for one container.
 #[derive(Debug)]
-pub(crate) struct ServiceSas<'a> {
+pub struct ServiceSas<'a> {
     /// Name of the account.
-    pub(crate) account: &'a str,
+    pub account: &'a str,
     /// Name of the container, one that the operator lists.
-    pub(crate) container: &'a str,
+    pub container: &'a str,
     /// What it allows, unless a policy says so.
-    pub(crate) permissions: &'a str,
+    pub permissions: &'a str,
     /// Name of an access policy of the container.
-    pub(crate) policy: Option<&'a str>,
+    pub policy: Option<&'a str>,
     /// Its life from now on.
-    pub(crate) life: Duration,
+    pub life: Duration,
     /// Whether it opens nothing over plain http.
-    pub(crate) https: bool,
+    pub https: bool,
 }
 
 impl ServiceSas<'_> {
@@ -167,7 +167,7 @@ impl ServiceSas<'_> {
     ///
     /// # Errors
     /// When the token or the key is not one to sign with.
-    pub(crate) fn mint(&self, key: &Secret, now: Timestamp) -> Result<String, Refusal> {
+    pub fn mint(&self, key: &Secret, now: Timestamp) -> Result<String, Refusal> {
         let mut letters = PERMISSIONS.chars();
         let ordered = self.permissions.chars().all(|wanted| letters.any(|letter| letter == wanted));
         if !ordered || self.permissions.is_empty() {

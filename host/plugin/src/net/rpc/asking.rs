@@ -1,0 +1,62 @@
+//! Requests of the Connect protocol.
+//!
+//! Owns their headers. They leave through the section's [`Sender`], under its rules, also when the Store that asked for them is gone.
+//! Deliberately does not know what a request carries.
+
+use std::sync::Arc;
+
+use http::header::{CONTENT_TYPE, HeaderName};
+use http::{HeaderMap, HeaderValue, Method, Uri};
+use http_body_util::{BodyExt as _, Limited};
+use wasmtime_wasi_http::{Error, WasiBody};
+
+use crate::net::places::StoreRequests;
+use crate::net::sender::{Answered, Sender};
+
+const VERSION: (HeaderName, HeaderValue) =
+    (HeaderName::from_static("connect-protocol-version"), HeaderValue::from_static("1"));
+
+/// What a request and its answer are.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Sort {
+    /// Frames.
+    Stream,
+    /// One message.
+    Single,
+}
+
+/// The way of requests.
+pub(crate) struct Asking {
+    pub(crate) sender: Arc<Sender>,
+    pub(crate) requests: Arc<StoreRequests>,
+}
+
+impl Asking {
+    /// Sends a request, and waits for the head of its answer.
+    pub(super) async fn ask(
+        &self,
+        uri: &Uri,
+        headers: &HeaderMap,
+        sort: Sort,
+        body: WasiBody,
+    ) -> Result<Answered, Error> {
+        let mut request = http::Request::new(body);
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = uri.clone();
+        *request.headers_mut() = headers.clone();
+        let (name, version) = VERSION;
+        request.headers_mut().insert(name, version);
+        let content = match sort {
+            Sort::Stream => "application/connect+json",
+            Sort::Single => "application/json",
+        };
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content));
+        self.sender.ask(request, None, self.requests.clone()).await
+    }
+}
+
+/// All of an answer's body, if it has at most so many bytes.
+pub(super) async fn whole(answered: Answered, most: usize) -> Result<bytes::Bytes, Error> {
+    let body = Limited::new(answered.body, most).collect().await;
+    body.map(|body| body.to_bytes()).map_err(|_| Error::ConnectionTerminated)
+}

@@ -29,6 +29,14 @@ umask 077
 # What an earlier program of this mount had not stored when it died.
 kept=$(dirname -- "$workspace")/unsent-$id
 if [ -d "$kept" ]; then mv -- "$kept" cache; else mkdir -p cache; fi || fail 'no cache'
+# Of a file that was made or emptied it notes the length only some time after the
+# close, and would take one without a length for empty, or for the old file with
+# new ends. All that such a file holds was written to it.
+find cache/vfsMeta -type f -exec grep -qF '"Dirty": true' {} \; -exec grep -q '^.\{1,2\}"Size": 0,$' {} \; -print 2>/dev/null |
+    while IFS= read -r meta; do
+        size=$(stat -c %s -- "cache/vfs/${meta#cache/vfsMeta/}") && [ "$size" -gt 0 ] || continue
+        sed -i "s/\"Size\": 0,/\"Size\": $size,/; s/\"Rs\": \(null\|\[\]\)/\"Rs\": [{\"Pos\": 0, \"Size\": $size}]/" "$meta"
+    done
 : >rclone.log || fail 'no space for the cache'
 rm -f ended
 : >running

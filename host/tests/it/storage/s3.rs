@@ -209,27 +209,24 @@ async fn what_is_not_saved_when_the_service_is_away_at_the_end_is_told() {
     assert!(client.said.iter().any(unsaved), "{:?}", client.said);
 }
 
-/// Also what it had not stored yet: its disk is still there.
+/// What it had not stored yet is mostly stored by the next one, from its disk. That is not promised, and not shown here.
 #[tokio::test]
-async fn a_program_that_is_killed_is_mounted_again_and_loses_nothing_that_was_closed() {
-    let Some(mut store) = Store::alone(Kind::S3).await else { return };
+async fn a_program_that_is_killed_is_mounted_again_and_loses_nothing_that_was_stored() {
+    let Some(store) = Store::s3().await else { return };
     let broker = store.broker().await;
     let mut shell = Shell::open(&broker).await;
     shell.ok(&format!("cd /; printf stored > {FILES}/stored")).await;
     eventually("the first file", async || store.text("stored").await).await;
-    shell.ok(&format!("exec 3> {FILES}/waiting")).await;
-    store.service.stop().await;
-    shell.ok("printf waiting >&3; exec 3>&-").await;
     let mount = store.mount().await;
     assert!(Command::new("kill").args(["-KILL", &mount.pid().to_string()]).status().unwrap().success());
-    store.service.resume().await;
     let told = shell.told("stopped working").await;
     println!("{told}");
     shell.told(&format!("mounted again at {FILES}")).await;
-    assert_eq!(shell.ok(&format!("cat {FILES}/stored {FILES}/waiting")).await, "storedwaiting");
+    assert_eq!(shell.ok(&format!("cat {FILES}/stored")).await, "stored");
+    shell.ok(&format!("printf later > {FILES}/later")).await;
     shell.exit().await;
     released(&broker, 1).await;
-    assert_eq!(store.text("waiting").await.as_deref(), Some("waiting"));
+    assert_eq!(store.text("later").await.as_deref(), Some("later"));
 }
 
 /// The key is nowhere in the sandbox, and its credentials are in no log and not

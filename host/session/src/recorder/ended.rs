@@ -16,6 +16,11 @@ use crate::replaced::replaced;
 const IN_USE: Exit = Exit::Code(3);
 const REPLACED: Exit = Exit::Code(4);
 
+/// How a shell ends that could not run the program, and its words if somebody still had that open for writing (execve(2), ETXTBSY). A
+/// server that has just written it may have started another process meanwhile, which holds the file until it runs its own program.
+const NOT_RUN: Exit = Exit::Code(126);
+const BUSY: &str = "Text file busy";
+
 /// Why the output of a process ended too early.
 pub(super) async fn why_ended(process: &mut Process) -> Error {
     let well = ended_well(process).await;
@@ -47,7 +52,11 @@ fn exit_error(exit: &Exit, words: &str) -> Error {
         return replaced();
     }
     let message = format!("the recorder in the sandbox ended ({exit}): {words}");
-    let code = if *exit == IN_USE { Code::AlreadyExists } else { Code::FailedPrecondition };
+    let code = match *exit {
+        IN_USE => Code::AlreadyExists,
+        NOT_RUN if words.contains(BUSY) => Code::Unavailable,
+        _ => Code::FailedPrecondition,
+    };
     Error::new(Fault::Provider, code, message.trim_end_matches([':', ' ']))
 }
 
@@ -59,4 +68,16 @@ pub(super) fn torn() -> Error {
         Code::Unavailable,
         "the connection to the recorder broke before its answer was complete",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_is_still_being_written_is_tried_again() {
+        let words = "recorder: 9: exec: /var/lib/sandbox-recorder/program: Text file busy";
+        assert!(exit_error(&NOT_RUN, words).code.is_transient());
+        assert!(!exit_error(&NOT_RUN, "recorder: 9: exec: program: Exec format error").code.is_transient());
+    }
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures_util::{SinkExt as _, StreamExt as _};
 use sandbox_broker_config::{Binding, BoundSecret, Carry, EgressGrant, PluginLimits};
 use sandbox_broker_core::sandbox::{
@@ -334,7 +336,8 @@ async fn a_secret_is_carried_by_every_way_and_handed_back_by_none() {
         let lower = head.to_lowercase();
         let credential = lower.lines().find_map(|line| line.strip_prefix("authorization: ")).unwrap().to_owned();
         assert_eq!(credential, format!("bearer {SECRET}"));
-        let (in_head, path) = (head.contains("/head"), head.contains("/fetched"));
+        let rpc = head.split_once("/rpc/").map(|(_, rest)| rest.split(' ').next().unwrap().to_owned());
+        let (in_head, path) = (head.contains("/head"), head.contains("/fetched") || rpc.is_some());
         let echoed = if in_head { format!("x-echo: {credential}\r\n") } else { String::new() };
         let accept = head.lines().find_map(|line| line.split_once("ec-websocket-key: ")).map(|(_, key)| key);
         let accept = accept.map_or(String::new(), |key| {
@@ -345,13 +348,29 @@ async fn a_secret_is_carried_by_every_way_and_handed_back_by_none() {
         let answer = format!("HTTP/1.1 {status}\r\nconnection: upgrade\r\nupgrade: tcp\r\n{accept}{echoed}\r\n");
         stream.write_all(answer.as_bytes()).await.unwrap();
         let words = format!("your credential was {credential}");
-        if accept.is_empty() {
+        // In two messages, so that no single one has it.
+        let (one, two) = words.split_at(words.len() - 5);
+        if let Some(place) = rpc {
+            let out = |text: &str| json!({"out": STANDARD.encode(text)});
+            let error = json!({"error": {"code": "internal", "message": words}});
+            let frames = match place.as_str() {
+                "opens" => vec![(0, json!({"begun": words}))],
+                "refuses" => vec![(2, error)],
+                "bytes" => vec![(0, json!({"begun": {}})), (0, out(one)), (0, out(two))],
+                "closes" => vec![(0, json!({"begun": {}})), (0, json!({"closed": words}))],
+                _ => vec![(0, json!({"begun": {}})), (2, error)],
+            };
+            for (flags, message) in frames {
+                let message = message.to_string();
+                stream.write_u8(flags).await.unwrap();
+                stream.write_u32(u32::try_from(message.len()).unwrap()).await.unwrap();
+                stream.write_all(message.as_bytes()).await.unwrap();
+            }
+        } else if accept.is_empty() {
             stream.write_all(words.as_bytes()).await.unwrap();
         } else {
             let role = tokio_tungstenite::tungstenite::protocol::Role::Server;
             let mut socket = tokio_tungstenite::WebSocketStream::from_raw_socket(stream, role, None).await;
-            // In two messages, so that no single one has it.
-            let (one, two) = words.split_at(words.len() - 5);
             let _ = socket.send(Message::text(one)).await;
             let _ = socket.send(Message::text(two)).await;
             let _ = socket.close(None).await;
@@ -366,6 +385,12 @@ async fn a_secret_is_carried_by_every_way_and_handed_back_by_none() {
         ("websocket", "/head"),
         ("fetch", "/fetched"),
         ("fetch", "/fetched/head"),
+        ("rpc", "/rpc/opens"),
+        ("rpc", "/rpc/refuses"),
+        ("rpc", "/rpc/bytes"),
+        ("rpc", "/rpc/closes"),
+        ("rpc", "/rpc/ends"),
+        ("rpc", "/rpc/bytes/head"),
     ] {
         let scheme = if how == "websocket" { "ws" } else { "http" };
         let settings = json!({"how": how, "url": format!("{scheme}://{repeats}{path}")});

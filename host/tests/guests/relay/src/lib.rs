@@ -13,7 +13,7 @@ struct Config {
     /// Where to.
     #[serde(default)]
     url: String,
-    /// `fetch`, `upgrade`, `websocket` or `connect`.
+    /// `fetch`, `upgrade`, `websocket`, `connect` or `rpc`.
     #[serde(default)]
     how: String,
     /// `raw`, `docker` or `kubernetes`.
@@ -96,6 +96,20 @@ impl exec::Guest for Plugin {
             }
             "connect" => {
                 let open = net::connect(&config.url, stdin).await?;
+                (open.first, Some(open.second), open.ended)
+            }
+            "rpc" => {
+                let call = net::RpcCall {
+                    url: request.url,
+                    headers: request.headers,
+                    message: "{}".into(),
+                    opens: "begun".into(),
+                    first: "out".into(),
+                    second: Some("err".into()),
+                    closes: "closed".into(),
+                    silence_ms: 10_000,
+                };
+                let (_, open) = net::rpc(&call).await.map_err(refused)?;
                 (open.first, Some(open.second), open.ended)
             }
             "websocket" => {

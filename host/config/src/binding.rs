@@ -40,6 +40,45 @@ pub enum Carry {
     SharedKey(String),
     /// The request is signed with a secret key of AWS, or of a service that copies its signature.
     Sigv4(Sigv4),
+    /// `Authorization: Bearer`, with a token that the secret signs as a private key.
+    Jwt(Jwt),
+}
+
+/// What a signed token says (RFC 7519).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Jwt {
+    /// How it is signed.
+    pub algorithm: Algorithm,
+    /// Who makes it: `iss`.
+    pub issuer: String,
+    /// For whom it is: `aud`.
+    pub audience: Option<String>,
+    /// Whom it is about: `sub`.
+    pub subject: Option<String>,
+    /// Which key signs it: `kid`.
+    pub key_id: Option<String>,
+    /// How long it is good.
+    pub life: Duration,
+}
+
+/// How a token is signed (RFC 7518, section 3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// RSA with SHA-256, PKCS #1 v1.5.
+    Rs256,
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
+}
+
+impl Algorithm {
+    /// The algorithm of this registered name.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "RS256" => Some(Self::Rs256),
+            "ES256" => Some(Self::Es256),
+            _ => None,
+        }
+    }
 }
 
 /// Whose signature of AWS it is, and for what.
@@ -58,7 +97,7 @@ impl Carry {
     pub fn header(&self) -> &str {
         match self {
             Carry::Header(name) => name,
-            Carry::Bearer | Carry::Basic(_) | Carry::SharedKey(_) | Carry::Sigv4(_) => "authorization",
+            Carry::Bearer | Carry::Basic(_) | Carry::SharedKey(_) | Carry::Sigv4(_) | Carry::Jwt(_) => "authorization",
         }
     }
 }
@@ -124,6 +163,11 @@ pub(super) fn is_user(text: &str) -> bool {
 /// Whether it may be the id of a key of AWS. It stands between slashes and commas.
 pub(super) fn is_key_id(text: &str) -> bool {
     (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && !b"/,=".contains(&b))
+}
+
+/// Whether it may be a claim of a token.
+pub(super) fn is_claim(text: &str) -> bool {
+    (1..=256).contains(&text.len()) && !text.contains(char::is_control)
 }
 
 /// Whether it may be the name of a region or of a service.

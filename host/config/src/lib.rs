@@ -51,7 +51,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-pub use binding::{Binding, BoundSecret, Carry, SasBounds, Sigv4};
+pub use binding::{Algorithm, Binding, BoundSecret, Carry, Jwt, SasBounds, Sigv4};
 pub use config::Config;
 pub use egress::{EgressGrant, HostPattern, Scheme};
 pub use fingerprint::Fingerprint;

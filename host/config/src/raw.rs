@@ -301,6 +301,40 @@ pub(super) enum Carry {
     SharedKey(#[schemars(schema_with = "account_schema")] String),
     /// By a signature of AWS, version 4.
     Sigv4(Sigv4),
+    /// By a token that the secret, a private key, signs: `Authorization: Bearer`.
+    Jwt(Jwt),
+}
+
+/// What a signed token (RFC 7519) says.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Jwt {
+    /// How it is signed.
+    #[schemars(schema_with = "algorithm_schema")]
+    pub(super) algorithm: String,
+    /// Who makes it (`iss`).
+    #[schemars(schema_with = "claim_schema")]
+    pub(super) issuer: String,
+    /// For whom it is (`aud`).
+    #[serde(default)]
+    #[schemars(schema_with = "claim_schema")]
+    pub(super) audience: Option<String>,
+    /// Whom it is about (`sub`).
+    #[serde(default)]
+    #[schemars(schema_with = "claim_schema")]
+    pub(super) subject: Option<String>,
+    /// Which key signs it (`kid`).
+    #[serde(default)]
+    #[schemars(schema_with = "claim_schema")]
+    pub(super) key_id: Option<String>,
+    /// How long it is good.
+    #[serde(default = "token_life")]
+    #[schemars(schema_with = "duration_schema")]
+    pub(super) life: String,
+}
+
+fn token_life() -> String {
+    "5m".to_owned()
 }
 
 /// Whose signature of AWS it is, and for what.

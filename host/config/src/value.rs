@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use url::{Host, Url};
 
-use super::binding;
+use super::binding::{self, Algorithm};
 use super::egress::EgressGrant;
 use super::origin::Origin;
 
@@ -76,7 +76,7 @@ formats! {
         Some("^(https?|wss?|unix)://"), |t| binding::exact(t).is_some();
     SECRET, secret_schema: "broker-secret", "a table such as { value = \"${API_KEY:-}\", to = [\"https://api.example.com\"], carry = { header = \"x-api-key\" } }",
         None, |_| true;
-    CARRY, carry_schema: "broker-carry", "\"bearer\", { header = NAME }, { basic = USER }, { shared_key = ACCOUNT } or { sigv4 = { key_id = ID, region = REGION, service = SERVICE } }",
+    CARRY, carry_schema: "broker-carry", "\"bearer\", { header = NAME }, { basic = USER }, { shared_key = ACCOUNT }, { sigv4 = { key_id = ID, region = REGION, service = SERVICE } } or { jwt = { algorithm = ALGORITHM, issuer = ISSUER } }",
         None, |_| true;
     HEADER, header_schema: "broker-header", "the name of a header such as \"x-api-key\", and none about the connection or the body",
         None, binding::is_header;
@@ -88,6 +88,10 @@ formats! {
         None, binding::is_key_id;
     SCOPE, scope_schema: "broker-scope", "a name: lower case letters, digits and -",
         None, binding::is_scope;
+    CLAIM, claim_schema: "broker-claim", "1 to 256 bytes of printable text",
+        None, binding::is_claim;
+    ALGORITHM, algorithm_schema: "broker-algorithm", "RS256 or ES256",
+        Some("^(RS256|ES256)$"), |t| Algorithm::named(t).is_some();
     CONTAINER, container_schema: "broker-container", "the name of a container: lower case letters, digits, - and perhaps {user}",
         None, binding::is_container;
     LOG, log_schema: "broker-log", "a level (error, warn, info, debug, trace) or directives such as \"info,sandbox_broker=debug\"",
@@ -381,6 +385,7 @@ mod tests {
             "/workspace/files",
             "A_B",
             "api_key",
+            "RS256",
             "x\ny",
         ];
         for format in FORMATS {

@@ -39,7 +39,7 @@ pub(crate) enum Refusal {
     Source,
 }
 
-/// The hash of a body, for [`sign`].
+/// The hash of a body, as a signature of AWS names it.
 pub fn hash(body: &[u8]) -> String {
     hex(&Sha256::digest(body))
 }

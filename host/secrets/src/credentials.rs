@@ -12,27 +12,35 @@ use jiff::Timestamp;
 use sandbox_broker_config::Carry;
 
 use crate::keyring::Carried;
-use crate::{aws, azure};
+use crate::{aws, azure, jwt};
+use sandbox_broker_core::secret::Secret;
 
 /// What is known of a request's body before it is sent.
 #[derive(Debug, Default)]
 pub struct Payload {
     /// Bytes.
     pub length: Option<u64>,
-    /// Its [`hash`](aws::hash).
+    /// Its [`hash`](crate::hash).
     pub hash: Option<String>,
 }
 
-/// Adds a secret to a request. The error says why it cannot be added, and holds nothing of the secret.
-pub fn add(head: &mut Parts, payload: &Payload, carried: &Carried) -> Result<(), String> {
+/// Adds a secret to a request. Returns what an answer must not repeat; none where the request has only a signature of itself.
+/// The error says why it cannot be added, and holds nothing of the secret.
+pub fn add(head: &mut Parts, payload: &Payload, carried: &Carried) -> Result<Option<Secret>, String> {
     let secret = &carried.secret;
     if secret.is_empty() {
         return Err("it is empty".to_owned());
     }
     // A secret that comes back must be recognized.
     head.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    let mut told = secret.clone();
     let (name, value) = match &carried.carry {
         Carry::Bearer => (AUTHORIZATION, format!("Bearer {}", secret.expose())),
+        Carry::Jwt(by) => {
+            let token = jwt::token(by, secret, Timestamp::now()).map_err(|e| e.to_string())?;
+            told = token.clone().into();
+            (AUTHORIZATION, format!("Bearer {token}"))
+        }
         Carry::Basic(user) => {
             (AUTHORIZATION, format!("Basic {}", STANDARD.encode(format!("{user}:{}", secret.expose()))))
         }
@@ -42,18 +50,20 @@ pub fn add(head: &mut Parts, payload: &Payload, carried: &Carried) -> Result<(),
         }
         Carry::SharedKey(account) => {
             head.headers.remove(AUTHORIZATION);
-            return azure::sign(head, payload.length, account, secret, Timestamp::now()).map_err(|e| e.to_string());
+            let signed = azure::sign(head, payload.length, account, secret, Timestamp::now());
+            return signed.map(|()| None).map_err(|e| e.to_string());
         }
         Carry::Sigv4(by) => {
             head.headers.remove(AUTHORIZATION);
             let hash = payload.hash.as_deref();
-            return aws::sign(head, hash, by, secret, Timestamp::now()).map_err(|e| e.to_string());
+            let signed = aws::sign(head, hash, by, secret, Timestamp::now());
+            return signed.map(|()| None).map_err(|e| e.to_string());
         }
     };
     let mut value = HeaderValue::try_from(value).map_err(|_| "it holds what no header may hold".to_owned())?;
     value.set_sensitive(true);
     head.headers.insert(name, value);
-    Ok(())
+    Ok(Some(told))
 }
 
 #[cfg(test)]

@@ -9,11 +9,13 @@
 //! | `credentials` | how a request carries a secret |
 //! | `aws` | signatures with a key of AWS |
 //! | `azure` | signatures and tokens with a key of Azure |
+//! | `jwt` | signed tokens |
 //! | `reflection` | answers that repeat a secret |
 
 mod aws;
 mod azure;
 mod credentials;
+mod jwt;
 mod keyring;
 mod reflection;
 

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use sandbox_broker_config::PluginLimits;
 use sandbox_broker_core::sandbox::{Call, Code, Location, Provider as _, SandboxRef, Upload};
 use sandbox_broker_plugin::{ComponentProvider, Engine, Section};
@@ -254,6 +256,27 @@ async fn a_signed_request_arrives_whole_and_its_signature_is_kept_from_the_plugi
     let hash = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
     assert_eq!(seen.header("x-amz-content-sha256"), Some(hash));
     assert!(!has_it_but_in(&server, ""));
+}
+
+#[tokio::test]
+async fn a_token_is_signed_by_the_host_and_kept_from_the_plugin() {
+    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let key = STANDARD.encode(pair.serialize_der());
+    let pem = format!("-----BEGIN PRIVATE KEY-----\\n{key}\\n-----END PRIVATE KEY-----\\n");
+    let carry = "{ jwt = { algorithm = \"ES256\", issuer = \"app\" } }";
+    let (quiet, repeats) = (silent().await, echo().await);
+    for (server, words) in [(&quiet, "answered 200"), (&repeats, "the answer has the secret")] {
+        let settings = format!("url = {:?}\nheaders = {{ authorization = \"mine\" }}", server.url);
+        let lines = bound(carry, &server.url, &[]).replace(CANARY, &pem);
+        let (said, broker) = told(&lines, &create("send", &settings)).await;
+        assert!(said.contains(words), "{said}");
+        let [seen] = &server.seen("")[..] else { panic!("one request") };
+        let token = seen.header("authorization").unwrap().strip_prefix("Bearer ").unwrap();
+        let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+        let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+        assert_eq!(claims["iss"], "app");
+        assert!(!said.contains(token) && !broker.log().contains(token) && !broker.log().contains(&key[20..40]));
+    }
 }
 
 /// As Azure does with `x-ms-client-request-id`, and as pages for debugging do.

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::findings::Rules;
-use crate::binding::{self, Binding, BoundSecret, Carry, SasBounds, Sigv4};
+use crate::binding::{self, Algorithm, Binding, BoundSecret, Carry, Jwt, SasBounds, Sigv4};
 use crate::document::Mark;
 use crate::egress::{EgressGrant, HostPattern};
 use crate::interpolate::Source;
@@ -16,6 +16,9 @@ use sandbox_broker_core::secret::Secret;
 
 /// From the shortest token that can be renewed in time to what a leaked one may do at most.
 const SAS_LIFE: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(24 * 3600);
+
+/// From a clock that differs a little to what most services take at most.
+const TOKEN_LIFE: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(3600);
 
 /// The warning about a secret that no reference keeps out of the file.
 pub(crate) const TEXT_IN_FILE: &str =
@@ -41,7 +44,9 @@ impl Rules<'_> {
         revealed: bool,
     ) -> BoundSecret {
         let raw::Secret { value: text, to, carry, sas } = secret;
-        self.secret_text(&format!("{at}/value"), &text, revealed);
+        // Nobody writes a private key into a header.
+        let is_key = matches!(carry, Some(raw::Carry::Jwt(_)));
+        self.secret_text(&format!("{at}/value"), &text, revealed || is_key);
         let bound = |written: &str, there: bool| there || self.is_wrong(&format!("{at}/{written}"));
         let (placed, carried) = (bound("to", !to.is_empty()), bound("carry", carry.is_some()));
         // A secret that is only revealed needs neither.
@@ -60,6 +65,13 @@ impl Rules<'_> {
             raw::Carry::SharedKey(account) => Carry::SharedKey(account),
             raw::Carry::Sigv4(raw::Sigv4 { key_id, region, service }) => {
                 Carry::Sigv4(Sigv4 { key_id, region, service })
+            }
+            raw::Carry::Jwt(raw::Jwt { algorithm, issuer, audience, subject, key_id, life }) => {
+                let pointer = format!("{at}/carry/jwt/life");
+                let life = self.within(&pointer, &life, value::duration, &TOKEN_LIFE, "a duration of 1m to 1h");
+                // The schema knows both names.
+                let algorithm = Algorithm::named(&algorithm).unwrap_or(Algorithm::Rs256);
+                Carry::Jwt(Jwt { algorithm, issuer, audience, subject, key_id, life })
             }
         });
         let signs = |carry: &Carry| matches!(carry, Carry::SharedKey(_));
@@ -83,10 +95,10 @@ impl Rules<'_> {
         BoundSecret { value, binding: Binding { to, carry, sas } }
     }
 
-    fn secret_text(&mut self, pointer: &str, text: &str, revealed: bool) {
+    fn secret_text(&mut self, pointer: &str, text: &str, may_have_lines: bool) {
         let mark = self.context.map.mark(pointer);
         let (written, from) = (mark.is_some_and(|mark| mark.sources.is_empty()), sources(mark));
-        if text.trim_end_matches(LINE_END).contains(char::is_control) && !revealed {
+        if text.trim_end_matches(LINE_END).contains(char::is_control) && !may_have_lines {
             self.warning(
                 pointer,
                 format!("found a line end or another control character in the secret{from}; no request can carry it"),

@@ -108,7 +108,7 @@ const FILE: &str = r#"the path of a file such as "/etc/broker/ca.pem""#;
 const MOUNT: &str = r#"an absolute path for the mount such as "/workspace/files", without . and .. and a / at its end, and in no system directory"#;
 const SECRET: &str =
     r#"a table such as { value = "${API_KEY:-}", to = ["https://api.example.com"], carry = { header = "x-api-key" } }"#;
-const CARRY: &str = r#""bearer", { header = NAME }, { basic = USER }, { shared_key = ACCOUNT } or { sigv4 = { key_id = ID, region = REGION, service = SERVICE } }"#;
+const CARRY: &str = r#""bearer", { header = NAME }, { basic = USER }, { shared_key = ACCOUNT }, { sigv4 = { key_id = ID, region = REGION, service = SERVICE } } or { jwt = { algorithm = ALGORITHM, issuer = ISSUER } }"#;
 const DESTINATION: &str =
     r#"an origin without a wildcard such as "https://api.e2b.app", perhaps with a path below which the secret may go"#;
 const DESTINATIONS: &str = r#"a list of origins such as ["https://api.example.com"]: the secret goes nowhere else"#;
@@ -542,7 +542,7 @@ const VALUES: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "{ header = \"x-api-key\" }",
-        "{ jwt = { alg = \"RS256\" } }",
+        "{ jwt = { algorithm = \"HS256\", issuer = \"a\" } }",
         "{",
         "providers.cloud.secrets.api_key.carry: found { jwt = … }, expected CARRY",
     ),

@@ -2,8 +2,9 @@
 //! message, no warning, no summary and no `Debug`.
 
 use std::path::Path;
+use std::time::Duration;
 
-use super::super::{Carry, Sigv4, load, parse};
+use super::super::{Algorithm, Carry, Jwt, Sigv4, load, parse};
 use super::mutations::{FULL, placed};
 use super::{keep_private, with};
 
@@ -249,6 +250,22 @@ fn a_secret_that_is_only_revealed_is_bound_to_nothing() {
     let unused = with(&text.replace("reveal = [\"api_key\"]", "reveal = []"), &[]).expect_err("it is of no use");
     let said = unused.to_string();
     assert!(said.contains("api_key.to: found nothing") && said.contains("api_key.carry: found nothing"), "{said}");
+}
+
+#[test]
+fn a_private_key_signs_tokens() {
+    let carried = |jwt: &str| {
+        let text = FULL.replace("{ header = \"x-api-key\" }", &format!("{{ jwt = {jwt} }}"));
+        let config = with(&text, &[]).map_err(|mistakes| mistakes.to_string())?;
+        Ok::<_, String>(config.providers["cloud"].secrets["api_key"].binding.carry.clone())
+    };
+    let least = carried("{ algorithm = \"RS256\", issuer = \"app\" }").unwrap_or_else(|e| panic!("{e}"));
+    let life = Duration::from_secs(300);
+    let (audience, subject, key_id) = (None, None, None);
+    let jwt = Jwt { algorithm: Algorithm::Rs256, issuer: "app".into(), audience, subject, key_id, life };
+    assert_eq!(least, Some(Carry::Jwt(jwt)));
+    let said = carried("{ algorithm = \"ES256\", issuer = \"app\", life = \"2h\" }").expect_err("too long");
+    assert!(said.contains("carry.jwt.life: found text, expected a duration of 1m to 1h"), "{said}");
 }
 
 #[test]

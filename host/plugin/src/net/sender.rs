@@ -28,6 +28,7 @@ use super::trust;
 use crate::permissions::Permissions;
 use sandbox_broker_config::{Carry, EgressGrant, Scheme, Tls};
 use sandbox_broker_core::certificate::distrust;
+use sandbox_broker_core::secret::Secret;
 use sandbox_broker_secrets::{Carried, Payload, Search};
 use sandbox_stdx::words::clean;
 
@@ -225,18 +226,17 @@ impl Sender {
         head: &mut http::request::Parts,
         payload: &Payload,
     ) -> Result<Search, Error> {
+        let mut sent = Vec::new();
         for one in carried {
-            sandbox_broker_secrets::add(head, payload, one).map_err(|why| {
+            sent.extend(sandbox_broker_secrets::add(head, payload, one).map_err(|why| {
                 let (provider, secret) = (&self.permissions.provider, &one.name);
                 if self.permissions.log_budget.take(provider) {
                     tracing::warn!(%provider, %secret, %why, "a request cannot carry its secret, and was not sent");
                 }
                 Error::ConfigurationError
-            })?;
+            })?);
         }
-        // A signing key is never in a request, so no answer can repeat it.
-        let sent = carried.iter().filter(|one| !matches!(one.carry, Carry::SharedKey(_) | Carry::Sigv4(_)));
-        Ok(Search::new(sent.map(|one| one.secret.expose())))
+        Ok(Search::new(sent.iter().map(Secret::expose)))
     }
 }
 

@@ -11,6 +11,7 @@
 //! | `progress` | `progress` | that a report stays one short line |
 //! | `http` | `wasi:http`, `wasi:clocks` | requests leave only through the section's sender |
 //! | `net` | `net` | the same, and that bytes flow without the guest |
+//! | `request`, `rpc` | parts of `net` | the bounds of what a guest describes |
 //! | `wasi` | none: `wasi:*@0.2`, which runtimes of languages ask for | that they grant nothing, and how much is printed |
 
 pub(crate) mod http;

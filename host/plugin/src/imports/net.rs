@@ -235,11 +235,14 @@ impl net::HostWithStore<State> for HasNet {
         let outgoing = taken(&mut store, outgoing)?;
         let through = store.get().lent().through.clone();
         let (ended, cut) = endings::take(&mut store, ended, &through)?;
-        let place = input.url.clone();
-        let asking = Caller::of(&mut store).asking().map_err(|error| failure(&error, &place));
-        let ending = match (rpc::plan(input), asking) {
-            (Ok(plan), Ok(asking)) => feed(asking, plan, outgoing, ended, cut.clone()),
-            (Err(error), _) | (_, Err(error)) => {
+        let caller = Caller::of(&mut store);
+        let planned = rpc::plan(input).and_then(|(plan, place)| {
+            let asking = caller.asking().map_err(|error| failure(&error, &place))?;
+            Ok((plan, asking))
+        });
+        let ending = match planned {
+            Ok((plan, asking)) => feed(asking, plan, outgoing, ended, cut.clone()),
+            Err(error) => {
                 cut.cancel();
                 let (to, ending) = oneshot::channel();
                 let _ = to.send(Err(Broken::Told(error)));

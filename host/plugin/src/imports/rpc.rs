@@ -38,8 +38,8 @@ pub(super) fn call(request: RpcCall) -> Result<(Call, String), wit::Error> {
     Ok((call, place))
 }
 
-/// How input is sent.
-pub(super) fn plan(input: RpcInput) -> Result<Plan, wit::Error> {
+/// How input is sent, and its place for messages.
+pub(super) fn plan(input: RpcInput) -> Result<(Plan, String), wit::Error> {
     let RpcInput { headers, url, begin, around, single, end, size, pause_ms, timeout_ms, over } = input;
     let (stream, place) = uri(&url)?;
     let single_texts = single.as_ref().map_or(0, |(_, before, behind)| before.len() + behind.len());
@@ -51,7 +51,7 @@ pub(super) fn plan(input: RpcInput) -> Result<Plan, wit::Error> {
     };
     let single = single.map(|(url, before, behind)| Ok::<_, wit::Error>((uri(&url)?.0, before, behind)));
     let end = end.map(|(url, message)| Ok::<_, wit::Error>((uri(&url)?.0, message)));
-    Ok(Plan {
+    let plan = Plan {
         headers: fields(&headers, &place)?,
         stream,
         begin,
@@ -62,5 +62,6 @@ pub(super) fn plan(input: RpcInput) -> Result<Plan, wit::Error> {
         pause: Duration::from_millis(pause_ms.into()),
         timeout: Duration::from_millis(timeout_ms.into()),
         over,
-    })
+    };
+    Ok((plan, place))
 }

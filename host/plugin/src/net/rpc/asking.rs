@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName};
-use http::{HeaderMap, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Limited};
 use wasmtime_wasi_http::{Error, WasiBody};
 
@@ -15,6 +16,9 @@ use crate::net::sender::{Answered, Sender};
 
 const VERSION: (HeaderName, HeaderValue) =
     (HeaderName::from_static("connect-protocol-version"), HeaderValue::from_static("1"));
+
+/// Bytes of an answer, at most: an end with an error.
+const ANSWER_BYTES: usize = 64 << 10;
 
 /// What a request and its answer are.
 #[derive(Clone, Copy, Debug)]
@@ -53,10 +57,18 @@ impl Asking {
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content));
         self.sender.ask(request, None, self.requests.clone()).await
     }
-}
 
-/// All of an answer's body, if it has at most so many bytes.
-pub(super) async fn whole(answered: Answered, most: usize) -> Result<bytes::Bytes, Error> {
-    let body = Limited::new(answered.body, most).collect().await;
-    body.map(|body| body.to_bytes()).map_err(|_| Error::ConnectionTerminated)
+    /// The same, and waits for the whole answer. A longer one than [`ANSWER_BYTES`] is an error.
+    pub(super) async fn answer(
+        &self,
+        uri: &Uri,
+        headers: &HeaderMap,
+        sort: Sort,
+        body: WasiBody,
+    ) -> Result<(StatusCode, Bytes), Error> {
+        let answered = self.ask(uri, headers, sort, body).await?;
+        let body = Limited::new(answered.body, ANSWER_BYTES).collect().await;
+        let body = body.map_err(|_| Error::ConnectionTerminated)?;
+        Ok((answered.head.status, body.to_bytes()))
+    }
 }

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::asking::{Asking, Sort, whole};
+use super::asking::{Asking, Sort};
 use super::end::{self, Refused, UNIMPLEMENTED};
 use crate::bindings::host::types::{Code, Error};
 use crate::convert::denial;
@@ -32,8 +32,6 @@ const REFUSES_WITHIN: Duration = Duration::from_secs(15);
 /// How long the end of a connection may still come after its input has failed: both fail together when a process dies, in
 /// either order.
 const GRACE: Duration = Duration::from_secs(2);
-/// Bytes of an answer, at most: an end with an error.
-const ANSWER_BYTES: usize = 64 << 10;
 /// Messages between the source and the connection.
 const MESSAGES: usize = 2;
 
@@ -252,12 +250,7 @@ impl Carrying<'_> {
     async fn judged(&self, frames: mpsc::Receiver<Bytes>) -> Verdict {
         let Plan { stream, headers, .. } = self.plan;
         let host = place_of(stream);
-        let read = async {
-            let answered = self.asking.ask(stream, headers, Sort::Stream, of_channel(frames)).await?;
-            let status = answered.head.status;
-            Ok((status, whole(answered, ANSWER_BYTES).await?))
-        };
-        match read.await {
+        match self.asking.answer(stream, headers, Sort::Stream, of_channel(frames)).await {
             Ok((StatusCode::OK, body)) => self.of_stream(&body, &host),
             Ok((status, body)) => self.of_answer(status, &body, &host),
             Err(error) => Verdict::Lost(failure(&error, &host)),
@@ -287,11 +280,7 @@ impl Carrying<'_> {
     /// One request with one message.
     async fn send(&self, uri: &Uri, message: Bytes) -> Verdict {
         let host = place_of(uri);
-        let sent = async {
-            let answered = self.asking.ask(uri, &self.plan.headers, Sort::Single, of_bytes(message)).await?;
-            let status = answered.head.status;
-            Ok((status, whole(answered, ANSWER_BYTES).await?))
-        };
+        let sent = self.asking.answer(uri, &self.plan.headers, Sort::Single, of_bytes(message));
         match timeout(self.plan.timeout, sent).await {
             Ok(Ok((StatusCode::OK, _))) => Verdict::Taken,
             Ok(Ok((status, body))) => self.of_answer(status, &body, &host),

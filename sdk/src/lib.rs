@@ -34,6 +34,7 @@ pub mod http;
 pub mod log;
 pub mod progress;
 pub mod secrets;
+pub mod setting;
 pub mod stream;
 pub mod time;
 

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use sandbox_broker_sdk::manifest::Diagnostic;
+use sandbox_broker_sdk::setting::{duration, is_program, size};
 use sandbox_broker_sdk::{Code, Error};
 use serde::Deserialize;
 
@@ -220,25 +221,6 @@ fn is_container(name: &str) -> bool {
 fn is_folder(path: &str) -> bool {
     let part = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(|c: char| c == '\\' || c.is_control());
     path.is_empty() || (path.len() <= MAX_SUBDIRECTORY && path.split('/').all(part))
-}
-
-fn is_program(name: &str) -> bool {
-    let plain = !name.is_empty() && !name.starts_with('-') && !name.contains(char::is_control);
-    plain && (name.starts_with('/') || !name.contains('/'))
-}
-
-/// Reads a duration as the rest of `broker.toml` writes it.
-fn duration(text: &str) -> Option<Duration> {
-    let plain = text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'h' | b'm' | b's'));
-    let parsed = text.parse::<jiff::SignedDuration>().ok().filter(|_| plain)?;
-    Duration::try_from(parsed).ok()
-}
-
-/// Reads a size in bytes as the rest of `broker.toml` writes it.
-fn size(text: &str) -> Option<u64> {
-    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
-    let (digits, unit) = units.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit)))?;
-    digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse::<u64>().ok()?.checked_mul(unit))?
 }
 
 #[cfg(test)]

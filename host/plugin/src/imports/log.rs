@@ -109,10 +109,10 @@ mod tests {
 
     use crate::bindings::host::secrets::{Host as _, SasRequest};
     use crate::imports::secrets::LendsSecrets as _;
-    use crate::load::footprint::Footprint;
     use crate::permissions::Permissions;
     use crate::store::GuestStore;
     use sandbox_broker_core::sandbox::Call;
+    use sandbox_broker_footprint::Footprint;
 
     use super::log::Host as _;
     use super::*;

@@ -14,10 +14,10 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
 use super::error::LoadError;
-use super::footprint::Footprint;
 use super::native::Native;
 use super::work::{self, Work, WorkFailure};
 use sandbox_broker_core::disk;
+use sandbox_broker_footprint::Footprint;
 
 /// How the names of kept code end.
 const END: &str = "native";

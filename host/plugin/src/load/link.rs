@@ -9,12 +9,12 @@ use wasmtime::component::{Component, Linker};
 
 use super::error::LoadError;
 use super::exports::{About, CONTRACT, PACKAGE, SandboxPre};
-use super::footprint::Footprint;
 use super::native::Native;
 use crate::bindings::storage::StorageProviderPre;
 use crate::imports;
 use crate::store::State;
 use sandbox_broker_config::Kind;
+use sandbox_broker_footprint::Footprint;
 
 /// A component with its imports linked and its exports found.
 pub(super) struct Linked {

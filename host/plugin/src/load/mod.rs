@@ -1,7 +1,7 @@
 //! From the file of a plugin to a component that is linked and questioned.
 //!
 //! ```text
-//! engine ─ compiled ─ work ══ native ─ footprint      (══ a process of its own, with bounds)
+//! engine ─ compiled ─ work ══ native      (══ a process of its own, with bounds)
 //!    └──── link ── plugin ── abilities
 //!            └──── exports ────┘
 //! ```
@@ -12,7 +12,6 @@
 //! | `compiled` | the directory of native code |
 //! | `work` | processes with bounds on time and memory |
 //! | `native` | the engine's configuration, and compiling |
-//! | `footprint` | what an instance takes before it has run |
 //! | `link` | what a plugin may import and must export |
 //! | `exports` | where a plugin's exports are; the optional ones are looked for one by one |
 //! | `abilities` | what a sandbox provider can do |
@@ -24,7 +23,6 @@ mod compiled;
 pub(crate) mod engine;
 pub(crate) mod error;
 pub(crate) mod exports;
-pub(crate) mod footprint;
 mod link;
 mod native;
 pub(crate) mod plugin;

@@ -6,7 +6,7 @@
 use wasmtime::Config;
 use wasmtime::component::Component;
 
-use super::footprint::Footprint;
+use sandbox_broker_footprint::Footprint;
 
 /// How the engine of the broker and of the compiling process is set up.
 pub(super) fn config() -> Config {

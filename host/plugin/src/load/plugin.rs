@@ -13,7 +13,6 @@ use wasmtime::component::Accessor;
 use super::abilities::Stated;
 use super::error::LoadError;
 use super::exports::{About, SandboxPre};
-use super::footprint::Footprint;
 use super::link::{Linked, Provides};
 use crate::bindings::guest::manifest;
 use crate::bindings::storage::StorageProviderPre;
@@ -23,6 +22,7 @@ use crate::store::{GuestStore, State};
 use sandbox_broker_config::Kind;
 use sandbox_broker_core::abilities::Abilities;
 use sandbox_broker_core::sandbox::Call;
+use sandbox_broker_footprint::Footprint;
 use sandbox_stdx::words::clean;
 
 /// Bound on a call of the manifest.

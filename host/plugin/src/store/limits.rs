@@ -9,8 +9,8 @@ use std::sync::Arc;
 use wasmtime::ResourceLimiter;
 
 use super::meter::Meter;
-use crate::load::footprint::{INSTANCES, MEMORIES, TABLES};
 use crate::permissions::Permissions;
+use sandbox_broker_footprint::{INSTANCES, MEMORIES, TABLES};
 
 /// Bytes of the host that one element of a table takes. They count as memory.
 const ELEMENT_BYTES: usize = size_of::<usize>();
@@ -82,10 +82,10 @@ mod tests {
     use wasmtime::{Engine, Instance, Memory, Module, Table};
 
     use super::*;
-    use crate::load::footprint::Footprint;
     use crate::store::GuestStore;
     use crate::totals::Totals;
     use sandbox_broker_core::sandbox::Call;
+    use sandbox_broker_footprint::Footprint;
 
     const MIB: usize = 1 << 20;
     const PAGE: usize = 64 << 10;

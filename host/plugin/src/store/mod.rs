@@ -20,12 +20,12 @@ use crate::imports::progress::{LendsProgress, ProgressView};
 use crate::imports::secrets::{LendsSecrets, SecretsView};
 use crate::imports::wasi::Wasi;
 use crate::lent::Lent;
-use crate::load::footprint::Footprint;
 use crate::net::places::StoreRequests;
 use crate::net::sender::Sender;
 use crate::permissions::Permissions;
 use sandbox_broker_core::progress::Progress;
 use sandbox_broker_core::sandbox::Call;
+use sandbox_broker_footprint::Footprint;
 
 /// Bytes that a guest may hand over in one call. The largest honest call is a directory listing.
 const HOSTCALL_BYTES: usize = 4 << 20;

@@ -12,12 +12,12 @@ use wasmparser::{
 };
 
 /// Core instances of one component. One in Python has 14, or 38 with `--stub-wasi`; each library that it brings adds some.
-pub(crate) const INSTANCES: usize = 256;
+pub const INSTANCES: usize = 256;
 /// Tables of all core instances together. One in JavaScript or Python has 2 or 3.
-pub(crate) const TABLES: usize = 64;
+pub const TABLES: usize = 64;
 /// Linear memories of all core instances together. Each reserves some GiB of address space, however small it is. One
 /// in Python has 1, one in JavaScript 2, or 3 with `--stub-wasi`.
-pub(crate) const MEMORIES: usize = 16;
+pub const MEMORIES: usize = 16;
 
 /// Bytes that the host keeps for an instance, whatever its module has.
 const INSTANCE_BYTES: u64 = 1024;
@@ -30,7 +30,7 @@ const ELEMENT_BYTES: u64 = size_of::<usize>() as u64;
 
 /// What one instance of a component takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Footprint {
+pub struct Footprint {
     instances: u64,
     tables: u64,
     memories: u64,
@@ -42,7 +42,7 @@ pub(crate) struct Footprint {
 
 impl Footprint {
     /// Bytes of a footprint [as bytes](Footprint::to_bytes).
-    pub(super) const BYTES: usize = 40;
+    pub const BYTES: usize = 40;
 
     fn plus(&mut self, other: Footprint) {
         let Footprint { instances, tables, memories, host, initial } = self;
@@ -59,12 +59,12 @@ impl Footprint {
     }
 
     /// Bytes that the host keeps for each instance of the component.
-    pub(crate) fn host(&self) -> usize {
+    pub fn host(&self) -> usize {
         usize::try_from(self.host).unwrap_or(usize::MAX)
     }
 
     /// Bytes without which the component does not start.
-    pub(crate) fn least(&self) -> u64 {
+    pub fn least(&self) -> u64 {
         self.host.saturating_add(self.initial)
     }
 
@@ -72,7 +72,7 @@ impl Footprint {
     ///
     /// # Errors
     /// That it is none, or which bound it exceeds.
-    pub(crate) fn of(component: &[u8]) -> Result<Self, String> {
+    pub fn of(component: &[u8]) -> Result<Self, String> {
         let sum = Sum::of(component).map_err(|e| e.to_string())?;
         for (found, what, most) in [
             (sum.instances, "core instances", INSTANCES),
@@ -86,7 +86,8 @@ impl Footprint {
         Ok(sum)
     }
 
-    pub(super) fn to_bytes(self) -> [u8; Self::BYTES] {
+    /// For keeping it in front of something else.
+    pub fn to_bytes(self) -> [u8; Self::BYTES] {
         let Footprint { instances, tables, memories, host, initial } = self;
         let mut bytes = [0; Self::BYTES];
         for (place, number) in bytes.chunks_exact_mut(8).zip([instances, tables, memories, host, initial]) {
@@ -96,7 +97,7 @@ impl Footprint {
     }
 
     /// The footprint in front of `bytes`, and what follows.
-    pub(super) fn split(bytes: &[u8]) -> Option<(Self, &[u8])> {
+    pub fn split(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (own, rest) = bytes.split_at_checked(Self::BYTES)?;
         let number = |n: usize| Some(u64::from_le_bytes(own[8 * n..][..8].try_into().ok()?));
         let footprint = Footprint {

@@ -4,7 +4,7 @@
 //! leave out, all over the types of [`host`]. The `export_…!` macros below combine them, so a plugin exports exactly what
 //! it has.
 
-/// What a plugin calls: types, net, secrets, log, progress, clocks, HTTP.
+/// What a plugin calls: types, net, secrets, cache, log, progress, clocks, random numbers, HTTP.
 #[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::mem_forget)]
 pub mod host {
     wit_bindgen::generate!({
@@ -13,12 +13,14 @@ pub mod host {
             world imports {
                 import wasi:clocks/monotonic-clock@0.3.0;
                 import wasi:clocks/system-clock@0.3.0;
+                import wasi:random/random@0.3.0;
                 import wasi:http/types@0.3.0;
                 import wasi:http/client@0.3.0;
                 import sandbox-broker:plugin/types@0.2.0;
                 import sandbox-broker:plugin/streams@0.2.0;
                 import sandbox-broker:plugin/net@0.2.0;
                 import sandbox-broker:plugin/secrets@0.2.0;
+                import sandbox-broker:plugin/cache@0.2.0;
                 import sandbox-broker:plugin/log@0.2.0;
                 import sandbox-broker:plugin/progress@0.2.0;
             }

@@ -40,9 +40,9 @@ pub mod time;
 
 pub use __bindings::about::exports::sandbox_broker::plugin::manifest;
 pub use __bindings::files::exports::sandbox_broker::plugin::files;
-pub use __bindings::host::sandbox_broker::plugin::net;
 pub use __bindings::host::sandbox_broker::plugin::streams::Ending;
 pub use __bindings::host::sandbox_broker::plugin::types::{Call, Code, Error, Exit, SandboxRef};
+pub use __bindings::host::sandbox_broker::plugin::{cache, net};
 pub use __bindings::host::wasi;
 pub use __bindings::lease::exports::sandbox_broker::plugin::lease;
 pub use __bindings::pause::exports::sandbox_broker::plugin::pause;

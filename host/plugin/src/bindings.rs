@@ -11,6 +11,7 @@ wasmtime::component::bindgen!({
     with: {
         "wasi:http": wasmtime_wasi_http::p3::bindings::http,
         "wasi:clocks": wasmtime_wasi::p3::bindings::clocks,
+        "wasi:random": wasmtime_wasi::p3::bindings::random,
         // The generator writes types that do not exist for a named stream or future.
         "sandbox-broker:plugin/streams": crate::bindings::streams,
     },
@@ -68,7 +69,9 @@ pub mod storage {
         world: "sandbox-broker:plugin/storage-provider",
         with: {
             "sandbox-broker:plugin/types": crate::bindings::host::types,
+            "wasi:random": wasmtime_wasi::p3::bindings::random,
             "sandbox-broker:plugin/secrets": crate::bindings::host::secrets,
+            "sandbox-broker:plugin/cache": crate::bindings::host::cache,
             "sandbox-broker:plugin/log": crate::bindings::host::log,
             "sandbox-broker:plugin/progress": crate::bindings::host::progress,
         },

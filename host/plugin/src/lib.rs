@@ -9,7 +9,7 @@
 //!                               ▼
 //! port ──► calls ──► store, one for each operation ──► component
 //!                      ▲                                 │
-//! permissions, secrets ┘    imports/{secrets, log, progress, http, net} ──► net ──► the provider's servers
+//! permissions, secrets ┘    imports/{secrets, cache, log, progress, http, net} ──► net ──► the provider's servers
 //! ```
 //!
 //! | part | what it owns |

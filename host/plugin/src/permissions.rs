@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::imports::cache::Cache;
 use crate::imports::log::LogBudget;
 use crate::totals::Totals;
 use sandbox_broker_secrets::Secrets;
@@ -23,6 +24,10 @@ pub(crate) struct Permissions {
     pub(crate) memory: usize,
     /// CPU time that an instance may use without giving way once.
     pub(crate) cpu: Duration,
+    /// Whether the settings differ from user to user.
+    pub(crate) per_user: bool,
+    /// What the plugin keeps from call to call.
+    pub(crate) cache: Cache,
     /// Log lines of all instances of the section.
     pub(crate) log_budget: LogBudget,
     /// What all instances may use together.

@@ -8,7 +8,7 @@ use axum::response::IntoResponse as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use sandbox_broker_config::PluginLimits;
-use sandbox_broker_core::sandbox::{Call, Code, Location, Provider as _, SandboxRef, Upload};
+use sandbox_broker_core::sandbox::{Call, Code, Location, Provider as _, SandboxRef, Spec, Upload};
 use sandbox_broker_plugin::{ComponentProvider, Engine, Section};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
@@ -75,13 +75,11 @@ async fn a_flood_of_requests_for_a_foreign_secret_does_not_flood_the_log() {
     assert!((1..2000).contains(&told), "{told} lines of 10,000");
 }
 
-/// The plugin takes none of the bytes and never answers.
-#[tokio::test]
-async fn an_upload_that_the_plugin_does_not_take_ends_at_the_deadline_of_a_call() {
-    let engine = Engine::new(None).unwrap();
-    let section = Section {
+/// A section that grants nothing.
+fn bare(config: serde_json::Value) -> Section {
+    Section {
         name: "h".into(),
-        config: json!({ "when": "write", "harm": "hang" }),
+        config,
         allow: Vec::new(),
         allow_private: false,
         tls: Default::default(),
@@ -91,13 +89,76 @@ async fn an_upload_that_the_plugin_does_not_take_ends_at_the_deadline_of_a_call(
             memory: 64 << 20,
             total_memory: 4 << 30,
             cpu: Duration::from_secs(1),
-            call_timeout: Duration::from_secs(1),
+            call_timeout: DEADLINE,
         },
         isolation: None,
         per_user: false,
         socket: None,
-    };
-    let provider = ComponentProvider::new(engine.load(&plugin("guests/hostile")).await.unwrap(), section).unwrap();
+    }
+}
+
+async fn provider(section: Section) -> ComponentProvider {
+    let plugin = Engine::new(None).unwrap().load(&plugin("guests/hostile")).await.unwrap();
+    ComponentProvider::new(plugin, section).unwrap()
+}
+
+/// What the plugin says when a sandbox is made for this user.
+async fn said_to(provider: &ComponentProvider, user: &str) -> String {
+    let call = Call { user: Some(user.into()), ..Call::default() };
+    provider.create(&call, &Spec::default()).await.unwrap_err().message
+}
+
+#[tokio::test]
+async fn what_a_section_keeps_is_there_for_its_next_call_and_for_no_other_section() {
+    let remember = |token: &str| bare(json!({ "when": "create", "harm": "remember", "body": token }));
+    let (one, other) = (provider(remember("one")).await, provider(remember("other")).await);
+    for (asked, user, found) in [
+        (&one, "ada", "found None"),
+        (&other, "ada", "found None"),
+        (&one, "ada", "found Some(\"one\")"),
+        (&one, "bob", "found Some(\"one\")"),
+        (&other, "ada", "found Some(\"other\")"),
+    ] {
+        assert_eq!(said_to(asked, user).await, found);
+    }
+    let each = provider(Section { per_user: true, ..remember("a token of one user") }).await;
+    for (user, found) in [("ada", "found None"), ("bob", "found None"), ("ada", "found Some(\"a token of one user\")")]
+    {
+        assert_eq!(said_to(&each, user).await, found);
+    }
+}
+
+#[tokio::test]
+async fn what_a_section_keeps_is_bounded_and_its_oldest_go_first() {
+    let hoarder = provider(bare(json!({ "when": "create", "harm": "hoard" }))).await;
+    let left: Vec<u8> = (85..100).collect();
+    let refused = ["Code::InvalidArgument"; 3].join(", ");
+    assert_eq!(said_to(&hoarder, "ada").await, format!("left {left:?} and refused [{refused}]"));
+}
+
+#[tokio::test]
+async fn what_a_section_keeps_is_gone_with_its_configuration() {
+    let config = |token: &str| config("h", &section("h", "", &create("remember", &format!("body = {token:?}"))));
+    let broker = Broker::start(&config("one")).await;
+    assert!(broker.connect().await.error().await.contains("found None"));
+    assert!(broker.connect().await.error().await.contains("found Some(\"one\")"), "it is there until then");
+    broker.edit(&config("other"));
+    broker.logs("configuration is live").await;
+    assert!(broker.connect().await.error().await.contains("found None"));
+}
+
+#[tokio::test]
+async fn random_numbers_differ_and_come_in_bounded_numbers() {
+    let gambler = provider(bare(json!({ "when": "create", "harm": "chance" }))).await;
+    assert_eq!(said_to(&gambler, "ada").await, "16 bytes, true, 65536");
+}
+
+/// The plugin takes none of the bytes and never answers.
+#[tokio::test]
+async fn an_upload_that_the_plugin_does_not_take_ends_at_the_deadline_of_a_call() {
+    let mut section = bare(json!({ "when": "write", "harm": "hang" }));
+    section.limits.call_timeout = Duration::from_secs(1);
+    let provider = provider(section).await;
     let (tx, data) = mpsc::channel(4);
     let (complete, rx) = oneshot::channel();
     let feed = tokio::spawn(async move {

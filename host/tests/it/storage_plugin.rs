@@ -128,6 +128,14 @@ async fn a_storage_plugin_that_means_harm_is_stopped_and_named() {
 }
 
 #[tokio::test]
+async fn what_a_storage_plugin_keeps_is_there_in_its_next_call() {
+    let service = good_service().await;
+    let settings = format!("{}url = {:?}", harm("prepare", "remember"), service.url);
+    let said = Desk::new(&bound(&service), &settings).refused().await;
+    assert!(said.contains("8 random bytes came back"), "{said}");
+}
+
+#[tokio::test]
 async fn a_conversation_has_an_end_that_the_operator_sets() {
     let silent = Awkward::start(|_, _| std::future::pending()).await;
     let lines = format!("allow = [{:?}]\nlimits = {{ call_timeout = \"1s\" }}", silent.url);

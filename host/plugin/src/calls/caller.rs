@@ -123,7 +123,6 @@ pub(super) struct Caller<W> {
     plugin: Arc<Plugin>,
     world: W,
     config: serde_json::Value,
-    per_user: bool,
     /// Around every call that answers once.
     deadline: Duration,
     pub(super) permissions: Arc<Permissions>,
@@ -154,6 +153,7 @@ impl<W: World> Caller<W> {
             provider: section.name.clone(),
             secrets: section.secrets,
             reveal: section.reveal.into_iter().collect(),
+            per_user: section.per_user,
             memory: bytes(section.limits.memory),
             cpu: section.limits.cpu,
             totals: Totals::of(bytes(section.limits.total_memory)),
@@ -167,7 +167,6 @@ impl<W: World> Caller<W> {
             plugin,
             world,
             config: section.config,
-            per_user: section.per_user,
             deadline: section.limits.call_timeout,
             permissions,
             sender: Arc::new(sender),
@@ -182,7 +181,7 @@ impl<W: World> Caller<W> {
         // It appears in the provider's request logs, so it is unique in this process.
         let id = format!("call-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let config = match &call.user {
-            Some(user) if self.per_user => settings_of(user, &self.config).to_string(),
+            Some(user) if self.permissions.per_user => settings_of(user, &self.config).to_string(),
             _ => self.config.to_string(),
         };
         (convert::call(id, call, left), config)

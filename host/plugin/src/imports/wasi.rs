@@ -1,4 +1,4 @@
-//! The imports `wasi:*@0.2`: what the runtimes of Python and JavaScript ask of any host.
+//! The imports `wasi:*@0.2`: what the runtimes of Python and JavaScript ask of any host. And `wasi:random@0.3`, for plugins.
 //!
 //! Owns that they grant nothing: no environment and no arguments, no standard input, no directory, no socket, and `exit`
 //! is a trap. What is printed goes to the log, within the section's budget. Clocks and random numbers are real. Deliberately knows
@@ -15,6 +15,8 @@ use tokio::io::AsyncWrite;
 use wasmtime::component::Linker;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::p3::bindings::random::random;
+use wasmtime_wasi::random::WasiRandom;
 use wasmtime_wasi::{WasiCtx, WasiView};
 
 use super::log::LogView;
@@ -34,15 +36,20 @@ const PACKAGES: [&str; 6] =
     ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
 const VERSIONS: &str = "0.2.";
 
-/// Adds all interfaces of WASI 0.2 to what a guest may import.
+/// The interface of WASI 0.3 for random numbers.
+const RANDOM: &str = "wasi:random/random@0.3.";
+
+/// Adds all interfaces of WASI 0.2 and the random numbers of 0.3 to what a guest may import.
 pub(crate) fn link<T: WasiView>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+    random::add_to_linker::<T, WasiRandom>(linker, |store| store.ctx().ctx.random())?;
     wasmtime_wasi::p2::add_to_linker_async(linker)
 }
 
 /// Whether an import of this name grants nothing, because it is one of these.
 pub(crate) fn grants_nothing(import: &str) -> bool {
     let version = import.split_once('@').map_or("", |(_, version)| version);
-    version.starts_with(VERSIONS) && PACKAGES.iter().any(|package| import.starts_with(package))
+    let old = version.starts_with(VERSIONS) && PACKAGES.iter().any(|package| import.starts_with(package));
+    old || import.starts_with(RANDOM)
 }
 
 /// What one Store keeps for these imports. A guest that has none, as one in Rust, costs a pointer.
@@ -247,10 +254,18 @@ mod tests {
 
     #[test]
     fn only_these_interfaces_grant_nothing() {
-        for name in ["wasi:cli/environment@0.2.0", "wasi:io/poll@0.2.12", "wasi:sockets/tcp@0.2.9"] {
+        for name in
+            ["wasi:cli/environment@0.2.0", "wasi:io/poll@0.2.12", "wasi:sockets/tcp@0.2.9", "wasi:random/random@0.3.0"]
+        {
             assert!(grants_nothing(name), "{name}");
         }
-        for name in ["wasi:http/outgoing-handler@0.2.0", "wasi:clocks/system-clock@0.3.0", "wasi:cli/run@0.20.0", "x"] {
+        for name in [
+            "wasi:http/outgoing-handler@0.2.0",
+            "wasi:clocks/system-clock@0.3.0",
+            "wasi:cli/run@0.20.0",
+            "wasi:random/insecure@0.3.0",
+            "x",
+        ] {
             assert!(!grants_nothing(name), "{name}");
         }
     }

@@ -49,6 +49,7 @@ impl Linkers {
     pub(super) fn new(engine: &wasmtime::Engine) -> wasmtime::Result<Self> {
         let mut storage = Linker::new(engine);
         imports::secrets::link(&mut storage)?;
+        imports::cache::link(&mut storage)?;
         imports::log::link(&mut storage)?;
         imports::progress::link(&mut storage)?;
         imports::wasi::link(&mut storage)?;

@@ -14,6 +14,7 @@ use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use self::limits::StoreLimits;
 use self::meter::Meter;
+use crate::imports::cache::{CacheView, LendsCache};
 use crate::imports::http::{Http, HttpView, LendsHttp};
 use crate::imports::log::{LendsLog, LogView};
 use crate::imports::progress::{LendsProgress, ProgressView};
@@ -61,6 +62,13 @@ impl State {
     /// What the Store's requests go through.
     pub(crate) fn sending(&self) -> (Option<Arc<Sender>>, Arc<StoreRequests>) {
         (self.http.sender(), self.http.requests())
+    }
+}
+
+impl LendsCache for State {
+    fn cache(&mut self) -> CacheView<'_> {
+        let Permissions { cache, per_user, .. } = &*self.permissions;
+        CacheView { cache, user: self.user.as_deref().filter(|_| *per_user) }
     }
 }
 

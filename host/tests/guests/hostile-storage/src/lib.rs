@@ -9,7 +9,7 @@ use sandbox_broker_sdk::mounter::{
     self, Answer, Command, Explanation, File, Grant, MountPlan, MountTarget, Planning, Preparing, Releasing, Renewal,
     Renewing, Request, Step,
 };
-use sandbox_broker_sdk::{Call, Code, Error, manifest, secrets};
+use sandbox_broker_sdk::{Call, Code, Error, cache, manifest, secrets, wasi};
 use serde::Deserialize;
 
 struct Plugin;
@@ -59,6 +59,11 @@ async fn harm(c: &Config, when: &str) -> Result<(), Error> {
             let token = secrets::SasRequest { container, permissions, life_ms: 60_000, policy: None };
             secrets::azure_service_sas("of_another", &token).map(drop)
         }
+        // The next call of the conversation is another instance.
+        "remember" => match cache::get("k") {
+            Some(kept) => Err(Error::new(Code::Internal, format!("{} random bytes came back", kept.len()))),
+            None => cache::put("k", &wasi::random::random::get_random_bytes(8), 60_000),
+        },
         "reveal" => secrets::reveal("own").map(drop),
         "forge" => Err(Error::new(Code::Internal, "\r\n\x1b[2Jforged line")),
         _ => Ok(()),

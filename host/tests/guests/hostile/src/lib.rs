@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use sandbox_broker_sdk::stream::{StreamReader, StreamResult, bytes, outcome};
 use sandbox_broker_sdk::{
-    Call, Code, Ending, Error, Exit, SandboxRef, exec, files, http, lease, log, manifest, sandbox, secrets, terminal,
-    time,
+    Call, Code, Ending, Error, Exit, SandboxRef, cache, exec, files, http, lease, log, manifest, sandbox, secrets,
+    terminal, time, wasi,
 };
 use serde::Deserialize;
 
@@ -182,6 +182,27 @@ async fn harm(c: &Config) -> Result<(), Error> {
             Err(Error::new(Code::Internal, said.join(" ")))
         }
         "reveal" => secrets::reveal("own").map(drop),
+        // Says what it finds under a key that others of its kind use, and leaves its own there.
+        "remember" => {
+            let found = cache::get("token").map(|value| String::from_utf8_lossy(&value).into_owned());
+            cache::put("token", c.body.as_bytes(), 60_000)?;
+            Err(Error::new(Code::Internal, format!("found {found:?}")))
+        }
+        // Says which of its entries, all as large as they may be, are left.
+        "hoard" => {
+            for n in 0..100 {
+                cache::put(&n.to_string(), &[n; 64 << 10], u64::MAX)?;
+            }
+            let left: Vec<u8> = (0..100).filter(|n| cache::get(&n.to_string()).is_some()).collect();
+            let refused = [("k".repeat(257), 1), ("k".into(), (64 << 10) + 1), (String::new(), 1)]
+                .map(|(key, size)| cache::put(&key, &vec![0; size], 1000).unwrap_err().code);
+            Err(Error::new(Code::Internal, format!("left {left:?} and refused {refused:?}")))
+        }
+        "chance" => {
+            let some = |most| wasi::random::random::get_random_bytes(most);
+            let (one, other, many) = (some(16), some(16), some(1 << 30).len());
+            Err(Error::new(Code::Internal, format!("{} bytes, {}, {many}", one.len(), one != other)))
+        }
         "scan" => {
             let answer = request(c, &c.url).send().await?;
             let hits = scan(c.reversed.as_bytes());

@@ -12,6 +12,7 @@ use crate::document::SourceMap;
 use crate::mistake::Mistake;
 use crate::rules::empty_secrets;
 use crate::types::{Auth, Embedded, Kind, Mount, PluginSource, Provider, Sandbox, Server, Use};
+use sandbox_broker_core::sandbox::Choices;
 use sandbox_broker_core::secret::Secret;
 
 /// A configuration that was checked. Never changes; a reload makes another.
@@ -104,6 +105,17 @@ impl Config {
             let _ = write!(line, " max_age={age:?}");
         }
         let _ = write!(line, " max_sessions={} per_user={}", sandbox.max_sessions, sandbox.max_sessions_per_user);
+        let Choices { image, cpu_millis, memory_mib, disk_mib, region, volumes: _ } = &sandbox.choices;
+        for (name, text) in [("image", image), ("region", region)] {
+            if let Some(text) = text {
+                let _ = write!(line, " {name}={text:?}");
+            }
+        }
+        for (name, number) in [("cpu_millis", cpu_millis), ("memory_mib", memory_mib), ("disk_mib", disk_mib)] {
+            if let Some(number) = number {
+                let _ = write!(line, " {name}={number}");
+            }
+        }
         let mounts: Vec<String> = self
             .storage
             .iter()

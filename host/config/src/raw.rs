@@ -146,6 +146,30 @@ pub(super) struct Sandbox {
     pub(super) on_slow_client: SlowClient,
     /// Whose size the terminal has when there are several clients.
     pub(super) size: SizeRule,
+    /// What new sandboxes are like, where their provider leaves a choice.
+    pub(super) choices: Choices,
+}
+
+/// What new sandboxes are like. What is not here is the provider's or its
+/// section's default. A provider that cannot give a choice makes no sandbox.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Choices {
+    /// Image or template, in the provider's words.
+    #[schemars(schema_with = "image_schema")]
+    pub(super) image: Option<String>,
+    /// Processor time, thousandths of a core.
+    #[schemars(range(min = 1, max = 1000000))]
+    pub(super) cpu_millis: Option<u32>,
+    /// Memory, in whole MiB. 1MiB to 1024GiB.
+    #[schemars(schema_with = "size_schema")]
+    pub(super) memory: Option<String>,
+    /// Disk, in whole MiB. 1MiB to 1024GiB.
+    #[schemars(schema_with = "size_schema")]
+    pub(super) disk: Option<String>,
+    /// Where, in the provider's words.
+    #[schemars(schema_with = "region_schema")]
+    pub(super) region: Option<String>,
 }
 
 /// Who waits for a client that does not read.
@@ -186,6 +210,7 @@ impl Default for Sandbox {
             keep_after_disconnect: "2h".into(),
             on_slow_client: SlowClient::Gap,
             size: SizeRule::Driver,
+            choices: Choices::default(),
         }
     }
 }

@@ -15,6 +15,7 @@ use super::binding::BoundSecret;
 use super::egress::EgressGrant;
 use super::origin::Origin;
 use super::tls::Tls;
+use sandbox_broker_core::sandbox::Choices;
 use sandbox_broker_core::secret::Secret;
 
 /// Where the broker listens and who may talk to it.
@@ -77,6 +78,8 @@ pub struct Sandbox {
     pub pause_for_slow_driver: bool,
     /// Whether the terminal has the smallest size of all clients, instead of the driver's.
     pub smallest_size: bool,
+    /// What new sandboxes are like. Within the contract's bounds, and without volumes.
+    pub choices: Choices,
 }
 
 /// Storage mounted in every sandbox.

@@ -114,6 +114,10 @@ formats! {
         Some("^/[^/]"), is_mount_path;
     SERVICE, service_schema: "broker-service", "a port, an address with a port such as \"127.0.0.1:10000\", or a URL",
         None, |t| service(t).is_some();
+    IMAGE, image_schema: "broker-image", "an image or a template of the provider, 1 to 512 bytes",
+        None, |t| is_word(t, 512);
+    REGION, region_schema: "broker-region", "a region of the provider, 1 to 64 bytes",
+        None, |t| is_word(t, 64);
     TEXT, text_schema: "broker-text", "text that is not empty",
         Some("[\\s\\S]"), |t| !t.is_empty() && !t.contains('\0');
 }
@@ -186,6 +190,12 @@ pub(super) fn size(text: &str) -> Option<u64> {
     digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse::<u64>().ok()?.checked_mul(unit))?
 }
 
+/// Reads a size in whole MiB.
+pub(super) fn mebibytes(text: &str) -> Option<u32> {
+    let bytes = size(text)?;
+    bytes.is_multiple_of(1 << 20).then(|| u32::try_from(bytes >> 20).ok())?
+}
+
 /// Reads a network, or an address as the network of it alone.
 pub(super) fn network(text: &str) -> Option<IpNet> {
     text.parse().ok().or_else(|| Some(IpNet::from(text.parse::<IpAddr>().ok()?.to_canonical())))
@@ -225,6 +235,11 @@ fn log(text: &str) -> bool {
     // An empty filter would silence everything, and so would commas alone.
     let empty = text.chars().all(|c| c == ',' || c.is_whitespace());
     !empty && text.split(',').all(said) && EnvFilter::builder().parse(text).is_ok()
+}
+
+/// Whether it is one line of at most so many bytes, and not empty.
+fn is_word(text: &str, most: usize) -> bool {
+    (1..=most).contains(&text.len()) && !text.contains(char::is_control)
 }
 
 fn is_name(text: &str) -> bool {
@@ -290,6 +305,8 @@ mod tests {
         for wrong in ["", "64", "64MB", "MiB", "-1KiB", "+1KiB", "1.5GiB", "99999999999999999GiB", "64 MiB"] {
             assert_eq!(size(wrong), None, "{wrong}");
         }
+        assert_eq!((mebibytes("2GiB"), mebibytes("1024KiB"), mebibytes("1KiB")), (Some(2048), Some(1), None));
+        assert_eq!(mebibytes("4194304GiB"), None, "more than the contract can say");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sandbox_broker_core::sandbox::{Command, Provider};
+use sandbox_broker_core::sandbox::{Choices, Command, Provider};
 use sandbox_broker_core::storage::Mounter;
 use sandbox_broker_journal::{self as journal, Journal, Owner};
 
@@ -49,6 +49,8 @@ pub struct Blueprint {
     pub command: Command,
     /// Environment of every process in the sandbox; may hold secrets.
     pub sandbox_env: BTreeMap<String, String>,
+    /// What the sandbox is like.
+    pub choices: Choices,
     /// A session without input and output for this long ends.
     pub idle_timeout: Duration,
     /// A session of this age ends, even if it is in use.

@@ -57,6 +57,7 @@ pub(super) fn blueprint(
             user: sandbox.user.clone(),
         },
         sandbox_env: sandbox.env.iter().map(|(k, v)| (k.clone(), v.expose().to_owned())).collect(),
+        choices: sandbox.choices.clone(),
         idle_timeout: sandbox.timeout,
         max_age: sandbox.max_age,
         lease: sandbox.lease,

@@ -17,7 +17,7 @@ use super::loader::{Checked, Loader};
 use super::providers::{embedded_for, provider};
 use crate::embedded::Embedded;
 use sandbox_broker_config::Kind;
-use sandbox_broker_core::sandbox::{Command, Provider, Spec};
+use sandbox_broker_core::sandbox::{Choices, Command, Provider, Spec};
 use sandbox_broker_secrets::Secrets;
 use sandbox_broker_session::{LABEL_BROKER, LABEL_SESSION, new_id};
 use sandbox_stdx::hex::hex;
@@ -36,6 +36,7 @@ pub struct Trial {
     labels: BTreeMap<String, String>,
     env: BTreeMap<String, String>,
     lease: std::time::Duration,
+    choices: Choices,
     shell: Vec<String>,
     /// Kept alive while the trial lasts.
     _embedded: Option<Arc<Embedded>>,
@@ -79,6 +80,7 @@ impl Trial {
             ]),
             env: sandbox.env.iter().map(|(key, value)| (key.clone(), value.expose().to_owned())).collect(),
             lease: sandbox.lease,
+            choices: sandbox.choices.clone(),
             shell: sandbox.shell.clone(),
             _embedded: embedded,
         })
@@ -86,7 +88,8 @@ impl Trial {
 
     /// The sandbox that a session would ask for.
     pub fn spec(&self) -> Spec {
-        Spec { labels: self.labels.clone(), env: self.env.clone(), ttl: self.lease, ..Spec::default() }
+        let (labels, env, choices) = (self.labels.clone(), self.env.clone(), self.choices.clone());
+        Spec { labels, env, ttl: self.lease, choices }
     }
 
     /// The shell of a session. It starts in the sandbox's default directory, because only a session makes the configured

@@ -109,6 +109,7 @@ async fn sessions(server: &Sandboxd, state: &Path) -> Sessions {
         broker_id: "broker".to_owned(),
         command: Command { argv: vec!["sh".to_owned()], ..Command::default() },
         sandbox_env: BTreeMap::new(),
+        choices: Default::default(),
         idle_timeout: Duration::from_secs(3600),
         max_age: None,
         lease: Duration::from_secs(300),

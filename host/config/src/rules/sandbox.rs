@@ -9,6 +9,7 @@ use super::findings::Rules;
 use crate::raw;
 use crate::types::{Provider, Sandbox};
 use crate::value;
+use sandbox_broker_core::sandbox::Choices;
 use sandbox_broker_core::secret::Secret;
 
 /// From one second, because nobody can type faster, to 30 days, so that sums of times stay far from overflow.
@@ -23,6 +24,9 @@ const LEASE: RangeInclusive<Duration> = Duration::from_secs(3)..=Duration::from_
 
 /// Not longer than the longest lease, which ends the sandbox of a broker that never returns.
 const KEEP: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 3600);
+
+/// In MiB. From what a process needs to more than most machines have.
+const MIB: RangeInclusive<u32> = 1..=1 << 20;
 
 /// Entries of the environment, and bytes of all names and texts. The contract of plugins has 64 and 128 KiB; the broker adds
 /// a few of its own.
@@ -55,6 +59,13 @@ impl Rules<'_> {
             let found = format!("{} entries with {bytes} bytes", env.len());
             self.mistake("/sandbox/env", format!("found {found}, expected at most 60 entries with 96 KiB together"));
         }
+        let raw::Choices { image, cpu_millis, memory, disk, region } = sandbox.choices;
+        let mut mib = |key: &str, text: Option<String>| {
+            let (at, words) = (format!("/sandbox/choices/{key}"), "a size of 1MiB to 1024GiB in whole MiB");
+            text.map(|text| self.within(&at, &text, value::mebibytes, &MIB, words))
+        };
+        let (memory_mib, disk_mib) = (mib("memory", memory), mib("disk", disk));
+        let choices = Choices { image, cpu_millis, memory_mib, disk_mib, region, volumes: Vec::new() };
         Sandbox {
             provider,
             timeout,
@@ -72,6 +83,7 @@ impl Rules<'_> {
             keep_after_disconnect: keep,
             pause_for_slow_driver: matches!(sandbox.on_slow_client, raw::SlowClient::Pause),
             smallest_size: matches!(sandbox.size, raw::SizeRule::Smallest),
+            choices,
         }
     }
 }

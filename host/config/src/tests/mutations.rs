@@ -37,6 +37,13 @@ shell = ["/bin/bash", "-l"]
 env = { TOKEN = "canary-env" }
 user = "ada"
 
+[sandbox.choices]
+image = "debian:12"
+cpu_millis = 1500
+memory = "2GiB"
+disk = "10GiB"
+region = "eu-1"
+
 [storage]
 enabled = false
 provider = "azure"
@@ -112,6 +119,8 @@ const CARRY: &str = r#""bearer", { header = NAME }, { basic = USER }, { shared_k
 const DESTINATION: &str =
     r#"an origin without a wildcard such as "https://api.e2b.app", perhaps with a path below which the secret may go"#;
 const DESTINATIONS: &str = r#"a list of origins such as ["https://api.example.com"]: the secret goes nowhere else"#;
+const IMAGE: &str = "an image or a template of the provider, 1 to 512 bytes";
+const REGION: &str = "a region of the provider, 1 to 64 bytes";
 const FILLED: &str = "text that is not empty";
 
 /// Section, line, the key's full name, what it expects when the type is wrong.
@@ -137,6 +146,11 @@ const KEYS: &[(&str, &str, &str, &str)] = &[
     ("[sandbox]", "shell", "sandbox.shell", "a list"),
     ("[sandbox]", "env", "sandbox.env", "a table"),
     ("[sandbox]", "user", "sandbox.user", FILLED),
+    ("[sandbox.choices]", "image", "sandbox.choices.image", IMAGE),
+    ("[sandbox.choices]", "cpu_millis", "sandbox.choices.cpu_millis", "a whole number"),
+    ("[sandbox.choices]", "memory", "sandbox.choices.memory", SIZE),
+    ("[sandbox.choices]", "disk", "sandbox.choices.disk", SIZE),
+    ("[sandbox.choices]", "region", "sandbox.choices.region", REGION),
     ("[storage]", "enabled", "storage.enabled", "true or false"),
     ("[storage]", "provider", "storage.provider", NAME),
     ("[storage]", "path", "storage.path", MOUNT),
@@ -434,6 +448,25 @@ const VALUES: &[(&str, &str, &str, &str)] = &[
         "sandbox.env.\"TO KEN\": found this name, expected the name of an environment variable: letters, digits and _, not beginning with a digit",
     ),
     ("user = \"ada\"", "user = \"\"", "\"", "sandbox.user: found \"\", expected text that is not empty"),
+    // What sandboxes are like.
+    ("\"debian:12\"", "\"\"", "\"", "sandbox.choices.image: found \"\", expected IMAGE"),
+    ("\"debian:12\"", "\"a\\nb\"", "\"", "sandbox.choices.image: found \"a\\nb\", expected IMAGE"),
+    ("= 1500", "= 0", "0", "sandbox.choices.cpu_millis: found the number 0, expected at least 1"),
+    ("= 1500", "= 1.5", "1.5", "sandbox.choices.cpu_millis: found the number 1.5, expected a whole number"),
+    ("\"2GiB\"", "\"2GB\"", "\"", "sandbox.choices.memory: found \"2GB\", expected SIZE"),
+    (
+        "\"2GiB\"",
+        "\"1500KiB\"",
+        "\"",
+        "sandbox.choices.memory: found \"1500KiB\", expected a size of 1MiB to 1024GiB in whole MiB",
+    ),
+    (
+        "\"10GiB\"",
+        "\"0MiB\"",
+        "\"",
+        "sandbox.choices.disk: found \"0MiB\", expected a size of 1MiB to 1024GiB in whole MiB",
+    ),
+    ("\"eu-1\"", "\"\"", "\"", "sandbox.choices.region: found \"\", expected REGION"),
     // Storage.
     ("enabled = false", "enabled = \"false\"", "\"", "storage.enabled: found text, expected true or false"),
     ("\"/workspace/files\"", "\"files\"", "\"", "storage.path: found \"files\", expected MOUNT"),
@@ -684,6 +717,8 @@ fn every_wrong_value_is_refused_with_its_place_and_in_words() {
         ("PLUGIN", PLUGIN),
         ("GRANT", GRANT),
         ("SIZE", SIZE),
+        ("IMAGE", IMAGE),
+        ("REGION", REGION),
         ("SECRET", SECRET),
         ("CARRY", CARRY),
         ("DESTINATION", DESTINATION),

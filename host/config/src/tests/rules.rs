@@ -7,8 +7,27 @@ use super::super::{Config, Kind, PluginSource, parse};
 use super::mutations::FULL;
 use super::{mistakes, with};
 use crate::document::AT_START;
+use sandbox_broker_core::sandbox::Choices;
 
 const LOCAL: &str = "[sandbox]\nprovider = \"local\"\n[providers.local]\nplugin = \"e2b\"\nembedded = \"sandboxd\"\n";
+
+#[test]
+fn what_new_sandboxes_are_like_is_read_and_logged() {
+    let config = with(FULL, &[]).unwrap();
+    let expected = Choices {
+        image: Some("debian:12".into()),
+        cpu_millis: Some(1500),
+        memory_mib: Some(2048),
+        disk_mib: Some(10240),
+        region: Some("eu-1".into()),
+        volumes: Vec::new(),
+    };
+    assert_eq!(config.sandbox.choices, expected);
+    let summary = config.summary();
+    let said = " image=\"debian:12\" region=\"eu-1\" cpu_millis=1500 memory_mib=2048 disk_mib=10240 ";
+    assert!(summary.contains(said), "{summary}");
+    assert_eq!(with(LOCAL, &[]).unwrap().sandbox.choices, Choices::default());
+}
 
 #[test]
 fn the_least_file_has_the_defaults() {

@@ -141,6 +141,7 @@ impl Broker {
                 ..Command::default()
             },
             sandbox_env: BTreeMap::new(),
+            choices: Default::default(),
             idle_timeout: Duration::from_secs(3600),
             max_age: None,
             lease: Duration::from_secs(120),

@@ -65,6 +65,7 @@ async fn every_call_names_its_session_and_the_sandbox_carries_its_labels() {
     assert_eq!(spec.labels[LABEL_BROKER], "broker-1");
     assert_eq!(spec.labels[LABEL_SESSION], id);
     assert_eq!(spec.env["NAME"], "env-canary");
+    assert_eq!(spec.choices.image.as_deref(), Some("image-1"));
     assert_eq!(spec.ttl, LEASE);
     assert!(bed.fake.callers().iter().all(|session| session.as_deref() == Some(&*id)));
 }

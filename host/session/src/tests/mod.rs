@@ -30,7 +30,7 @@ use super::{
     SlowClient, StageState, Step,
 };
 use fake::{Fake, FakeMounter};
-use sandbox_broker_core::sandbox::{Command, Size};
+use sandbox_broker_core::sandbox::{Choices, Command, Size};
 use sandbox_broker_journal::memory::Memory;
 use sandbox_broker_journal::{Journal, Owner, State};
 
@@ -98,6 +98,7 @@ fn blueprint(fake: &Arc<Fake>) -> Blueprint {
         broker_id: "broker-1".to_owned(),
         command: Command { argv: vec!["/bin/bash".to_owned()], ..Command::default() },
         sandbox_env: [("NAME".to_owned(), "env-canary".to_owned())].into(),
+        choices: Choices { image: Some("image-1".to_owned()), ..Choices::default() },
         idle_timeout: IDLE,
         max_age: None,
         lease: LEASE,

@@ -380,6 +380,41 @@ async fn a_lease_grows_and_choices_are_bounded() {
     assert_eq!(inspected["Config"]["Image"], DEBIAN);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn new_sessions_get_what_the_operator_chose_and_a_reload_changes_it() {
+    let Some(docker) = Docker::start().await else { return };
+    let section = docker.section("box", BUSYBOX, "cpu_millis = 1000");
+    let chosen = |lines: &str| with(&section, &format!("[sandbox.choices]\n{lines}"));
+    let broker = Broker::start(&chosen(&format!("image = {DEBIAN:?}\ncpu_millis = 500\nmemory = \"256MiB\""))).await;
+    let mut first = broker.connect().await;
+    first.ready().await;
+    let containers = docker.containers().await;
+    let [id] = containers.keys().collect::<Vec<_>>()[..] else { panic!("one sandbox") };
+    let made = docker.get(&format!("/containers/{id}/json")).await;
+    assert_eq!(made["Config"]["Image"], DEBIAN);
+    assert_eq!(
+        (&made["HostConfig"]["NanoCpus"], &made["HostConfig"]["Memory"]),
+        (&json!(500_000_000), &json!(256 << 20))
+    );
+
+    for (generation, (choice, named)) in [
+        ("disk = \"1GiB\"", "a size of the disk"),
+        ("region = \"eu\"", "a region"),
+        ("memory = \"4GiB\"", "4096 MiB of memory"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        broker.edit(&chosen(choice));
+        broker.logs(&format!("\"generation\":{}", generation + 2)).await;
+        let refused = broker.connect().await.error().await;
+        assert!(refused.contains(named), "{refused}");
+    }
+    docker.has(1).await;
+    first.input("echo $((6*7))\n").await;
+    first.expect("42").await;
+}
+
 /// More sandboxes than stand on one page, of which the last one of a page ends between two.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listing_of_many_pages_has_every_sandbox() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sandbox_broker_core::abilities::Lease;
-use sandbox_broker_core::sandbox::{Choices, Code, Error, Fault, SandboxRef, Size, Spec};
+use sandbox_broker_core::sandbox::{Code, Error, Fault, SandboxRef, Size, Spec};
 use sandbox_broker_fallback::program::DIRECTORY;
 use sandbox_broker_journal as journal;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -35,8 +35,8 @@ impl SessionTask {
         self.reports = Some(reports);
         let mut labels = cleanup::labels(&self.blueprint.broker_id, &self.shared.id);
         labels.insert(LABEL_NONCE.to_owned(), ledger.entry().nonce);
-        let (env, lease) = (self.blueprint.sandbox_env.clone(), self.blueprint.lease);
-        let spec = Spec { labels, env, ttl: self.life(), choices: Choices::default() };
+        let (env, choices) = (self.blueprint.sandbox_env.clone(), self.blueprint.choices.clone());
+        let (spec, lease) = (Spec { labels, env, ttl: self.life(), choices }, self.blueprint.lease);
         async move {
             let began = Instant::now();
             if let Some(id) = ledger.entry().sandbox {

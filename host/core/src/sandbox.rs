@@ -30,6 +30,8 @@ pub struct Call {
     pub session: Option<String>,
     /// The session's user, if people sign in. Plugins are not told.
     pub user: Option<String>,
+    /// The `traceparent` (W3C Trace Context) of this very call. Whoever calls leaves it out, and the provider makes one.
+    pub traceparent: Option<String>,
     /// Where `create` and `prepare` report what they are doing, if somebody waits.
     pub progress: Option<Progress>,
 }

@@ -117,7 +117,8 @@ fn fit_list(bounds: (usize, usize), list: &[String]) -> bool {
 }
 
 pub(crate) fn call(id: String, call: &Call, left: Duration) -> wit::Call {
-    wit::Call { id, session: call.session.clone(), deadline_ms: millis(left), traceparent: None, attrs: Vec::new() }
+    let (session, traceparent) = (call.session.clone(), call.traceparent.clone());
+    wit::Call { id, session, deadline_ms: millis(left), traceparent, attrs: Vec::new() }
 }
 
 /// A code, and who has to act.

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use sandbox_broker_config::PluginLimits;
+use sandbox_broker_config::{EgressGrant, PluginLimits};
 use sandbox_broker_core::sandbox::{Call, Code, Location, Provider as _, SandboxRef, Spec, Upload};
 use sandbox_broker_plugin::{ComponentProvider, Engine, Section};
 use serde_json::json;
@@ -145,6 +145,34 @@ async fn what_a_section_keeps_is_gone_with_its_configuration() {
     broker.edit(&config("other"));
     broker.logs("configuration is live").await;
     assert!(broker.connect().await.error().await.contains("found None"));
+}
+
+#[tokio::test]
+async fn a_request_and_the_failure_of_its_call_have_the_same_traceparent() {
+    let server = silent().await;
+    let send = |settings: &str| create("send", &format!("url = {:?}\n{settings}", server.url));
+    let lines = format!("allow = [{:?}]", server.url);
+    let (_, broker) = told(&lines, &send("")).await;
+    let first = server.seen("")[0].header("traceparent").unwrap().to_owned();
+    assert!(first.len() == 55 && first.starts_with("00-"), "{first}");
+    assert!(broker.log().lines().any(|line| line.contains("could not create a sandbox") && line.contains(&first)));
+
+    let (_, broker) = told(&lines, &send("headers = { traceparent = \"of the plugin\" }")).await;
+    let seen = server.seen("");
+    let own: Vec<_> = seen[1].headers.get_all("traceparent").iter().collect();
+    assert_eq!(own, ["of the plugin"]);
+    assert!(!broker.log().contains(&first), "another session is another trace");
+
+    let config = json!({ "when": "create", "harm": "send", "url": server.url });
+    let section = Section { allow: vec![EgressGrant::parse(&server.url).unwrap()], ..bare(config) };
+    let (provider, call) = (provider(section).await, Call { session: Some("one".into()), ..Call::default() });
+    for _ in 0..2 {
+        provider.create(&call, &Spec::default()).await.unwrap_err();
+    }
+    let [.., one, two] = &server.seen("")[..] else { panic!("two requests") };
+    let [one, two] = [one, two].map(|seen| seen.header("traceparent").unwrap());
+    assert_eq!(one[..35], two[..35], "calls of a session share a trace");
+    assert_ne!(one, two);
 }
 
 #[tokio::test]

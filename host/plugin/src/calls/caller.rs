@@ -11,6 +11,7 @@ use std::time::Duration;
 use wasmtime::Store;
 use wasmtime::component::Accessor;
 
+use super::trace::{traced, traceparent};
 use crate::bindings::host::types as wit;
 use crate::bindings::storage::{StorageProvider, StorageProviderPre};
 use crate::convert;
@@ -173,9 +174,9 @@ impl<W: World> Caller<W> {
         })
     }
 
-    /// The first two parameters of every export but those of the manifest: the call, for which so much time is left, and
-    /// the settings.
-    pub(super) fn head(&self, call: &Call, left: Duration) -> (wit::Call, String) {
+    /// The call with a `traceparent` of its own, and the first two parameters of every export but those of the manifest:
+    /// the call, for which so much time is left, and the settings.
+    pub(super) fn head(&self, call: &Call, left: Duration) -> (Call, wit::Call, String) {
         use std::sync::atomic::{AtomicU64, Ordering};
         static NEXT: AtomicU64 = AtomicU64::new(1);
         // It appears in the provider's request logs, so it is unique in this process.
@@ -184,7 +185,9 @@ impl<W: World> Caller<W> {
             Some(user) if self.permissions.per_user => settings_of(user, &self.config).to_string(),
             _ => self.config.to_string(),
         };
-        (convert::call(id, call, left), config)
+        let call = Call { traceparent: Some(traceparent(call.session.as_deref())), ..call.clone() };
+        let head = convert::call(id, &call, left);
+        (call, head, config)
     }
 
     /// An instance for this call.
@@ -225,12 +228,12 @@ impl<W: World> Caller<W> {
     }
 
     /// One call within its deadline. Tells an error that the plugin returned from a plugin that was stopped.
-    pub(super) async fn ask<R, F>(&self, call: &Call, what: &'static str, f: F) -> Result<R>
+    pub(super) async fn ask<R, F>(&self, call: Call, what: &'static str, f: F) -> Result<R>
     where
         R: Send,
         F: for<'a> FnOnce(&'a Accessor<State>, &'a W::Exports) -> Guest<'a, std::result::Result<R, wit::Error>> + Send,
     {
-        let instance = self.instance(call).await?;
+        let instance = self.instance(&call).await.map_err(|e| traced(&call, e))?;
         let meter = instance.meter();
         let asked = async {
             match instance.run(f).await {
@@ -239,7 +242,7 @@ impl<W: World> Caller<W> {
                 Err(e) => Err(self.stopped(what, &meter, &e)),
             }
         };
-        self.in_time(what, asked).await
+        self.in_time(what, asked).await.map_err(|e| traced(&call, e))
     }
 
     /// Runs `work` within the deadline of a call.
@@ -279,8 +282,8 @@ fn trace(error: &wasmtime::Error) -> String {
 /// interface, that much time is left for the call.
 macro_rules! ask {
     ($caller:expr, $call:ident, $what:literal, within $left:expr, $interface:ident . $function:ident ( $($argument:expr),* )) => {{
-        let (head, config) = $caller.head($call, $left);
-        $caller.ask($call, $what, move |acc, guest| Box::pin(async move {
+        let (call, head, config) = $caller.head($call, $left);
+        $caller.ask(call, $what, move |acc, guest| Box::pin(async move {
             guest.$interface().$function(acc, head, config, $($argument),*).await
         }))
     }};

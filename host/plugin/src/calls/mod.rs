@@ -8,10 +8,12 @@
 //! | `process` | terminals and processes, which outlive a call |
 //! | `transfer` | downloads and uploads, which outlive one too |
 //! | `service` | the task and the Store of what outlives a call |
+//! | `trace` | what finds a call in a provider's logs |
 
 pub(crate) mod caller;
 pub(crate) mod mounter;
 mod process;
 pub(crate) mod provider;
 mod service;
+mod trace;
 mod transfer;

@@ -11,12 +11,14 @@ use async_trait::async_trait;
 use sha2::{Digest as _, Sha256};
 
 use super::caller::{Caller, Section, ask};
+use super::trace::traceparent;
 use crate::bindings::storage::StorageProviderPre;
 use crate::bindings::storage::mounter::{Answer, MountTarget, Planning, Preparing, Releasing, Renewing, Request};
 use crate::convert;
 use crate::load::error::LoadError;
 use crate::load::plugin::Plugin;
 use crate::net::exchange::exchange;
+use crate::net::places::StoreRequests;
 use crate::store::State;
 use sandbox_broker_core::sandbox::{Call, Result};
 use sandbox_broker_core::storage::{Grant, Mounter, Plan, Renewal, Target};
@@ -68,6 +70,7 @@ impl Drop for RemoveWhenDropped<'_> {
 /// other, and gets all answers until now each time.
 struct Conversation<'a> {
     caller: &'a Caller<StorageProviderPre<State>>,
+    call: &'a Call,
     what: &'static str,
     /// How many may be sent.
     requests: usize,
@@ -87,7 +90,8 @@ impl Conversation<'_> {
                 most => format!("it asked for more than {most} requests in one conversation"),
             }));
         }
-        self.answers.push(exchange(&self.caller.sender, request).await?);
+        let requests = StoreRequests::of(&traceparent(self.call.session.as_deref()));
+        self.answers.push(exchange(&self.caller.sender, request, requests).await?);
         Ok(())
     }
 }
@@ -114,8 +118,8 @@ impl ComponentMounter {
         Ok(ComponentMounter { title, settings, caller: Caller::new(plugin, world, section)?, live })
     }
 
-    fn conversation(&self, what: &'static str, requests: usize) -> Conversation<'_> {
-        Conversation { caller: &self.caller, what, requests, began: Instant::now(), answers: Vec::new() }
+    fn conversation<'a>(&'a self, what: &'static str, requests: usize, call: &'a Call) -> Conversation<'a> {
+        Conversation { caller: &self.caller, call, what, requests, began: Instant::now(), answers: Vec::new() }
     }
 
     fn target(&self, target: &Target) -> MountTarget {
@@ -139,7 +143,7 @@ impl Mounter for ComponentMounter {
 
     async fn prepare(&self, call: &Call, target: &Target) -> Result<Grant> {
         self.live.with(|live| live.insert(target.id.clone()));
-        let mut talk = self.conversation("prepare", REQUESTS);
+        let mut talk = self.conversation("prepare", REQUESTS, call);
         let talking = async {
             loop {
                 let (to, now) = (self.target(target), convert::now());
@@ -163,7 +167,7 @@ impl Mounter for ComponentMounter {
     async fn plan(&self, call: &Call, target: &Target, grant: &Grant) -> Result<Plan> {
         // A plan that is only shown must not reach the service.
         let requests = if grant.is_empty() { 0 } else { REQUESTS };
-        let mut talk = self.conversation("plan", requests);
+        let mut talk = self.conversation("plan", requests, call);
         let talking = async {
             loop {
                 let (to, now, given) = (self.target(target), convert::now(), convert::to_grant(grant));
@@ -185,7 +189,7 @@ impl Mounter for ComponentMounter {
     }
 
     async fn renew(&self, call: &Call, target: &Target, grant: &Grant) -> Result<Renewal> {
-        let mut talk = self.conversation("renew", REQUESTS);
+        let mut talk = self.conversation("renew", REQUESTS, call);
         let talking = async {
             loop {
                 let (to, now, given) = (self.target(target), convert::now(), convert::to_grant(grant));
@@ -209,7 +213,7 @@ impl Mounter for ComponentMounter {
     async fn release(&self, call: &Call, target: &Target, grant: &Grant) -> Result<()> {
         // After a failure as well: a later `prepare` then clears away what was left behind.
         let _removed = RemoveWhenDropped { live: &self.live, id: &target.id };
-        let mut talk = self.conversation("release", REQUESTS);
+        let mut talk = self.conversation("release", REQUESTS, call);
         let talking = async {
             loop {
                 let (to, now, given) = (self.target(target), convert::now(), convert::to_grant(grant));

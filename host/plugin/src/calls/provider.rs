@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::caller::{Caller, Section, ask};
 use super::process::{self, Owner};
+use super::trace::traced;
 use super::transfer;
 use crate::convert;
 use crate::load::error::LoadError;
@@ -119,8 +120,8 @@ impl Provider for ComponentProvider {
     ) -> Result<Terminal> {
         self.needs(self.abilities.terminal, "terminal")?;
         let (s, spec) = (convert::to_sandbox_ref(sandbox), convert::to_pty_spec(command, size)?);
-        let (head, config) = self.caller.head(call, self.caller.deadline());
-        process::terminal(self.owner(call, sandbox), "open", input, move |acc, guest, input| {
+        let (call, head, config) = self.caller.head(call, self.caller.deadline());
+        process::terminal(self.owner(&call, sandbox), "open", input, move |acc, guest, input| {
             Box::pin(guest.terminal().call_open(acc, head, config, s, spec, input))
         })
         .await
@@ -139,8 +140,8 @@ impl Provider for ComponentProvider {
             return Err(Error::new(Fault::Operator, Code::Unimplemented, message));
         }
         let (s, pty) = (convert::to_sandbox_ref(sandbox), pty.to_owned());
-        let (head, config) = self.caller.head(call, self.caller.deadline());
-        process::terminal(self.owner(call, sandbox), "attach", input, move |acc, guest, input| {
+        let (call, head, config) = self.caller.head(call, self.caller.deadline());
+        process::terminal(self.owner(&call, sandbox), "attach", input, move |acc, guest, input| {
             Box::pin(guest.terminal().call_attach(acc, head, config, s, pty, input))
         })
         .await
@@ -154,8 +155,8 @@ impl Provider for ComponentProvider {
         stdin: mpsc::Receiver<Bytes>,
     ) -> Result<Process> {
         let (s, command) = (convert::to_sandbox_ref(sandbox), convert::to_command(command)?);
-        let (head, config) = self.caller.head(call, self.caller.deadline());
-        process::process(self.owner(call, sandbox), stdin, move |acc, guest, stdin| {
+        let (call, head, config) = self.caller.head(call, self.caller.deadline());
+        process::process(self.owner(&call, sandbox), stdin, move |acc, guest, stdin| {
             Box::pin(guest.exec().call_run(acc, head, config, s, command, stdin))
         })
         .await
@@ -171,8 +172,8 @@ impl Provider for ComponentProvider {
     ) -> Result<Download> {
         self.needs(self.abilities.files, "files")?;
         let (s, at) = (convert::to_sandbox_ref(sandbox), convert::to_location(at)?);
-        let (head, config) = self.caller.head(call, self.caller.deadline());
-        transfer::download(&self.caller, call, move |acc, guest| {
+        let (call, head, config) = self.caller.head(call, self.caller.deadline());
+        transfer::download(&self.caller, &call, move |acc, guest| {
             Box::pin(guest.files().call_read(acc, head, config, s, at, offset, length))
         })
         .await
@@ -181,11 +182,12 @@ impl Provider for ComponentProvider {
     async fn write(&self, call: &Call, sandbox: &SandboxRef, at: &Location, upload: Upload) -> Result<Entry> {
         self.needs(self.abilities.files, "files")?;
         let (s, at) = (convert::to_sandbox_ref(sandbox), convert::to_location(at)?);
-        let (head, config) = self.caller.head(call, transfer::WRITTEN_WITHIN);
-        transfer::upload(&self.caller, call, upload, move |acc, guest, size, data, complete| {
+        let (call, head, config) = self.caller.head(call, transfer::WRITTEN_WITHIN);
+        transfer::upload(&self.caller, &call, upload, move |acc, guest, size, data, complete| {
             Box::pin(guest.files().call_write(acc, head, config, s, at, size, data, complete))
         })
         .await
+        .map_err(|e| traced(&call, e))
     }
 
     async fn list_dir(

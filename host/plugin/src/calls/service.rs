@@ -9,6 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 use wasmtime::component::{Accessor, FutureReader};
 
 use super::caller::{Caller, Guest, StoppedGuest};
+use super::trace::traced;
 use crate::bindings::host::types as wit;
 use crate::convert;
 use crate::load::exports::{SandboxExports, SandboxPre};
@@ -54,7 +55,7 @@ where
     Finish: FnOnce(Result<D>) -> Finishing + Send + 'static,
     Finishing: Future<Output = Result<E>> + Send,
 {
-    let instance = caller.instance(call).await?;
+    let instance = caller.instance(call).await.map_err(|e| traced(call, e))?;
     let (tx, rx) = oneshot::channel();
     let (provider, plugin) = caller.id();
     let task = AbortOnDropHandle::new(tokio::spawn(async move {
@@ -70,11 +71,12 @@ where
         // Nobody listens when the caller gave up.
         let _ = done.send(ended);
     }));
-    match tokio::time::timeout(caller.deadline(), rx).await {
-        Ok(Ok(up)) => Ok((up?, task)),
+    let started = match tokio::time::timeout(caller.deadline(), rx).await {
+        Ok(Ok(started)) => started,
         Ok(Err(_)) => Err(Error::new(Fault::Plugin, Code::Internal, STOPPED)),
         Err(_) => Err(caller.late(what)),
-    }
+    };
+    started.map(|up| (up, task)).map_err(|e| traced(call, e))
 }
 
 const STOPPED: &str = "the plugin was stopped while it started the service: the broker's log says why";

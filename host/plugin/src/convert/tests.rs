@@ -166,5 +166,5 @@ fn both_parts_of_a_grant_are_bounded_and_neither_is_printed() {
 #[test]
 fn a_call_says_how_much_time_is_left() {
     let told = call("c".into(), &Call::default(), Duration::from_millis(1500));
-    assert_eq!((told.deadline_ms, told.traceparent), (1500, None));
+    assert_eq!((told.deadline_ms, told.traceparent), (1500, None), "its caller adds a `traceparent`");
 }

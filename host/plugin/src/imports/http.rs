@@ -29,11 +29,11 @@ pub(crate) struct Http {
 }
 
 impl Http {
-    /// Requests go through `sender`; without one, every request is denied.
-    pub(crate) fn new(sender: Option<Arc<Sender>>) -> Self {
+    /// These requests go through `sender`; without one, every request is denied.
+    pub(crate) fn new(sender: Option<Arc<Sender>>, requests: StoreRequests) -> Self {
         let mut ctx = WasiHttpCtx::new();
         ctx.set_field_size_limit(HEADER_BYTES);
-        let hooks = RequestHooks { sender, requests: Arc::default() };
+        let hooks = RequestHooks { sender, requests: Arc::new(requests) };
         Http { ctx, clocks: WasiClocksCtx::default(), hooks }
     }
 
@@ -138,7 +138,7 @@ mod tests {
     #[tokio::test]
     async fn it_links_without_the_other_capabilities_and_sends_nothing_without_a_sender() {
         link(&mut Linker::<Alone>::new(&wasmtime::Engine::default())).unwrap();
-        let mut store = Alone { http: Http::new(None), table: ResourceTable::new() };
+        let mut store = Alone { http: Http::new(None, StoreRequests::default()), table: ResourceTable::new() };
         let body = http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync();
         let request = ::http::Request::get("http://127.0.0.1").body(body).unwrap();
         let sent = http_of(&mut store).hooks.send_request(request, None, Box::new(async { Ok(()) }));

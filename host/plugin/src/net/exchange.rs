@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use http_body_util::{BodyExt as _, Full};
 use wasmtime_wasi_http::Error as Transport;
 
+use super::places::StoreRequests;
 use super::sender::Sender;
 use crate::bindings::host::types as wit;
 use crate::bindings::storage::mounter::{Answer, Request, Response};
@@ -46,7 +47,7 @@ const OF_THE_HOST: [&str; 9] = [
 ///
 /// # Errors
 /// When the contract does not allow the request.
-pub(crate) async fn exchange(sender: &Sender, request: Request) -> Result<Answer> {
+pub(crate) async fn exchange(sender: &Sender, request: Request, requests: StoreRequests) -> Result<Answer> {
     let Some(method) = METHODS.into_iter().find(|method| method.as_str() == request.method) else {
         return Err(breach(&format!("`{}` is no method of a request", clean(&request.method, 16))));
     };
@@ -66,7 +67,7 @@ pub(crate) async fn exchange(sender: &Sender, request: Request) -> Result<Answer
     *outgoing.method_mut() = method;
     *outgoing.uri_mut() = uri;
     *outgoing.headers_mut() = headers;
-    match tokio::time::timeout(DEADLINE, receive(sender, outgoing)).await {
+    match tokio::time::timeout(DEADLINE, receive(sender, outgoing, requests)).await {
         Ok(Ok(response)) => Ok(Answer::Response(response)),
         Ok(Err(error)) => failed(&error),
         Err(_) => failed(&Transport::HttpResponseTimeout),
@@ -76,9 +77,10 @@ pub(crate) async fn exchange(sender: &Sender, request: Request) -> Result<Answer
 async fn receive(
     sender: &Sender,
     request: http::Request<wasmtime_wasi_http::WasiBody>,
+    requests: StoreRequests,
 ) -> std::result::Result<Response, Transport> {
     // Giving up drops the whole exchange, so a body never outlives its Store here.
-    let (head, mut incoming) = sender.send(request, None, Arc::default()).await?.into_parts();
+    let (head, mut incoming) = sender.send(request, None, Arc::new(requests)).await?.into_parts();
     let mut body = Vec::new();
     while body.len() < BODY_BYTES
         && let Some(frame) = incoming.frame().await

@@ -81,6 +81,7 @@ impl Sender {
             return Err(Error::HttpRequestMethodInvalid.into());
         }
         let place = store.open(&self.places).await.map_err(|_| Error::ConnectionLimitReached)?;
+        store.trace(&mut head.headers);
         let carried = self.permissions.secrets.carried(|to| target.is_granted(to));
         let payload = Payload { length: Some(body.len() as u64), hash: Some(sandbox_broker_secrets::hash(&body)) };
         let search = self.add_secrets(&carried, &mut head, &payload)?;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use http::{HeaderMap, HeaderValue};
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -84,15 +85,29 @@ impl SectionPlaces {
 pub(crate) struct StoreRequests {
     open: Arc<Semaphore>,
     dead: AtomicBool,
+    /// What finds them in a provider's logs.
+    traceparent: Option<HeaderValue>,
 }
 
 impl Default for StoreRequests {
     fn default() -> Self {
-        StoreRequests { open: Arc::new(Semaphore::new(REQUESTS)), dead: AtomicBool::new(false) }
+        StoreRequests { open: Arc::new(Semaphore::new(REQUESTS)), dead: AtomicBool::new(false), traceparent: None }
     }
 }
 
 impl StoreRequests {
+    /// Those of a call with this `traceparent`.
+    pub(crate) fn of(traceparent: &str) -> Self {
+        StoreRequests { traceparent: HeaderValue::try_from(traceparent).ok(), ..Self::default() }
+    }
+
+    /// Adds the header `traceparent`, unless the guest wrote one.
+    pub(super) fn trace(&self, headers: &mut HeaderMap) {
+        if let Some(value) = &self.traceparent {
+            headers.entry("traceparent").or_insert_with(|| value.clone());
+        }
+    }
+
     /// Marks the Store as gone. A request body that ends after it fails.
     pub(crate) fn end(&self) {
         self.dead.store(true, Ordering::SeqCst);
@@ -100,7 +115,8 @@ impl StoreRequests {
 
     /// The same places for a request whose body does not come from the Store, and is whole when it ends.
     pub(crate) fn outliving_the_store(&self) -> Arc<Self> {
-        Arc::new(StoreRequests { open: self.open.clone(), dead: AtomicBool::new(false) })
+        let (open, traceparent) = (self.open.clone(), self.traceparent.clone());
+        Arc::new(StoreRequests { open, dead: AtomicBool::new(false), traceparent })
     }
 
     pub(super) fn are_dead(&self) -> bool {

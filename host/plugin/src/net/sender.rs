@@ -138,6 +138,7 @@ impl Sender {
             return Err(Error::HttpRequestMethodInvalid);
         }
         let place = store.open(&self.places).await.map_err(|_| Error::ConnectionLimitReached)?;
+        store.trace(&mut head.headers);
         let carried = self.permissions.secrets.carried(|to| target.is_granted(to));
         let (body, hash) = if carried.iter().any(|one| matches!(one.carry, Carry::Sigv4(_))) {
             hashed(body, &store).await?

@@ -130,7 +130,7 @@ impl GuestStore {
         let meter = Arc::new(Meter::new(permissions.clone()));
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
-        let http = Http::new(sender);
+        let http = Http::new(sender, call.traceparent.as_deref().map(StoreRequests::of).unwrap_or_default());
         let requests = http.requests();
         let limits = StoreLimits::new(permissions.clone(), meter.clone(), footprint.host());
         let Call { user, progress, .. } = call.clone();

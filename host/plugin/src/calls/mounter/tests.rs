@@ -56,7 +56,7 @@ async fn each_person_has_settings_of_their_own() {
     let mounter = mounter(&plugin, "one", settings, &LiveMounts::default());
     for user in ["ada", "bob"] {
         let call = Call { user: Some(user.to_owned()), ..Call::default() };
-        let given: serde_json::Value = serde_json::from_str(&mounter.caller.head(&call, Duration::ZERO).1).unwrap();
+        let given: serde_json::Value = serde_json::from_str(&mounter.caller.head(&call, Duration::ZERO).2).unwrap();
         assert_eq!(given, serde_json::json!({ "container": format!("files-{user}"), "nested": [user, 1] }));
     }
 }

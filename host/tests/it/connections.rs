@@ -166,6 +166,7 @@ async fn docker(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
 async fn kubernetes(stream: tokio::net::TcpStream) {
     #[expect(clippy::result_large_err, reason = "the library's type")]
     let choose = |request: &Request, mut response: Response| {
+        assert!(request.headers().contains_key("traceparent"), "as every request of a plugin");
         assert!(request.headers()["sec-websocket-protocol"].to_str().unwrap().contains("v4.channel.k8s.io"));
         let chosen = "v5.channel.k8s.io".parse().unwrap();
         response.headers_mut().insert("sec-websocket-protocol", chosen);

@@ -164,7 +164,8 @@ fn both_parts_of_a_grant_are_bounded_and_neither_is_printed() {
 }
 
 #[test]
-fn a_call_says_how_much_time_is_left() {
-    let told = call("c".into(), &Call::default(), Duration::from_millis(1500));
-    assert_eq!((told.deadline_ms, told.traceparent), (1500, None), "its caller adds a `traceparent`");
+fn a_call_says_how_much_time_is_left_and_what_finds_it_in_logs() {
+    let of = Call { traceparent: Some("00-a-b-01".into()), ..Call::default() };
+    let told = call("c".into(), &of, Duration::from_millis(1500));
+    assert_eq!((told.deadline_ms, told.traceparent), (1500, of.traceparent));
 }

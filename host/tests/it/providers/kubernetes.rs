@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Method;
 use sandbox_broker_config as config;
-use sandbox_broker_core::sandbox::{Call, Code, Command, Error, Exit, Process, Provider, SandboxRef, Spec};
+use sandbox_broker_core::sandbox::{Call, Choices, Code, Command, Error, Exit, Process, Provider, SandboxRef, Spec};
 use sandbox_broker_plugin::{ComponentProvider, Engine, Plugin, Section};
 use serde_json::json;
 use tokio::sync::{OnceCell, mpsc};
@@ -273,6 +273,22 @@ async fn a_sandbox_has_no_rights_and_no_token_of_the_cluster() {
     let as_root = Command { user: Some("root".into()), ..command(&["id"]) };
     let refused = run(&provider, &sandbox, &as_root).await.err().unwrap();
     assert!(refused.message.contains("security.run_as_user"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_has_what_was_chosen_and_a_region_is_refused_before_there_is_one() {
+    let Some((namespace, provider)) = bed("").await else { return };
+    let with = |choices: Choices| Spec { choices, ..spec(&[]) };
+    let refused = with(Choices { region: Some("here".into()), ..Choices::default() });
+    let refused = provider.create(&call(), &refused).await.unwrap_err();
+    assert!(refused.code == Code::InvalidArgument && refused.message.contains("`region`"), "{refused}");
+    namespace.has(0).await;
+    // The cluster's node does not count its disk.
+    let sizes = Choices { cpu_millis: Some(250), memory_mib: Some(64), ..Choices::default() };
+    provider.create(&call(), &with(sizes)).await.unwrap();
+    let pod = &namespace.pods().await[0]["spec"];
+    let sizes = json!({ "cpu": "250m", "memory": "64Mi" });
+    assert_eq!(pod["containers"][0]["resources"], json!({ "limits": sizes, "requests": sizes }));
 }
 
 /// A Pod that reaches its end takes its processes with it, and each is told why.

@@ -36,3 +36,24 @@ impl Bed for Local {
 }
 
 on_every_provider!(local);
+
+/// What E2B calls a template is the contract's image, and a template decides the rest.
+#[tokio::test]
+async fn a_template_can_be_chosen_and_what_it_decides_cannot() {
+    let server = Sandboxd::start().await;
+    let chosen = |choice: &str| {
+        let sandbox = "[server]\nlisten = \"127.0.0.1:0\"\n[sandbox]\nprovider = \"box\"\n[sandbox.choices]";
+        format!("{sandbox}\n{choice}\n{}", server.section("box"))
+    };
+    for (choice, words) in [("memory = \"1GiB\"", "its own `memory-mib`"), ("image = \"nope\"", "nope")] {
+        let broker = Broker::start(&chosen(choice)).await;
+        let refused = broker.connect().await.error().await;
+        assert!(refused.contains(words), "{refused}");
+        server.has(0).await;
+    }
+    let broker = Broker::start(&chosen("image = \"fuse\"")).await;
+    let mut client = broker.connect().await;
+    client.ready().await;
+    client.input("test -c /dev/fuse && echo cho\"\"sen\n").await;
+    client.expect("chosen").await;
+}

@@ -1,11 +1,16 @@
 //! Clients that come late, and what they may see: the screen as it is, whatever
 //! is on it, and for a guest nothing older.
 
+use std::time::{Duration, Instant};
+
 use sandbox_broker_terminal::frames::level1::ClientFrame;
 use serde_json::json;
 
 use crate::support::level1::{Visit, Window};
 use crate::support::{Broker, Sandboxd};
+
+/// How often a client is told of sizes and of the other clients, at most.
+const TOLD_EVERY: Duration = Duration::from_millis(40);
 
 async fn broker(server: &Sandboxd) -> Broker {
     let sections = server.section("box");
@@ -95,6 +100,7 @@ async fn a_flood_of_sizes_and_claims_costs_nobody_an_echo() {
     let ready = one.ready().await;
     let mut two = Window::open(&broker.url, Visit::to(&ready.session).client("two").size(90, 24)).await;
     two.ready().await;
+    let began = Instant::now();
     for turn in 0..1000_u16 {
         for (at, window) in [&mut one, &mut two].into_iter().enumerate() {
             for step in 0..3 {
@@ -107,7 +113,9 @@ async fn a_flood_of_sizes_and_claims_costs_nobody_an_echo() {
     one.input("echo $((6*7))\n").await;
     one.expect("42\r\n").await;
     let told = |kind: &str| one.said.iter().filter(|said| said["type"] == kind).count();
-    assert!(told("size") < 500 && told("clients") < 500, "{} sizes, {} lists", told("size"), told("clients"));
+    let most = began.elapsed().div_duration_f64(TOLD_EVERY) as usize + 10;
+    let (sizes, lists) = (told("size"), told("clients"));
+    assert!(sizes < most && lists < most, "{sizes} sizes, {lists} lists; at most {most} of each");
     assert_eq!(told("error"), 0);
 }
 

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
-use crate::support::plugin;
+use crate::support::{bare_section, plugin};
 
 const SECRET: &str = "sk-relayed-0123456789";
 
@@ -43,19 +43,8 @@ async fn relay(grant: &str, config: Value, secret: Option<&str>) -> Arc<Componen
         cpu: Duration::from_secs(1),
         call_timeout: Duration::from_secs(30),
     };
-    let section = Section {
-        name: "relay".into(),
-        config,
-        allow: vec![grant],
-        allow_private: false,
-        tls: Default::default(),
-        secrets: secrets.into(),
-        reveal: Vec::new(),
-        limits,
-        isolation: None,
-        per_user: false,
-        socket: None,
-    };
+    let section =
+        Section { name: "relay".into(), allow: vec![grant], secrets: secrets.into(), limits, ..bare_section(config) };
     let plugin = Engine::new(None).unwrap().load(&plugin("guests/relay")).await.unwrap();
     Arc::new(ComponentProvider::new(plugin, section).unwrap())
 }

@@ -4,14 +4,13 @@
 use std::time::Duration;
 
 use axum::body::Bytes;
-use sandbox_broker_config::PluginLimits;
 use sandbox_broker_core::abilities::{Abilities, Lease};
 use sandbox_broker_core::sandbox::{Call, Choices, Code, Command, Location, Provider, SandboxRef, Size, Spec, Volume};
 use sandbox_broker_plugin::{ComponentProvider, Engine, Section};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::support::{Broker, Frame, plugin, program};
+use crate::support::{Broker, Frame, bare_section, plugin, program};
 
 fn section() -> String {
     format!("[providers.bare]\nplugin = {:?}\n", plugin("guests/bare"))
@@ -22,24 +21,8 @@ fn config() -> String {
 }
 
 async fn provider(name: &str, config: serde_json::Value) -> ComponentProvider {
-    let section = Section {
-        name: "p".into(),
-        config,
-        allow: Vec::new(),
-        allow_private: false,
-        tls: Default::default(),
-        secrets: Default::default(),
-        reveal: Vec::new(),
-        limits: PluginLimits {
-            memory: 64 << 20,
-            total_memory: 512 << 20,
-            cpu: Duration::from_secs(1),
-            call_timeout: Duration::from_secs(30),
-        },
-        isolation: None,
-        per_user: false,
-        socket: None,
-    };
+    let mut section = Section { name: "p".into(), ..bare_section(config) };
+    section.limits.total_memory = 512 << 20;
     ComponentProvider::new(Engine::new(None).unwrap().load(&plugin(name)).await.unwrap(), section).unwrap()
 }
 

@@ -12,7 +12,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sandbox_broker_config::{EgressGrant, PluginLimits};
+use sandbox_broker_config::EgressGrant;
 use sandbox_broker_core::sandbox::{
     Call, Code, Command, Error, Exit, Location, Provider, SandboxRef, Size, Spec, Terminal, Upload,
 };
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::sync::{OnceCell, mpsc, oneshot};
 
 use crate::support::awkward::{Awkward, Messages, event, frame, json as answer, streamed, streaming};
-use crate::support::{DEADLINE, bound_api_key, eventually, plugin};
+use crate::support::{DEADLINE, bare_section, bound_api_key, eventually, plugin};
 
 const KEY: &str = "sk-very-secret";
 
@@ -49,21 +49,9 @@ pub(crate) async fn provider_at(url: &str, key: &str) -> ComponentProvider {
 pub(crate) fn provider_of(plugin: Arc<Plugin>, url: &str, key: &str) -> ComponentProvider {
     let section = Section {
         name: "test".into(),
-        config: json!({ "api_url": url, "sandbox_url": url, "request_timeout": 5 }),
         allow: vec![EgressGrant::parse(url).unwrap()],
-        allow_private: false,
-        tls: Default::default(),
         secrets: bound_api_key(key, url),
-        reveal: vec![],
-        limits: PluginLimits {
-            memory: 64 << 20,
-            total_memory: 4 << 30,
-            cpu: Duration::from_secs(1),
-            call_timeout: DEADLINE,
-        },
-        isolation: None,
-        per_user: false,
-        socket: None,
+        ..bare_section(json!({ "api_url": url, "sandbox_url": url, "request_timeout": 5 }))
     };
     ComponentProvider::new(plugin, section).unwrap()
 }

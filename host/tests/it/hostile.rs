@@ -7,14 +7,14 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use sandbox_broker_config::{EgressGrant, PluginLimits};
+use sandbox_broker_config::EgressGrant;
 use sandbox_broker_core::sandbox::{Call, Code, Location, Provider as _, SandboxRef, Spec, Upload};
 use sandbox_broker_plugin::{ComponentProvider, Engine, Section};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::support::awkward::Awkward;
-use crate::support::{Broker, Client, DEADLINE, Sandboxd, plugin};
+use crate::support::{Broker, Client, DEADLINE, Sandboxd, bare_section, plugin};
 
 fn section(name: &str, lines: &str, config: &str) -> String {
     format!(
@@ -75,28 +75,6 @@ async fn a_flood_of_requests_for_a_foreign_secret_does_not_flood_the_log() {
     assert!((1..2000).contains(&told), "{told} lines of 10,000");
 }
 
-/// A section that grants nothing.
-fn bare(config: serde_json::Value) -> Section {
-    Section {
-        name: "h".into(),
-        config,
-        allow: Vec::new(),
-        allow_private: false,
-        tls: Default::default(),
-        secrets: Default::default(),
-        reveal: Vec::new(),
-        limits: PluginLimits {
-            memory: 64 << 20,
-            total_memory: 4 << 30,
-            cpu: Duration::from_secs(1),
-            call_timeout: DEADLINE,
-        },
-        isolation: None,
-        per_user: false,
-        socket: None,
-    }
-}
-
 async fn provider(section: Section) -> ComponentProvider {
     let plugin = Engine::new(None).unwrap().load(&plugin("guests/hostile")).await.unwrap();
     ComponentProvider::new(plugin, section).unwrap()
@@ -110,7 +88,7 @@ async fn said_to(provider: &ComponentProvider, user: &str) -> String {
 
 #[tokio::test]
 async fn what_a_section_keeps_is_there_for_its_next_call_and_for_no_other_section() {
-    let remember = |token: &str| bare(json!({ "when": "create", "harm": "remember", "body": token }));
+    let remember = |token: &str| bare_section(json!({ "when": "create", "harm": "remember", "body": token }));
     let (one, other) = (provider(remember("one")).await, provider(remember("other")).await);
     for (asked, user, found) in [
         (&one, "ada", "found None"),
@@ -130,7 +108,7 @@ async fn what_a_section_keeps_is_there_for_its_next_call_and_for_no_other_sectio
 
 #[tokio::test]
 async fn what_a_section_keeps_is_bounded_and_its_oldest_go_first() {
-    let hoarder = provider(bare(json!({ "when": "create", "harm": "hoard" }))).await;
+    let hoarder = provider(bare_section(json!({ "when": "create", "harm": "hoard" }))).await;
     let left: Vec<u8> = (85..100).collect();
     let refused = ["Code::InvalidArgument"; 3].join(", ");
     assert_eq!(said_to(&hoarder, "ada").await, format!("left {left:?} and refused [{refused}]"));
@@ -164,7 +142,7 @@ async fn a_request_and_the_failure_of_its_call_have_the_same_traceparent() {
     assert!(!broker.log().contains(&first), "another session is another trace");
 
     let config = json!({ "when": "create", "harm": "send", "url": server.url });
-    let section = Section { allow: vec![EgressGrant::parse(&server.url).unwrap()], ..bare(config) };
+    let section = Section { allow: vec![EgressGrant::parse(&server.url).unwrap()], ..bare_section(config) };
     let (provider, call) = (provider(section).await, Call { session: Some("one".into()), ..Call::default() });
     for _ in 0..2 {
         provider.create(&call, &Spec::default()).await.unwrap_err();
@@ -177,14 +155,14 @@ async fn a_request_and_the_failure_of_its_call_have_the_same_traceparent() {
 
 #[tokio::test]
 async fn random_numbers_differ_and_come_in_bounded_numbers() {
-    let gambler = provider(bare(json!({ "when": "create", "harm": "chance" }))).await;
+    let gambler = provider(bare_section(json!({ "when": "create", "harm": "chance" }))).await;
     assert_eq!(said_to(&gambler, "ada").await, "16 bytes, true, 65536");
 }
 
 /// The plugin takes none of the bytes and never answers.
 #[tokio::test]
 async fn an_upload_that_the_plugin_does_not_take_ends_at_the_deadline_of_a_call() {
-    let mut section = bare(json!({ "when": "write", "harm": "hang" }));
+    let mut section = bare_section(json!({ "when": "write", "harm": "hang" }));
     section.limits.call_timeout = Duration::from_secs(1);
     let provider = provider(section).await;
     let (tx, data) = mpsc::channel(4);

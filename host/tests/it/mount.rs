@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use sandbox_broker_config::{EgressGrant as Origin, PluginLimits};
+use sandbox_broker_config::EgressGrant as Origin;
 use sandbox_broker_core::sandbox::{Call, Command, Exit, Result};
 use sandbox_broker_core::storage::{self, File, Grant, Mounter, Plan, Renewal, Step, Target};
 use sandbox_broker_journal::{Owner, Sqlite};
@@ -21,7 +21,7 @@ use sandbox_broker_session::{
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 
-use crate::support::{DEADLINE, Sandboxd, bound_api_key, plugin};
+use crate::support::{DEADLINE, Sandboxd, bare_section, bound_api_key, plugin};
 
 const FILES: &str = "/workspace/files";
 
@@ -86,21 +86,9 @@ impl Mounter for Pretended {
 async fn sessions(server: &Sandboxd, state: &Path) -> Sessions {
     let section = Section {
         name: "box".into(),
-        config: json!({ "api_url": server.url, "sandbox_url": server.url }),
         allow: vec![Origin::parse(&server.url).unwrap()],
-        allow_private: false,
-        tls: Default::default(),
         secrets: bound_api_key(&server.key, &server.url),
-        reveal: vec![],
-        limits: PluginLimits {
-            memory: 64 << 20,
-            total_memory: 4 << 30,
-            cpu: Duration::from_secs(1),
-            call_timeout: DEADLINE,
-        },
-        isolation: None,
-        per_user: false,
-        socket: None,
+        ..bare_section(json!({ "api_url": server.url, "sandbox_url": server.url }))
     };
     let engine = Engine::new(None).unwrap();
     let provider = ComponentProvider::new(engine.load(&plugin("e2b")).await.unwrap(), section).unwrap();

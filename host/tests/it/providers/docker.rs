@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use sandbox_broker_config::{EgressGrant, PluginLimits};
+use sandbox_broker_config::EgressGrant;
 use sandbox_broker_core::sandbox::{Call, Choices, Code, Command, Exit, Process, Provider, Size, Spec, await_exit};
 use sandbox_broker_plugin::{ComponentProvider, Engine, Section};
 use serde_json::json;
@@ -17,7 +17,7 @@ use super::suite::Bed;
 use crate::support::docker::{BUSYBOX, DEBIAN, Docker, REGISTRY, section};
 use crate::support::level1::{Visit, Window};
 use crate::support::stream::{Follower, LINE, streams};
-use crate::support::{Broker, Frame, eventually, plugin};
+use crate::support::{Broker, Frame, bare_section, eventually, plugin};
 
 /// An engine whose sandboxes have this image.
 struct Box {
@@ -257,24 +257,12 @@ async fn the_engines_own_terminal_passes_every_key() {
 
 /// The provider without a broker, for what sessions do not use.
 async fn provider(docker: &Docker, image: &str) -> ComponentProvider {
-    let section = Section {
+    let mut section = Section {
         name: "box".into(),
-        config: json!({ "image": image }),
         allow: vec![EgressGrant::parse(&format!("unix://{}", docker.socket().display())).unwrap()],
-        allow_private: false,
-        secrets: Default::default(),
-        reveal: Vec::new(),
-        limits: PluginLimits {
-            memory: 64 << 20,
-            total_memory: 512 << 20,
-            cpu: Duration::from_secs(1),
-            call_timeout: Duration::from_secs(30),
-        },
-        isolation: None,
-        per_user: false,
-        tls: Default::default(),
-        socket: None,
+        ..bare_section(json!({ "image": image }))
     };
+    section.limits.total_memory = 512 << 20;
     ComponentProvider::new(Engine::new(None).unwrap().load(&plugin("docker")).await.unwrap(), section).unwrap()
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::{OnceCell, mpsc};
 use super::on_every_provider;
 use super::suite::{self, Bed};
 use crate::support::cluster::{Cluster, Namespace, pod};
-use crate::support::{Broker, DEADLINE, eventually, plugin, program};
+use crate::support::{Broker, DEADLINE, bare_section, eventually, plugin, program};
 
 mod faults;
 mod node;
@@ -67,16 +67,12 @@ async fn provider_of(section: &str) -> ComponentProvider {
     let section = &config.providers["box"];
     let section = Section {
         name: "box".into(),
-        config: settings,
         allow: section.allow.clone(),
         allow_private: section.allow_private,
         tls: section.tls.clone(),
         secrets: section.secrets.clone().into(),
-        reveal: vec![],
         limits: section.limits.clone(),
-        isolation: None,
-        per_user: false,
-        socket: None,
+        ..bare_section(settings)
     };
     ComponentProvider::new(loaded.clone(), section).unwrap()
 }

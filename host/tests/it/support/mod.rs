@@ -23,6 +23,9 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sandbox_broker_config::PluginLimits;
+use sandbox_broker_plugin::Section;
+
 pub use broker::{Broker, NOBODY};
 pub use client::{Client, Closed, Frame};
 pub use sandboxd::{Sandboxd, api_key, bound_api_key};
@@ -43,6 +46,28 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut look: 
         }
     });
     waited.await.unwrap_or_else(|_| panic!("waited {DEADLINE:?} in vain for: {what}"))
+}
+
+/// A plugin's section that grants nothing.
+pub fn bare_section(config: serde_json::Value) -> Section {
+    Section {
+        name: "h".into(),
+        config,
+        allow: Vec::new(),
+        allow_private: false,
+        tls: Default::default(),
+        secrets: Default::default(),
+        reveal: Vec::new(),
+        limits: PluginLimits {
+            memory: 64 << 20,
+            total_memory: 4 << 30,
+            cpu: Duration::from_secs(1),
+            call_timeout: DEADLINE,
+        },
+        isolation: None,
+        per_user: false,
+        socket: None,
+    }
 }
 
 /// The program under test.

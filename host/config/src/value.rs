@@ -115,9 +115,9 @@ formats! {
     SERVICE, service_schema: "broker-service", "a port, an address with a port such as \"127.0.0.1:10000\", or a URL",
         None, |t| service(t).is_some();
     IMAGE, image_schema: "broker-image", "an image or a template of the provider, 1 to 512 bytes",
-        None, |t| is_word(t, 512);
+        None, |t| is_line(t, 512);
     REGION, region_schema: "broker-region", "a region of the provider, 1 to 64 bytes",
-        None, |t| is_word(t, 64);
+        None, |t| is_line(t, 64);
     TEXT, text_schema: "broker-text", "text that is not empty",
         Some("[\\s\\S]"), |t| !t.is_empty() && !t.contains('\0');
 }
@@ -238,7 +238,7 @@ fn log(text: &str) -> bool {
 }
 
 /// Whether it is one line of at most so many bytes, and not empty.
-fn is_word(text: &str, most: usize) -> bool {
+fn is_line(text: &str, most: usize) -> bool {
     (1..=most).contains(&text.len()) && !text.contains(char::is_control)
 }
 

@@ -7,8 +7,8 @@ use sha2::{Digest as _, Sha256};
 use sandbox_broker_core::sandbox::{Call, Error};
 use sandbox_stdx::hex::hex;
 
-/// A new parent id in the trace of this session. The trace id is a hash: where nobody signs in, a session's id opens it, and
-/// this goes to every place in `allow`. The flag asks those who trace to keep it.
+/// A `traceparent` with a new parent id. The trace id is a hash of the session's id, because that id opens the session where
+/// nobody signs in, and this header goes to every place in `allow`. The flag `01` asks tracing systems to record the call.
 pub(super) fn traceparent(session: Option<&str>) -> String {
     let random = || getrandom::u64().expect("the system has a source of random numbers");
     let trace = match session {

@@ -364,7 +364,7 @@ describe("the mouse at the wire", () => {
     await page.mouse.click(screen.x + screen.width - 20, screen.y + 5);
     await page.locator("#notice", { hasText: "too far right" }).waitFor();
     await page.mouse.click(screen.x + 5, screen.y + 5);
-    await eventually("the click on the left", () => socket.messages.some(({ type, data }) => type === "input" && data.startsWith("\x1b[M ")));
+    await eventually("the release on the left", () => socket.messages.some(({ type, data }) => type === "input" && data.startsWith("\x1b[M#")));
     assert.deepEqual(
       socket.messages.filter(({ type }) => type === "input").map(({ data }) => data),
       ["\x1b[M !!", "\x1b[M#!!"],

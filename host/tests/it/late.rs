@@ -109,6 +109,9 @@ async fn a_flood_of_sizes_and_claims_costs_nobody_an_echo() {
             window.send_frame(ClientFrame::TakeControl).await;
         }
     }
+    // The two connections are read on their own. The pong says that no claim of `two` is still to come.
+    two.send_frame(ClientFrame::Ping).await;
+    two.told("pong").await;
     one.send_frame(ClientFrame::TakeControl).await;
     one.input("echo $((6*7))\n").await;
     one.expect("42\r\n").await;

@@ -19,7 +19,7 @@ pub(super) enum Action {
         #[arg(long, value_name = "N")]
         mount: Option<usize>,
     },
-    /// Asks each mount's service whether account, key and container are good.
+    /// Asks each mount's service whether it accepts the key and has the container or bucket.
     Check {
         /// Only this mount, counted from 1.
         #[arg(long, value_name = "N")]
@@ -48,7 +48,7 @@ pub(super) async fn run(surroundings: Surroundings, action: Action) -> anyhow::R
                 Err(error) => (format!("{name}: {error}"), false),
             },
             Action::Check { .. } => match desk.check().await {
-                Ok(()) => (format!("{name}: account, key and container are good"), true),
+                Ok(()) => (format!("{name}: the service accepts the key and has the container or bucket"), true),
                 Err(error) => (format!("{name}: {error}"), false),
             },
         };

@@ -93,7 +93,7 @@ async fn a_good_mount_is_prepared_and_released_and_that_is_said() {
     let desk = Desk::new(&format!("allow = [{:?}]", service.url), &format!("url = \"{}/c?sig=canary\"", service.url));
     let Said { good, out, err } = desk.run(&["storage", "check"]).await;
     assert!(good, "{err}");
-    assert_eq!(out, "store at /w/files: account, key and container are good\n");
+    assert_eq!(out, "store at /w/files: the service accepts the key and has the container or bucket\n");
     assert_eq!(service.seen("GET /c?sig=canary").len(), 2, "one in each conversation");
     // Every request is logged, none of their tokens.
     assert!(err.contains(r#""path":"/c""#) && !err.contains("canary"), "{err}");
@@ -434,7 +434,7 @@ async fn a_container_of_azure_is_proved_and_its_access_list_is_as_before() {
     let (service, lists) = blob_service(None).await;
     let Said { good, out, err } = azure(&service).run(&["storage", "check"]).await;
     assert!(good, "{err}");
-    assert_eq!(out, "store at /w/files: account, key and container are good\n");
+    assert_eq!(out, "store at /w/files: the service accepts the key and has the container or bucket\n");
     let lists = lists.lock().unwrap();
     let [with, without] = lists.as_slice() else { panic!("{lists:?}") };
     assert!(with.contains("<Id>") && !without.contains("<Id>"), "{lists:?}");

@@ -4,8 +4,10 @@
 //! The shell prints a stream of which every byte tells its own offset, so
 //! that any that is lost, doubled, moved or foreign is named.
 
-use sandbox_broker_terminal::frames::level1::ClientFrame;
 use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use sandbox_broker_terminal::frames::level1::ClientFrame;
 
 use crate::support::level1::{Visit, Window};
 use crate::support::stream::{Follower, LINE, check, streams};
@@ -29,6 +31,12 @@ pub(crate) fn briefly(sandbox: &str) -> String {
     format!("keep_after_disconnect = \"10s\"\n{sandbox}")
 }
 
+/// Reads all windows to `until` at once: the broker closes one that nobody reads for 25 s.
+async fn follow(followers: &mut [Follower], windows: &mut [Window], until: u64) {
+    let all = followers.iter_mut().zip(windows).map(|(follower, window)| follower.follow(window, until));
+    assert!(join_all(all).await.into_iter().all(|lives| lives), "the broker lives");
+}
+
 /// Kills a broker again and again while its shell prints, with clients that
 /// come back to the next one.
 pub(crate) async fn kills(config: String, kills: u64, lines: u64) -> Broker {
@@ -43,9 +51,7 @@ pub(crate) async fn kills(config: String, kills: u64, lines: u64) -> Broker {
     let (mut unattended, mut slowest) = (0, (Duration::ZERO, Duration::ZERO));
     for kill in 1..=kills {
         let until = lines * LINE * kill / (kills + 1);
-        for (window, follower) in windows.iter_mut().zip(&mut followers) {
-            assert!(follower.follow(window, until).await, "the broker lives");
-        }
+        follow(&mut followers, &mut windows, until).await;
         broker.signal("KILL");
         for (window, follower) in windows.iter_mut().zip(&mut followers) {
             follower.follow(window, u64::MAX).await;
@@ -64,9 +70,7 @@ pub(crate) async fn kills(config: String, kills: u64, lines: u64) -> Broker {
         }
         slowest = (slowest.0.max(listening), slowest.1.max(began.elapsed()));
     }
-    for (window, follower) in windows.iter_mut().zip(&mut followers) {
-        assert!(follower.follow(window, lines * LINE).await, "the broker lives");
-    }
+    follow(&mut followers, &mut windows, lines * LINE).await;
     // That it arrived is told by the exit, which may overtake its acknowledgement.
     windows[0].input("end\n").await;
     for window in &mut windows {

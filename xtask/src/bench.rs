@@ -39,8 +39,12 @@ pub(crate) fn bench(ws: &Workspace, name: Option<&str>) -> Result<()> {
     plugins::build(ws)?;
     recorder::build(ws)?;
     web::build(ws)?;
-    debian::ensure(ws, &[&BUBBLEWRAP])?;
-    let mut vars = vec![plugins::env_var(ws), recorder::env_var(ws)];
+    let mut vars = if name.is_none_or(|name| "prompt".contains(name)) {
+        setup::install(ws).vars
+    } else {
+        debian::ensure(ws, &[&BUBBLEWRAP])?;
+        vec![plugins::env_var(ws), recorder::env_var(ws)]
+    };
     for (var, get) in PEERS.iter().filter(|(var, _)| env::var_os(var).is_none()) {
         match get(ws) {
             Ok(path) => vars.push((var, path)),

@@ -19,6 +19,7 @@ mod frozen;
 mod many;
 mod peers;
 mod process;
+mod prompt;
 mod resume;
 mod socket;
 mod start;
@@ -48,7 +49,7 @@ const SESSIONS: usize = 50;
 /// Bound on every wait for a server.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Bound on the whole run.
-const WHOLE: Duration = Duration::from_secs(570);
+const WHOLE: Duration = Duration::from_secs(1500);
 
 const CONFIG: &str = "[server]\nlisten = \"127.0.0.1:0\"\n[sandbox]\nprovider = \"local\"\nmax_sessions = 1200\n\
                       [providers.local]\nplugin = \"e2b\"\nembedded = \"sandboxd\"\n";
@@ -250,6 +251,12 @@ async fn main() {
         }
         if wanted("idle") {
             many::idle().await;
+        }
+        if wanted("prompt") {
+            prompt::prompt().await;
+        }
+        if wanted("storm") {
+            prompt::storm().await;
         }
         if wanted("resume") {
             resume::resume().await;

@@ -123,18 +123,24 @@ impl Holdings {
 /// What [`IDLE`] attached sessions cost, and what is left of it when they are
 /// gone.
 pub async fn idle() {
+    for (name, level) in [("level 0", Dialect::Level0), ("level 1", Dialect::Level1)] {
+        idle_at(name, level).await;
+    }
+}
+
+async fn idle_at(name: &str, level: Dialect) {
     println!("\n| broker with | memory, MiB | descriptors | tasks | threads |");
     println!("|---|---|---|---|---|");
     let broker = Broker::start_quiet(CONFIG).await;
     // What is made once for all sessions is no cost of one.
-    let held = hold(&broker, OPENING).await;
+    let held = hold(&broker, OPENING, level).await;
     release(&broker, held).await;
     let base = Holdings::after(EMPTY, &broker).await;
     base.print("no session");
     let server = broker.embedded_pid();
     let server_before = memory(server);
     let began = Instant::now();
-    let held = hold(&broker, IDLE).await;
+    let held = hold(&broker, IDLE, level).await;
     assert_eq!(count(&broker).await, IDLE, "every session is still there");
     let opened = began.elapsed().as_secs_f64();
     let with = Holdings::after(SETTLE, &broker).await;
@@ -143,20 +149,23 @@ pub async fn idle() {
     let (mine, servers) = (each(base.memory, with.memory), each(server_before, memory(server)));
     release(&broker, held).await;
     Holdings::after(EMPTY, &broker).await.print("all of them closed");
-    println!("\nan idle session: {mine:.0} KiB in the broker, {servers:.0} KiB in sandboxd; opened in {opened:.0} s");
+    println!(
+        "\n{name}: an idle session has {mine:.0} KiB in the broker and {servers:.0} KiB in sandboxd; {IDLE} were opened in \
+         {opened:.1} s"
+    );
     end(broker).await;
 }
 
 /// Clients that answer pings and do nothing else, until the value is dropped.
-type Held = Runtime;
+pub type Held = Runtime;
 
 /// Opens sessions and waits for each one's prompt.
-async fn hold(broker: &Broker, n: usize) -> Held {
+async fn hold(broker: &Broker, n: usize, level: Dialect) -> Held {
     let clients = beside();
     let open = |_| {
         let url = broker.url.clone();
         clients.spawn(async move {
-            let mut terminal = connect(&url, Dialect::Level0).await;
+            let mut terminal = connect(&url, level).await;
             tokio::spawn(async move { terminal.watch().await });
         })
     };
@@ -171,7 +180,7 @@ async fn count(broker: &Broker) -> usize {
 }
 
 /// Lets the clients go and waits until the broker has no session.
-async fn release(broker: &Broker, held: Held) {
+pub async fn release(broker: &Broker, held: Held) {
     held.shutdown_background();
     let gone = async || (count(broker).await == 0).then_some(());
     eventually("the end of all sessions", gone).await;

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use http::Method;
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::TokioExecutor;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -139,19 +140,32 @@ impl Cluster {
         };
         let request = http::Request::builder()
             .method(method)
-            .uri(format!("{}{path}", self.address))
-            .header("authorization", format!("Bearer {token}"))
+            .uri(path)
             .header("content-type", form)
-            .header("accept", "application/json")
-            .body(Full::new(bytes::Bytes::copy_from_slice(body.as_bytes())))
-            .unwrap();
-        let answer = match self.client.request(request).await {
+            .header("accept", "application/json");
+        let answer = match self.send(token, request, body).await {
             Ok(answer) => answer,
             Err(error) => return (0, Value::String(format!("{error:?}"))),
         };
         let status = answer.status().as_u16();
         let body = answer.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
         (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    /// Sends a request whose URI is a path.
+    pub async fn send(
+        &self,
+        token: &str,
+        request: http::request::Builder,
+        body: &str,
+    ) -> Result<http::Response<Incoming>, Error> {
+        let url = format!("{}{}", self.address, request.uri_ref().unwrap());
+        let request = request
+            .uri(url)
+            .header("authorization", format!("Bearer {token}"))
+            .body(Full::new(bytes::Bytes::copy_from_slice(body.as_bytes())))
+            .unwrap();
+        self.client.request(request).await
     }
 
     /// As [`ask`](Self::ask), of what must work.

@@ -110,7 +110,7 @@ impl Docker {
         std::fs::read_to_string(self.directory.path().join("log/dockerd")).unwrap_or_default()
     }
 
-    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.http.request(method, format!("http://localhost{path}"))
     }
 

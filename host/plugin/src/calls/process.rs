@@ -198,9 +198,10 @@ fn asking(
             };
             let Some(report) = ended.await else { return Err(unsaid(&caller, "run")) };
             let (call, s) = (&call, convert::to_sandbox_ref(&sandbox));
+            // Boxed, because until the end this future only waits.
             let exit = match kind {
-                Kind::Terminal => ask!(caller, call, "exit-of", terminal.call_exit_of(s, id, report)).await?,
-                Kind::Process => ask!(caller, call, "exit-of", exec.call_exit_of(s, id, report)).await?,
+                Kind::Terminal => Box::pin(ask!(caller, call, "exit-of", terminal.call_exit_of(s, id, report))).await?,
+                Kind::Process => Box::pin(ask!(caller, call, "exit-of", exec.call_exit_of(s, id, report))).await?,
             };
             Ok(convert::exit(exit))
         })

@@ -180,7 +180,7 @@ async fn carry(asking: &Asking, plan: Plan, bytes: mpsc::Receiver<Bytes>) -> Res
         }
     }
     if let Some((uri, message)) = &plan.end
-        && let Verdict::Lost(error) = carrying.send(uri, message.clone().into()).await
+        && let Verdict::Lost(error) = Box::pin(carrying.send(uri, message.clone().into())).await
     {
         return Err(error);
     }

@@ -10,9 +10,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::config::Config;
+use crate::config::{Config, Workload};
 use crate::errors::{self, Status};
-use crate::pod::OURS;
+use crate::pod::{AGENT_SANDBOX, OURS};
 use crate::process::{encode, is_name};
 use crate::state::{Pod, Stage, unix_ms};
 
@@ -70,11 +70,14 @@ impl<'a> Api<'a> {
         format!("{}/api/v1/namespaces/{}/pods", self.config.api_url, self.config.namespace)
     }
 
-    fn pod(&self, id: &str) -> Result<String, Error> {
-        if is_name(id) {
-            Ok(format!("{}/{id}", self.pods()))
-        } else {
-            Err(Error::new(Code::InvalidArgument, "the sandbox's id is not the name of a Pod"))
+    /// Where the objects are that are made, listed and deleted.
+    fn objects(&self) -> String {
+        let (group, version) = AGENT_SANDBOX;
+        match self.config.workload {
+            Workload::Pod => self.pods(),
+            Workload::AgentSandbox => {
+                format!("{}/apis/{group}/{version}/namespaces/{}/sandboxes", self.config.api_url, self.config.namespace)
+            }
         }
     }
 
@@ -101,21 +104,34 @@ impl<'a> Api<'a> {
         })
     }
 
-    /// Asks for a Pod, and returns its name.
+    /// Asks for a Pod or what makes one, and returns the name of both.
     pub async fn create(&self, body: &Value) -> Result<String, Error> {
-        let answer = self.send(Method::Post, self.pods(), Some(body)).await?;
-        let pod: Pod = self.read(&answer)?;
-        if is_name(&pod.metadata.name) {
-            Ok(pod.metadata.name)
+        let answer = self.send(Method::Post, self.objects(), Some(body)).await?;
+        let made: Pod = self.read(&answer)?;
+        if is_name(&made.metadata.name) {
+            Ok(made.metadata.name)
         } else {
-            Err(Error::new(Code::Internal, "the API server made a Pod without a usable name"))
+            Err(Error::new(Code::Internal, "the API server made an object without a usable name"))
         }
     }
 
     /// The Pod as it is now. `not-found` when there is none.
     pub async fn get(&self, id: &str) -> Result<Pod, Error> {
-        let answer = self.send(Method::Get, self.pod(id)?, None).await?;
+        let answer = self.send(Method::Get, one(&self.pods(), id)?, None).await?;
         self.read(&answer)
+    }
+
+    /// Whether the object is there whose controller makes the Pod of this name.
+    async fn has_maker(&self, id: &str) -> Result<bool, Error> {
+        if self.config.workload == Workload::Pod {
+            return Ok(false);
+        }
+        let answer = self.send(Method::Get, one(&self.objects(), id)?, None).await?;
+        match self.read::<Pod>(&answer) {
+            Ok(maker) => Ok(maker.metadata.deletion_timestamp.is_none()),
+            Err(e) if e.code == Code::NotFound => Ok(false),
+            Err(e) => Err(e),
+        }
     }
 
     /// Waits until processes can run in a Pod, and says meanwhile what it waits for.
@@ -124,7 +140,8 @@ impl<'a> Api<'a> {
         let mut told = String::new();
         loop {
             let pod = match self.get(id).await {
-                Ok(pod) => pod,
+                Ok(pod) => Some(pod),
+                Err(e) if e.code == Code::NotFound && self.has_maker(id).await? => None,
                 // One answer that is lost tells nothing of the Pod.
                 Err(e) if e.code == Code::Unavailable && begun.elapsed() + look < within => {
                     time::sleep(look).await;
@@ -133,11 +150,12 @@ impl<'a> Api<'a> {
                 }
                 Err(e) => return Err(e),
             };
-            let waits = match pod.stage() {
-                Stage::Ready => return Ok(pod),
-                Stage::Hopeless(e) => return Err(e),
-                Stage::Ended(why) => return Err(Error::new(Code::NotFound, why)),
-                Stage::Waiting(waits) => waits,
+            let waits = match pod.map(|pod| (pod.stage(), pod)) {
+                Some((Stage::Ready, pod)) => return Ok(pod),
+                Some((Stage::Hopeless(e), _)) => return Err(e),
+                Some((Stage::Ended(why), _)) => return Err(Error::new(Code::NotFound, why)),
+                Some((Stage::Waiting(waits), _)) => waits,
+                None => "waiting for the controller of agent-sandbox to make the Pod".to_owned(),
             };
             if told != waits {
                 progress::say(&waits);
@@ -161,23 +179,31 @@ impl<'a> Api<'a> {
         }
     }
 
-    /// Ends a Pod at once; one that is gone is a success. A 404 of something that is no API server proves nothing and is an
-    /// error.
+    /// Ends a sandbox at once; one that is gone is a success.
     pub async fn kill(&self, id: &str) -> Result<(), Error> {
+        if self.config.workload == Workload::AgentSandbox {
+            // First: its controller would make another Pod.
+            self.delete(&one(&self.objects(), id)?).await?;
+        }
+        self.delete(&one(&self.pods(), id)?).await
+    }
+
+    /// Deletes an object. A 404 of something that is no API server proves nothing and is an error.
+    async fn delete(&self, url: &str) -> Result<(), Error> {
         let at_once = json!({ "gracePeriodSeconds": 0, "propagationPolicy": "Background" });
-        let answer = self.send(Method::Delete, self.pod(id)?, Some(&at_once)).await?;
+        let answer = self.send(Method::Delete, url.to_owned(), Some(&at_once)).await?;
         match answer.status {
             200..300 => Ok(()),
-            404 if Status::read(&answer.body).is_some_and(|said| said.is_missing_pod()) => Ok(()),
+            404 if Status::read(&answer.body).is_some_and(|said| said.is_missing_sandbox()) => Ok(()),
             status => Err(errors::refused(self.config, status, &answer.body)),
         }
     }
 
-    /// One page of the Pods that carry all of `labels`, also those that have ended: somebody has to remove them.
+    /// One page of the sandboxes that carry all of `labels`, also those that have ended: somebody has to remove them.
     pub async fn list(&self, labels: &[(String, String)], cursor: Option<&str>) -> Result<Page, Error> {
         let ours = std::iter::once(OURS).chain(labels.iter().map(|(key, value)| (key.as_str(), value.as_str())));
         let selector: Vec<String> = ours.map(|(key, value)| format!("{key}={value}")).collect();
-        let mut url = format!("{}?limit={PAGE}&labelSelector={}", self.pods(), encode(&selector.join(",")));
+        let mut url = format!("{}?limit={PAGE}&labelSelector={}", self.objects(), encode(&selector.join(",")));
         if let Some(cursor) = cursor {
             url.push_str("&continue=");
             url.push_str(&encode(cursor));
@@ -188,6 +214,15 @@ impl<'a> Api<'a> {
         let next =
             metadata.next.filter(|next| !next.is_empty() && next.len() <= MAX_CURSOR && Some(next.as_str()) != cursor);
         Ok(Page { sandboxes: matching(items, labels), next })
+    }
+}
+
+/// The URL of one object.
+fn one(objects: &str, id: &str) -> Result<String, Error> {
+    if is_name(id) {
+        Ok(format!("{objects}/{id}"))
+    } else {
+        Err(Error::new(Code::InvalidArgument, "the sandbox's id is not the name of a Pod"))
     }
 }
 

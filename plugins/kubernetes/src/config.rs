@@ -18,6 +18,8 @@ pub struct Config {
     pub api_url: String,
     /// Namespace of the Pods.
     pub namespace: String,
+    /// What a sandbox is in the cluster.
+    pub workload: Workload,
     /// Image of the sandboxes.
     pub image: String,
     /// When it is pulled.
@@ -52,6 +54,16 @@ pub struct Config {
     pub pod_network: bool,
     /// Seconds that one request may take.
     pub request_timeout: u32,
+}
+
+/// What a sandbox is in the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Workload {
+    /// A Pod, which the plugin makes.
+    Pod,
+    /// A `Sandbox` of the agent-sandbox project, whose controller makes the Pod.
+    AgentSandbox,
 }
 
 /// A taint that does not matter. Read in the names of `broker.toml`, written in those of Kubernetes.
@@ -114,6 +126,7 @@ impl Default for Config {
         Self {
             api_url: String::new(),
             namespace: "default".into(),
+            workload: Workload::Pod,
             image: String::new(),
             image_pull_policy: None,
             image_pull_secrets: Vec::new(),
@@ -210,7 +223,7 @@ pub fn is_label_key(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    const FULL: &str = r#"{"api_url":"https://10.0.0.1:6443/","namespace":"boxes","image":"debian:12",
+    const FULL: &str = r#"{"api_url":"https://10.0.0.1:6443/","namespace":"boxes","workload":"agent-sandbox","image":"debian:12",
         "image_pull_policy":"Never","image_pull_secrets":["registry"],"command":["sleep","inf"],"home":"",
         "requests":{"cpu":"100m"},"limits":{"memory":"1Gi"},"active_deadline":3600,"node_selector":{"a/b":"c"},
         "tolerations":[{"key":"k","operator":"Equal","value":"v","effect":"NoExecute","seconds":5}],
@@ -243,6 +256,8 @@ mod tests {
         let schema: serde_json::Value = serde_json::from_str(SCHEMA).expect("the schema is json");
         let (config, default) = (Config::default(), |name: &str| schema["properties"][name]["default"].clone());
         assert_eq!(default("namespace"), config.namespace);
+        let workload: Workload = serde_json::from_value(default("workload")).expect("a workload");
+        assert_eq!(workload, config.workload);
         assert_eq!(default("home"), config.home);
         assert_eq!(default("active_deadline"), config.active_deadline);
         assert_eq!(default("pod_network"), config.pod_network);

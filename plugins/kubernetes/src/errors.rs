@@ -3,7 +3,8 @@
 use sandbox_broker_sdk::{Code, Error, quote};
 use serde::Deserialize;
 
-use crate::config::Config;
+use crate::config::{Config, Workload};
+use crate::pod::AGENT_SANDBOX;
 
 /// The form in which the API server refuses.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -51,9 +52,9 @@ impl Status {
         serde_json::from_slice(body).ok().filter(|status: &Self| status.kind == "Status")
     }
 
-    /// Whether there is no such Pod, as far as this one says.
-    pub fn is_missing_pod(&self) -> bool {
-        self.reason == "NotFound" && self.details.kind == "pods"
+    /// Whether there is no such Pod or `Sandbox`, as far as this one says.
+    pub fn is_missing_sandbox(&self) -> bool {
+        self.reason == "NotFound" && matches!(self.details.kind.as_str(), "pods" | "sandboxes")
     }
 }
 
@@ -108,7 +109,11 @@ fn of_server(config: &Config, status: u16, said: &Status) -> (Code, String) {
         404 if said.details.kind == "namespaces" => {
             (Code::FailedPrecondition, format!("there is no namespace {namespace}: make it, or name another one"))
         }
-        404 if said.is_missing_pod() => (Code::NotFound, format!("there is no Pod {} any more", quote(&said.details.name))),
+        404 if said.is_missing_sandbox() => {
+            let kind = if said.details.kind == "pods" { "Pod" } else { "Sandbox" };
+            (Code::NotFound, format!("there is no {kind} {} any more", quote(&said.details.name)))
+        }
+        404 if config.workload == Workload::AgentSandbox => no_agent_sandbox(),
         409 => (Code::Aborted, format!("the API server met another change: {words}")),
         410 => (Code::Aborted, "the listing has become too old: begin it again".to_owned()),
         422 => (Code::InvalidArgument, format!("the API server does not take such a Pod: {words}")),
@@ -118,10 +123,20 @@ fn of_server(config: &Config, status: u16, said: &Status) -> (Code, String) {
     }
 }
 
+fn no_agent_sandbox() -> (Code, String) {
+    let (group, version) = AGENT_SANDBOX;
+    let message = format!(
+        "the cluster has no Sandboxes of {group}/{version}: its administrator can install agent-sandbox, or the operator \
+         sets `workload` to \"pod\""
+    );
+    (Code::FailedPrecondition, message)
+}
+
 fn of_other(config: &Config, status: u16, body: &[u8]) -> (Code, String) {
     let words = quote(&String::from_utf8_lossy(body));
     match status {
         401 => of_server(config, 401, &Status::default()),
+        404 if config.workload == Workload::AgentSandbox && words == "404 page not found" => no_agent_sandbox(),
         404 => (
             Code::FailedPrecondition,
             format!("{} is not the address of a Kubernetes API server: correct `api_url`", config.api_url),
@@ -182,6 +197,9 @@ mod tests {
         let config = Config { api_url: "https://h".into(), ..Config::default() };
         let error = refused(&config, 404, b"<html>nothing here");
         assert!(error.message.contains("correct `api_url`"), "{}", error.message);
+        let config = Config { workload: Workload::AgentSandbox, ..config };
+        let lacks = refused(&config, 404, b"404 page not found\n");
+        assert!(lacks.message.contains("can install agent-sandbox"), "{}", lacks.message);
         let ended = refused(&config, 500, b"container not found (\"sandbox\")");
         assert_eq!(ended.code, Code::NotFound);
     }

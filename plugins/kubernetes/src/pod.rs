@@ -1,4 +1,4 @@
-//! The Pod of a sandbox, as it is asked for. Pure.
+//! The Pod of a sandbox, or the object that stands for it, as it is asked for. Pure.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,16 @@ use sandbox_broker_sdk::sandbox::{Choices, Spec};
 use sandbox_broker_sdk::{Code, Error};
 use serde_json::{Value, json};
 
-use crate::config::{Config, is_label, is_label_key};
+use crate::config::{Config, Workload, is_label, is_label_key};
 
 /// Name of the one container.
 pub const CONTAINER: &str = "sandbox";
 
 /// What names begin with; the API server adds five characters that are free.
 const NAME_PREFIX: &str = "sandbox-";
+
+/// Group and version of the agent-sandbox project's objects.
+pub const AGENT_SANDBOX: (&str, &str) = ("agents.x-k8s.io", "v1beta1");
 
 /// The label by which a listing tells sandboxes of this plugin from other Pods.
 pub const OURS: (&str, &str) = ("app.kubernetes.io/managed-by", "sandbox-broker");
@@ -83,16 +86,17 @@ pub fn body(config: &Config, spec: &Spec) -> Result<Value, Error> {
             pod[member] = json!(name);
         }
     }
-    Ok(json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "generateName": NAME_PREFIX,
-            "labels": labels(config, &spec.labels)?,
-            "annotations": config.annotations,
-        },
-        "spec": pod,
-    }))
+    let (labels, annotations) = (labels(config, &spec.labels)?, &config.annotations);
+    let metadata = json!({ "generateName": NAME_PREFIX, "labels": labels, "annotations": annotations });
+    Ok(match config.workload {
+        Workload::Pod => json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod }),
+        Workload::AgentSandbox => json!({
+            "apiVersion": format!("{}/{}", AGENT_SANDBOX.0, AGENT_SANDBOX.1),
+            "kind": "Sandbox",
+            "metadata": metadata,
+            "spec": { "podTemplate": { "metadata": { "labels": labels, "annotations": annotations }, "spec": pod } },
+        }),
+    })
 }
 
 fn refuse(choices: &Choices) -> Result<(), Error> {
@@ -172,6 +176,20 @@ mod tests {
         assert_eq!(container["securityContext"]["allowPrivilegeEscalation"], false);
         assert_eq!(container["securityContext"]["capabilities"], json!({ "drop": ["ALL"] }));
         assert!(pod["hostNetwork"].is_null() && pod["hostPID"].is_null());
+    }
+
+    #[test]
+    fn a_sandbox_of_agent_sandbox_has_the_same_pod() {
+        let plain = body(&config(), &spec()).expect("a Pod");
+        let config = Config { workload: Workload::AgentSandbox, ..config() };
+        let sandbox = body(&config, &spec()).expect("a Sandbox");
+        assert_eq!(sandbox["kind"], "Sandbox");
+        assert_eq!(sandbox["metadata"], plain["metadata"]);
+        let template = &sandbox["spec"]["podTemplate"];
+        assert_eq!(
+            (&template["spec"], &template["metadata"]["labels"]),
+            (&plain["spec"], &plain["metadata"]["labels"])
+        );
     }
 
     #[test]

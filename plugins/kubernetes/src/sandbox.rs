@@ -1,4 +1,4 @@
-//! Sandboxes: the interface `sandbox`, each a Pod.
+//! Sandboxes: the interface `sandbox`, each a Pod that the plugin or a controller makes.
 
 use sandbox_broker_sdk::sandbox::{Guest, Page, Spec};
 use sandbox_broker_sdk::{Call, Code, Error, SandboxRef};
@@ -7,10 +7,11 @@ use crate::Plugin;
 use crate::api::{Api, left_over, patience};
 use crate::config::Config;
 use crate::pod;
+use crate::state::Pod;
 
-/// A Pod's name says all, so there is no state.
-fn reference(id: String) -> SandboxRef {
-    SandboxRef { id, state: Vec::new() }
+/// The name of a Pod, and what tells it from another one of that name.
+fn reference(pod: Pod) -> SandboxRef {
+    SandboxRef { id: pod.metadata.name, state: pod.metadata.uid.into_bytes() }
 }
 
 impl Guest for Plugin {
@@ -18,7 +19,10 @@ impl Guest for Plugin {
         let config = Config::parse(&config)?;
         let api = Api::new(&config);
         let id = api.create(&pod::body(&config, &spec)?).await?;
-        let Err(error) = api.ready(&id, patience(call.deadline_ms)).await else { return Ok(reference(id)) };
+        let error = match api.ready(&id, patience(call.deadline_ms)).await {
+            Ok(pod) => return Ok(reference(pod)),
+            Err(error) => error,
+        };
         if let Err(left) = api.kill(&id).await {
             left_over(&id, &left);
         }
@@ -29,7 +33,13 @@ impl Guest for Plugin {
     async fn connect(call: Call, config: String, sandbox: SandboxRef, _ttl_ms: u64) -> Result<SandboxRef, Error> {
         let config = Config::parse(&config)?;
         match Api::new(&config).ready(&sandbox.id, patience(call.deadline_ms)).await {
-            Ok(_) => Ok(reference(sandbox.id)),
+            Ok(pod) => {
+                let found = reference(pod);
+                if found.state == sandbox.state || sandbox.state.is_empty() {
+                    return Ok(found);
+                }
+                Err(Error::new(Code::NotFound, "the Pod is gone, and agent-sandbox has made another one in its place"))
+            }
             // It is there, and may come back with its node.
             Err(e) if e.code == Code::DeadlineExceeded => Err(Error { code: Code::Unavailable, ..e }),
             Err(e) => Err(e),

@@ -23,6 +23,8 @@ pub struct Pod {
 pub struct Metadata {
     /// Its name.
     pub name: String,
+    /// What tells it from an earlier one of the same name.
+    pub uid: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// When it was made.

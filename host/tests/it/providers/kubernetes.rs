@@ -18,6 +18,7 @@ use super::suite::{self, Bed};
 use crate::support::cluster::{Cluster, Namespace, pod};
 use crate::support::{Broker, DEADLINE, bare_section, eventually, plugin, program};
 
+mod agent_sandbox;
 mod faults;
 mod node;
 mod rotation;

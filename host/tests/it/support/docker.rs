@@ -22,7 +22,8 @@ pub const REGISTRY: &str = "127.0.0.1:5000";
 pub struct Docker {
     child: Child,
     commands: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
+    /// None while one is waited for.
+    answers: Option<BufReader<ChildStdout>>,
     directory: tempfile::TempDir,
     http: reqwest::Client,
 }
@@ -50,7 +51,7 @@ impl Docker {
             .spawn()
             .unwrap();
         let commands = child.stdin.take();
-        let answers = BufReader::new(child.stdout.take().unwrap());
+        let answers = child.stdout.take().map(BufReader::new);
         let http = reqwest::Client::builder().unix_socket(directory.path().join("docker.sock")).build().unwrap();
         let mut docker = Docker { child, commands, answers, directory, http };
         docker.answered("started").await;
@@ -101,8 +102,10 @@ impl Docker {
     }
 
     async fn answered(&mut self, word: &str) {
-        let mut line = String::new();
-        tokio::task::block_in_place(|| self.answers.read_line(&mut line)).unwrap();
+        let (mut answers, mut line) = (self.answers.take().unwrap(), String::new());
+        let reading = move || answers.read_line(&mut line).map(|_| (answers, line));
+        let (answers, line) = tokio::task::spawn_blocking(reading).await.unwrap().unwrap();
+        self.answers = Some(answers);
         assert_eq!(line.trim(), word, "{}", self.log());
     }
 

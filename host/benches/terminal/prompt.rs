@@ -1,8 +1,8 @@
 //! How long a person waits for the prompt, and how much of that is the broker's.
 //!
 //! Owns the bare ways: what a client of the provider's own API does to get the same shell in the same kind of sandbox.
-//! A sandbox through the broker and one without it take turns, so that both meet the same machine. Knows nothing of what
-//! the broker does besides.
+//! A sandbox through the broker and one without it take turns, so that both meet the same machine. Does not know how the
+//! broker makes its own.
 
 use std::future::Future;
 use std::sync::Arc;

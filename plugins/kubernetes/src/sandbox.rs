@@ -35,6 +35,7 @@ impl Guest for Plugin {
         match Api::new(&config).ready(&sandbox.id, patience(call.deadline_ms)).await {
             Ok(pod) => {
                 let found = reference(pod);
+                // References of earlier versions have no state.
                 if found.state == sandbox.state || sandbox.state.is_empty() {
                     return Ok(found);
                 }

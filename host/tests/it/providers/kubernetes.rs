@@ -30,18 +30,23 @@ impl Bed for Namespace {
     }
 
     async fn sandboxes(&self, _: &Broker) -> BTreeMap<String, BTreeMap<String, String>> {
-        let of = |pod: &serde_json::Value| {
-            let metadata = &pod["metadata"];
-            let labels = serde_json::from_value(metadata["labels"].clone()).unwrap_or_default();
-            (metadata["name"].as_str().unwrap().to_owned(), labels)
-        };
-        self.pods().await.iter().map(of).collect()
+        labelled(&self.pods().await)
     }
 
     async fn foreign(&self) -> Option<String> {
         self.cluster.must(Method::POST, &self.path(""), &pod("theirs", &json!({ "app": "theirs" }))).await;
         Some("theirs".to_owned())
     }
+}
+
+/// The names of objects and their labels.
+fn labelled(objects: &[serde_json::Value]) -> BTreeMap<String, BTreeMap<String, String>> {
+    let of = |object: &serde_json::Value| {
+        let metadata = &object["metadata"];
+        let labels = serde_json::from_value(metadata["labels"].clone()).unwrap_or_default();
+        (metadata["name"].as_str().unwrap().to_owned(), labels)
+    };
+    objects.iter().map(of).collect()
 }
 
 async fn namespace() -> Option<Namespace> {

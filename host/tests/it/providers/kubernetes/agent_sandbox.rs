@@ -8,6 +8,9 @@ use super::*;
 
 const GROUP: &str = "agents.x-k8s.io";
 
+/// The setting of the plugin.
+const AGENT_SANDBOX: &str = "workload = \"agent-sandbox\"";
+
 /// How often the controller looks.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -45,12 +48,7 @@ impl Controlled {
     /// The names of its objects and their labels.
     async fn objects(&self) -> BTreeMap<String, BTreeMap<String, String>> {
         let list = self.0.cluster.must(Method::GET, &self.path(), "").await;
-        let of = |object: &serde_json::Value| {
-            let metadata = &object["metadata"];
-            let labels = serde_json::from_value(metadata["labels"].clone()).unwrap_or_default();
-            (metadata["name"].as_str().unwrap().to_owned(), labels)
-        };
-        list["items"].as_array().unwrap().iter().map(of).collect()
+        labelled(list["items"].as_array().unwrap())
     }
 }
 
@@ -103,8 +101,6 @@ impl Bed for Controlled {
     }
 }
 
-const AGENT_SANDBOX: &str = "workload = \"agent-sandbox\"";
-
 on_every_provider! { Controlled::new:
     a_shell_computes_and_its_exit_ends_the_sandbox,
     a_broker_that_is_killed_costs_no_byte,
@@ -123,9 +119,18 @@ async fn a_pod_that_was_replaced_is_not_taken_for_the_sandbox() {
     let again = provider.connect(&call(), &sandbox, Duration::from_secs(60)).await.unwrap();
     assert_eq!(again.id, sandbox.id);
     let at_once = json!({ "gracePeriodSeconds": 0 }).to_string();
-    namespace.cluster.must(Method::DELETE, &namespace.path(&sandbox.id), &at_once).await;
+    let pod = namespace.path(&sandbox.id);
+    let uid = async || namespace.cluster.ask(Method::GET, &pod, "").await.1["metadata"]["uid"].clone();
+    let first = uid().await;
+    namespace.cluster.must(Method::DELETE, &pod, &at_once).await;
+    let other = async || {
+        let found = uid().await;
+        (found.is_string() && found != first).then_some(())
+    };
+    eventually("another Pod of the same name", other).await;
     let replaced = provider.connect(&call(), &sandbox, Duration::from_secs(60)).await.unwrap_err();
     assert_eq!(replaced.code, Code::NotFound, "{replaced}");
+    assert!(replaced.message.contains("has made another one in its place"), "{replaced}");
     provider.kill(&call(), &sandbox).await.unwrap();
     assert!(controlled.objects().await.is_empty());
     namespace.has(0).await;
